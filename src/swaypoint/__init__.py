@@ -1,0 +1,1 @@
+"""swaypoint finds the training points that sway a model."""

@@ -1,0 +1,84 @@
+"""Features and targets of a dataset, batch by batch, as often as needed."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from swaypoint.errors import InputError
+
+
+class FeatureBatches(ABC):
+    """A re-iterable source of ``(features (b, D), targets)`` in dataset order."""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
+
+    @abstractmethod
+    def sample(self, size: int) -> tuple[Tensor, Tensor]:
+        """About ``size`` points that stand for the whole, always the same ones."""
+
+    def __len__(self) -> int:
+        return sum(len(features) for features, _ in self)
+
+
+def as_tensor(values: Any, name: str) -> Tensor:
+    """A tensor that shares memory with ``values`` where it can.
+
+    Raises:
+        InputError: ``values`` is not numeric.
+    """
+    if isinstance(values, Tensor):
+        return values.detach()
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{name} has dtype {array.dtype}; expected numbers (encode categories first)")
+    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
+        array = array.astype(np.int64)
+    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+        array = array.copy()
+    return torch.from_numpy(array)
+
+
+class ArrayBatches(FeatureBatches):
+    """Features and targets in memory, or memory-mapped: only slices are read.
+
+    Raises:
+        InputError: no rows, or the two lengths differ.
+    """
+
+    def __init__(self, features: Any, targets: Any, batch_size: int = 65536) -> None:
+        lazy = isinstance(features, np.memmap)
+        self._features = features if lazy else as_tensor(features, "features")
+        self._targets = as_tensor(targets, "labels")
+        if self._features.ndim != 2:
+            raise InputError(f"features have shape {tuple(self._features.shape)}; expected (n, D)")
+        if len(self._features) != len(self._targets):
+            raise InputError(
+                f"{len(self._features)} rows of features but {len(self._targets)} labels;"
+                " expected one label per row"
+            )
+        if len(self._features) == 0:
+            raise InputError("the data is empty; expected at least one row")
+        self._batch_size = batch_size
+
+    def __len__(self) -> int:
+        return len(self._features)
+
+    def _rows(self, rows: slice) -> Tensor:
+        part = self._features[rows]
+        return part if isinstance(part, Tensor) else torch.from_numpy(np.array(part))
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for start in range(0, len(self), self._batch_size):
+            rows = slice(start, start + self._batch_size)
+            yield self._rows(rows), self._targets[rows]
+
+    def sample(self, size: int) -> tuple[Tensor, Tensor]:
+        rows = slice(0, None, max(1, len(self) // size))
+        return self._rows(rows), self._targets[rows]

@@ -1,0 +1,181 @@
+"""Influence: one factorised curvature, and everything that one factorisation answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from swaypoint.data.batches import FeatureBatches
+from swaypoint.errors import InputError
+from swaypoint.operators.packed import unpack_index
+from swaypoint.risks.linear_head import Chunk, HeadWeights, LinearHeadRisk
+from swaypoint.solvers.cholesky import Factorization, factorize
+
+Removal = Literal["infinitesimal", "finite"]
+ACCURACY = 1e-5
+"""Relative error promised for float32; beyond it float64 takes over (``dtype=None``)."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Per-point results in dataset order, float64 arrays of length n.
+
+    ``cook`` is g^T H^-1 g for ``removal="infinitesimal"``. For ``"finite"`` it is n times
+    dtheta^T (nH) dtheta of one Newton step without the point, the same quantity to first order (for
+    linear regression n e^2 h / (1 - h)^2, exactly). ``margin`` is the leave-one-out probability of
+    the given label minus the largest other; ``suggested_label`` the leave-one-out prediction (class
+    index, or the predicted value of a single-output regression).
+    """
+
+    cook: np.ndarray
+    loss: np.ndarray
+    loo_loss: np.ndarray
+    leverage: np.ndarray
+    margin: np.ndarray
+    suggested_label: np.ndarray
+    label: np.ndarray
+    loo_logits: np.ndarray | None = None
+
+
+class Influence:
+    """A head, its data and the inverse Hessian of their mean loss.
+
+    Args:
+        head, data: as for :class:`~swaypoint.risks.linear_head.LinearHeadRisk`.
+        damping: added to the Hessian's diagonal.
+        dtype: of the large products. None takes float32, and repeats in float64 when the condition
+            number says that float32 could be off by more than ``ACCURACY``.
+        device: where to compute.
+
+    Raises:
+        InputError: the data or the head cannot be used.
+    """
+
+    def __init__(
+        self,
+        head: HeadWeights,
+        data: FeatureBatches,
+        *,
+        damping: float = 0.0,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if dtype not in (None, torch.float32, torch.float64):
+            raise InputError(f"dtype is {dtype}; expected torch.float32, torch.float64 or None")
+        self.head, self.data = head, data
+        self.dtype = dtype or torch.float32
+        self._factorize(damping, device)
+        if dtype is None and self.estimated_error > ACCURACY:
+            self.dtype = torch.float64
+            self._factorize(damping, device)
+
+    def _factorize(self, damping: float, device: torch.device | str) -> None:
+        self.risk = LinearHeadRisk(self.head, self.data, damping=damping, dtype=self.dtype, device=device)
+        curvature, self.summary = self.risk.curvature()
+        self.inverse: Factorization = factorize(curvature, noise=0.1 * torch.finfo(self.dtype).eps)
+        self._form = curvature.quadratic_form(self.inverse.matrix)
+        self._curvature = curvature
+
+    @property
+    def estimated_error(self) -> float:
+        """Relative error to expect of the scores from the precision of the products."""
+        return torch.finfo(self.dtype).eps * self.inverse.condition * 0.05
+
+    def scores(
+        self,
+        *,
+        removal: Removal = "infinitesimal",
+        leave_one_out: bool = True,
+        keep_logits: bool = False,
+        on_chunk: Callable[[int], None] | None = None,
+    ) -> Scores:
+        """Cook's distance of every point, and the by-products of leave-one-out, in one pass.
+
+        Args:
+            removal: the paper's infinitesimal form, or the finite one (see :class:`Scores`).
+            leave_one_out: False skips the by-products (``loo_loss``, ``margin``,
+                ``suggested_label`` are then those of the fitted model).
+            keep_logits: also return the ``(n, C)`` leave-one-out logits.
+            on_chunk: called with the number of points done after each chunk.
+
+        Raises:
+            InputError: ``removal`` is unknown, or the data changed between the two passes.
+        """
+        if removal not in ("infinitesimal", "finite"):
+            raise InputError(f"removal is {removal!r}; expected 'infinitesimal' or 'finite'")
+        columns: dict[str, list[np.ndarray]] = {}
+        done = 0
+        for chunk in self.risk.chunks():
+            for name, values in self._score(chunk, removal, leave_one_out, keep_logits).items():
+                columns.setdefault(name, []).append(values.cpu().numpy())
+            done += chunk.features.shape[1]
+            if on_chunk is not None:
+                on_chunk(chunk.features.shape[1])
+        if done != self.summary.points:
+            raise InputError(
+                f"the data gave {self.summary.points} points in the first pass and {done} in the second;"
+                " pass a dataset or loader that can be iterated twice"
+            )
+        return Scores(**{name: np.concatenate(parts) for name, parts in columns.items()})
+
+    def _score(
+        self, chunk: Chunk, removal: Removal, leave_one_out: bool, keep_logits: bool
+    ) -> dict[str, Tensor]:
+        risk, loss = self.risk, self.head.loss
+        features, residuals = risk.features(chunk), risk.residuals(chunk)
+        blocks = self._form.blocks(features)
+        cook = self._form.from_blocks(blocks, residuals)
+        logits = chunk.logits
+        if leave_one_out or removal == "finite":
+            corrected, shift = self._remove(chunk, blocks, residuals)
+            if removal == "finite":
+                # Leverage one: without the point the fit is undetermined; it sways without bound.
+                cook = self._form.from_blocks(blocks, corrected).nan_to_num(nan=torch.inf)
+            logits = logits + risk.logits_step(shift)
+        columns = {
+            "cook": cook,
+            "loss": chunk.terms.value,
+            "loo_loss": loss.value(logits, chunk.targets),
+            "leverage": risk.leverages(features),
+            **_prediction(chunk, logits, loss.probabilities(logits), loss.labels(chunk.targets)),
+        }
+        if keep_logits:
+            columns["loo_logits"] = logits
+        return columns
+
+    def _remove(self, chunk: Chunk, blocks: Tensor, residuals: Tensor) -> tuple[Tensor, Tensor]:
+        """(I - Lambda A)^-1 r and the logit shift A (I - Lambda A)^-1 r, both ``(G, m, b)``."""
+        m = residuals.shape[1]
+        index = unpack_index(m, blocks.device)
+        corrected, shift = torch.empty_like(residuals), torch.empty_like(residuals)
+        identity = torch.eye(m, dtype=torch.float64, device=blocks.device)
+        for g, basis in enumerate(self.risk._outputs):
+            a = blocks[g][index].permute(2, 0, 1) / self.summary.points
+            curvature = chunk.terms.curvature.project(basis)[index].permute(2, 0, 1)
+            solution, info = torch.linalg.solve_ex(identity - curvature @ a, residuals[g].T.unsqueeze(2))
+            solution = torch.where((info == 0)[:, None, None], solution, torch.nan)
+            corrected[g] = solution.squeeze(2).T
+            shift[g] = (a @ solution).squeeze(2).T
+        return corrected, shift
+
+    def __repr__(self) -> str:
+        return f"Influence(n={self.summary.points}, dtype={self.dtype}, {self.inverse.outcome})"
+
+
+def _prediction(
+    chunk: Chunk, logits: Tensor, probabilities: Tensor | None, labels: Tensor | None
+) -> dict[str, Tensor]:
+    """Given label, suggested label and margin, from leave-one-out logits."""
+    if probabilities is None or labels is None:
+        missing = torch.full_like(chunk.terms.value, torch.nan)
+        single = logits.shape[1] == 1
+        given = chunk.targets[:, 0].double() if single and chunk.targets.ndim == 2 else missing
+        return {"margin": missing, "suggested_label": logits[:, 0] if single else missing, "label": given}
+    own = probabilities.gather(1, labels.unsqueeze(1)).squeeze(1)
+    others = probabilities.scatter(1, labels.unsqueeze(1), -torch.inf).amax(1)
+    return {"margin": own - others, "suggested_label": probabilities.argmax(1), "label": labels}

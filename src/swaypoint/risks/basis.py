@@ -1,0 +1,102 @@
+"""Coordinates in which a head's Hessian is full rank and well conditioned.
+
+Three linear changes of coordinates, composed once:
+
+- the softmax gauge: C - 1 orthonormal contrasts instead of C logits (Helmert);
+- a Kronecker whitening of outputs and features, estimated on a sample, so that products in float32
+  keep their digits: it leaves every influence unchanged, because g^T H^-1 g does not depend on the
+  coordinates;
+- the range of the features: directions in which no feature varies (dead units, collinear columns)
+  carry no gradient and are projected out. The result is the Moore-Penrose one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_FLOOR = 1e-7
+"""Share of the largest eigenvalue added before whitening: a sample may miss rare features."""
+
+
+def contrasts(classes: int) -> Tensor:
+    """Orthonormal basis of the vectors that sum to zero, ``(C, C - 1)`` float64 (Helmert)."""
+    basis = torch.zeros(classes, classes - 1, dtype=torch.float64)
+    for j in range(1, classes):
+        basis[:j, j - 1] = 1.0
+        basis[j, j - 1] = -float(j)
+        basis[:, j - 1] /= (j * (j + 1)) ** 0.5
+    return basis
+
+
+def whitening(second_moment: Tensor) -> Tensor:
+    """W with W^T M W close to the identity, invertible even where M is singular: ``(D, D)``.
+
+    Columns are scaled first, so that features of very different units all count.
+    """
+    scale = second_moment.diagonal().sqrt()
+    scale = torch.where(scale > 0, 1.0 / scale, 1.0)
+    values, vectors = torch.linalg.eigh(scale.unsqueeze(1) * second_moment * scale)
+    floor = values[-1].clamp_min(torch.finfo(values.dtype).tiny) * _FLOOR
+    return scale.unsqueeze(1) * vectors * (values.clamp_min(0.0) + floor).rsqrt()
+
+
+@dataclass(frozen=True)
+class FeatureRange:
+    """The directions in which features vary.
+
+    ``map`` (D, k) takes features to full-rank coordinates, u = map^T phi; ``null`` (D, D - k) spans
+    the parameters that no point can see.
+    """
+
+    map: Tensor
+    null: Tensor
+
+    @property
+    def dropped(self) -> int:
+        return self.null.shape[1]
+
+    def penalty(self, diagonal: Tensor) -> Tensor:
+        """The quadratic penalty diag(diagonal) as seen from u: ``(k, k)``.
+
+        Unseen parameters adapt freely, so they are minimised out (a Schur complement); with a
+        uniform penalty the two parts do not interact.
+        """
+        weighted = diagonal.unsqueeze(1) * self.map
+        seen = self.map.T @ weighted
+        if self.dropped and bool(diagonal.any()):
+            cross = self.null.T @ weighted
+            inner = self.null.T @ (diagonal.unsqueeze(1) * self.null)
+            seen = seen - cross.T @ torch.linalg.pinv(inner, hermitian=True) @ cross
+        return 0.5 * (seen + seen.T)
+
+
+def feature_range(
+    second_moment: Tensor, whitened: Tensor, resolution: float
+) -> tuple[FeatureRange, Tensor | None]:
+    """Split the feature space at the numerical rank of its second moment.
+
+    Args:
+        second_moment: mean phi phi^T, ``(D, D)`` float64.
+        whitened: the whitening map already in use, ``(D, D)``.
+        resolution: relative accuracy of the features; collinearity below it is rounding noise.
+
+    Returns:
+        The range, and the ``(D, k)`` projection from whitened to kept coordinates (None if k = D).
+    """
+    width = second_moment.shape[0]
+    scale = second_moment.diagonal().sqrt()
+    alive = scale > 0
+    inverse = torch.where(alive, 1.0 / scale, 1.0)
+    values, vectors = torch.linalg.eigh(inverse.unsqueeze(1) * second_moment * inverse)
+    tolerance = max(width * torch.finfo(torch.float64).eps, (8.0 * resolution) ** 2) * float(
+        values[-1].clamp_min(0)
+    )
+    kept = values > tolerance
+    if bool(kept.all()):
+        return FeatureRange(whitened, second_moment.new_zeros(width, 0)), None
+    range_basis = vectors[:, kept] / inverse.unsqueeze(1)
+    project, _ = torch.linalg.qr(whitened.T @ range_basis)
+    return FeatureRange(whitened @ project, inverse.unsqueeze(1) * vectors[:, ~kept]), project

@@ -1,0 +1,285 @@
+"""The empirical risk of a linear head: two passes over the data, memory independent of n.
+
+Pass one accumulates second moments, pass two contracts them against each point. See
+``operators/head.py`` for the algebra and ``risks/basis.py`` for the coordinates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from swaypoint.data.batches import FeatureBatches
+from swaypoint.errors import InputError
+from swaypoint.operators.head import CHUNK, FeaturePairs, HeadCurvature
+from swaypoint.operators.packed import pair_count, unpack_index
+from swaypoint.risks.basis import FeatureRange, contrasts, feature_range, whitening
+from swaypoint.risks.losses import Loss, Terms
+
+_SAMPLE = 8192
+
+
+@dataclass(frozen=True)
+class HeadWeights:
+    """The trained head z = W phi + b and the objective it was trained on.
+
+    Args:
+        weight: ``(C, D)``; bias: ``(C,)`` or None.
+        loss: the per-sample loss.
+        l2: ridge of the training objective mean loss + (l2 / 2) ||theta||^2.
+        penalize_bias: whether the ridge covers the bias (torch's weight decay: yes;
+            scikit-learn: no).
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    loss: Loss
+    l2: float = 0.0
+    penalize_bias: bool = True
+
+    @property
+    def outputs(self) -> int:
+        return self.weight.shape[0]
+
+    @property
+    def width(self) -> int:
+        """Features seen by the head, the constant 1 of the bias included."""
+        return self.weight.shape[1] + (self.bias is not None)
+
+    @property
+    def matrix(self) -> Tensor:
+        """W and b side by side, ``(C, D [+ 1])`` float64."""
+        weight = self.weight.detach().double()
+        if self.bias is None:
+            return weight
+        return torch.cat([weight, self.bias.detach().double().unsqueeze(1)], 1)
+
+    def penalty(self, damping: float) -> Tensor:
+        """Diagonal of ridge plus damping over the columns of :attr:`matrix`."""
+        ridge = torch.full((self.width,), self.l2, dtype=torch.float64)
+        if self.bias is not None and not self.penalize_bias:
+            ridge[-1] = 0.0
+        return ridge + damping
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some points, as columns: ``features`` (D, b) float64, targets, ``logits`` (b, C), terms."""
+
+    features: Tensor
+    targets: Tensor
+    logits: Tensor
+    terms: Terms
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What pass one learned beside the curvature.
+
+    ``gradient`` is the mean gradient of the loss ``(C, D)``; ``gradient_square`` the mean of
+    ||g_i||^2; ``loss`` the mean loss; ``saturated`` the share of points with p_y > 1 - 1e-6.
+    """
+
+    points: int
+    loss: float
+    gradient: Tensor
+    gradient_square: float
+    saturated: float | None
+    dropped: int
+
+
+class LinearHeadRisk:
+    """Mean loss of ``data`` as a function of a head's parameters.
+
+    Args:
+        head: weights and objective.
+        data: features and targets.
+        damping: added to the Hessian for every parameter, the bias included.
+        dtype: of the large products (float32 or float64); everything pointwise is float64.
+        device: where to compute.
+
+    Raises:
+        InputError: wrong shapes, non-finite features or labels out of range; the row is named.
+    """
+
+    def __init__(
+        self,
+        head: HeadWeights,
+        data: FeatureBatches,
+        *,
+        damping: float = 0.0,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if damping < 0 or head.l2 < 0:
+            raise InputError(f"l2 is {head.l2} and damping is {damping}; both must be >= 0")
+        self.head, self.data, self.dtype = head, data, dtype
+        self.device = torch.device(device)
+        self._damping = damping
+        self._matrix = head.matrix.to(self.device)
+        if not bool(torch.isfinite(self._matrix).all()):
+            raise InputError("the head's weights are NaN or infinite; the training has diverged")
+        outputs = head.outputs
+        gauge = contrasts(outputs) if head.loss.shift_invariant else torch.eye(outputs, dtype=torch.float64)
+        gauge = gauge.to(self.device)
+        # (C, m) per group: the coupled outputs in one group, or every output a group of its own.
+        self._gauge = list(gauge.split(1, 1)) if head.loss.separable else [gauge]
+        self._resolution = 0.0
+        self._outputs, self._whiten = self._conditioning()
+        self._range: FeatureRange | None = None
+
+    # -- points ---------------------------------------------------------------------------------
+
+    def _chunk(self, features: Tensor, targets: Tensor, offset: int) -> Chunk:
+        expected = self.head.weight.shape[1]
+        if features.ndim != 2 or features.shape[1] != expected:
+            raise InputError(f"features have shape {tuple(features.shape)}; the head takes (n, {expected})")
+        if features.is_floating_point():
+            self._resolution = max(self._resolution, torch.finfo(features.dtype).eps)
+        columns = features.to(self.device).T.to(torch.float64)
+        if self.head.bias is not None:
+            columns = torch.cat([columns, columns.new_ones(1, columns.shape[1])])
+        else:
+            columns = columns.contiguous()
+        if not bool(torch.isfinite(columns.sum())):
+            bad = (~torch.isfinite(columns)).any(0)
+            if bool(bad.any()):
+                raise InputError(
+                    f"features of row {offset + int(bad.nonzero()[0])} are NaN or infinite;"
+                    " drop or impute that row"
+                )
+        targets = self.head.loss.check(targets.to(self.device), self.head.outputs, offset)
+        logits = columns.T @ self._matrix.T
+        terms = self.head.loss.terms(logits, targets)
+        if not bool(torch.isfinite(terms.residual.sum())):
+            bad = (~torch.isfinite(terms.residual)).any(1)
+            if bool(bad.any()):
+                raise InputError(
+                    f"the gradient of row {offset + int(bad.nonzero()[0])} is NaN or infinite;"
+                    " check the loss and the head's weights"
+                )
+        return Chunk(columns, targets, logits, terms)
+
+    def chunks(self) -> Iterator[Chunk]:
+        """The dataset in dataset order, at most ``CHUNK`` points at a time."""
+        offset = 0
+        for features, targets in self.data:
+            for start in range(0, len(features), CHUNK):
+                rows = slice(start, start + CHUNK)
+                yield self._chunk(features[rows], targets[rows], offset + start)
+            offset += len(features)
+
+    # -- coordinates ----------------------------------------------------------------------------
+
+    def _conditioning(self) -> tuple[list[Tensor], Tensor]:
+        """Whitened output bases, (C, m) per group, and feature map (D, D), from a sample."""
+        chunk = self._chunk(*self.data.sample(_SAMPLE), 0)
+        count = chunk.features.shape[1]
+        bases, weights = [], torch.zeros(count, dtype=torch.float64, device=self.device)
+        for gauge in self._gauge:
+            packed = chunk.terms.curvature.project(gauge)
+            mean = packed.mean(1)[unpack_index(gauge.shape[1], self.device)]
+            basis = gauge @ (whitening(mean) if self.head.loss.convex else torch.eye(mean.shape[0]).to(mean))
+            bases.append(basis)
+            weights += torch.einsum("cm,bc,cm->b", basis, chunk.terms.curvature.diagonal().abs(), basis)
+        # Half the plain moment, half the curvature-weighted one: the latter conditions H, the former
+        # keeps directions that only confident points span.
+        weights = 0.5 * weights / weights.mean().clamp_min(torch.finfo(torch.float64).tiny) + 0.5
+        return bases, whitening((chunk.features * weights) @ chunk.features.T / count)
+
+    def residuals(self, chunk: Chunk) -> Tensor:
+        """r in the output coordinates, ``(G, m, b)`` float64."""
+        return torch.stack([basis.T @ chunk.terms.residual.T for basis in self._outputs])
+
+    def features(self, chunk: Chunk) -> Tensor:
+        """phi in the feature coordinates, ``(k, b)`` float64."""
+        return (self._whiten if self._range is None else self._range.map).T @ chunk.features
+
+    def logits_step(self, steps: Tensor) -> Tensor:
+        """A change of the reduced logits as one of the C logits: (G, m, b) -> (b, C)."""
+        parts = [(basis @ step).T for basis, step in zip(self._outputs, steps, strict=True)]
+        return torch.stack(parts).sum(0)
+
+    def gradient_coordinates(self, gradient: Tensor) -> Tensor:
+        """A raw (C, D) gradient in the reduced coordinates, ``(G, m * k)``."""
+        assert self._range is not None
+        return torch.stack([(basis.T @ gradient @ self._range.map).flatten() for basis in self._outputs])
+
+    def parameter_step(self, step: Tensor) -> Tensor:
+        """A reduced parameter vector ``(G, m * k)`` as a change of the raw matrix ``(C, D)``."""
+        assert self._range is not None
+        width = self._range.map.shape[1]
+        return sum(
+            (
+                basis @ part.view(-1, width) @ self._range.map.T
+                for basis, part in zip(self._outputs, step, strict=True)
+            ),
+            torch.zeros_like(self._matrix),
+        )
+
+    # -- pass one -------------------------------------------------------------------------------
+
+    def curvature(self) -> tuple[HeadCurvature, Summary]:
+        """The Hessian of the mean loss (plus ridge and damping), and a summary of the data.
+
+        Raises:
+            InputError: see the class.
+        """
+        self._range = None
+        groups, m = len(self._outputs), self._outputs[0].shape[1]
+        width, q = self.head.width, pair_count(m)
+        pairs = FeaturePairs(width, self.dtype, self.device)
+        zeros = {"dtype": torch.float64, "device": self.device}
+        moments = torch.zeros(groups * q, pairs.pairs, **zeros)  # type: ignore[call-overload]
+        second = torch.zeros(width, width, **zeros)  # type: ignore[call-overload]
+        gradient = torch.zeros_like(self._matrix)
+        n, loss, square, saturated = 0, 0.0, 0.0, 0.0
+        for chunk in self.chunks():
+            packed = torch.cat([chunk.terms.curvature.project(basis) for basis in self._outputs])
+            pairs.accumulate(packed.to(self.dtype), self.features(chunk).to(self.dtype), moments)
+            second += chunk.features @ chunk.features.T
+            gradient += (chunk.features @ chunk.terms.residual).T
+            norms = chunk.terms.residual.square().sum(1) * chunk.features.square().sum(0)
+            square += float(norms.sum())
+            loss += float(chunk.terms.value.sum())
+            saturated += self._saturated(chunk)
+            n += chunk.features.shape[1]
+        if n == 0:
+            raise InputError("the data is empty; expected at least one row")
+        self._range, project = feature_range(second / n, self._whiten, self._resolution)
+        moments /= n
+        if project is not None:
+            moments = self._project(moments, project)
+        diagonal = self.head.penalty(self._damping).to(self.device)
+        penalty = None
+        if bool(diagonal.any()):
+            outputs = torch.stack([basis.T @ basis for basis in self._outputs])
+            penalty = (outputs, self._range.penalty(diagonal))
+        curvature = HeadCurvature(
+            moments, penalty, groups=groups, outputs=m, width=self._range.map.shape[1], dtype=self.dtype
+        )
+        self._leverage = torch.linalg.pinv(self._range.map.T @ second @ self._range.map, hermitian=True)
+        share = saturated / n if self.head.loss.classifies else None
+        return curvature, Summary(n, loss / n, gradient / n, square / n, share, self._range.dropped)
+
+    def _saturated(self, chunk: Chunk) -> float:
+        labels = self.head.loss.labels(chunk.targets)
+        probabilities = self.head.loss.probabilities(chunk.logits)
+        if labels is None or probabilities is None:
+            return 0.0
+        return float((probabilities.gather(1, labels.unsqueeze(1)) > 1 - 1e-6).sum())
+
+    @staticmethod
+    def _project(moments: Tensor, project: Tensor) -> Tensor:
+        width, kept = project.shape
+        full = moments[:, unpack_index(width, moments.device)]
+        reduced = project.T @ full @ project
+        rows, columns = torch.triu_indices(kept, kept, device=moments.device)
+        return reduced[:, rows, columns]
+
+    def leverages(self, features: Tensor) -> Tensor:
+        """phi^T (Phi^T Phi)^+ phi of reduced features ``(k, b) -> (b,)``, in 0..1."""
+        return (features * (self._leverage @ features)).sum(0)

@@ -1,0 +1,107 @@
+"""Cook's distance of a linear head against dense float64 automatic differentiation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+import oracles
+from swaypoint.data.batches import ArrayBatches
+from swaypoint.influence import Influence
+from swaypoint.risks import losses
+from swaypoint.risks.linear_head import HeadWeights
+
+N, D = 300, 7
+
+
+def classes(generator, n, c):
+    return torch.randint(0, c, (n,), generator=generator)
+
+
+CASES = {
+    "cross_entropy": (losses.CrossEntropy(), 4, F.cross_entropy, classes),
+    "two classes": (losses.CrossEntropy(), 2, F.cross_entropy, classes),
+    "smoothed": (
+        losses.CrossEntropy(label_smoothing=0.1),
+        4,
+        lambda z, y: F.cross_entropy(z, y, label_smoothing=0.1),
+        classes,
+    ),
+    "weighted": (
+        losses.CrossEntropy(weight=torch.tensor([0.5, 1.0, 2.0])),
+        3,
+        lambda z, y: F.cross_entropy(z, y, weight=torch.tensor([0.5, 1.0, 2.0]).double(), reduction="sum"),
+        classes,
+    ),
+    "soft labels": (
+        losses.CrossEntropy(),
+        3,
+        F.cross_entropy,
+        lambda g, n, c: torch.randn(n, c, generator=g).double().softmax(1),
+    ),
+    "binary": (
+        losses.BinaryCrossEntropy(),
+        1,
+        lambda z, y: F.binary_cross_entropy_with_logits(z, y, reduction="sum"),
+        lambda g, n, c: torch.randint(0, 2, (n, c), generator=g).double(),
+    ),
+    "multi-label": (
+        losses.BinaryCrossEntropy(pos_weight=3.0),
+        3,
+        lambda z, y: F.binary_cross_entropy_with_logits(
+            z, y, pos_weight=torch.tensor(3.0).double(), reduction="sum"
+        ),
+        lambda g, n, c: torch.randint(0, 2, (n, c), generator=g).double(),
+    ),
+    "squared": (
+        losses.SquaredError(),
+        2,
+        lambda z, y: 0.5 * (z - y).square().sum(),
+        lambda g, n, c: torch.randn(n, c, generator=g).double(),
+    ),
+    "huber": (
+        losses.Huber(delta=0.7),
+        2,
+        lambda z, y: F.huber_loss(z, y, delta=0.7, reduction="sum"),
+        lambda g, n, c: torch.randn(n, c, generator=g).double(),
+    ),
+    "poisson": (
+        losses.Poisson(),
+        1,
+        lambda z, y: F.poisson_nll_loss(z, y, reduction="sum"),
+        lambda g, n, c: torch.poisson(torch.full((n, c), 2.0), generator=g).double(),
+    ),
+    "custom": (
+        losses.Custom(lambda z, y: F.cross_entropy(z, y) + 0.05 * z.square().sum()),
+        3,
+        lambda z, y: F.cross_entropy(z, y) + 0.05 * z.square().sum(),
+        classes,
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("collinear", [False, True], ids=["full rank", "collinear"])
+@pytest.mark.parametrize("l2", [0.0, 0.01], ids=["plain", "ridge"])
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+@pytest.mark.parametrize("case", CASES)
+def test_equals_dense_autodiff(case, bias, l2, collinear, dtype):
+    loss, outputs, function, make_targets = CASES[case]
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(N, D, generator=generator)
+    if collinear:
+        features = torch.cat([features, features[:, :1] * 2, torch.zeros(N, 1)], 1)
+    targets = make_targets(generator, N, outputs)
+    weight = 0.5 * torch.randn(outputs, features.shape[1], generator=generator)
+    offset = torch.randn(outputs, generator=generator) if bias else None
+    head = HeadWeights(weight, offset, loss, l2)
+    scores = Influence(head, ArrayBatches(features, targets, 128), dtype=dtype).scores()
+
+    phi = torch.cat([features, torch.ones(N, 1)], 1) if bias else features
+    expected = oracles.cooks_distance(
+        *oracles.rows_and_hessian(function, head.matrix, phi, targets), l2
+    ).numpy()
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-10
+    np.testing.assert_allclose(scores.cook, expected, rtol=tolerance, atol=1e-16)
