@@ -13,6 +13,7 @@ from torch import Tensor
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.errors import InputError
 from swaypoint.operators.packed import unpack_index
+from swaypoint.operators.removal import solve_removal
 from swaypoint.risks.linear_head import Chunk, HeadWeights, LinearHeadRisk
 from swaypoint.solvers.cholesky import Factorization, factorize
 
@@ -130,19 +131,20 @@ class Influence:
         features, residuals = risk.features(chunk), risk.residuals(chunk)
         blocks = self._form.blocks(features)
         cook = self._form.from_blocks(blocks, residuals)
-        logits = chunk.logits
+        logits, left_out = chunk.logits, chunk.terms
         if leave_one_out or removal == "finite":
             corrected, shift = self._remove(chunk, blocks, residuals)
             if removal == "finite":
                 # Leverage one: without the point the fit is undetermined; it sways without bound.
                 cook = self._form.from_blocks(blocks, corrected).nan_to_num(nan=torch.inf)
             logits = logits + risk.logits_step(shift)
+            left_out = loss.terms(logits, chunk.targets)
         columns = {
             "cook": cook,
             "loss": chunk.terms.value,
-            "loo_loss": loss.value(logits, chunk.targets),
+            "loo_loss": left_out.value,
             "leverage": risk.leverages(features),
-            **_prediction(chunk, logits, loss.probabilities(logits), loss.labels(chunk.targets)),
+            **_prediction(chunk, logits, left_out.probabilities, loss.labels(chunk.targets)),
         }
         if keep_logits:
             columns["loo_logits"] = logits
@@ -150,17 +152,13 @@ class Influence:
 
     def _remove(self, chunk: Chunk, blocks: Tensor, residuals: Tensor) -> tuple[Tensor, Tensor]:
         """(I - Lambda A)^-1 r and the logit shift A (I - Lambda A)^-1 r, both ``(G, m, b)``."""
-        m = residuals.shape[1]
-        index = unpack_index(m, blocks.device)
+        index = unpack_index(residuals.shape[1], blocks.device)
         corrected, shift = torch.empty_like(residuals), torch.empty_like(residuals)
-        identity = torch.eye(m, dtype=torch.float64, device=blocks.device)
-        for g, basis in enumerate(self.risk._outputs):
-            a = blocks[g][index].permute(2, 0, 1) / self.summary.points
-            curvature = chunk.terms.curvature.project(basis)[index].permute(2, 0, 1)
-            solution, info = torch.linalg.solve_ex(identity - curvature @ a, residuals[g].T.unsqueeze(2))
-            solution = torch.where((info == 0)[:, None, None], solution, torch.nan)
-            corrected[g] = solution.squeeze(2).T
-            shift[g] = (a @ solution).squeeze(2).T
+        for g, basis in enumerate(self.risk.outputs):
+            a = blocks[g][index] / self.summary.points
+            curvature = chunk.terms.curvature.project(basis)[index]
+            corrected[g] = solve_removal(curvature, a, residuals[g])
+            shift[g] = (a * corrected[g]).sum(1)
         return corrected, shift
 
     def __repr__(self) -> str:

@@ -21,7 +21,7 @@ from torch import Tensor
 from swaypoint.operators.base import Curvature, Gradients, QuadraticForm
 from swaypoint.operators.packed import pack_pairs, pair_count, pair_weights, unpack_index
 
-CHUNK = 2048
+CHUNK = 1024
 """Points per contraction step: the packed products of one step stay near the cache."""
 
 _BUFFER_ROWS = 2304

@@ -128,7 +128,7 @@ class LinearHeadRisk:
         # (C, m) per group: the coupled outputs in one group, or every output a group of its own.
         self._gauge = list(gauge.split(1, 1)) if head.loss.separable else [gauge]
         self._resolution = 0.0
-        self._outputs, self._whiten = self._conditioning()
+        self.outputs, self._whiten = self._conditioning()
         self._range: FeatureRange | None = None
 
     # -- points ---------------------------------------------------------------------------------
@@ -139,11 +139,8 @@ class LinearHeadRisk:
             raise InputError(f"features have shape {tuple(features.shape)}; the head takes (n, {expected})")
         if features.is_floating_point():
             self._resolution = max(self._resolution, torch.finfo(features.dtype).eps)
-        columns = features.to(self.device).T.to(torch.float64)
-        if self.head.bias is not None:
-            columns = torch.cat([columns, columns.new_ones(1, columns.shape[1])])
-        else:
-            columns = columns.contiguous()
+        columns = torch.ones(self.head.width, len(features), dtype=torch.float64, device=self.device)
+        columns[:expected] = features.to(self.device).T
         if not bool(torch.isfinite(columns.sum())):
             bad = (~torch.isfinite(columns)).any(0)
             if bool(bad.any()):
@@ -152,7 +149,7 @@ class LinearHeadRisk:
                     " drop or impute that row"
                 )
         targets = self.head.loss.check(targets.to(self.device), self.head.outputs, offset)
-        logits = columns.T @ self._matrix.T
+        logits = (self._matrix @ columns).T
         terms = self.head.loss.terms(logits, targets)
         if not bool(torch.isfinite(terms.residual.sum())):
             bad = (~torch.isfinite(terms.residual)).any(1)
@@ -192,7 +189,7 @@ class LinearHeadRisk:
 
     def residuals(self, chunk: Chunk) -> Tensor:
         """r in the output coordinates, ``(G, m, b)`` float64."""
-        return torch.stack([basis.T @ chunk.terms.residual.T for basis in self._outputs])
+        return torch.stack([basis.T @ chunk.terms.residual.T for basis in self.outputs])
 
     def features(self, chunk: Chunk) -> Tensor:
         """phi in the feature coordinates, ``(k, b)`` float64."""
@@ -200,13 +197,13 @@ class LinearHeadRisk:
 
     def logits_step(self, steps: Tensor) -> Tensor:
         """A change of the reduced logits as one of the C logits: (G, m, b) -> (b, C)."""
-        parts = [(basis @ step).T for basis, step in zip(self._outputs, steps, strict=True)]
+        parts = [(basis @ step).T for basis, step in zip(self.outputs, steps, strict=True)]
         return torch.stack(parts).sum(0)
 
     def gradient_coordinates(self, gradient: Tensor) -> Tensor:
         """A raw (C, D) gradient in the reduced coordinates, ``(G, m * k)``."""
         assert self._range is not None
-        return torch.stack([(basis.T @ gradient @ self._range.map).flatten() for basis in self._outputs])
+        return torch.stack([(basis.T @ gradient @ self._range.map).flatten() for basis in self.outputs])
 
     def parameter_step(self, step: Tensor) -> Tensor:
         """A reduced parameter vector ``(G, m * k)`` as a change of the raw matrix ``(C, D)``."""
@@ -215,7 +212,7 @@ class LinearHeadRisk:
         return sum(
             (
                 basis @ part.view(-1, width) @ self._range.map.T
-                for basis, part in zip(self._outputs, step, strict=True)
+                for basis, part in zip(self.outputs, step, strict=True)
             ),
             torch.zeros_like(self._matrix),
         )
@@ -229,7 +226,7 @@ class LinearHeadRisk:
             InputError: see the class.
         """
         self._range = None
-        groups, m = len(self._outputs), self._outputs[0].shape[1]
+        groups, m = len(self.outputs), self.outputs[0].shape[1]
         width, q = self.head.width, pair_count(m)
         pairs = FeaturePairs(width, self.dtype, self.device)
         zeros = {"dtype": torch.float64, "device": self.device}
@@ -238,7 +235,7 @@ class LinearHeadRisk:
         gradient = torch.zeros_like(self._matrix)
         n, loss, square, saturated = 0, 0.0, 0.0, 0.0
         for chunk in self.chunks():
-            packed = torch.cat([chunk.terms.curvature.project(basis) for basis in self._outputs])
+            packed = torch.cat([chunk.terms.curvature.project(basis) for basis in self.outputs])
             pairs.accumulate(packed.to(self.dtype), self.features(chunk).to(self.dtype), moments)
             second += chunk.features @ chunk.features.T
             gradient += (chunk.features @ chunk.terms.residual).T
@@ -256,7 +253,7 @@ class LinearHeadRisk:
         diagonal = self.head.penalty(self._damping).to(self.device)
         penalty = None
         if bool(diagonal.any()):
-            outputs = torch.stack([basis.T @ basis for basis in self._outputs])
+            outputs = torch.stack([basis.T @ basis for basis in self.outputs])
             penalty = (outputs, self._range.penalty(diagonal))
         curvature = HeadCurvature(
             moments, penalty, groups=groups, outputs=m, width=self._range.map.shape[1], dtype=self.dtype
@@ -267,10 +264,9 @@ class LinearHeadRisk:
 
     def _saturated(self, chunk: Chunk) -> float:
         labels = self.head.loss.labels(chunk.targets)
-        probabilities = self.head.loss.probabilities(chunk.logits)
-        if labels is None or probabilities is None:
+        if labels is None or chunk.terms.probabilities is None:
             return 0.0
-        return float((probabilities.gather(1, labels.unsqueeze(1)) > 1 - 1e-6).sum())
+        return float((chunk.terms.probabilities.gather(1, labels.unsqueeze(1)) > 1 - 1e-6).sum())
 
     @staticmethod
     def _project(moments: Tensor, project: Tensor) -> Tensor:

@@ -92,11 +92,15 @@ class DenseLogitCurvature(LogitCurvature):
 
 
 class Terms(NamedTuple):
-    """What one loss says of a batch: value ``(b,)``, residual ``(b, C)``, curvature."""
+    """What one loss says of a batch: value ``(b,)``, residual ``(b, C)``, curvature.
+
+    ``probabilities`` is ``(b, classes)`` for a classifier, None for other losses.
+    """
 
     value: Tensor
     residual: Tensor
     curvature: LogitCurvature
+    probabilities: Tensor | None = None
 
 
 class Loss(ABC):
@@ -125,14 +129,6 @@ class Loss(ABC):
     @abstractmethod
     def terms(self, logits: Tensor, targets: Tensor) -> Terms:
         """Value, residual and curvature at ``logits`` ``(b, C)``."""
-
-    def value(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Per-sample loss, ``(b,)``."""
-        return self.terms(logits, targets).value
-
-    def probabilities(self, logits: Tensor) -> Tensor | None:
-        """Class probabilities ``(b, classes)`` for a classifier, else None."""
-        return None
 
     def labels(self, targets: Tensor) -> Tensor | None:
         """Class index of each (checked) target ``(b,)`` for a classifier, else None."""
@@ -218,34 +214,36 @@ class CrossEntropy(Loss):
         return _integer_labels(targets, outputs, offset)
 
     def terms(self, logits: Tensor, targets: Tensor) -> Terms:
+        if targets.ndim == 2 or self.label_smoothing > 0.0:
+            return self._soft_terms(logits, targets)
+        index = targets.unsqueeze(1)
+        shifted = logits - logits.amax(1, keepdim=True)
+        exponential = shifted.exp()
+        total = exponential.sum(1, keepdim=True)
+        others = exponential.scatter(1, index, 0.0)
+        wrong = others.sum(1)
+        own = shifted.gather(1, index).squeeze(1)
+        # log1p keeps the digits of a confident point's loss.
+        value = torch.where(own == 0.0, wrong.log1p(), total.squeeze(1).log() - own)
+        p = exponential / total
+        residual = (others / total).scatter(1, index, -wrong.unsqueeze(1) / total)
+        if self.weight is None:
+            return Terms(value, residual, DiagonalMinusOuter(p, p), p)
+        weight = self.weight.to(p)[targets].unsqueeze(1)
+        curvature = DiagonalMinusOuter(weight * p, weight.sqrt() * p)
+        return Terms(weight.squeeze(1) * value, weight * residual, curvature, p)
+
+    def _soft_terms(self, logits: Tensor, targets: Tensor) -> Terms:
         classes = logits.shape[1]
         log_p = F.log_softmax(logits, dim=1)
         p = log_p.exp()
-        if targets.ndim == 1 and self.label_smoothing == 0.0:
-            index = targets.unsqueeze(1)
-            value = -log_p.gather(1, index).squeeze(1)
-            others = p.scatter(1, index, 0.0)
-            residual = others.scatter(1, index, -others.sum(1, keepdim=True))
-            total: Tensor | float = 1.0
-            weight = None if self.weight is None else self.weight.to(p)[targets]
-        else:
-            soft = targets if targets.ndim == 2 else F.one_hot(targets, classes).to(p)
-            # As torch does, the class weight follows each entry of the target distribution.
-            soft = (1.0 - self.label_smoothing) * soft + self.label_smoothing / classes
-            if self.weight is not None:
-                soft = soft * self.weight.to(p)
-            total = soft.sum(1, keepdim=True)
-            value = -(soft * log_p).sum(1)
-            residual = total * p - soft
-            weight = None
-        if weight is not None:
-            value, residual, total = value * weight, residual * weight.unsqueeze(1), weight.unsqueeze(1)
-        if isinstance(total, float):
-            return Terms(value, residual, DiagonalMinusOuter(p, p))
-        return Terms(value, residual, DiagonalMinusOuter(total * p, total.sqrt() * p))
-
-    def probabilities(self, logits: Tensor) -> Tensor:
-        return logits.softmax(1)
+        soft = targets if targets.ndim == 2 else F.one_hot(targets, classes).to(p)
+        soft = (1.0 - self.label_smoothing) * soft + self.label_smoothing / classes
+        if self.weight is not None:  # as torch does, the weight follows each entry of the target
+            soft = soft * self.weight.to(p)
+        total = soft.sum(1, keepdim=True)
+        curvature = DiagonalMinusOuter(total * p, total.sqrt() * p)
+        return Terms(-(soft * log_p).sum(1), total * p - soft, curvature, p)
 
     def labels(self, targets: Tensor) -> Tensor:
         return targets if targets.ndim == 1 else targets.argmax(1)
@@ -280,12 +278,9 @@ class BinaryCrossEntropy(Loss):
         positive = self.pos_weight * targets
         value = ((1 - targets) * F.softplus(logits) + positive * F.softplus(-logits)).sum(1)
         residual = (1 - targets) * p - positive * q
-        return Terms(value, residual, DiagonalMinusOuter((1 - targets + positive) * p * q))
-
-    def probabilities(self, logits: Tensor) -> Tensor | None:
-        if logits.shape[1] > 1:  # multi-label: no single class to suggest
-            return None
-        return torch.cat([torch.sigmoid(-logits), torch.sigmoid(logits)], 1)
+        # Multi-label: there is no single class to suggest.
+        probabilities = torch.cat([q, p], 1) if logits.shape[1] == 1 else None
+        return Terms(value, residual, DiagonalMinusOuter((1 - targets + positive) * p * q), probabilities)
 
     def labels(self, targets: Tensor) -> Tensor | None:
         return (targets[:, 0] > 0.5).long() if targets.shape[1] == 1 else None
