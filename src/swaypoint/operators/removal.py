@@ -16,7 +16,7 @@ def solve_removal(curvature: Tensor, blocks: Tensor, residuals: Tensor) -> Tenso
     pivoting: I - Lambda A is similar to a symmetric positive definite matrix. A singular system
     (leverage one) gives non-finite values.
     """
-    m, _, b = curvature.shape
+    m = curvature.shape[0]
     system = torch.empty_like(curvature)
     for row in range(m):
         torch.sum(curvature[row].unsqueeze(1) * blocks, 0, out=system[row])
