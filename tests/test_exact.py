@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 import oracles
 from swaypoint.data.batches import ArrayBatches
-from swaypoint.influence import Influence
+from swaypoint.scoring import Influence
 from swaypoint.risks import losses
 from swaypoint.risks.linear_head import HeadWeights
 

@@ -6,7 +6,7 @@ Pass one accumulates second moments, pass two contracts them against each point.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +20,8 @@ from swaypoint.risks.basis import FeatureRange, contrasts, feature_range, whiten
 from swaypoint.risks.losses import Loss, Terms
 
 _SAMPLE = 8192
+_BATCH = 8192
+_KEPT_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -130,10 +132,12 @@ class LinearHeadRisk:
         self._resolution = 0.0
         self.outputs, self._whiten = self._conditioning()
         self._range: FeatureRange | None = None
+        self._kept: list[tuple[Tensor, Tensor]] | None = None
 
     # -- points ---------------------------------------------------------------------------------
 
-    def _chunk(self, features: Tensor, targets: Tensor, offset: int) -> Chunk:
+    def _columns(self, features: Tensor, targets: Tensor, offset: int) -> tuple[Tensor, Tensor]:
+        """Features as float64 columns ``(D, b)`` with the constant 1, and checked targets."""
         expected = self.head.weight.shape[1]
         if features.ndim != 2 or features.shape[1] != expected:
             raise InputError(f"features have shape {tuple(features.shape)}; the head takes (n, {expected})")
@@ -148,7 +152,10 @@ class LinearHeadRisk:
                     f"features of row {offset + int(bad.nonzero()[0])} are NaN or infinite;"
                     " drop or impute that row"
                 )
-        targets = self.head.loss.check(targets.to(self.device), self.head.outputs, offset)
+        return columns, self.head.loss.check(targets.to(self.device), self.head.outputs, offset)
+
+    def _chunk(self, features: Tensor, targets: Tensor, offset: int) -> Chunk:
+        columns, targets = self._columns(features, targets, offset)
         logits = (self._matrix @ columns).T
         terms = self.head.loss.terms(logits, targets)
         if not bool(torch.isfinite(terms.residual.sum())):
@@ -160,10 +167,10 @@ class LinearHeadRisk:
                 )
         return Chunk(columns, targets, logits, terms)
 
-    def chunks(self) -> Iterator[Chunk]:
-        """The dataset in dataset order, at most ``CHUNK`` points at a time."""
+    def chunks(self, data: FeatureBatches | None = None) -> Iterator[Chunk]:
+        """The dataset (or other ``data``) in its order, at most ``CHUNK`` points at a time."""
         offset = 0
-        for features, targets in self.data:
+        for features, targets in self.data if data is None else data:
             for start in range(0, len(features), CHUNK):
                 rows = slice(start, start + CHUNK)
                 yield self._chunk(features[rows], targets[rows], offset + start)
@@ -205,17 +212,61 @@ class LinearHeadRisk:
         assert self._range is not None
         return torch.stack([(basis.T @ gradient @ self._range.map).flatten() for basis in self.outputs])
 
-    def parameter_step(self, step: Tensor) -> Tensor:
-        """A reduced parameter vector ``(G, m * k)`` as a change of the raw matrix ``(C, D)``."""
-        assert self._range is not None
-        width = self._range.map.shape[1]
-        return sum(
-            (
-                basis @ part.view(-1, width) @ self._range.map.T
-                for basis, part in zip(self.outputs, step, strict=True)
-            ),
-            torch.zeros_like(self._matrix),
-        )
+    # -- as a function of the head's matrix -----------------------------------------------------
+
+    @property
+    def matrix(self) -> Tensor:
+        """W and b side by side, ``(C, D [+ 1])`` float64, where the risk is taken."""
+        return self._matrix
+
+    def reduce(self, gradient: Tensor) -> Tensor:
+        """A raw ``(C, D)`` gradient in the whitened coordinates, flat."""
+        return torch.cat([(basis.T @ gradient @ self._whiten).flatten() for basis in self.outputs])
+
+    def expand(self, step: Tensor) -> Tensor:
+        """The step in C x D of one in the whitened coordinates; the adjoint of :meth:`reduce`."""
+        parts = step.view(len(self.outputs), self.outputs[0].shape[1], -1)
+        products = [basis @ part for basis, part in zip(self.outputs, parts, strict=True)]
+        return torch.stack(products).sum(0) @ self._whiten.T
+
+    def _points(self) -> Iterable[tuple[Tensor, Tensor]]:
+        """Checked columns and targets, in large batches; kept when they fit in ``_KEPT_BYTES``."""
+        if self._kept is not None:
+            return self._kept
+        if len(self.data) * self.head.width * 8 > _KEPT_BYTES:
+            return self._read_points()
+        self._kept = list(self._read_points())
+        return self._kept
+
+    def _read_points(self) -> Iterator[tuple[Tensor, Tensor]]:
+        offset = 0
+        for features, targets in self.data:
+            for start in range(0, len(features), _BATCH):
+                rows = slice(start, start + _BATCH)
+                yield self._columns(features[rows], targets[rows], offset + start)
+            offset += len(features)
+
+    def objective(self, matrix: Tensor) -> tuple[float, Tensor, float]:
+        """Mean loss plus ridge at ``matrix``, its gradient ``(C, D)``, the residuals' rms."""
+        penalty = self.head.penalty(self._damping).to(self.device)
+        value, square, n, gradient = 0.0, 0.0, 0, torch.zeros_like(matrix)
+        for features, targets in self._points():
+            terms = self.head.loss.terms((matrix @ features).T, targets)
+            value += float(terms.value.sum())
+            square += float(terms.residual.square().sum())
+            gradient += (features @ terms.residual).T
+            n += features.shape[1]
+        ridge = 0.5 * float((penalty * matrix.square()).sum())
+        return value / n + ridge, gradient / n + penalty * matrix, (square / n) ** 0.5
+
+    def hessian_product(self, matrix: Tensor, step: Tensor) -> Tensor:
+        """Hessian of :meth:`objective` at ``matrix`` times ``step``: ``(C, D) -> (C, D)``."""
+        product, n = torch.zeros_like(matrix), 0
+        for features, targets in self._points():
+            terms = self.head.loss.terms((matrix @ features).T, targets)
+            product += (features @ terms.curvature.matmul((step @ features).T)).T
+            n += features.shape[1]
+        return product / n + self.head.penalty(self._damping).to(self.device) * step
 
     # -- pass one -------------------------------------------------------------------------------
 

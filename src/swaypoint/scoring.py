@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.errors import InputError
+from swaypoint.operators.head import HeadGradients
 from swaypoint.operators.packed import unpack_index
 from swaypoint.operators.removal import solve_removal
 from swaypoint.risks.linear_head import Chunk, HeadWeights, LinearHeadRisk
@@ -123,6 +124,28 @@ class Influence:
                 " pass a dataset or loader that can be iterated twice"
             )
         return Scores(**{name: np.concatenate(parts) for name, parts in columns.items()})
+
+    def on(self, queries: FeatureBatches) -> Iterator[tuple[int, Tensor]]:
+        """Influence I(z, z') = g(z')^T H^-1 g(z) of every point z on every query z' (the paper's
+        Eq. 1; Koh & Liang, 2017, write it with a minus sign).
+
+        Removing z from the training changes the loss at z' by about + I(z, z') / n.
+
+        Yields:
+            The position of the first point and the values ``(n_queries, b)`` float64 of b points.
+        """
+        rows = [self._gradients(chunk) for chunk in self.risk.chunks(queries)]
+        solved = [torch.einsum("gpq,bgq->bgp", self.inverse.matrix, g).flatten(1) for g in rows]
+        products = torch.cat(solved)
+        done = 0
+        for chunk in self.risk.chunks():
+            yield done, products @ self._gradients(chunk).flatten(1).T
+            done += chunk.features.shape[1]
+
+    def _gradients(self, chunk: Chunk) -> Tensor:
+        """Gradients in the reduced coordinates, ``(b, G, P / G)``."""
+        gradients = HeadGradients(self.risk.residuals(chunk), self.risk.features(chunk))
+        return gradients.rows().view(chunk.features.shape[1], len(self.risk.outputs), -1)
 
     def _score(
         self, chunk: Chunk, removal: Removal, leave_one_out: bool, keep_logits: bool

@@ -1,0 +1,298 @@
+"""The public functions: from a model and data, or features and labels, to a ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from swaypoint.data.batches import ArrayBatches, FeatureBatches
+from swaypoint.errors import InputError
+from swaypoint.fitness import diagnose
+from swaypoint.heads import LinearHead
+from swaypoint.ranking import Ranking
+from swaypoint.refit import refit_head
+from swaypoint.risks.linear_head import HeadWeights
+from swaypoint.risks.losses import Loss, as_loss
+from swaypoint.scoring import Influence, Removal, Scores
+
+Solver = Literal["auto", "exact"]
+LossLike = str | Loss | Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class TopInfluences:
+    """The training points of largest |influence| on each test point, the largest first.
+
+    ``index`` (n_test, k) int64 positions in the training data; ``values`` (n_test, k) float64, signed:
+    positive for proponents (removing them raises the test loss), negative for opponents.
+    """
+
+    index: np.ndarray
+    values: np.ndarray
+
+
+def cooks_distance(
+    model_or_head: nn.Module | LinearHead,
+    data: Any,
+    *,
+    loss: LossLike = "cross_entropy",
+    layer: str | None = None,
+    l2: float = 0.0,
+    damping: float = 0.0,
+    removal: Removal = "infinitesimal",
+    solver: Solver = "auto",
+    refit: bool = False,
+    batch_size: int = 512,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    progress: bool = True,
+) -> Ranking:
+    """Rank every point of ``data`` by Cook's distance g^T H^-1 g of the last layer, exactly.
+
+    The model is scored in eval mode and left as it was found.
+
+    Args:
+        model_or_head: a trained model, or a :class:`LinearHead` (which brings its own loss, layer
+            and l2).
+        data: what the model was trained on: a torch ``Dataset`` or ``DataLoader``, a pair (inputs,
+            labels) of arrays or tensors, or a Hugging Face dataset with a transform.
+        loss, layer, l2: see :meth:`LinearHead.from_module`.
+        damping: added to the diagonal of the Hessian, beside ``l2``.
+        removal: ``"infinitesimal"`` (the paper) or ``"finite"`` (one Newton step without the point;
+            for linear regression the statisticians' numerator, exactly).
+        solver: ``"exact"``, the closed form; ``"auto"`` takes it.
+        refit: first bring the head to the optimum of its (convex) objective on these features.
+        batch_size: points per forward pass.
+        device: of the linear algebra; default: the model's.
+        dtype: of the large products: None (float32 where it suffices), float32 or float64.
+        progress: show a progress bar on a terminal.
+
+    Returns:
+        A :class:`~swaypoint.ranking.Ranking` in dataset order.
+
+    Raises:
+        InputError: the model or the data cannot be used; the message says why and what to do.
+    """
+    if solver not in ("auto", "exact"):
+        raise InputError(f"solver is {solver!r}; expected 'auto' or 'exact'")
+    head = as_head(model_or_head, layer=layer, loss=loss, l2=l2)
+    target = as_device(device, head)
+    batches = head.batches(data, batch_size)
+    return rank(
+        head.weights,
+        batches,
+        Options(damping, removal, refit, target, dtype, progress),
+    )[0]
+
+
+def cooks_distance_from_features(
+    features: Any,
+    labels: Any,
+    *,
+    estimator: Any = None,
+    loss: LossLike = "cross_entropy",
+    l2: float | None = None,
+    damping: float = 0.0,
+    removal: Removal = "infinitesimal",
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    progress: bool = True,
+) -> Ranking:
+    """Cook's distances from embeddings alone: fits the convex head itself.
+
+    Args:
+        features: ``(n, D)`` array or tensor.
+        labels: ``(n,)`` class indices, or the targets of another loss.
+        estimator: a fitted scikit-learn ``LogisticRegression``, ``RidgeClassifier``, ``Ridge`` or
+            ``LinearRegression`` to use instead, with its own labels, loss and regularisation.
+        l2: ridge of the fitted head, its bias free; default 1/n (scikit-learn's ``C=1``).
+        loss, damping, removal, device, dtype, progress: see :func:`cooks_distance`.
+
+    Raises:
+        InputError: as :func:`cooks_distance`; also when the fit does not converge.
+    """
+    options = Options(damping, removal, False, torch.device(device), dtype, progress)
+    if estimator is not None:
+        head = LinearHead.from_estimator(estimator, len(features)).weights
+        return rank(head, ArrayBatches(features, _targets(estimator, labels)), options)[0]
+    batches = ArrayBatches(features, labels)
+    head = blank_head(batches, as_loss(loss), 1.0 / len(batches) if l2 is None else l2)
+    return rank(head, batches, replace(options, refit=True))[0]
+
+
+def influence(
+    model_or_head: nn.Module | LinearHead,
+    train: Any,
+    test: Any,
+    *,
+    top: int | None = None,
+    loss: LossLike = "cross_entropy",
+    layer: str | None = None,
+    l2: float = 0.0,
+    damping: float = 0.0,
+    batch_size: int = 512,
+    device: torch.device | str | None = None,
+) -> np.ndarray | TopInfluences:
+    """Influence I(z, z') = g(z')^T H^-1 g(z) of training points z on test points z' (the paper's Eq. 1).
+
+    The sign is the paper's: removing z changes the loss at z' by about + I / n. Koh & Liang (2017)
+    write it with a minus sign.
+
+    Args:
+        train, test: data as for :func:`cooks_distance`.
+        top: None returns the matrix; a number returns only that many training points per test point,
+            and never forms the matrix.
+        loss, layer, l2, damping, batch_size, device: see :func:`cooks_distance`.
+
+    Returns:
+        ``(n_test, n_train)`` float64, or :class:`TopInfluences`.
+
+    Raises:
+        InputError: as :func:`cooks_distance`.
+    """
+    head = as_head(model_or_head, layer=layer, loss=loss, l2=l2)
+    target = as_device(device, head)
+    solved = Influence(
+        head.weights, head.batches(train, batch_size), damping=damping, dtype=torch.float64, device=target
+    )
+    parts = solved.on(head.batches(test, batch_size))
+    if top is None:
+        return np.concatenate([values.cpu().numpy() for _, values in parts], axis=1)
+    if top < 1:
+        raise InputError(f"top is {top}; expected a positive number")
+    best = index = None
+    for start, values in parts:
+        here = torch.arange(start, start + values.shape[1], device=values.device).expand_as(values)
+        if best is not None and index is not None:
+            values, here = torch.cat([best, values], 1), torch.cat([index, here], 1)
+        chosen = values.abs().topk(min(top, values.shape[1]), dim=1).indices
+        best, index = values.gather(1, chosen), here.gather(1, chosen)
+    assert best is not None
+    assert index is not None
+    return TopInfluences(index.cpu().numpy(), best.cpu().numpy())
+
+
+# -- shared with the audit ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to score a head; see :func:`cooks_distance`."""
+
+    damping: float = 0.0
+    removal: Removal = "infinitesimal"
+    refit: bool = False
+    device: torch.device = torch.device("cpu")  # noqa: RUF009
+    dtype: torch.dtype | None = None
+    progress: bool = False
+
+
+def rank(head: HeadWeights, batches: FeatureBatches, options: Options) -> tuple[Ranking, Influence]:
+    """Factorise, score and check one head.
+
+    Raises:
+        InputError: as :func:`cooks_distance`.
+    """
+    refit = ""
+    if options.refit:
+        fitted = refit_head(head, batches, device=options.device)
+        head, refit = fitted.head, fitted.outcome
+    solved = Influence(head, batches, damping=options.damping, dtype=options.dtype, device=options.device)
+    with _bar(options.progress, solved.summary.points) as advance:
+        scores = solved.scores(removal=options.removal, on_chunk=advance)
+    return _ranking(scores, solved, refit), solved
+
+
+def _ranking(scores: Scores, solved: Influence, refit: str) -> Ranking:
+    return Ranking(
+        values=scores.cook,
+        loss=scores.loss,
+        loo_loss=scores.loo_loss,
+        leverage=scores.leverage,
+        margin=scores.margin,
+        suggested_label=scores.suggested_label,
+        label=scores.label,
+        diagnostics=diagnose(solved, scores.cook, refit=refit),
+    )
+
+
+def as_head(
+    model_or_head: nn.Module | LinearHead, *, layer: str | None, loss: LossLike, l2: float
+) -> LinearHead:
+    """A :class:`LinearHead` as it is, or that of a model.
+
+    Raises:
+        InputError: neither.
+    """
+    if isinstance(model_or_head, LinearHead):
+        return model_or_head
+    if isinstance(model_or_head, nn.Module):
+        return LinearHead.from_module(model_or_head, layer, loss, l2)
+    raise InputError(
+        f"the model is a {type(model_or_head).__name__}; expected a torch.nn.Module or a LinearHead"
+    )
+
+
+def as_device(device: torch.device | str | None, head: LinearHead) -> torch.device:
+    return head.weights.weight.device if device is None else torch.device(device)
+
+
+def blank_head(batches: FeatureBatches, loss: Loss, l2: float) -> HeadWeights:
+    """A head of zeros with a free bias, its outputs counted from the targets.
+
+    Raises:
+        InputError: one class only, or fewer points than classes.
+    """
+    count, classes, width = 0, 1, 0
+    for features, targets in batches:
+        width = features.shape[1]
+        count += len(features)
+        if targets.ndim == 2:
+            classes = targets.shape[1]
+        elif loss.name == "cross_entropy" and len(targets):
+            classes = max(classes, int(targets.max()) + 1)
+    if loss.name == "cross_entropy":
+        if classes < 2:
+            raise InputError("every label is the same class; influence needs at least two classes")
+        if count < classes:
+            raise InputError(f"{count} points for {classes} classes; expected at least one point per class")
+    zeros = torch.zeros(classes, width, dtype=torch.float64)
+    return HeadWeights(zeros, zeros[:, 0].clone(), loss, l2, penalize_bias=False)
+
+
+def _targets(estimator: Any, labels: Any) -> Any:
+    """Labels of a scikit-learn classifier as class indices, or ±1 columns for its ridge."""
+    labels = np.asarray(labels)
+    classes = getattr(estimator, "classes_", None)
+    if classes is None:
+        return labels
+    unknown = ~np.isin(labels, classes)
+    if unknown.any():
+        raise InputError(
+            f"label {labels[unknown][0]!r} of row {int(unknown.argmax())} was not seen when the"
+            f" {type(estimator).__name__} was fitted"
+        )
+    index = np.searchsorted(classes, labels)
+    if type(estimator).__name__ != "RidgeClassifier":
+        return index
+    columns = np.eye(len(classes))[index] if len(classes) > 2 else index[:, None].astype(float)
+    return 2.0 * columns - 1.0
+
+
+@contextmanager
+def _bar(show: bool, total: int) -> Iterator[Callable[[int], None] | None]:
+    if not show:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("scoring", total=total)
+        yield lambda points: bar.advance(task, points)
