@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Used only where the CPU build of torch is not found by pip's own configuration.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: setup test lint clean
+.PHONY: setup demo test test-slow lint bench readme clean
 
 setup: $(VENV)/.ready
 
@@ -16,10 +16,21 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
 	touch $@
 
+# The main job on embedded data: 1,797 scanned digits, 2 % of the labels flipped at seed 0.
+demo: setup
+	$(BIN)/swaypoint audit sklearn:digits --flip 0.02 --seed 0 --out demo-audit
+
 test: setup
 	$(BIN)/pytest -m "not slow"
 
+test-slow: setup
+	$(BIN)/pytest -m slow
+
+bench: setup
+	$(BIN)/python -m benchmarks
+
 lint: setup
+	$(BIN)/lint-imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -37,7 +37,8 @@ def as_loader(data: Any, batch_size: int) -> Iterable[Any]:
 
     Args:
         data: a pair (inputs, labels) of arrays or tensors, a torch ``Dataset`` or ``DataLoader``, or
-            a Hugging Face dataset with a transform. A shuffling loader is read in dataset order.
+            a Hugging Face dataset with a transform, or any re-iterable of batches. A shuffling
+            loader is read in dataset order.
 
     Raises:
         InputError: ``data`` is none of these, or its lengths differ.
@@ -60,6 +61,8 @@ def as_loader(data: Any, batch_size: int) -> Iterable[Any]:
         if len(data) == 0:
             raise InputError("the data is empty; expected at least one row")
         return DataLoader(data, batch_size=batch_size)
+    if isinstance(data, Iterable) and not isinstance(data, Iterator):
+        return data
     raise InputError(
         f"data is a {type(data).__name__}; expected (inputs, labels), a torch Dataset or DataLoader,"
         " or a Hugging Face dataset"

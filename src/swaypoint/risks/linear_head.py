@@ -212,6 +212,11 @@ class LinearHeadRisk:
         assert self._range is not None
         return torch.stack([(basis.T @ gradient @ self._range.map).flatten() for basis in self.outputs])
 
+    def coordinates(self) -> dict[str, Tensor]:
+        """The maps into the reduced coordinates: ``outputs`` (G, C, m) and ``features`` (D, k)."""
+        assert self._range is not None
+        return {"outputs": torch.stack(self.outputs), "features": self._range.map}
+
     # -- as a function of the head's matrix -----------------------------------------------------
 
     @property

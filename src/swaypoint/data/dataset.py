@@ -1,0 +1,161 @@
+"""A labelled dataset in memory, and what a reader is asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+Kind = Literal["images", "rows", "features"]
+
+_TEXT_LENGTH = 200
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """One record that could not be used.
+
+    ``where`` is the file's name for image folders and ``"row 17"`` otherwise; rows count from 0.
+    """
+
+    where: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What to read from a source; the defaults fit the common layouts.
+
+    Attributes:
+        label: label column of a table, or array of an ``.npz`` (default ``labels``, then ``y``).
+            Default for tables: the only column called label, target, class or y, else the only
+            column that names its classes.
+        features: column with one vector per record, or array of an ``.npz`` (default ``features``,
+            then ``X``, then ``x``).
+        image: image column of a table. Default: the only column that holds images.
+        image_size: side in pixels. Default: the images' own size when all are equal, square and at
+            most 64, else 64.
+        split: of a Hugging Face dataset or of a directory of parquet files.
+        skip_bad: leave unusable records out, and list them, instead of raising.
+        limit: at most this many records, the first ones.
+        regression: the labels are real values, not classes.
+    """
+
+    label: str | None = None
+    features: str | None = None
+    image: str | None = None
+    image_size: int | None = None
+    split: str = "train"
+    skip_bad: bool = False
+    limit: int | None = None
+    regression: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A labelled dataset in memory, read and checked.
+
+    Two datasets with the same ``fingerprint`` hold the same inputs, labels and classes; ``==`` is
+    identity, because the arrays of two datasets have no single truth value.
+
+    Attributes:
+        name: the path or hub name as given.
+        kind: what the inputs are.
+        inputs: images: (n, H, W, 3) uint8; rows and features: (n, D) float32, all finite.
+        labels: (n,) int64 indices into ``classes``; (n,) float64 values when ``classes == ()``.
+        classes: names in index order; () for regression.
+        columns: names of the D inputs; () for images.
+        index: (n,) int64 positions in the source, counted from 0; has gaps where records were skipped.
+        names: per record ``class/file`` for image folders; () otherwise.
+        skipped: the records that were left out.
+        fingerprint: sha256 in hex of the content, see :func:`fingerprint`.
+        raw: the other columns of a table as they were read, for :meth:`describe`; n rows.
+    """
+
+    name: str
+    kind: Kind
+    inputs: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    columns: tuple[str, ...]
+    index: np.ndarray
+    names: tuple[str, ...]
+    skipped: tuple[Skipped, ...]
+    fingerprint: str
+    raw: pa.Table | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, rows: Any) -> Dataset:
+        """The records at ``rows`` ((m,) positions or an (n,) bool mask), in that order.
+
+        ``classes`` and ``skipped`` stay; ``fingerprint`` is that of the subset.
+
+        Raises:
+            IndexError: a position is outside the dataset.
+        """
+        chosen = np.asarray(rows)
+        if chosen.size == 0:
+            chosen = chosen.astype(np.int64)
+        positions = np.arange(len(self))[chosen]
+        inputs, labels = self.inputs[positions], self.labels[positions]
+        return replace(
+            self,
+            inputs=inputs,
+            labels=labels,
+            index=self.index[positions],
+            names=tuple(self.names[i] for i in positions) if self.names else (),
+            fingerprint=fingerprint(inputs, labels, self.classes),
+            raw=None if self.raw is None else self.raw.take(pa.array(positions)),
+        )
+
+    def describe(self, i: int) -> dict[str, str]:
+        """Record ``i`` as column -> readable value, without its label.
+
+        Tables give the values as they were read (the category, not its one-hot inputs); image folders
+        give the file; arrays give the inputs by name.
+
+        Raises:
+            IndexError: ``i`` is outside the dataset.
+        """
+        position = range(len(self))[i]
+        if self.names:
+            return {"file": self.names[position]}
+        if self.raw is not None:
+            return {
+                name: _readable(column[position].as_py())
+                for name, column in zip(self.raw.column_names, self.raw.columns, strict=True)
+            }
+        if self.kind == "images":
+            return {}
+        values = self.inputs[position].tolist()
+        return {name: _readable(value) for name, value in zip(self.columns, values, strict=True)}
+
+
+def _readable(value: Any) -> str:
+    if value is None:
+        return "missing"
+    text = f"{value:.7g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= _TEXT_LENGTH else text[: _TEXT_LENGTH - 1] + "…"
+
+
+def fingerprint(inputs: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> str:
+    """sha256 in hex over dtype, shape and content of ``inputs`` and ``labels``, and the class names.
+
+    Independent of paths, file formats and memory layout.
+
+    >>> a = np.arange(6, dtype=np.float32).reshape(2, 3)
+    >>> fingerprint(a, np.array([0, 1]), ("a", "b")) == fingerprint(a.copy("F"), np.array([0, 1]), ("a", "b"))
+    True
+    """
+    digest = hashlib.sha256(json.dumps(classes).encode())
+    for array in (inputs, labels):
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        if array.size:  # an empty array has no buffer to cast
+            digest.update(memoryview(np.ascontiguousarray(array)).cast("B"))
+    return digest.hexdigest()

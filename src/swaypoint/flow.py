@@ -1,0 +1,401 @@
+"""The audit: from a dataset on disk to a ranked, explained folder. One function, readable in order."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+import swaypoint
+from swaypoint import folder as files
+from swaypoint.api import Options, rank
+from swaypoint.data.builtin import PREFIX, read_builtin
+from swaypoint.data.dataset import Dataset, ReadOptions, fingerprint
+from swaypoint.errors import InputError, require
+from swaypoint.folder import AuditFolder
+from swaypoint.kinds import neighbours, suggest_kinds
+from swaypoint.predictors import ModelOptions, Objective, Parts, Predictor, Training, prepare
+from swaypoint.ranking import Ranking
+from swaypoint.scoring import Influence, Removal
+
+INSPECTED = (0.01, 0.05, 0.10)
+_REGRESSIONS = ("squared_error", "huber", "poisson")
+_FACTOR_BYTES = 512 << 20
+
+
+@dataclass(frozen=True)
+class AuditOptions:
+    """How an audit is made.
+
+    Attributes:
+        model, objective: what is audited.
+        damping, removal, refit: see :func:`swaypoint.cooks_distance`.
+        validation: share of the points that is held out of training and ranking.
+        seed: of split, training and planted errors.
+        flip: plant this share of wrong labels first, and count how many are found: a self-test.
+        top: how many points get a picture, their neighbours and a place in the report.
+        device: ``"cpu"`` or ``"cuda"``.
+        keep_features: also write the features to the folder.
+    """
+
+    model: ModelOptions = field(default_factory=ModelOptions)
+    objective: Objective = field(default_factory=Objective)
+    damping: float = 0.0
+    removal: Removal = "infinitesimal"
+    refit: bool = False
+    validation: float = 0.2
+    seed: int = 0
+    flip: float = 0.0
+    top: int = 200
+    device: str = "cpu"
+    keep_features: bool = False
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Told of the audit's progress; the default listens to nothing."""
+
+    stage: Callable[[str], None] = lambda name: None
+    records: Callable[[int, int], None] | None = None
+    epoch: Callable[[int, int, float, float], None] | None = None
+
+
+def audit(
+    source: str | Path | Dataset,
+    out: str | Path | None = None,
+    *,
+    options: AuditOptions | None = None,
+    read: ReadOptions | None = None,
+    listener: Listener | None = None,
+) -> AuditFolder:
+    """Rank every training point of ``source`` and write an audit folder; the command line's audit.
+
+    A second call with the same inputs returns the finished folder, or resumes an interrupted one.
+
+    Args:
+        source: an image folder, a table, an ``.npz``, a Hugging Face dataset (see
+            :func:`~swaypoint.data.readers.read_dataset`), ``sklearn:digits`` and its like, or a
+            :class:`~swaypoint.data.dataset.Dataset`.
+        out: the folder; default: the source's name with ``-audit``.
+
+    Returns:
+        The folder: ``manifest.json``, ``scores.parquet``, ``examples.parquet``, ``report.html``, and
+        the head, its factor and the model as safetensors.
+
+    Raises:
+        InputError: bad data, a model that does not fit, or ``out`` holds another audit.
+    """
+    options, listener = options or AuditOptions(), listener or Listener()
+    _check(options)
+    run = _Run(_folder_for(source, out), listener)
+    with run.stage("reading"):
+        dataset = _read(source, read or ReadOptions(), options, listener)
+        given, (dataset, flipped) = dataset, _plant(dataset, options)
+    if run.begin(given, options):
+        return AuditFolder(run.path)
+    parts = _split(len(dataset), options)
+    with run.stage("training"):
+        training = Training(run.path, options.seed, options.device, listener.epoch)
+        predictor = prepare(dataset, parts, options.model, options.objective, training=training)
+        run.record(model={"name": predictor.name, "hash": predictor.hash})
+    with run.stage("scoring"):
+        ranking, influence = rank(predictor.head.weights, predictor.train, _scoring(options, predictor))
+        _write_factor(run.path, influence)
+        run.record(model=_describe(predictor, influence, options), diagnostics=ranking.diagnostics.to_dict())
+    with run.stage("explaining"):
+        _explain(run.path, dataset, parts, predictor, ranking, options)
+        run.record(flipped=_found(ranking, parts, flipped, options))
+    (run.path / "last.ckpt").unlink(missing_ok=True)
+    run.finish()
+    return AuditFolder(run.path)
+
+
+# -- reading --------------------------------------------------------------------------------------
+
+
+def _check(options: AuditOptions) -> None:
+    if not 0.0 <= options.validation < 1.0:
+        raise InputError(f"validation is {options.validation}; expected a share, 0 <= share < 1")
+    if not 0.0 <= options.flip < 1.0:
+        raise InputError(f"flip is {options.flip}; expected a share, 0 <= share < 1")
+    if options.top < 1:
+        raise InputError(f"top is {options.top}; expected a positive number")
+    if options.device.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError("device is cuda, but this torch sees no GPU; leave --device out for the CPU")
+
+
+def _folder_for(source: str | Path | Dataset, out: str | Path | None) -> Path:
+    if out is not None:
+        return Path(out)
+    name = source.name if isinstance(source, Dataset) else str(source)
+    return Path(f"{Path(name.removeprefix(PREFIX)).stem}-audit")
+
+
+def _read(
+    source: str | Path | Dataset, read: ReadOptions, options: AuditOptions, listener: Listener
+) -> Dataset:
+    if isinstance(source, Dataset):
+        return source
+    if str(source).startswith(PREFIX):
+        return read_builtin(str(source))
+    from swaypoint.data.readers import read_dataset
+
+    regression = options.objective.loss in _REGRESSIONS
+    return read_dataset(source, options=replace(read, regression=regression), on_progress=listener.records)
+
+
+def _plant(dataset: Dataset, options: AuditOptions) -> tuple[Dataset, np.ndarray]:
+    """Flip a share of the labels to another class, uniformly; (n,) bool says which."""
+    flipped = np.zeros(len(dataset), dtype=bool)
+    if options.flip == 0.0:
+        return dataset, flipped
+    classes = len(dataset.classes)
+    if classes < 2:
+        raise InputError("flip needs class labels; this dataset has real-valued ones")
+    generator = np.random.default_rng(options.seed)
+    rows = generator.choice(len(dataset), round(options.flip * len(dataset)), replace=False)
+    labels = dataset.labels.copy()
+    labels[rows] = (labels[rows] + generator.integers(1, classes, len(rows))) % classes
+    flipped[rows] = True
+    changed = replace(
+        dataset, labels=labels, fingerprint=fingerprint(dataset.inputs, labels, dataset.classes)
+    )
+    return changed, flipped
+
+
+def _split(n: int, options: AuditOptions) -> Parts:
+    held = round(options.validation * n)
+    order = np.random.default_rng(options.seed).permutation(n)
+    return Parts(np.sort(order[held:]), np.sort(order[:held]))
+
+
+# -- scoring --------------------------------------------------------------------------------------
+
+
+def _scoring(options: AuditOptions, predictor: Predictor) -> Options:
+    return Options(
+        damping=options.damping,
+        removal=options.removal,
+        refit=options.refit or predictor.fit,
+        device=torch.device(options.device),
+    )
+
+
+def _describe(predictor: Predictor, influence: Influence, options: AuditOptions) -> dict[str, Any]:
+    head = influence.head
+    return {
+        "name": predictor.name,
+        "hash": predictor.hash,
+        "layer": predictor.head.layer,
+        "outputs": head.outputs,
+        "features": head.weight.shape[1],
+        "loss": head.loss.name,
+        "l2": head.l2,
+        "damping": options.damping,
+        "removal": options.removal,
+        "refit": options.refit or predictor.fit,
+        "accuracy": {
+            "train": _accuracy(influence, predictor, held_out=False),
+            "validation": _accuracy(influence, predictor, held_out=True),
+        },
+    }
+
+
+def _accuracy(influence: Influence, predictor: Predictor, *, held_out: bool) -> float | None:
+    batches = predictor.validation if held_out else predictor.train
+    if batches is None:
+        return None
+    right = count = 0
+    for chunk in influence.risk.chunks(batches):
+        labels = influence.head.loss.labels(chunk.targets)
+        if labels is None or chunk.terms.probabilities is None:
+            return None
+        right += int((chunk.terms.probabilities.argmax(1) == labels).sum())
+        count += len(labels)
+    return right / count
+
+
+def _write_factor(path: Path, influence: Influence) -> None:
+    head, risk = influence.head, influence.risk
+    tensors = {"weight": head.weight.detach(), **({} if head.bias is None else {"bias": head.bias.detach()})}
+    files.write_tensors(path / "head.safetensors", tensors)
+    if influence.inverse.matrix.nbytes <= _FACTOR_BYTES:
+        # K = H^-1 in reduced coordinates: residuals through `outputs`, features through `features`.
+        factor = {"inverse": influence.inverse.matrix, **risk.coordinates()}
+        files.write_tensors(path / "factor.safetensors", factor)
+
+
+# -- explaining -----------------------------------------------------------------------------------
+
+
+def _explain(
+    path: Path,
+    dataset: Dataset,
+    parts: Parts,
+    predictor: Predictor,
+    ranking: Ranking,
+    options: AuditOptions,
+) -> None:
+    features = torch.cat([part.float().cpu() for part, _ in predictor.train])
+    labels = dataset.labels[parts.train]
+    top = ranking.order[: options.top]
+    near = neighbours(features, labels, top)
+    agreement = np.full(len(ranking), np.nan)
+    if dataset.classes:
+        agreement[top] = near.agreement
+    kinds = suggest_kinds(ranking.margin, ranking.leverage, agreement=agreement)
+    table = ranking.to_arrow()
+    index = dataset.index[parts.train]
+    table = table.set_column(0, "index", pa.array(index))
+    table = table.add_column(1, "split", pa.array(["train"] * len(table)))
+    table = table.add_column(table.num_columns - 1, "kind", pa.array(kinds))
+    if options.keep_features:
+        files.write_tensors(path / "features.safetensors", {"features": features})
+    files.write_table(path / "examples.parquet", _examples(dataset, parts.train[top], near, agreement[top]))
+    files.write_table(path / "scores.parquet", table)
+
+
+def _examples(dataset: Dataset, rows: np.ndarray, near: Any, agreement: np.ndarray) -> pa.Table:
+    images = dataset.kind == "images"
+    described = [dataset.describe(int(row)) for row in rows]
+    return pa.table(
+        {
+            "rank": np.arange(1, len(rows) + 1),
+            "index": dataset.index[rows],
+            "name": [dataset.names[row] if dataset.names else "" for row in rows],
+            "picture": pa.array(
+                [_png(dataset.inputs[row]) if images else None for row in rows], type=pa.binary()
+            ),
+            "row": pa.array([None if images else json.dumps(value) for value in described], type=pa.string()),
+            "neighbour_agreement": pa.array(agreement, from_pandas=True),
+            "neighbour_distance": near.distance,
+        }
+    )
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    require("PIL.Image", "images").fromarray(pixels).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _found(
+    ranking: Ranking, parts: Parts, flipped: np.ndarray, options: AuditOptions
+) -> dict[str, Any] | None:
+    """How many planted errors stand in the first shares of three orders."""
+    planted = flipped[parts.train]
+    if not planted.any():
+        return None
+    orders = {"cook": ranking.order, "loss": np.argsort(-ranking.loss, kind="stable")}
+    orders["random"] = np.random.default_rng(options.seed + 1).permutation(len(planted))
+    rows = []
+    for share in INSPECTED:
+        count = int(np.ceil(share * len(planted)))
+        hits = {name: int(planted[order[:count]].sum()) for name, order in orders.items()}
+        rows.append(
+            {
+                "inspected": share,
+                **{name: hit / int(planted.sum()) for name, hit in hits.items()},
+                "hits": hits,
+            }
+        )
+    return {
+        "share": options.flip,
+        "seed": options.seed,
+        "planted": int(flipped.sum()),
+        "in_training": int(planted.sum()),
+        "found": rows,
+    }
+
+
+# -- the folder's bookkeeping ---------------------------------------------------------------------
+
+
+class _Run:
+    """One audit folder in the making: its manifest tells at every moment how far it got."""
+
+    def __init__(self, path: Path, listener: Listener) -> None:
+        self.path, self._listener = path, listener
+        self._manifest: dict[str, Any] = {"timings": {}}
+        self._begun = False
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        self._listener.stage(name)
+        self._manifest["status"] = name
+        if self._begun:
+            self._write()
+        start = time.perf_counter()
+        yield
+        self._manifest["timings"][name] = round(time.perf_counter() - start, 3)
+
+    def begin(self, dataset: Dataset, options: AuditOptions) -> bool:
+        """Open the folder; True if it already holds this very audit, complete.
+
+        Raises:
+            InputError: it holds another audit.
+        """
+        arguments = json.loads(json.dumps(asdict(options), default=str))
+        weights = options.model.weights
+        content = hashlib.sha256(weights.read_bytes()).hexdigest() if weights and weights.is_file() else ""
+        key = hashlib.sha256(json.dumps([dataset.fingerprint, arguments, content]).encode()).hexdigest()
+        previous = self.path / "manifest.json"
+        if previous.exists():
+            manifest = json.loads(previous.read_text())
+            if manifest.get("key") != key:
+                raise InputError(
+                    f"{self.path} holds another audit (of {manifest.get('data', {}).get('name')}, or with"
+                    " other options); choose another --out, or remove that folder"
+                )
+            if manifest.get("status") == "complete":
+                return True
+        elif self.path.exists() and any(self.path.iterdir()):
+            raise InputError(f"{self.path} is not empty and not an audit; choose another --out")
+        self.path.mkdir(parents=True, exist_ok=True)
+        held = round(options.validation * len(dataset))
+        self._manifest |= {
+            "swaypoint": swaypoint.__version__,
+            "key": key,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "data": {
+                "name": dataset.name,
+                "kind": dataset.kind,
+                "points": len(dataset),
+                "train": len(dataset) - held,
+                "validation": held,
+                "classes": list(dataset.classes),
+                "columns": list(dataset.columns),
+                "fingerprint": dataset.fingerprint,
+                "skipped": [asdict(record) for record in dataset.skipped],
+            },
+            "arguments": arguments,
+            "versions": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "numpy": np.__version__,
+            },
+        }
+        self._begun = True
+        return False
+
+    def record(self, **entries: Any) -> None:
+        self._manifest |= entries
+
+    def finish(self) -> None:
+        self._manifest["status"] = "complete"
+        self._write()
+
+    def _write(self) -> None:
+        files.write_json(self.path / "manifest.json", self._manifest)

@@ -1,0 +1,118 @@
+"""The audit folder: what lies in it, read with clear errors and written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from swaypoint.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class AuditFolder:
+    """A finished audit on disk."""
+
+    path: Path
+
+    def manifest(self) -> dict[str, Any]:
+        """``manifest.json``.
+
+        Raises:
+            InputError: there is none, it cannot be read, or the audit did not finish.
+        """
+        file = self.path / "manifest.json"
+        if not file.is_file():
+            raise InputError(
+                f"{self.path} is not an audit folder; make one with: swaypoint audit DATA --out {self.path}"
+            )
+        try:
+            manifest = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"{file} is not readable JSON ({error}); make the audit again") from error
+        if manifest.get("status") != "complete":
+            raise InputError(
+                f"the audit in {self.path} was interrupted during {manifest.get('status')!r};"
+                " run the same `swaypoint audit` command again to resume it"
+            )
+        return manifest
+
+    def scores(self) -> pa.Table:
+        """One row a training point, in dataset order.
+
+        Raises:
+            InputError: missing or damaged.
+        """
+        return self._table("scores.parquet")
+
+    def examples(self) -> pa.Table:
+        """The top of the ranking with pictures or rows, and neighbours.
+
+        Raises:
+            InputError: missing or damaged.
+        """
+        return self._table("examples.parquet")
+
+    def _table(self, name: str) -> pa.Table:
+        file = self.path / name
+        try:
+            return pq.read_table(file)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise InputError(f"cannot read {file}: {error}; make the audit again") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=1, default=str) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    _replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    _replace(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """As safetensors; the tensors are made contiguous."""
+    from safetensors.torch import save_file
+
+    owned = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    _replace(path, lambda temporary: save_file(owned, temporary))
+
+
+def _replace(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write to a temporary name beside ``path``, then rename: the old file or the new one, never half.
+
+    Raises:
+        InputError: the disk is full.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise InputError(
+                f"no space left on {path.parent} while writing {path.name}; free some and run the same"
+                " command again: it resumes"
+            ) from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)

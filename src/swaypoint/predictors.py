@@ -1,0 +1,223 @@
+"""From a dataset and the user's choice of model to a head and its features."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from swaypoint.api import blank_head
+from swaypoint.data.batches import ArrayBatches, FeatureBatches
+from swaypoint.data.dataset import Dataset
+from swaypoint.errors import InputError, require
+from swaypoint.heads import LinearHead
+from swaypoint.risks.losses import as_loss
+from swaypoint.user_models import InputBatches, load_model, load_object
+
+Report = Callable[[int, int, float, float], None]
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which model makes the features.
+
+    Attributes:
+        name: ``"mlp"`` or ``"resnet20"`` (trained here), ``"head"`` (none: the inputs are features, a
+            convex head is fitted to them), ``"package.module:factory"`` (yours), or ``"none"``, which
+            takes the first three by what the data are: rows, images, features.
+        weights: of yours; ``.safetensors`` or a ``.pt`` state dict.
+        transform: ``"package.module:function"`` from one image or row to your model's input.
+        layer: dotted name of the last layer; default: the last trainable linear one.
+        epochs: of the training; default: the recipe's.
+    """
+
+    name: str = "none"
+    weights: Path | None = None
+    transform: str | None = None
+    layer: str | None = None
+    epochs: int | None = None
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What the head was (or is) trained to minimise.
+
+    ``l2`` None: that of the default model's training; 1/n for a fitted head; 0 for your model.
+    """
+
+    loss: str = "cross_entropy"
+    l2: float | None = None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Rows of the dataset: ``train`` is ranked, ``validation`` only measured; sorted int64."""
+
+    train: np.ndarray
+    validation: np.ndarray
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A head and the features of both parts. ``fit`` says that the head has yet to be fitted."""
+
+    name: str
+    head: LinearHead
+    train: FeatureBatches
+    validation: FeatureBatches | None
+    fit: bool = False
+
+    @property
+    def hash(self) -> str:
+        """sha256 of the model's weights (of the whole model, not of the head alone)."""
+        digest = hashlib.sha256()
+        if self.head.model is None:
+            return ""
+        for name, value in sorted(self.head.model.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(
+                value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
+                if value.ndim
+                else str(value.item()).encode()
+            )
+        return digest.hexdigest()
+
+
+def resolve(options: ModelOptions, dataset: Dataset) -> str:
+    """The model's name, with ``"none"`` resolved by the kind of data.
+
+    Raises:
+        InputError: the model does not take such data, or the name is unknown.
+    """
+    name = options.name
+    if name == "none":
+        name = {"images": "resnet20", "rows": "mlp", "features": "head"}[dataset.kind]
+    if ":" in name:
+        return name
+    if name not in ("mlp", "resnet20", "head"):
+        raise InputError(
+            f"unknown model {name!r}; expected none, mlp, resnet20, head, or package.module:factory"
+        )
+    if (name == "resnet20") != (dataset.kind == "images"):
+        raise InputError(f"model {name!r} does not take {dataset.kind}; leave --model out for the default")
+    return name
+
+
+def prepare(
+    dataset: Dataset,
+    parts: Parts,
+    options: ModelOptions,
+    objective: Objective,
+    *,
+    training: Training,
+) -> Predictor:
+    """The predictor of the audit: trains, loads or fits as ``options`` say.
+
+    Raises:
+        InputError: the model and the data do not fit.
+    """
+    name = resolve(options, dataset)
+    if name == "head":
+        return _features(dataset, parts, objective)
+    if ":" not in name:
+        return _default(name, dataset, parts, options, objective, training)
+    model = load_model(name, options.weights)
+    transform = load_object(options.transform) if options.transform else None
+    head = LinearHead.from_module(
+        model.to(training.device), options.layer, objective.loss, objective.l2 or 0.0
+    )
+    return _with_model(name, head, dataset, parts, transform)
+
+
+@dataclass(frozen=True)
+class Training:
+    """Where and how a default model is trained; ``folder`` keeps its checkpoint and weights."""
+
+    folder: Path
+    seed: int
+    device: str
+    report: Report | None = None
+
+
+def _features(dataset: Dataset, parts: Parts, objective: Objective) -> Predictor:
+    train = ArrayBatches(dataset.inputs[parts.train], dataset.labels[parts.train])
+    l2 = 1.0 / len(train) if objective.l2 is None else objective.l2
+    weights = blank_head(train, as_loss(objective.loss), l2)
+    outputs = max(len(dataset.classes), weights.outputs)
+    zeros = torch.zeros(outputs, weights.weight.shape[1], dtype=torch.float64)
+    weights = replace(weights, weight=zeros, bias=zeros[:, 0].clone())
+    held = None
+    if len(parts.validation):
+        held = ArrayBatches(dataset.inputs[parts.validation], dataset.labels[parts.validation])
+    return Predictor("linear head", LinearHead(weights), train, held, fit=True)
+
+
+def _default(
+    name: str,
+    dataset: Dataset,
+    parts: Parts,
+    options: ModelOptions,
+    objective: Objective,
+    training: Training,
+) -> Predictor:
+    from safetensors.torch import load_file
+
+    from swaypoint.training.models import RECIPES, build
+
+    recipe = RECIPES[name]
+    inputs = torch.from_numpy(dataset.inputs)
+    model = build(recipe, inputs[parts.train], max(len(dataset.classes), 1), seed=training.seed)
+    saved = training.folder / "model.safetensors"
+    if saved.exists():
+        model.load_state_dict(load_file(saved))
+    else:
+        _train(model, inputs, dataset, parts, options, training)
+    l2 = recipe.decay if objective.l2 is None else objective.l2
+    head = LinearHead.from_module(model.to(training.device).eval(), "head", objective.loss, l2)
+    # The recipe decays weights, not biases.
+    head = head.with_weights(replace(head.weights, penalize_bias=False))
+    return _with_model(recipe.name, head, dataset, parts, None)
+
+
+def _train(
+    model: nn.Module,
+    inputs: torch.Tensor,
+    dataset: Dataset,
+    parts: Parts,
+    options: ModelOptions,
+    training: Training,
+) -> None:
+    require("lightning", "train")
+    from swaypoint.folder import write_tensors
+    from swaypoint.training.loop import Plan, Split, train
+    from swaypoint.training.models import RECIPES
+
+    recipe = RECIPES[resolve(options, dataset)]
+    split = Split(
+        inputs,
+        torch.from_numpy(dataset.labels),
+        torch.from_numpy(parts.train),
+        torch.from_numpy(parts.validation),
+    )
+    epochs = recipe.epochs if options.epochs is None else options.epochs
+    if epochs < 1:
+        raise InputError(f"epochs is {epochs}; expected at least 1")
+    plan = Plan(epochs, training.seed, training.folder, "gpu" if "cuda" in training.device else "cpu")
+    train(model, split, recipe, plan, report=training.report)
+    write_tensors(training.folder / "model.safetensors", model.state_dict())
+
+
+def _with_model(
+    name: str, head: LinearHead, dataset: Dataset, parts: Parts, transform: Callable[[Any], Any] | None
+) -> Predictor:
+    def batches(rows: np.ndarray) -> FeatureBatches:
+        return head.batches(InputBatches(dataset.inputs, dataset.labels, rows=rows, transform=transform))
+
+    held = batches(parts.validation) if len(parts.validation) else None
+    return Predictor(name, head, batches(parts.train), held)

@@ -1,0 +1,1 @@
+"""Default models and their training, by Lightning."""

@@ -1,0 +1,214 @@
+"""Training of a default model: Lightning, seeded, resumable after every epoch."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from swaypoint.training.models import Recipe
+
+Progress = Callable[[int, int, float, float], None]
+"""(epoch, epochs, training loss, validation accuracy or loss) after each epoch."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Inputs, targets and the rows of each part; inputs (n, D) float32 or (n, H, W, 3) uint8."""
+
+    inputs: Tensor
+    targets: Tensor
+    train: Tensor
+    validation: Tensor
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Epochs, seed, device and where the checkpoint of an interrupted training lies."""
+
+    epochs: int
+    seed: int
+    folder: Path
+    device: str = "auto"
+
+
+def prepare(inputs: Tensor) -> Tensor:
+    """A batch as the default models take it: images (b, 3, H, W) float in 0..1, rows as float."""
+    if inputs.ndim == 4:
+        return inputs.permute(0, 3, 1, 2).float() / 255
+    return inputs.float()
+
+
+class Batches:
+    """Shuffled (or ordered) batches of a part; the order depends on seed and epoch alone, so that a
+    resumed training sees what an uninterrupted one would."""
+
+    def __init__(self, split: Split, rows: Tensor, size: int, *, seed: int | None, augment: bool) -> None:
+        self._split, self._rows, self._size = split, rows, size
+        self._seed, self._augment = seed, augment
+
+    def __len__(self) -> int:
+        return -(-len(self._rows) // self._size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        order = self._rows
+        if self._seed is not None:
+            generator = torch.Generator().manual_seed(self._seed)
+            order = order[torch.randperm(len(order), generator=generator)]
+        for rows in order.split(self._size):
+            inputs = prepare(self._split.inputs[rows])
+            if self._augment and self._seed is not None and inputs.ndim == 4:
+                inputs = shift(inputs, generator)
+            yield inputs, self._split.targets[rows]
+
+
+def shift(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Move each image by up to an eighth of its side, edges repeated: (b, 3, H, W)."""
+    b, _, height, width = images.shape
+    pad = max(1, height // 8)
+    padded = F.pad(images, (pad, pad, pad, pad), mode="replicate")
+    dy, dx = torch.randint(0, 2 * pad + 1, (2, b, 1), generator=generator)
+    rows, columns = dy + torch.arange(height), dx + torch.arange(width)
+    batch = torch.arange(b)[:, None, None]
+    return padded.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+class Classifier(lightning.LightningModule):
+    """A model, its loss and its optimiser, as Lightning takes them."""
+
+    def __init__(self, model: nn.Module, recipe: Recipe, *, steps: int, classifies: bool) -> None:
+        super().__init__()
+        self.model, self._recipe, self._steps, self._classifies = model, recipe, steps, classifies
+
+    def _loss(self, output: Tensor, targets: Tensor) -> Tensor:
+        if self._classifies:
+            return F.cross_entropy(output, targets)
+        return 0.5 * F.mse_loss(output.squeeze(1), targets.float())
+
+    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
+        loss = self._loss(self.model(batch[0]), batch[1])
+        self.log("loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[1]))
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
+        output = self.model(batch[0])
+        if self._classifies:
+            value = (output.argmax(1) == batch[1]).float().mean()
+        else:
+            value = self._loss(output, batch[1])
+        self.log("validation", value, batch_size=len(batch[1]))
+
+    def configure_optimizers(self) -> Any:
+        # Norms and biases are not decayed; the head is a linear layer like any other.
+        decayed = [p for p in self.model.parameters() if p.ndim > 1]
+        rest = [p for p in self.model.parameters() if p.ndim <= 1]
+        groups = [
+            {"params": decayed, "weight_decay": self._recipe.decay},
+            {"params": rest, "weight_decay": 0.0},
+        ]
+        optimizer: torch.optim.Optimizer
+        if self._recipe.optimizer == "sgd":
+            optimizer = torch.optim.SGD(groups, lr=self._recipe.rate, momentum=0.9, nesterov=True)
+        else:
+            optimizer = torch.optim.Adam(groups, lr=self._recipe.rate)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self._recipe.rate, total_steps=self._steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class Parts(lightning.LightningDataModule):
+    """The training part, reshuffled for every epoch, and the validation part in order."""
+
+    def __init__(self, split: Split, recipe: Recipe, seed: int) -> None:
+        super().__init__()
+        self._split, self._recipe, self._seed = split, recipe, seed
+
+    def train_dataloader(self) -> Batches:
+        assert self.trainer is not None
+        seed = 1_000_003 * self._seed + self.trainer.current_epoch
+        return Batches(
+            self._split, self._split.train, self._recipe.batch_size, seed=seed, augment=self._recipe.augment
+        )
+
+    def val_dataloader(self) -> Batches:
+        return Batches(self._split, self._split.validation, 1024, seed=None, augment=False)
+
+
+class EpochReport(Callback):
+    """Tells the caller of each finished epoch."""
+
+    def __init__(self, epochs: int, report: Progress) -> None:
+        self._epochs, self._report = epochs, report
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        loss, validation = metrics.get("loss", float("nan")), metrics.get("validation", float("nan"))
+        self._report(trainer.current_epoch + 1, self._epochs, loss, validation)
+
+
+def train(
+    model: nn.Module, split: Split, recipe: Recipe, plan: Plan, *, report: Progress | None = None
+) -> nn.Module:
+    """Train ``model`` in place; pick up from ``plan.folder / "last.ckpt"`` if it is there.
+
+    Args:
+        split: classification when the targets are int64, else regression by squared error.
+        report: called after each epoch.
+    """
+    classifies = not split.targets.is_floating_point()
+    parts = Parts(split, recipe, plan.seed)
+    steps = -(-len(split.train) // recipe.batch_size) * plan.epochs
+    checkpoint = plan.folder / "last.ckpt"
+    callbacks: list[Callback] = [
+        ModelCheckpoint(plan.folder, save_last=True, save_top_k=0, enable_version_counter=False)
+    ]
+    if report is not None:
+        callbacks.append(EpochReport(plan.epochs, report))
+    with _quiet():
+        trainer = lightning.Trainer(
+            max_epochs=plan.epochs,
+            accelerator=plan.device,
+            devices=1,
+            precision="bf16-mixed" if split.inputs.ndim == 4 else "32-true",
+            callbacks=callbacks,
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            reload_dataloaders_every_n_epochs=1,
+            use_distributed_sampler=False,
+            limit_val_batches=1.0 if len(split.validation) else 0,
+        )
+        try:
+            trainer.fit(
+                Classifier(model, recipe, steps=steps, classifies=classifies),
+                datamodule=parts,
+                ckpt_path=checkpoint if checkpoint.exists() else None,
+                weights_only=True,
+            )
+        except SystemExit as exit_:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from exit_
+    return model.cpu().eval()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning's notes on hardware and workers say nothing to a user of the audit."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,107 @@
+"""A user's own model from the command line: a factory, its weights, a transform of the inputs."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from swaypoint.errors import InputError, require
+
+
+def load_object(reference: str) -> Any:
+    """The object at ``package.module:name``; the working directory is searched as well.
+
+    Raises:
+        InputError: it cannot be imported.
+    """
+    module, _, name = reference.partition(":")
+    if not module or not name:
+        raise InputError(f"{reference!r} is not of the form package.module:name")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"cannot import {reference!r}: {error}") from error
+    finally:
+        sys.path.pop(0)
+
+
+def load_model(factory: str, weights: Path | None) -> nn.Module:
+    """Call ``factory`` and load ``weights`` (``.safetensors``, or a ``.pt`` state dict) into its model.
+
+    Raises:
+        InputError: the factory fails or returns no module; the weights cannot be read, hold more than
+            tensors, or do not fit.
+    """
+    made = load_object(factory)
+    model = made() if callable(made) and not isinstance(made, nn.Module) else made
+    if not isinstance(model, nn.Module):
+        raise InputError(f"{factory!r} gave a {type(model).__name__}; expected a torch.nn.Module")
+    if weights is not None:
+        _load_weights(model, weights)
+    return model
+
+
+def _load_weights(model: nn.Module, path: Path) -> None:
+    if not path.exists():
+        raise InputError(f"weights file {path} does not exist")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # each reader has its own family of errors; all mean the same here
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"cannot read weights from {path}: {reason}. Save them with"
+            " safetensors.torch.save_file(model.state_dict(), ...) or torch.save(model.state_dict(), ...)"
+        ) from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    try:
+        model.load_state_dict(state)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"the weights in {path} do not fit the model: {reason}") from error
+
+
+class InputBatches:
+    """Batches of (inputs, labels) of the given rows for a model, in order, re-iterable.
+
+    Without a transform images are (b, 3, H, W) float32 in 0..1 and rows (b, D) float32. A transform
+    takes one ``PIL.Image`` or one row ``(D,)`` float32 and returns a tensor.
+    """
+
+    def __init__(
+        self,
+        inputs: np.ndarray,
+        labels: np.ndarray,
+        *,
+        rows: np.ndarray,
+        transform: Callable[[Any], Tensor] | None = None,
+        batch_size: int = 512,
+    ) -> None:
+        self._inputs, self._labels, self._rows = inputs, labels, rows
+        self._transform, self._batch_size = transform, batch_size
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for start in range(0, len(self._rows), self._batch_size):
+            rows = self._rows[start : start + self._batch_size]
+            yield self._prepare(self._inputs[rows]), torch.from_numpy(self._labels[rows])
+
+    def _prepare(self, inputs: np.ndarray) -> Tensor:
+        if self._transform is None:
+            batch = torch.from_numpy(inputs)
+            return batch.permute(0, 3, 1, 2).float() / 255 if batch.ndim == 4 else batch.float()
+        if inputs.ndim == 4:
+            image = require("PIL.Image", "images")
+            return torch.stack([self._transform(image.fromarray(values)) for values in inputs])
+        return torch.stack([self._transform(values) for values in inputs])
