@@ -9,9 +9,9 @@ import torch.nn.functional as F
 
 import oracles
 from swaypoint.data.batches import ArrayBatches
-from swaypoint.scoring import Influence
 from swaypoint.risks import losses
 from swaypoint.risks.linear_head import HeadWeights
+from swaypoint.scoring import Influence
 
 N, D = 300, 7
 

@@ -53,6 +53,7 @@ def _load_weights(model: nn.Module, path: Path) -> None:
     if not path.exists():
         raise InputError(f"weights file {path} does not exist")
     try:
+        state: Any
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 

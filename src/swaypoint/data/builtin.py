@@ -29,9 +29,10 @@ def read_builtin(source: str) -> Dataset:
     bunch = getattr(require("sklearn.datasets", "sklearn"), _LOADERS[name])()
     labels = bunch.target.astype(np.int64)
     classes = tuple(str(value) for value in bunch.target_names)
+    columns: tuple[str, ...] = ()
     if name == "digits":
         grey = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
-        inputs, columns = np.repeat(grey[..., None], 3, axis=3), ()
+        inputs = np.repeat(grey[..., None], 3, axis=3)
     else:
         inputs, columns = bunch.data.astype(np.float32), tuple(map(str, bunch.feature_names))
     return Dataset(

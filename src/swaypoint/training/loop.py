@@ -168,9 +168,7 @@ def train(
     parts = Parts(split, recipe, plan.seed)
     steps = -(-len(split.train) // recipe.batch_size) * plan.epochs
     checkpoint = plan.folder / "last.ckpt"
-    callbacks: list[Callback] = [
-        ModelCheckpoint(plan.folder, save_last=True, save_top_k=0, enable_version_counter=False)
-    ]
+    callbacks: list[Callback] = [ModelCheckpoint(plan.folder, filename="last", enable_version_counter=False)]
     if report is not None:
         callbacks.append(EpochReport(plan.epochs, report))
     with _quiet():

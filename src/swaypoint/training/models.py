@@ -14,6 +14,9 @@ from torch.nn import functional as F
 class Standardize(nn.Module):
     """(x - mean) / std by channel or column, kept with the weights; constant columns become 0."""
 
+    mean: Tensor
+    scale: Tensor
+
     def __init__(self, mean: Tensor, std: Tensor) -> None:
         super().__init__()
         self.register_buffer("mean", mean)

@@ -1,0 +1,263 @@
+"""The whole flow: default and own models, interruption, reuse, planted errors, the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import swaypoint
+from swaypoint.flow import AuditOptions, Listener
+from swaypoint.predictors import ModelOptions, Objective
+
+
+class Stop(Exception):
+    pass
+
+
+def quick(**changes):
+    return AuditOptions(**{"flip": 0.02, "model": ModelOptions(epochs=3), **changes})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    return swaypoint.audit("sklearn:digits", tmp_path_factory.mktemp("audit") / "digits", options=quick())
+
+
+def command(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, "-m", "swaypoint.cli", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "140"},
+    )
+
+
+def test_folder_is_complete(finished):
+    scores, manifest = finished.scores().to_pandas(), finished.manifest()
+    names = "index,split,label,cook,loss,loo_loss,margin,leverage,suggested_label,kind,rank"
+    assert ",".join(scores.columns) == names
+    assert len(scores) == manifest["data"]["train"] == 1438
+    assert scores["index"].is_monotonic_increasing
+    assert sorted(scores["rank"]) == list(range(1, 1439))
+    assert (np.diff(scores.sort_values("rank")["cook"]) <= 0).all()
+    examples = finished.examples().to_pandas()
+    top = scores.sort_values("rank")["index"].to_numpy()[:200]
+    np.testing.assert_array_equal(examples["index"], top)
+    assert examples["picture"][0].startswith(b"\x89PNG")
+
+
+def test_scores_are_those_of_the_saved_model(finished):
+    """Recomputed from model.safetensors by dense autodiff."""
+    from oracles import cooks_distance, rows_and_hessian
+    from swaypoint.data.builtin import read_builtin
+    from swaypoint.training.models import RESNET20, build
+
+    scores = finished.scores().to_pandas()
+    images = torch.from_numpy(read_builtin("sklearn:digits").inputs[scores["index"]])
+    model = build(RESNET20, images, 10, seed=0)
+    model.load_state_dict(load_file(finished.path / "model.safetensors"))
+    model.eval()
+    seen = []
+    model.head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        model(images.permute(0, 3, 1, 2).float() / 255)
+    phi = torch.cat([seen[0], torch.ones(len(images), 1)], 1)
+    matrix = torch.cat([model.head.weight, model.head.bias[:, None]], 1).detach()
+    rows, hessian = rows_and_hessian(
+        torch.nn.functional.cross_entropy, matrix, phi, torch.tensor(scores["label"].to_numpy())
+    )
+    ridge = torch.tensor([RESNET20.decay] * 64 + [0.0], dtype=torch.float64).repeat(10)
+    expected = cooks_distance(rows, hessian, ridge)
+    np.testing.assert_allclose(scores["cook"], expected, rtol=2e-3)  # float32 features, other batches
+    inverse = load_file(finished.path / "factor.safetensors")["inverse"]
+    assert inverse.shape[1] >= 500
+
+
+def test_found_counts_are_those_of_the_scores(finished):
+    flipped = finished.manifest()["flipped"]
+    scores = finished.scores().to_pandas()
+    generator = np.random.default_rng(0)
+    planted = generator.choice(1797, 36, replace=False)
+    hit = scores["index"].isin(planted)
+    assert flipped["in_training"] == hit.sum()
+    first = scores["rank"] <= np.ceil(0.05 * len(scores))
+    assert flipped["found"][1]["hits"]["cook"] == (hit & first).sum()
+    assert flipped["found"][1]["cook"] > 0.5
+
+
+def test_a_second_run_reuses_and_other_options_are_refused(finished):
+    before = (finished.path / "scores.parquet").stat().st_mtime_ns
+    stages = []
+    again = swaypoint.audit(
+        "sklearn:digits", finished.path, options=quick(), listener=Listener(stage=stages.append)
+    )
+    assert stages == ["reading"]
+    assert (again.path / "scores.parquet").stat().st_mtime_ns == before
+    with pytest.raises(swaypoint.InputError, match="holds another audit"):
+        swaypoint.audit("sklearn:digits", finished.path, options=quick(seed=1))
+
+
+def test_an_interrupted_training_says_so_and_resumes_to_the_same_scores(finished, tmp_path):
+    def stop(epoch, epochs, loss, validation):
+        if epoch == 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        swaypoint.audit("sklearn:digits", tmp_path / "a", options=quick(), listener=Listener(epoch=stop))
+    with pytest.raises(swaypoint.InputError, match="interrupted during 'training'"):
+        swaypoint.folder.AuditFolder(tmp_path / "a").manifest()
+    assert not (tmp_path / "a" / "scores.parquet").exists()
+    epochs = []
+    resumed = swaypoint.audit(
+        "sklearn:digits",
+        tmp_path / "a",
+        options=quick(),
+        listener=Listener(epoch=lambda epoch, *_: epochs.append(epoch)),
+    )
+    assert epochs[0] > 1
+    ours, theirs = resumed.scores().to_pandas(), finished.scores().to_pandas()
+    np.testing.assert_allclose(ours["cook"], theirs["cook"], rtol=1e-3)
+
+
+def test_a_table_by_the_default_perceptron(tmp_path):
+    folder = swaypoint.audit("sklearn:wine", tmp_path / "wine", options=AuditOptions())
+    manifest = folder.manifest()
+    assert manifest["model"]["name"] == "MLP"
+    assert manifest["model"]["accuracy"]["validation"] > 0.9
+    row = json.loads(folder.examples().to_pandas()["row"][0])
+    assert "proline" in row
+
+
+FACTORY = """
+import torch
+from torch import nn
+
+def build():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(13, 6), nn.ReLU(), nn.Linear(6, 3))
+
+def scaled(row):
+    return torch.from_numpy(row) / 100
+
+def no_model():
+    return 3
+"""
+
+
+@pytest.fixture
+def wine(tmp_path, monkeypatch):
+    from sklearn.datasets import load_wine
+
+    features, labels = load_wine(return_X_y=True)
+    np.savez(tmp_path / "wine.npz", features=features, labels=labels)
+    (tmp_path / "mynet.py").write_text(FACTORY)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "mynet", raising=False)
+    return features, labels
+
+
+def test_own_model_with_weights_and_transform(wine, tmp_path):
+    features, labels = wine
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("net", tmp_path / "mynet.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    model = module.build()
+    with torch.no_grad():
+        model[3].weight.mul_(0.5)
+    save_file(model.state_dict(), tmp_path / "net.safetensors")
+    torch.save(model.state_dict(), tmp_path / "net.pt")
+    expected = swaypoint.cooks_distance(model, (features / 100, labels), progress=False)
+    for weights in ("net.safetensors", "net.pt"):
+        options = AuditOptions(
+            model=ModelOptions("mynet:build", tmp_path / weights, "mynet:scaled"), validation=0.0
+        )
+        folder = swaypoint.audit("wine.npz", tmp_path / f"audit-{weights}", options=options)
+        np.testing.assert_allclose(folder.scores().to_pandas()["cook"], expected.values, rtol=1e-3)
+
+
+def test_features_need_no_model(wine, tmp_path):
+    features, labels = wine
+    folder = swaypoint.audit("wine.npz", tmp_path / "a", options=AuditOptions(validation=0.0))
+    expected = swaypoint.cooks_distance_from_features(features.astype(np.float32), labels, progress=False)
+    np.testing.assert_allclose(folder.scores().to_pandas()["cook"], expected.values, rtol=1e-4)
+    assert folder.manifest()["diagnostics"]["checks"][0]["verdict"] == "fit"
+
+
+BAD_MODELS = {
+    "no such module": (("nowhere:build",), "cannot import 'nowhere:build'"),
+    "not a module": (("mynet:no_model",), "gave a int; expected a torch.nn.Module"),
+    "no weights": (("mynet:build", "absent.pt"), "weights file absent.pt does not exist"),
+    "pickle": (("mynet:build", "evil.pt"), "cannot read weights from evil.pt"),
+    "other weights": (("mynet:build", "other.safetensors"), "do not fit the model"),
+    "unknown": (("alexnet",), "unknown model 'alexnet'"),
+    "wrong kind": (("resnet20",), "does not take features"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_MODELS)
+def test_bad_models_are_named(case, wine, tmp_path):
+    arguments, words = BAD_MODELS[case]
+    torch.save({"weight": os.system}, "evil.pt")
+    save_file({"weight": torch.zeros(2)}, "other.safetensors")
+    name, *weights = arguments
+    options = AuditOptions(model=ModelOptions(name, *[swaypoint.flow.Path(w) for w in weights]))
+    with pytest.raises(swaypoint.InputError, match=words):
+        swaypoint.audit("wine.npz", tmp_path / "a", options=options)
+    assert not (tmp_path / "a" / "scores.parquet").exists()
+
+
+BAD_OPTIONS = {
+    "validation": (AuditOptions(validation=1.0), "validation is 1.0"),
+    "flip": (AuditOptions(flip=-0.1), "flip is -0.1"),
+    "top": (AuditOptions(top=0), "top is 0"),
+    "loss": (AuditOptions(objective=Objective("hinge")), "unknown loss 'hinge'"),
+    "damping": (AuditOptions(damping=-1.0), "damping is -1.0"),
+    "removal": (AuditOptions(removal="half"), "removal is 'half'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_OPTIONS)
+def test_bad_options_are_named(case, tmp_path):
+    options, words = BAD_OPTIONS[case]
+    with pytest.raises(swaypoint.InputError, match=words):
+        swaypoint.audit("sklearn:wine", tmp_path / "a", options=options)
+
+
+def test_command_line(tmp_path):
+    done = command("audit", "sklearn:wine", "--out", "a", "--epochs", 2, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a" / "report.html").stat().st_size > 10_000
+    assert "MLP" in done.stdout
+    shown = command("show", "a", "--top", 3, cwd=tmp_path)
+    first = pq.read_table(tmp_path / "a" / "scores.parquet").to_pandas().sort_values("rank")["index"].iloc[0]
+    assert shown.returncode == 0
+    assert str(first) in shown.stdout
+    assert command("--version", cwd=tmp_path).stdout == f"swaypoint {swaypoint.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("audit", "absent.csv"), "absent.csv"),
+        (("audit", "sklearn:nothing"), "unknown dataset 'sklearn:nothing'"),
+        (("show", "nowhere"), "nowhere is not an audit folder"),
+        (("report", "nowhere"), "nowhere is not an audit folder"),
+    ],
+)
+def test_errors_are_one_line_and_a_code(arguments, words, tmp_path):
+    done = command(*arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
