@@ -157,5 +157,5 @@ def fingerprint(inputs: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]
     for array in (inputs, labels):
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         if array.size:  # an empty array has no buffer to cast
-            digest.update(memoryview(np.ascontiguousarray(array)).cast("B"))
+            digest.update(np.ascontiguousarray(array).view(np.uint8).data)
     return digest.hexdigest()

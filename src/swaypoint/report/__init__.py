@@ -1,0 +1,1 @@
+"""A finished audit as a page and as a table in the terminal."""

@@ -1,0 +1,97 @@
+"""Inline SVG charts: small, labelled, drawn from arrays; colours come from the page's style."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+_WIDTH, _HEIGHT = 560, 300
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 40
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve: name, css class, x and y."""
+
+    name: str
+    style: str
+    x: np.ndarray
+    y: np.ndarray
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A linear axis: label, range, ticks as (value, text)."""
+
+    label: str
+    low: float
+    high: float
+    ticks: Sequence[tuple[float, str]]
+
+    def place(self, values: np.ndarray, start: float, stop: float) -> np.ndarray:
+        return start + (np.asarray(values, float) - self.low) / (self.high - self.low) * (stop - start)
+
+
+def lines(curves: Sequence[Line], x: Axis, y: Axis, *, mark: float | None = None, title: str) -> str:
+    """Curves over common axes, with a legend and a vertical mark at ``mark``."""
+    parts = [_frame(x, y)]
+    if mark is not None:
+        at = x.place(np.array([mark]), _LEFT, _WIDTH - _RIGHT)[0]
+        parts.append(f'<line class="mark" x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}"/>')
+    for position, curve in enumerate(curves):
+        px = x.place(curve.x, _LEFT, _WIDTH - _RIGHT)
+        py = y.place(curve.y, _HEIGHT - _BOTTOM, _TOP)
+        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(px, py, strict=True))
+        parts.append(f'<polyline class="{curve.style}" points="{points}"/>')
+        row = _HEIGHT - _BOTTOM - 14 - 16 * (len(curves) - 1 - position)
+        right = _WIDTH - _RIGHT - 8
+        parts.append(
+            f'<line class="{curve.style}" x1="{right - 22}" x2="{right}" y1="{row - 4}" y2="{row - 4}"/>'
+            f'<text class="legend" x="{right - 28}" y="{row}">{curve.name}</text>'
+        )
+    return _svg(parts, title)
+
+
+def histogram(counts: np.ndarray, edges: np.ndarray, x: Axis, *, mark: float, title: str) -> str:
+    """Bars, those beyond ``mark`` highlighted."""
+    top = max(int(counts.max()), 1)
+    y = Axis("points", 0, top * 1.05, [(0, "0"), (top / 2, f"{top / 2:,.0f}"), (top, f"{top:,}")])
+    parts = [_frame(x, y)]
+    left = x.place(edges, _LEFT, _WIDTH - _RIGHT)
+    height = y.place(counts, _HEIGHT - _BOTTOM, _TOP)
+    for i, count in enumerate(counts):
+        if count:
+            style = "bar hot" if edges[i] >= mark else "bar"
+            width = max(left[i + 1] - left[i] - 1, 0.5)
+            parts.append(
+                f'<rect class="{style}" x="{left[i]:.1f}" y="{height[i]:.1f}" width="{width:.1f}"'
+                f' height="{_HEIGHT - _BOTTOM - height[i]:.1f}"/>'
+            )
+    return _svg(parts, title)
+
+
+def _svg(parts: Sequence[str], title: str) -> str:
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{title}"><title>{title}</title>'
+        f"{''.join(parts)}</svg>"
+    )
+
+
+def _frame(x: Axis, y: Axis) -> str:
+    bottom, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
+    parts = []
+    for value, text in y.ticks:
+        at = float(y.place(np.array([value]), bottom, _TOP)[0])
+        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{at:.1f}" y2="{at:.1f}"/>')
+        parts.append(f'<text class="tick y" x="{_LEFT - 6}" y="{at + 4:.1f}">{text}</text>')
+    for value, text in x.ticks:
+        at = float(x.place(np.array([value]), _LEFT, right)[0])
+        parts.append(f'<text class="tick x" x="{at:.1f}" y="{bottom + 16}">{text}</text>')
+    parts.append(f'<text class="axis x" x="{(_LEFT + right) / 2}" y="{_HEIGHT - 6}">{x.label}</text>')
+    middle = (_TOP + bottom) / 2
+    parts.append(
+        f'<text class="axis y" x="12" y="{middle}" transform="rotate(-90 12 {middle})">{y.label}</text>'
+    )
+    return "".join(parts)

@@ -1,0 +1,95 @@
+"""The top of a ranking in the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from swaypoint.errors import InputError
+from swaypoint.folder import AuditFolder
+
+_VERDICTS = {
+    "fit": "[green]fit for influence[/]",
+    "caution": "[yellow]use with caution[/]",
+    "unfit": "[red]not fit[/]",
+}
+
+
+def show(folder: AuditFolder, *, top: int = 20, console: Console | None = None) -> None:
+    """Print what was audited, how far to trust it, planted errors if any, and the first ``top`` points.
+
+    Raises:
+        InputError: not a finished audit, or ``top`` < 1.
+    """
+    if top < 1:
+        raise InputError(f"top is {top}; expected a positive number")
+    console = console or Console()
+    manifest, scores = folder.manifest(), folder.scores()
+    _heading(manifest, console)
+    if manifest.get("flipped"):
+        console.print(_planted(manifest["flipped"]))
+    columns = {name: scores[name].to_numpy(zero_copy_only=False) for name in scores.column_names}
+    order = np.argsort(columns["rank"])[:top]
+    names = manifest["data"]["classes"]
+    table = Table(title=f"First {len(order)} of {len(scores):,} by Cook's distance", title_justify="left")
+    for name in ("rank", "index", "label", "suggested", "kind", "cook", "margin", "leverage"):
+        words = name in ("label", "suggested", "kind")
+        table.add_column(name, justify="left" if words else "right", no_wrap=True)
+    mean = max(float(columns["leverage"].mean()), 1e-300)
+    for row in order:
+        table.add_row(
+            str(columns["rank"][row]),
+            str(columns["index"][row]),
+            escape(class_name(names, columns["label"][row])),
+            escape(class_name(names, columns["suggested_label"][row])),
+            columns["kind"][row],
+            f"{columns['cook'][row]:.4g}",
+            f"{columns['margin'][row]:+.2f}",
+            f"{columns['leverage'][row] / mean:.1f}×",
+        )
+    console.print(table)
+
+
+def class_name(names: list[str], value: Any) -> str:
+    """A class by its index, or a real value as it is."""
+    return names[int(value)] if names and np.isfinite(value) else f"{value:.4g}"
+
+
+def _heading(manifest: dict[str, Any], console: Console) -> None:
+    data, model, checks = manifest["data"], manifest["model"], manifest["diagnostics"]
+    accuracy = model["accuracy"]
+    console.print(
+        f"[bold]{escape(str(data['name']))}[/]: {data['train']:,} points ranked,"
+        f" {data['validation']:,} held out, {len(data['classes'])} classes"
+    )
+    line = f"{escape(model['name'])}, last layer {model['features']} → {model['outputs']}"
+    for part in ("train", "validation"):
+        if accuracy.get(part) is not None:
+            line += f", {part} accuracy {accuracy[part]:.1%}"
+    console.print(line, highlight=False)
+    console.print(
+        f"{_VERDICTS[checks['verdict']]}; {checks['solver']}, {checks['precision']}", highlight=False
+    )
+    for check in checks["checks"]:
+        if check["verdict"] != "fit":
+            console.print(
+                f"  [yellow]{check['name']}[/]: {escape(check['value'])}. Remedy: {escape(check['remedy'])}",
+                highlight=False,
+            )
+    if data["skipped"]:
+        console.print(f"  [yellow]{len(data['skipped'])} records were skipped[/]; manifest.json lists them")
+
+
+def _planted(flipped: dict[str, Any]) -> Table:
+    title = f"Planted wrong labels found ({flipped['in_training']} among the ranked points)"
+    table = Table(title=title, title_justify="left")
+    for name in ("inspected", "Cook's distance", "loss", "random order"):
+        table.add_column(name, justify="right")
+    for row in flipped["found"]:
+        cells = [f"{row['hits'][name]} ({row[name]:.0%})" for name in ("cook", "loss", "random")]
+        table.add_row(f"first {row['inspected']:.0%}", *cells)
+    return table
