@@ -182,6 +182,8 @@ def read_image_folder(root: Path, options: ReadOptions, *, name: str, on_progres
         InputError: no class folders, other layouts, and what :func:`usable_records` refuses.
         MissingExtra: Pillow is not installed.
     """
+    if options.regression:
+        raise InputError(f"{name}: a folder of images by class has no real values for --loss squared_error")
     with reading(name, "a directory", "check its permissions"):
         found = _folder_files(root, options, name)
     classes = tuple(found)
@@ -199,8 +201,6 @@ def read_image_folder(root: Path, options: ReadOptions, *, name: str, on_progres
     labels = RawLabels(
         "class", np.array([label for label, _ in files]), np.zeros(len(files), dtype=bool), names=classes
     )
-    if options.regression:
-        raise InputError(f"{name}: a folder of images by class has no real values for --loss squared_error")
     records = usable_records(name, labels, faults=faults, options=options, where=relative.__getitem__)
     names = tuple(relative[row] for row in records.rows)
     return records.dataset("images", records.of(images), names=names)

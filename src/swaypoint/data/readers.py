@@ -1,0 +1,267 @@
+"""From a path or hub name to a :class:`Dataset`: one reader a kind of source."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from swaypoint.data.arrays import (
+    RawLabels,
+    Records,
+    listed,
+    number_faults,
+    reading,
+    usable_records,
+)
+from swaypoint.data.dataset import Dataset, ReadOptions
+from swaypoint.data.images import Encoded, Progress, decoded_images, pixel_images, read_image_folder
+from swaypoint.data.tables import input_columns, label_column, raw_labels, vector_column
+from swaypoint.errors import InputError, require
+
+_CHUNK = 1000
+_SAVED = ("dataset_info.json", "state.json", "dataset_dict.json")
+_REPAIR = "check that the file is whole, and fetch or write it again"
+
+
+def read_dataset(
+    source: str | Path, *, options: ReadOptions | None = None, on_progress: Progress = None
+) -> Dataset:
+    """Read and check a labelled dataset.
+
+    Args:
+        source: a directory of class subfolders with images, of parquet files, or of a saved Hugging
+            Face dataset; a ``.parquet``, ``.csv``, ``.tsv`` or ``.npz`` file; or a hub name
+            ``owner/name`` where no such path exists.
+        on_progress: called with (records done, records in all) while images are decoded.
+
+    Raises:
+        InputError: the source is missing, damaged, or no labelled dataset; one line with the remedy.
+        MissingExtra: the source needs Pillow or ``datasets``.
+    """
+    options = options or ReadOptions()
+    if options.limit is not None and options.limit < 1:
+        raise InputError(f"limit is {options.limit}; expected a positive number of records")
+    path, name = Path(source), str(source)
+    if path.is_dir():
+        return _read_directory(path, options, on_progress)
+    if not path.exists():
+        if name.count("/") == 1 and not path.suffix and not name.startswith((".", "/")):
+            return _read_hub(name, options, on_progress)
+        raise InputError(f"{name} does not exist; expected a dataset's file, directory or hub name")
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        return _read_npz(path, options)
+    if suffix == ".parquet":
+        with reading(name, "a parquet file", _REPAIR):
+            table = pq.read_table(path)
+    elif suffix in (".csv", ".tsv"):
+        table = _read_text(path, "\t" if suffix == ".tsv" else ",")
+    else:
+        raise InputError(
+            f"{name}: unknown kind of file {suffix or '(no extension)'}; expected .parquet, .csv, .tsv,"
+            " .npz, or a directory"
+        )
+    return read_table(name, table, options, on_progress)
+
+
+def _read_text(path: Path, delimiter: str) -> pa.Table:
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: it is empty; expected a header and at least one record per class")
+    with reading(str(path), "a table", "check its delimiter and that every line has as many fields"):
+        options = pa_csv.ConvertOptions(strings_can_be_null=True)
+        return pa_csv.read_csv(
+            path, parse_options=pa_csv.ParseOptions(delimiter=delimiter), convert_options=options
+        )
+
+
+def read_table(name: str, table: pa.Table, options: ReadOptions, on_progress: Progress = None) -> Dataset:
+    """An Arrow table with an image column, a vector column (``options.features``), or plain columns.
+
+    Raises:
+        InputError: as :func:`read_dataset`.
+    """
+    if options.limit is not None:
+        table = table.slice(0, options.limit)
+    if len(set(table.column_names)) < table.num_columns:
+        raise InputError(f"{name}: two columns have the same name; rename one")
+    hints = _class_names(table.schema)
+    label = label_column(name, table, options.label)
+    labels = raw_labels(name, table, label, class_names=hints.get(label))
+    if options.features is not None:
+        vectors = vector_column(name, table, options.features)
+        records = usable_records(name, labels, faults=vectors.faults, options=options)
+        return records.dataset(
+            "features", records.of(vectors.values), columns=vectors.names, raw=_rest(table, label, records)
+        )
+    image = _image_column(name, table, options.image)
+    if image is not None:
+        return _read_pictures(name, table[image], labels, options, on_progress)
+    inputs = input_columns(name, table, skip=(label,), options=options)
+    records = usable_records(name, labels, faults=inputs.faults, options=options)
+    return records.dataset(
+        "rows", records.of(inputs.values), columns=inputs.names, raw=_rest(table, label, records)
+    )
+
+
+def _rest(table: pa.Table, label: str, records: Records) -> pa.Table:
+    """The usable rows of the columns that a person can read."""
+    readable = [
+        column
+        for column in table.column_names
+        if column != label and not pa.types.is_nested(table[column].type)
+    ]
+    return table.select(readable).take(pa.array(records.rows))
+
+
+def _class_names(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
+    """Class names that Hugging Face's schema metadata declares, by column."""
+    stored = (schema.metadata or {}).get(b"huggingface")
+    try:
+        features = json.loads(stored)["info"]["features"] if stored else {}
+        return {
+            column: tuple(map(str, feature["names"]))
+            for column, feature in features.items()
+            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and "names" in feature
+        }
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}  # metadata of another kind: the labels then name themselves
+
+
+def _is_image(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return any(field.name == "bytes" for field in kind.fields)
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _image_column(name: str, table: pa.Table, wanted: str | None) -> str | None:
+    if wanted is not None:
+        if wanted not in table.column_names:
+            raise InputError(f"{name}: no column {wanted!r}; it has {listed(table.column_names)}")
+        if not _is_image(table[wanted].type):
+            raise InputError(f"{name}: column {wanted!r} has type {table[wanted].type}; expected images")
+        return wanted
+    images = [column for column in table.column_names if _is_image(table[column].type)]
+    if len(images) > 1:
+        raise InputError(f"{name}: several image columns ({listed(images)}); say which with --image")
+    return images[0] if images else None
+
+
+def _read_pictures(
+    name: str, column: pa.ChunkedArray, labels: RawLabels, options: ReadOptions, on_progress: Progress
+) -> Dataset:
+    def chunks() -> Iterator[list[Encoded]]:
+        for start in range(0, len(column), _CHUNK):
+            values = column.slice(start, _CHUNK).to_pylist()
+            yield [value["bytes"] if isinstance(value, dict) else value for value in values]
+
+    images, faults = decoded_images(
+        chunks, len(column), image_size=options.image_size, on_progress=on_progress
+    )
+    records = usable_records(name, labels, faults=faults, options=options)
+    return records.dataset("images", records.of(images))
+
+
+# -- npz ------------------------------------------------------------------------------------------
+
+
+def _read_npz(path: Path, options: ReadOptions) -> Dataset:
+    name = str(path)
+    arrays: dict[str, np.ndarray] = {}
+    with reading(
+        name, "an .npz of plain arrays", "write it again with numpy.savez(path, features=…, labels=…)"
+    ):
+        if not zipfile.is_zipfile(path):
+            raise InputError(f"{name}: not an .npz archive, or cut short; {_REPAIR}")
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {key: stored[key] for key in stored.files}
+    inputs = arrays[_array(name, arrays, options.features, ("features", "X", "x"), "features")]
+    values = arrays[_array(name, arrays, options.label, ("labels", "y"), "label")]
+    if values.ndim != 1 or inputs.ndim < 2 or len(values) != len(inputs):
+        raise InputError(
+            f"{name}: features have shape {inputs.shape} and labels {values.shape}; expected (n, D) or"
+            " (n, H, W, 3) and (n,)"
+        )
+    if values.dtype.kind not in "biufUS" or inputs.dtype.kind not in "biuf":
+        raise InputError(f"{name}: features are {inputs.dtype}, labels {values.dtype}; expected numbers")
+    if options.limit is not None:
+        inputs, values = inputs[: options.limit], values[: options.limit]
+    if values.dtype.kind in "US":
+        values = values.astype(str).astype(object)
+    labels = RawLabels("the label", values, np.zeros(len(values), dtype=bool))
+    if inputs.ndim == 2:
+        columns = tuple(f"feature {i}" for i in range(inputs.shape[1]))
+        records = usable_records(name, labels, faults=number_faults(inputs, columns), options=options)
+        with np.errstate(over="ignore"):
+            return records.dataset("features", records.of(inputs.astype(np.float32)), columns=columns)
+    if inputs.dtype != np.uint8 or inputs.ndim > 4 or (inputs.ndim == 4 and inputs.shape[3] not in (1, 3)):
+        raise InputError(
+            f"{name}: features have shape {inputs.shape} and dtype {inputs.dtype}; images are (n, H, W) or"
+            " (n, H, W, 1 or 3) uint8"
+        )
+    records = usable_records(name, labels, faults={}, options=options)
+    return records.dataset("images", pixel_images(records.of(inputs), options.image_size))
+
+
+def _array(
+    name: str, arrays: dict[str, np.ndarray], wanted: str | None, usual: tuple[str, ...], option: str
+) -> str:
+    for key in (wanted,) if wanted is not None else usual:
+        if key in arrays:
+            return key
+    missing = repr(wanted) if wanted is not None else " or ".join(usual)
+    raise InputError(f"{name}: no array {missing}; it has {listed(list(arrays))}; say which with --{option}")
+
+
+# -- directories and the hub ----------------------------------------------------------------------
+
+
+def _read_directory(path: Path, options: ReadOptions, on_progress: Progress) -> Dataset:
+    name = str(path)
+    if any((path / marker).is_file() for marker in _SAVED):
+        datasets = require("datasets", "hub")
+        with reading(name, "a saved Hugging Face dataset", "save it again with save_to_disk"):
+            loaded = datasets.load_from_disk(name)
+        return _read_rows(name, loaded, options, on_progress)
+    parquet = sorted(path.glob("*.parquet")) or sorted(path.glob("data/*.parquet"))
+    if not parquet:
+        return read_image_folder(path, options, name=name, on_progress=on_progress)
+    files = [file for file in parquet if file.name.startswith(options.split)]
+    if not files:
+        raise InputError(
+            f"{name}: no parquet files of the split {options.split!r}; it has"
+            f" {listed([file.name for file in parquet])}; choose with --split"
+        )
+    with reading(name, "a directory of parquet files", _REPAIR):
+        table = pa.concat_tables([pq.read_table(file) for file in files])
+    return read_table(name, table, options, on_progress)
+
+
+def _read_hub(name: str, options: ReadOptions, on_progress: Progress) -> Dataset:
+    datasets = require("datasets", "hub")
+    with reading(name, "a path that exists, nor a dataset of the Hugging Face hub", "check name and network"):
+        loaded = datasets.load_dataset(name, split=options.split)
+    return _read_rows(name, loaded, options, on_progress)
+
+
+def _read_rows(name: str, loaded: Any, options: ReadOptions, on_progress: Progress) -> Dataset:
+    """A ``datasets.Dataset``, or the split of a ``DatasetDict``."""
+    if hasattr(loaded, "keys"):
+        if options.split not in loaded:
+            raise InputError(f"{name}: no split {options.split!r}; it has {listed(list(loaded))}")
+        loaded = loaded[options.split]
+    with reading(name, "a Hugging Face dataset", "save it again with save_to_disk"):
+        table = (
+            loaded.with_format("arrow")[:]
+            if options.limit is None
+            else loaded.with_format("arrow")[: options.limit]
+        )
+    metadata = {b"huggingface": json.dumps({"info": {"features": loaded.features.to_dict()}}).encode()}
+    return read_table(name, table.replace_schema_metadata(metadata), options, on_progress)
