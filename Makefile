@@ -20,6 +20,11 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/swaypoint audit sklearn:digits --flip 0.02 --seed 0 --out demo-audit
 
+# The picture in the README, from the demo's report (needs a chromium).
+readme: demo
+	chromium --headless --no-sandbox --hide-scrollbars --window-size=1200,1500 \
+	    --screenshot=docs/report.png file://$(CURDIR)/demo-audit/report.html
+
 test: setup
 	$(BIN)/pytest -m "not slow"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 _WIDTH, _HEIGHT = 560, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 24, 12, 40
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def lines(curves: Sequence[Line], x: Axis, y: Axis, *, mark: float | None = None
         py = y.place(curve.y, _HEIGHT - _BOTTOM, _TOP)
         points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(px, py, strict=True))
         parts.append(f'<polyline class="{curve.style}" points="{points}"/>')
-        row = _HEIGHT - _BOTTOM - 14 - 16 * (len(curves) - 1 - position)
+        row = _HEIGHT - _BOTTOM - 60 - 18 * (len(curves) - 1 - position)
         right = _WIDTH - _RIGHT - 8
         parts.append(
             f'<line class="{curve.style}" x1="{right - 22}" x2="{right}" y1="{row - 4}" y2="{row - 4}"/>'

@@ -17,6 +17,7 @@ from swaypoint.report.terminal import class_name
 
 _WANTED = 0.9
 _SHOWN_COLUMNS = 8
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def _distribution(cook: np.ndarray) -> str:
     low, high = np.floor(max(logs.min(), logs.max() - 12)), np.ceil(logs.max() + 1e-9)
     counts, edges = np.histogram(np.clip(logs, low, high), bins=60, range=(low, max(high, low + 1)))
     step = max(1, round((high - low) / 6))
-    ticks = [(v, f"10^{v}") for v in range(int(low), int(high) + 1, step)]
+    ticks = [(v, "10" + str(v).translate(_SUPERSCRIPT)) for v in range(int(low), int(high) + 1, step)]
     x = charts.Axis("Cook's distance", low, max(high, low + 1), ticks)
     mark = float(np.quantile(logs, 0.99))
     return charts.histogram(counts, edges, x, mark=mark, title="Distribution of Cook's distance")

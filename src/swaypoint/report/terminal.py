@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -35,7 +36,11 @@ def show(folder: AuditFolder, *, top: int = 20, console: Console | None = None) 
     columns = {name: scores[name].to_numpy(zero_copy_only=False) for name in scores.column_names}
     order = np.argsort(columns["rank"])[:top]
     names = manifest["data"]["classes"]
-    table = Table(title=f"First {len(order)} of {len(scores):,} by Cook's distance", title_justify="left")
+    table = Table(
+        title=f"First {len(order)} of {len(scores):,} by Cook's distance",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
     for name in ("rank", "index", "label", "suggested", "kind", "cook", "margin", "leverage"):
         words = name in ("label", "suggested", "kind")
         table.add_column(name, justify="left" if words else "right", no_wrap=True)
@@ -47,7 +52,7 @@ def show(folder: AuditFolder, *, top: int = 20, console: Console | None = None) 
             escape(class_name(names, columns["label"][row])),
             escape(class_name(names, columns["suggested_label"][row])),
             columns["kind"][row],
-            f"{columns['cook'][row]:.4g}",
+            f"{columns['cook'][row]:.3g}",
             f"{columns['margin'][row]:+.2f}",
             f"{columns['leverage'][row] / mean:.1f}×",
         )
@@ -64,13 +69,14 @@ def _heading(manifest: dict[str, Any], console: Console) -> None:
     accuracy = model["accuracy"]
     console.print(
         f"[bold]{escape(str(data['name']))}[/]: {data['train']:,} points ranked,"
-        f" {data['validation']:,} held out, {len(data['classes'])} classes"
+        f" {data['validation']:,} held out, {len(data['classes'])} classes",
+        soft_wrap=True,
     )
     line = f"{escape(model['name'])}, last layer {model['features']} → {model['outputs']}"
     for part in ("train", "validation"):
         if accuracy.get(part) is not None:
             line += f", {part} accuracy {accuracy[part]:.1%}"
-    console.print(line, highlight=False)
+    console.print(line, highlight=False, soft_wrap=True)
     console.print(
         f"{_VERDICTS[checks['verdict']]}; {checks['solver']}, {checks['precision']}", highlight=False
     )
@@ -79,6 +85,7 @@ def _heading(manifest: dict[str, Any], console: Console) -> None:
             console.print(
                 f"  [yellow]{check['name']}[/]: {escape(check['value'])}. Remedy: {escape(check['remedy'])}",
                 highlight=False,
+                soft_wrap=True,
             )
     if data["skipped"]:
         console.print(f"  [yellow]{len(data['skipped'])} records were skipped[/]; manifest.json lists them")
@@ -86,7 +93,7 @@ def _heading(manifest: dict[str, Any], console: Console) -> None:
 
 def _planted(flipped: dict[str, Any]) -> Table:
     title = f"Planted wrong labels found ({flipped['in_training']} among the ranked points)"
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for name in ("inspected", "Cook's distance", "loss", "random order"):
         table.add_column(name, justify="right")
     for row in flipped["found"]:
