@@ -14,6 +14,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from swaypoint.data.arrays import (
+    Faults,
     RawLabels,
     Records,
     listed,
@@ -61,7 +62,7 @@ def read_dataset(
         return _read_npz(path, options)
     if suffix == ".parquet":
         with reading(name, "a parquet file", _REPAIR):
-            table = pq.read_table(path)
+            table = _checked(pq.read_table(path))
     elif suffix in (".csv", ".tsv"):
         table = _read_text(path, "\t" if suffix == ".tsv" else ",")
     else:
@@ -72,14 +73,26 @@ def read_dataset(
     return read_table(name, table, options, on_progress)
 
 
+def _checked(table: pa.Table) -> pa.Table:
+    """The table, its offsets and its text having been looked at: damage shows here, not later."""
+    table.validate(full=True)
+    table.schema.names  # noqa: B018  decodes them
+    return table
+
+
 def _read_text(path: Path, delimiter: str) -> pa.Table:
     if path.stat().st_size == 0:
         raise InputError(f"{path}: it is empty; expected a header and at least one record per class")
     with reading(str(path), "a table", "check its delimiter and that every line has as many fields"):
         options = pa_csv.ConvertOptions(strings_can_be_null=True)
-        return pa_csv.read_csv(
+        table = pa_csv.read_csv(
             path, parse_options=pa_csv.ParseOptions(delimiter=delimiter), convert_options=options
         )
+        fields = list(zip(table.column_names, table.schema.types, strict=True))
+    for column, kind in fields:
+        if pa.types.is_binary(kind):
+            raise InputError(f"{path}: column {column!r} is not UTF-8 text; save the file as UTF-8")
+    return table
 
 
 def read_table(name: str, table: pa.Table, options: ReadOptions, on_progress: Progress = None) -> Dataset:
@@ -88,6 +101,8 @@ def read_table(name: str, table: pa.Table, options: ReadOptions, on_progress: Pr
     Raises:
         InputError: as :func:`read_dataset`.
     """
+    if table.num_rows == 0:
+        raise InputError(f"{name}: it holds no records; expected at least one per class")
     if options.limit is not None:
         table = table.slice(0, options.limit)
     if len(set(table.column_names)) < table.num_columns:
@@ -103,12 +118,13 @@ def read_table(name: str, table: pa.Table, options: ReadOptions, on_progress: Pr
         )
     image = _image_column(name, table, options.image)
     if image is not None:
-        return _read_pictures(name, table[image], labels, options, on_progress)
+        images, faults = _pictures(table[image], options, on_progress)
+        records = usable_records(name, labels, faults=faults, options=options)
+        return records.dataset("images", records.of(images), raw=_rest(table, label, records))
     inputs = input_columns(name, table, skip=(label,), options=options)
     records = usable_records(name, labels, faults=inputs.faults, options=options)
-    return records.dataset(
-        "rows", records.of(inputs.values), columns=inputs.names, raw=_rest(table, label, records)
-    )
+    values, columns = inputs.without_empty_categories(records.of(inputs.values))
+    return records.dataset("rows", values, columns=columns, raw=_rest(table, label, records))
 
 
 def _rest(table: pa.Table, label: str, records: Records) -> pa.Table:
@@ -116,7 +132,7 @@ def _rest(table: pa.Table, label: str, records: Records) -> pa.Table:
     readable = [
         column
         for column in table.column_names
-        if column != label and not pa.types.is_nested(table[column].type)
+        if column != label and not (pa.types.is_nested(kind := table[column].type) or _is_image(kind))
     ]
     return table.select(readable).take(pa.array(records.rows))
 
@@ -154,19 +170,15 @@ def _image_column(name: str, table: pa.Table, wanted: str | None) -> str | None:
     return images[0] if images else None
 
 
-def _read_pictures(
-    name: str, column: pa.ChunkedArray, labels: RawLabels, options: ReadOptions, on_progress: Progress
-) -> Dataset:
+def _pictures(
+    column: pa.ChunkedArray, options: ReadOptions, on_progress: Progress
+) -> tuple[np.ndarray, Faults]:
     def chunks() -> Iterator[list[Encoded]]:
         for start in range(0, len(column), _CHUNK):
             values = column.slice(start, _CHUNK).to_pylist()
             yield [value["bytes"] if isinstance(value, dict) else value for value in values]
 
-    images, faults = decoded_images(
-        chunks, len(column), image_size=options.image_size, on_progress=on_progress
-    )
-    records = usable_records(name, labels, faults=faults, options=options)
-    return records.dataset("images", records.of(images))
+    return decoded_images(chunks, len(column), image_size=options.image_size, on_progress=on_progress)
 
 
 # -- npz ------------------------------------------------------------------------------------------
@@ -182,6 +194,9 @@ def _read_npz(path: Path, options: ReadOptions) -> Dataset:
             raise InputError(f"{name}: not an .npz archive, or cut short; {_REPAIR}")
         with np.load(path, allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in stored.files}
+            strange = [key for key, array in arrays.items() if not isinstance(array, np.ndarray)]
+            if strange:
+                raise InputError(f"{name}: {listed(strange)} are not arrays; {_REPAIR}")
     inputs = arrays[_array(name, arrays, options.features, ("features", "X", "x"), "features")]
     values = arrays[_array(name, arrays, options.label, ("labels", "y"), "label")]
     if values.ndim != 1 or inputs.ndim < 2 or len(values) != len(inputs):
@@ -194,7 +209,9 @@ def _read_npz(path: Path, options: ReadOptions) -> Dataset:
     if options.limit is not None:
         inputs, values = inputs[: options.limit], values[: options.limit]
     if values.dtype.kind in "US":
-        values = values.astype(str).astype(object)
+        with reading(name, "UTF-8 labels", "save them as text"):
+            text = np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
+        values = text.astype(object)
     labels = RawLabels("the label", values, np.zeros(len(values), dtype=bool))
     if inputs.ndim == 2:
         columns = tuple(f"feature {i}" for i in range(inputs.shape[1]))
@@ -240,7 +257,7 @@ def _read_directory(path: Path, options: ReadOptions, on_progress: Progress) -> 
             f" {listed([file.name for file in parquet])}; choose with --split"
         )
     with reading(name, "a directory of parquet files", _REPAIR):
-        table = pa.concat_tables([pq.read_table(file) for file in files])
+        table = _checked(pa.concat_tables([pq.read_table(file) for file in files]))
     return read_table(name, table, options, on_progress)
 
 

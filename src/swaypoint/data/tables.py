@@ -18,11 +18,20 @@ _LABEL_NAMES = ("label", "target", "class", "y")
 
 @dataclass(frozen=True)
 class Columns:
-    """Inputs of a table: values (n, D) float32, names of the D columns, bad rows."""
+    """Inputs of a table: values (n, D) float32, names of the D columns, bad rows, and which of the
+    columns are one category of a text column."""
 
     values: np.ndarray
     names: tuple[str, ...]
     faults: Faults
+    categories: tuple[bool, ...] = ()
+
+    def without_empty_categories(self, values: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+        """``values`` (m, D), and the names, less the categories that only skipped rows had."""
+        kept = values.any(axis=0) | ~np.array(self.categories)
+        if kept.all():
+            return values, self.names
+        return values[:, kept], tuple(name for name, keep in zip(self.names, kept, strict=True) if keep)
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -97,6 +106,7 @@ def input_columns(name: str, table: pa.Table, *, skip: tuple[str, ...], options:
     """
     parts: list[np.ndarray] = []
     names: list[str] = []
+    categories: list[bool] = []
     faults: Faults = {}
     for column in table.column_names:
         if column in skip:
@@ -106,11 +116,13 @@ def input_columns(name: str, table: pa.Table, *, skip: tuple[str, ...], options:
             encoded, labels, bad = _one_hot(name, column, values)
             parts.append(encoded)
             names += labels
+            categories += [True] * len(labels)
         elif _is_number(values.type):
             numbers = _floats(values)
             bad = number_faults(numbers[:, None], [f"column {column!r}"])
             parts.append(numbers[:, None].astype(np.float32))
             names.append(column)
+            categories.append(False)
         else:
             raise InputError(
                 f"{name}: column {column!r} has type {values.type}; expected numbers or text:"
@@ -121,7 +133,8 @@ def input_columns(name: str, table: pa.Table, *, skip: tuple[str, ...], options:
     if not parts:
         raise InputError(f"{name}: no columns beside the label; expected at least one input column")
     with np.errstate(over="ignore"):
-        return Columns(np.concatenate(parts, axis=1, dtype=np.float32), tuple(names), faults)
+        values = np.concatenate(parts, axis=1, dtype=np.float32)
+    return Columns(values, tuple(names), faults, tuple(categories))
 
 
 def _floats(values: pa.ChunkedArray) -> np.ndarray:
@@ -152,8 +165,10 @@ def _one_hot(name: str, column: str, values: pa.ChunkedArray) -> tuple[np.ndarra
 def vector_column(name: str, table: pa.Table, column: str) -> Columns:
     """A column of equally long lists of numbers as (n, D).
 
+    Vectors of another length than the first are bad records.
+
     Raises:
-        InputError: no such column, other types, or unequal lengths.
+        InputError: no such column, other types, or no numbers at all.
     """
     if column not in table.column_names:
         raise InputError(f"{name}: no column {column!r}; it has {listed(table.column_names)}")
@@ -164,18 +179,19 @@ def vector_column(name: str, table: pa.Table, column: str) -> Columns:
         raise InputError(f"{name}: column {column!r} has type {kind}; expected a list of numbers per record")
     missing = values.is_null().to_numpy(zero_copy_only=False)
     lengths = pc.list_value_length(values).fill_null(-1).to_numpy(zero_copy_only=False)
-    present = np.unique(lengths[~missing])
-    if len(present) > 1:
-        row = int(np.flatnonzero((lengths != lengths[~missing][0]) & ~missing)[0])
-        raise InputError(
-            f"{name}: column {column!r} has {lengths[row]} numbers in row {row} and"
-            f" {lengths[~missing][0]} before; expected equally many in every record"
-        )
-    if len(present) == 0 or present[0] == 0:
+    if (lengths < 1).all():
         raise InputError(f"{name}: column {column!r} is empty; expected numbers in every record")
-    flat = values.flatten() if not pa.types.is_fixed_size_list(kind) else values.drop_null().flatten()
-    numbers = np.full((len(values), int(present[0])), np.nan)
-    numbers[~missing] = _floats(pa.chunked_array([flat])).reshape(-1, int(present[0]))
-    names = tuple(f"{column}[{i}]" for i in range(numbers.shape[1]))
+    width = int(lengths[np.flatnonzero(lengths > 0)[0]])
+    good = lengths == width
+    flat = values.filter(pa.array(good)).flatten()
+    numbers = np.full((len(values), width), np.nan)
+    numbers[good] = _floats(pa.chunked_array([flat])).reshape(-1, width)
+    names = tuple(f"{column}[{i}]" for i in range(width))
+    faults = number_faults(numbers, names)
+    for row in np.flatnonzero(~good & ~missing).tolist():
+        faults[row] = (
+            f"column {column!r} has {lengths[row]} numbers; expected {width}, as in the first record"
+        )
+    faults |= dict.fromkeys(np.flatnonzero(missing).tolist(), f"column {column!r} is missing")
     with np.errstate(over="ignore"):
-        return Columns(numbers.astype(np.float32), names, number_faults(numbers, names))
+        return Columns(numbers.astype(np.float32), names, faults)

@@ -60,6 +60,7 @@ def render(folder: AuditFolder) -> str:
     cards = _cards(folder, scores, manifest["data"]["classes"])
     return template.render(
         manifest=manifest,
+        title=Path(manifest["data"]["name"]).name,
         summary=summarize(scores),
         concern=concern,
         curve=_curve(concern) if concern else "",
@@ -108,7 +109,8 @@ def summarize(scores: dict[str, np.ndarray]) -> dict[str, Any]:
 def _curve(concern: Concern) -> str:
     n = len(concern.cook)
     shares = np.arange(1, n + 1) / n
-    limit = min(1.0, max(0.1, 2.5 * concern.inspect / n))
+    wanted = max(0.1, 2.5 * concern.inspect / n)
+    limit = min((step for step in (0.1, 0.2, 0.25, 0.4, 0.5, 0.75) if step >= wanted), default=1.0)
     thin = np.unique(np.linspace(0, np.searchsorted(shares, limit, side="right") - 1, 240).astype(int))
     percent = [(limit * i / 5, f"{100 * limit * i / 5:.3g} %") for i in range(6)]
     x = charts.Axis("share of the points inspected", 0, limit, percent)

@@ -40,10 +40,14 @@ def show(folder: AuditFolder, *, top: int = 20, console: Console | None = None) 
         title=f"First {len(order)} of {len(scores):,} by Cook's distance",
         title_justify="left",
         box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
     )
-    for name in ("rank", "index", "label", "suggested", "kind", "cook", "margin", "leverage"):
+    # In a narrow terminal only the class names are cut.
+    for name, width in (("rank", 4), ("index", 6), ("label", 0), ("suggested", 0), ("kind", 10)):
         words = name in ("label", "suggested", "kind")
-        table.add_column(name, justify="left" if words else "right", no_wrap=True)
+        table.add_column(name, justify="left" if words else "right", no_wrap=True, min_width=width)
+    for name, width in (("cook", 8), ("margin", 6), ("leverage", 7)):
+        table.add_column(name, justify="right", no_wrap=True, min_width=width)
     mean = max(float(columns["leverage"].mean()), 1e-300)
     for row in order:
         table.add_row(

@@ -1,0 +1,151 @@
+"""The page and the terminal view, against numbers computed here from the folder's files."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from rich.console import Console
+
+import swaypoint
+from swaypoint import folder as files
+from swaypoint.data.dataset import Dataset, fingerprint
+from swaypoint.flow import AuditOptions
+from swaypoint.folder import AuditFolder
+from swaypoint.predictors import ModelOptions, Objective
+from swaypoint.report.html import inspect_this_many, render
+from swaypoint.report.terminal import show
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory):
+    out = tmp_path_factory.mktemp("report") / "digits"
+    options = AuditOptions(flip=0.02, model=ModelOptions(epochs=2), top=30)
+    return swaypoint.audit("sklearn:digits", out, options=options)
+
+
+def rows_dataset(classes=("<script>alert(1)</script>", "b & c"), regression=False):
+    generator = np.random.default_rng(0)
+    inputs = generator.normal(size=(80, 12)).astype(np.float32)
+    score = inputs[:, 0] + 0.5 * generator.normal(size=80)
+    labels = score if regression else (score > 0).astype(np.int64)
+    classes = () if regression else classes
+    return Dataset(
+        name="rows",
+        kind="features" if regression else "rows",
+        inputs=inputs,
+        labels=labels,
+        classes=classes,
+        columns=tuple(f"<b>{i}" for i in range(12)),
+        index=np.arange(80),
+        names=(),
+        skipped=(),
+        fingerprint=fingerprint(inputs, labels, classes),
+    )
+
+
+def test_numbers_of_the_page(audited):
+    page = render(audited)
+    scores = audited.scores().to_pandas().sort_values("rank")
+    suspects = scores["margin"] < 0
+    assert f"<b>{suspects.sum():,}</b> points are suspect" in page
+    seen = np.flatnonzero(suspects)
+    needed = seen[int(np.ceil(0.9 * len(seen))) - 1] + 1
+    assert f"Inspect the first <b>{needed:,}</b>" in page
+    share = scores["cook"][:14].sum() / scores["cook"].sum()
+    assert f"carry <b>{share:.0%}</b>" in page
+    assert page.count('<article class="card"') == 30
+    hits = audited.manifest()["flipped"]["found"][1]["hits"]["cook"]
+    assert re.search(rf"first 5%</td><td class=\"n\">{hits} \(", page)
+
+
+def test_the_page_needs_nothing_else(audited):
+    page = render(audited)
+    assert not re.search(r"(src|href)=[\"'](?!data:)", page)
+    assert "http" not in page.replace("http://www.w3.org", "")
+    assert len(page) < 1_500_000
+
+
+def test_names_from_the_data_are_inert(tmp_path):
+    folder = swaypoint.audit(
+        rows_dataset(), tmp_path / "a", options=AuditOptions(model=ModelOptions(epochs=1))
+    )
+    page = render(folder)
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "<b>1</b>" not in page.split("gallery")[1].split("Provenance")[0]
+    assert "4 more columns" in page
+
+
+def test_regression_has_no_margins(tmp_path):
+    options = AuditOptions(objective=Objective("squared_error", l2=0.0))
+    folder = swaypoint.audit(rows_dataset(regression=True), tmp_path / "a", options=options)
+    page = render(folder)
+    assert "suspect" not in page.split("In short")[1].split("The most influential")[0]
+    assert "predicted" in page
+    output = io.StringIO()
+    show(folder, top=2, console=Console(file=output, width=120))
+    assert "First 2 of 64" in output.getvalue()
+
+
+def test_terminal_shows_the_ranking(audited):
+    output = io.StringIO()
+    show(audited, top=4, console=Console(file=output, width=80))
+    first = audited.scores().to_pandas().sort_values("rank")["index"].to_numpy()[:4]
+    table = output.getvalue().split("First 4")[1]
+    assert [int(line.split()[1]) for line in table.splitlines()[3:7]] == first.tolist()
+    with pytest.raises(swaypoint.InputError, match="top is 0"):
+        show(audited, top=0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_inspect_this_many_is_the_smallest_that_suffices(seed):
+    generator = np.random.default_rng(seed)
+    n = 200
+    margin, rank = generator.uniform(-0.2, 1, n), generator.permutation(n) + 1
+    concern = inspect_this_many(margin, rank, generator.uniform(size=n))
+    by_rank = margin[np.argsort(rank)] < 0
+    enough = [k for k in range(1, n + 1) if by_rank[:k].sum() >= 0.9 * by_rank.sum() - 1e-9]
+    assert concern.inspect == enough[0]
+    assert inspect_this_many(np.ones(3), np.array([1, 2, 3]), np.ones(3)) is None
+
+
+# -- the folder -------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "manifest.json"
+    files.write_json(path, {"status": "complete"})
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(swaypoint.InputError, match=r"no space left on .* while writing manifest.json"):
+        files.write_json(path, {"status": "other"})
+    assert json.loads(path.read_text()) == {"status": "complete"}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_damaged_folders_are_named(audited, tmp_path):
+    for name in ("manifest.json", "scores.parquet", "examples.parquet"):
+        content = (audited.path / name).read_bytes()
+        (tmp_path / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(swaypoint.InputError, match=r"manifest.json is not readable JSON"):
+        AuditFolder(tmp_path).manifest()
+    with pytest.raises(swaypoint.InputError, match=r"cannot read .*scores.parquet"):
+        AuditFolder(tmp_path).scores()
+    with pytest.raises(swaypoint.InputError, match=r"cannot read .*examples.parquet"):
+        AuditFolder(tmp_path).examples()
+
+
+def test_tables_round_trip(tmp_path):
+    table = pa.table({"a": [1.5, float("nan")], "b": ["x", None]})
+    files.write_table(tmp_path / "scores.parquet", table)
+    assert AuditFolder(tmp_path).scores().schema == table.schema
