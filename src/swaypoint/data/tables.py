@@ -120,7 +120,8 @@ def input_columns(name: str, table: pa.Table, *, skip: tuple[str, ...], options:
         elif _is_number(values.type):
             numbers = _floats(values)
             bad = number_faults(numbers[:, None], [f"column {column!r}"])
-            parts.append(numbers[:, None].astype(np.float32))
+            with np.errstate(over="ignore"):  # such rows are among the faults
+                parts.append(numbers[:, None].astype(np.float32))
             names.append(column)
             categories.append(False)
         else:
@@ -132,8 +133,7 @@ def input_columns(name: str, table: pa.Table, *, skip: tuple[str, ...], options:
             faults.setdefault(row, reason)
     if not parts:
         raise InputError(f"{name}: no columns beside the label; expected at least one input column")
-    with np.errstate(over="ignore"):
-        values = np.concatenate(parts, axis=1, dtype=np.float32)
+    values = np.concatenate(parts, axis=1, dtype=np.float32)
     return Columns(values, tuple(names), faults, tuple(categories))
 
 
