@@ -212,6 +212,20 @@ class LinearHeadRisk:
         assert self._range is not None
         return torch.stack([(basis.T @ gradient @ self._range.map).flatten() for basis in self.outputs])
 
+    def feature_map(self) -> Tensor:
+        """Full-rank whitened feature coordinates ``(D, k)`` from one pass, without the curvature."""
+        second, n = torch.zeros(self.head.width, self.head.width, dtype=torch.float64, device=self.device), 0
+        for chunk in self.chunks():
+            second += chunk.features @ chunk.features.T
+            n += chunk.features.shape[1]
+        self._range, _ = feature_range(second / n, self._whiten, self._resolution)
+        return self._range.map
+
+    def range_penalty(self) -> Tensor:
+        """Ridge plus damping in the coordinates of :meth:`feature_map`, ``(k, k)``."""
+        assert self._range is not None
+        return self._range.penalty(self.head.penalty(self._damping).to(self.device))
+
     def coordinates(self) -> dict[str, Tensor]:
         """The maps into the reduced coordinates: ``outputs`` (G, C, m) and ``features`` (D, k)."""
         assert self._range is not None

@@ -41,6 +41,14 @@ class LogitCurvature(ABC):
     def matmul(self, vectors: Tensor) -> Tensor:
         """Lambda_i v_i for each point: ``(b, C) -> (b, C)``, or ``(b, C, k) -> (b, C, k)``."""
 
+    def single(self) -> LogitCurvature:
+        """The same in float32."""
+        raise NotImplementedError
+
+    def sqrt_matmul(self, vectors: Tensor) -> Tensor:
+        """S_i v_i with S_i S_i^T = Lambda_i: ``(b, C, k) -> (b, C, k)``; what a sketch draws with."""
+        raise NotImplementedError(f"{type(self).__name__} has no square root in closed form")
+
 
 @dataclass(frozen=True)
 class DiagonalMinusOuter(LogitCurvature):
@@ -69,6 +77,20 @@ class DiagonalMinusOuter(LogitCurvature):
         if self.u is not None:
             product -= self.u * (self.u * vectors).sum(1, keepdim=True)
         return product
+
+
+    def sqrt_matmul(self, vectors: Tensor) -> Tensor:
+        root = self.d.sqrt().unsqueeze(2)
+        product = root * vectors
+        if self.u is None:
+            return product
+        # With d = w p and u = sqrt(w) p, as softmax has: S = diag(sqrt d) - u sqrt(p)^T.
+        weight = self.d.sum(1).sqrt().clamp_min(torch.finfo(self.d.dtype).tiny)[:, None, None]
+        return product - self.u.unsqueeze(2) * (product.sum(1, keepdim=True) / weight)
+
+    def single(self) -> DiagonalMinusOuter:
+        """The same in float32."""
+        return DiagonalMinusOuter(self.d.float(), None if self.u is None else self.u.float())
 
 
 @dataclass(frozen=True)
