@@ -19,9 +19,12 @@ from swaypoint.ranking import Ranking
 from swaypoint.refit import refit_head
 from swaypoint.risks.linear_head import HeadWeights
 from swaypoint.risks.losses import Loss, as_loss
-from swaypoint.scoring import Influence, Removal, Scores
+from swaypoint.scoring import Facts, Influence, Removal, Scores
+from swaypoint.sketching import SketchedInfluence
 
-Solver = Literal["auto", "exact"]
+Solver = Literal["auto", "exact", "sketch"]
+EXACT_LIMIT = 12_000
+"""Parameters that interact, up to which ``solver="auto"`` factorises: 1.2 GB in float64, a minute."""
 LossLike = str | Loss | Callable[..., Any]
 
 
@@ -66,7 +69,9 @@ def cooks_distance(
         damping: added to the diagonal of the Hessian, beside ``l2``.
         removal: ``"infinitesimal"`` (the paper) or ``"finite"`` (one Newton step without the point;
             for linear regression the statisticians' numerator, exactly).
-        solver: ``"exact"``, the closed form; ``"auto"`` takes it.
+        solver: ``"exact"``, the closed form; ``"sketch"``, an estimate with standard errors for heads
+            too large to factorise (see :mod:`swaypoint.sketching`); ``"auto"`` takes the first up to
+            12,000 interacting parameters.
         refit: first bring the head to the optimum of its (convex) objective on these features.
         batch_size: points per forward pass.
         device: of the linear algebra; default: the model's.
@@ -79,15 +84,13 @@ def cooks_distance(
     Raises:
         InputError: the model or the data cannot be used; the message says why and what to do.
     """
-    if solver not in ("auto", "exact"):
-        raise InputError(f"solver is {solver!r}; expected 'auto' or 'exact'")
     head = as_head(model_or_head, layer=layer, loss=loss, l2=l2)
     target = as_device(device, head)
     batches = head.batches(data, batch_size)
     return rank(
         head.weights,
         batches,
-        Options(damping, removal, refit, target, dtype, progress),
+        Options(damping, removal, refit, target, dtype, progress, solver),
     )[0]
 
 
@@ -191,10 +194,13 @@ class Options:
     device: torch.device = torch.device("cpu")  # noqa: RUF009
     dtype: torch.dtype | None = None
     progress: bool = False
+    solver: Solver = "auto"
 
 
-def rank(head: HeadWeights, batches: FeatureBatches, options: Options) -> tuple[Ranking, Influence]:
-    """Factorise, score and check one head.
+def rank(
+    head: HeadWeights, batches: FeatureBatches, options: Options
+) -> tuple[Ranking, Influence | SketchedInfluence]:
+    """Solve, score and check one head.
 
     Raises:
         InputError: as :func:`cooks_distance`.
@@ -203,13 +209,32 @@ def rank(head: HeadWeights, batches: FeatureBatches, options: Options) -> tuple[
     if options.refit:
         fitted = refit_head(head, batches, device=options.device)
         head, refit = fitted.head, fitted.outcome
+    if _sketches(head, options):
+        sketched = SketchedInfluence(head, batches, damping=options.damping, device=options.device)
+        with _bar(options.progress, sketched.points) as advance:
+            scores = sketched.scores(on_chunk=advance)
+        return _ranking(scores, sketched.facts(), refit), sketched
     solved = Influence(head, batches, damping=options.damping, dtype=options.dtype, device=options.device)
     with _bar(options.progress, solved.summary.points) as advance:
         scores = solved.scores(removal=options.removal, on_chunk=advance)
-    return _ranking(scores, solved, refit), solved
+    return _ranking(scores, solved.facts(), refit), solved
 
 
-def _ranking(scores: Scores, solved: Influence, refit: str) -> Ranking:
+def _sketches(head: HeadWeights, options: Options) -> bool:
+    if options.solver not in ("auto", "exact", "sketch"):
+        raise InputError(f"solver is {options.solver!r}; expected 'auto', 'exact' or 'sketch'")
+    coupled = head.width * (1 if head.loss.separable else head.outputs)
+    if options.solver != "sketch" and (options.solver == "exact" or coupled <= EXACT_LIMIT):
+        return False
+    if options.removal != "infinitesimal" or not head.loss.convex:
+        raise InputError(
+            f"a head of {coupled:,} parameters is sketched, which gives removal='infinitesimal' of a named"
+            " loss only; pass solver='exact' if memory allows"
+        )
+    return True
+
+
+def _ranking(scores: Scores, facts: Facts, refit: str) -> Ranking:
     return Ranking(
         values=scores.cook,
         loss=scores.loss,
@@ -218,7 +243,8 @@ def _ranking(scores: Scores, solved: Influence, refit: str) -> Ranking:
         margin=scores.margin,
         suggested_label=scores.suggested_label,
         label=scores.label,
-        diagnostics=diagnose(solved, scores.cook, refit=refit),
+        standard_error=scores.standard_error,
+        diagnostics=diagnose(facts, scores.cook, refit=refit),
     )
 
 

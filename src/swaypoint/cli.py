@@ -150,6 +150,13 @@ def audit(
     refit: Annotated[
         bool, typer.Option("--refit", help="Bring the head to its optimum first.", rich_help_panel=_OBJECTIVE)
     ] = False,
+    solver: Annotated[
+        str,
+        typer.Option(
+            help="exact, sketch (an estimate with standard errors), or auto: exact where it fits.",
+            rich_help_panel=_OBJECTIVE,
+        ),
+    ] = "auto",
     validation: Annotated[
         float, typer.Option(help="Share held out of training and ranking.", rich_help_panel=_RUN)
     ] = 0.2,
@@ -194,6 +201,7 @@ def audit(
         damping=damping,
         removal=removal,  # type: ignore[arg-type]  # checked where it is used
         refit=refit,
+        solver=solver,  # type: ignore[arg-type]
         validation=validation,
         seed=seed,
         flip=flip,

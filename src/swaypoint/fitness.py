@@ -6,9 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
-from swaypoint.scoring import ACCURACY, Influence
+from swaypoint.scoring import ACCURACY, Facts
 
 Verdict = Literal["fit", "caution", "unfit"]
 _ORDER: tuple[Verdict, ...] = ("fit", "caution", "unfit")
@@ -34,7 +33,6 @@ class Diagnostics:
     outcome: str
     precision: str
     estimated_error: float
-    head: str = ""
     refit: str = ""
 
     @property
@@ -52,41 +50,29 @@ class Diagnostics:
         return "\n".join(lines)
 
 
-def diagnose(influence: Influence, cook: np.ndarray, *, refit: str = "") -> Diagnostics:
-    """Check the hypotheses of influence functions on a factorised head.
+def diagnose(facts: Facts, cook: np.ndarray, *, refit: str = "") -> Diagnostics:
+    """Check the hypotheses of influence functions.
 
     Args:
-        influence: the head, its data and its inverse Hessian.
-        cook: infinitesimal Cook's distances ``(n,)`` of the same head.
+        facts: of the solver.
+        cook: Cook's distances ``(n,)``.
         refit: outcome of the refit, if there was one.
     """
-    checks = [_stationarity(influence, cook), _curvature(influence), _concentration(cook)]
-    if influence.summary.saturated is not None:
-        checks.append(_saturation(influence.summary.saturated))
+    checks = [_stationarity(facts.decrement, cook), _curvature(facts), _concentration(cook)]
+    if facts.saturated is not None:
+        checks.append(_saturation(facts.saturated))
     return Diagnostics(
         tuple(checks),
-        solver=f"closed form, Cholesky of {influence.inverse.matrix.shape[1]:,} parameters",
-        outcome=influence.inverse.outcome,
-        precision=str(influence.dtype).removeprefix("torch."),
-        estimated_error=influence.estimated_error,
-        head=repr(influence.head.loss.name),
+        solver=facts.solver,
+        outcome=facts.outcome,
+        precision=facts.precision,
+        estimated_error=facts.estimated_error,
         refit=refit,
     )
 
 
-def newton_decrement(influence: Influence) -> float:
-    """1/2 grad^T H^-1 grad of the mean loss with its ridge: how far below the loss could still go
-    (Boyd & Vandenberghe, 2004, section 9.5.1)."""
-    risk = influence.risk
-    penalty = influence.head.penalty(0.0).to(risk.matrix)
-    gradient = risk.gradient_coordinates(influence.summary.gradient + penalty * risk.matrix)
-    product = torch.einsum("gp,gpq,gq->", gradient, influence.inverse.matrix, gradient)
-    return 0.5 * float(product)
-
-
-def _stationarity(influence: Influence, cook: np.ndarray) -> Check:
+def _stationarity(decrement: float, cook: np.ndarray) -> Check:
     # The estimate itself is uncertain by about mean(cook) / n in this norm: that is the yardstick.
-    decrement = newton_decrement(influence)
     noise = max(float(cook.mean()) / len(cook), np.finfo(float).tiny)
     ratio = 2.0 * max(decrement, 0.0) / noise
     verdict: Verdict = "fit" if ratio < 1 else "caution" if ratio < 100 else "unfit"
@@ -99,17 +85,16 @@ def _stationarity(influence: Influence, cook: np.ndarray) -> Check:
     )
 
 
-def _curvature(influence: Influence) -> Check:
-    inverse, dropped = influence.inverse, influence.summary.dropped
-    value = f"condition {inverse.condition:.2g}"
-    if dropped:
-        value += f", {dropped} dead or collinear feature directions projected out"
-    if inverse.cut:
-        value += f", {inverse.cut} directions without curvature"
+def _curvature(facts: Facts) -> Check:
+    value = "condition not measured" if facts.condition is None else f"condition {facts.condition:.2g}"
+    if facts.dropped:
+        value += f", {facts.dropped} dead or collinear feature directions projected out"
+    if facts.cut:
+        value += f", {facts.cut} directions without curvature"
     verdict: Verdict = "fit"
-    if inverse.cut or influence.estimated_error > ACCURACY:
+    if facts.cut or (facts.condition is not None and facts.estimated_error > ACCURACY):
         verdict = "caution"
-    if inverse.negative < 0:
+    if facts.negative < 0:
         verdict = "unfit"
     return Check(
         "Curvature",

@@ -20,7 +20,7 @@ import torch
 
 import swaypoint
 from swaypoint import folder as files
-from swaypoint.api import Options, rank
+from swaypoint.api import Options, Solver, rank
 from swaypoint.data.builtin import PREFIX, read_builtin
 from swaypoint.data.dataset import Dataset, ReadOptions, fingerprint
 from swaypoint.errors import InputError, require
@@ -29,6 +29,7 @@ from swaypoint.kinds import neighbours, suggest_kinds
 from swaypoint.predictors import ModelOptions, Objective, Parts, Predictor, Training, prepare
 from swaypoint.ranking import Ranking
 from swaypoint.scoring import Influence, Removal
+from swaypoint.sketching import SketchedInfluence
 
 INSPECTED = (0.01, 0.05, 0.10)
 _REGRESSIONS = ("squared_error", "huber", "poisson")
@@ -41,7 +42,7 @@ class AuditOptions:
 
     Attributes:
         model, objective: what is audited.
-        damping, removal, refit: see :func:`swaypoint.cooks_distance`.
+        damping, removal, refit, solver: see :func:`swaypoint.cooks_distance`.
         validation: share of the points that is held out of training and ranking.
         seed: of split, training and planted errors.
         flip: plant this share of wrong labels first, and count how many are found: a self-test.
@@ -55,6 +56,7 @@ class AuditOptions:
     damping: float = 0.0
     removal: Removal = "infinitesimal"
     refit: bool = False
+    solver: Solver = "auto"
     validation: float = 0.2
     seed: int = 0
     flip: float = 0.0
@@ -190,10 +192,13 @@ def _scoring(options: AuditOptions, predictor: Predictor) -> Options:
         removal=options.removal,
         refit=options.refit or predictor.fit,
         device=torch.device(options.device),
+        solver=options.solver,
     )
 
 
-def _describe(predictor: Predictor, influence: Influence, options: AuditOptions) -> dict[str, Any]:
+def _describe(
+    predictor: Predictor, influence: Influence | SketchedInfluence, options: AuditOptions
+) -> dict[str, Any]:
     head = influence.head
     return {
         "name": predictor.name,
@@ -213,7 +218,9 @@ def _describe(predictor: Predictor, influence: Influence, options: AuditOptions)
     }
 
 
-def _accuracy(influence: Influence, predictor: Predictor, *, held_out: bool) -> float | None:
+def _accuracy(
+    influence: Influence | SketchedInfluence, predictor: Predictor, *, held_out: bool
+) -> float | None:
     batches = predictor.validation if held_out else predictor.train
     if batches is None:
         return None
@@ -227,11 +234,11 @@ def _accuracy(influence: Influence, predictor: Predictor, *, held_out: bool) -> 
     return right / count
 
 
-def _write_factor(path: Path, influence: Influence) -> None:
+def _write_factor(path: Path, influence: Influence | SketchedInfluence) -> None:
     head, risk = influence.head, influence.risk
     tensors = {"weight": head.weight.detach(), **({} if head.bias is None else {"bias": head.bias.detach()})}
     files.write_tensors(path / "head.safetensors", tensors)
-    if influence.inverse.matrix.nbytes <= _FACTOR_BYTES:
+    if isinstance(influence, Influence) and influence.inverse.matrix.nbytes <= _FACTOR_BYTES:
         # K = H^-1 in reduced coordinates: residuals through `outputs`, features through `features`.
         factor = {"inverse": influence.inverse.matrix, **risk.coordinates()}
         files.write_tensors(path / "factor.safetensors", factor)

@@ -28,6 +28,7 @@ class Ranking:
             losses without classes.
         suggested_label: the leave-one-out prediction (a class index, or a predicted value).
         label: as given.
+        standard_error: of the values where they are estimates (the sketch), else None.
         diagnostics: solver, precision and the checks of :mod:`swaypoint.fitness`.
         index: positions in the dataset; ``arange(n)`` but for the result of :meth:`top`.
     """
@@ -40,6 +41,7 @@ class Ranking:
     suggested_label: np.ndarray
     label: np.ndarray
     diagnostics: Diagnostics
+    standard_error: np.ndarray | None = None
     index: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     def __post_init__(self) -> None:
@@ -64,13 +66,17 @@ class Ranking:
             raise InputError(f"top({k}): expected a positive number of points")
         rows = self.order[:k]
         names = ("values", "loss", "loo_loss", "leverage", "margin", "suggested_label", "label", "index")
-        return Ranking(**{name: getattr(self, name)[rows] for name in names}, diagnostics=self.diagnostics)
+        error = None if self.standard_error is None else self.standard_error[rows]
+        columns = {name: getattr(self, name)[rows] for name in names}
+        return Ranking(**columns, standard_error=error, diagnostics=self.diagnostics)
 
     def to_arrow(self) -> pa.Table:
         """A table with ``index``, the columns of the audit folder, and ``rank`` (1 = largest)."""
         rank = np.empty(len(self), dtype=np.int64)
         rank[self.order] = np.arange(1, len(self) + 1)
         columns = {name: getattr(self, "values" if name == "cook" else name) for name in COLUMNS}
+        if self.standard_error is not None:
+            columns["standard_error"] = self.standard_error
         return pa.table({"index": self.index, **columns, "rank": rank})
 
     def to_pandas(self) -> Any:

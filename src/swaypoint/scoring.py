@@ -42,6 +42,27 @@ class Scores:
     suggested_label: np.ndarray
     label: np.ndarray
     loo_logits: np.ndarray | None = None
+    standard_error: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a solver knows of how far to trust its scores; see :mod:`swaypoint.fitness`.
+
+    ``decrement`` is the Newton decrement 1/2 grad^T H^-1 grad (Boyd & Vandenberghe, 2004, 9.5.1): how
+    far below the mean loss and its ridge could still go. ``condition`` None: not known.
+    """
+
+    solver: str
+    outcome: str
+    precision: str
+    estimated_error: float
+    decrement: float
+    saturated: float | None
+    dropped: int
+    condition: float | None = None
+    cut: int = 0
+    negative: float = 0.0
 
 
 class Influence:
@@ -87,6 +108,27 @@ class Influence:
     def estimated_error(self) -> float:
         """Relative error to expect of the scores from the precision of the products."""
         return torch.finfo(self.dtype).eps * self.inverse.condition * 0.05
+
+    def facts(self) -> Facts:
+        """How the solve went, and where the head stands."""
+        return Facts(
+            solver=f"closed form, Cholesky of {self.inverse.matrix.shape[0] * self.inverse.matrix.shape[1]:,}"
+            " parameters",
+            outcome=self.inverse.outcome,
+            precision=str(self.dtype).removeprefix("torch."),
+            estimated_error=self.estimated_error,
+            decrement=self._newton_decrement(),
+            saturated=self.summary.saturated,
+            dropped=self.summary.dropped,
+            condition=self.inverse.condition,
+            cut=self.inverse.cut,
+            negative=self.inverse.negative,
+        )
+
+    def _newton_decrement(self) -> float:
+        penalty = self.head.penalty(0.0).to(self.risk.matrix)
+        gradient = self.risk.gradient_coordinates(self.summary.gradient + penalty * self.risk.matrix)
+        return 0.5 * float(torch.einsum("gp,gpq,gq->", gradient, self.inverse.matrix, gradient))
 
     def scores(
         self,
@@ -167,7 +209,7 @@ class Influence:
             "loss": chunk.terms.value,
             "loo_loss": left_out.value,
             "leverage": risk.leverages(features),
-            **_prediction(chunk, logits, left_out.probabilities, loss.labels(chunk.targets)),
+            **prediction(chunk, logits, left_out.probabilities, loss.labels(chunk.targets)),
         }
         if keep_logits:
             columns["loo_logits"] = logits
@@ -188,7 +230,7 @@ class Influence:
         return f"Influence(n={self.summary.points}, dtype={self.dtype}, {self.inverse.outcome})"
 
 
-def _prediction(
+def prediction(
     chunk: Chunk, logits: Tensor, probabilities: Tensor | None, labels: Tensor | None
 ) -> dict[str, Tensor]:
     """Given label, suggested label and margin, from leave-one-out logits."""

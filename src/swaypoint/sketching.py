@@ -16,7 +16,6 @@ The standard error that remains is reported.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -24,21 +23,12 @@ from torch import Tensor
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.errors import InputError
 from swaypoint.risks.linear_head import Chunk, HeadWeights, LinearHeadRisk
+from swaypoint.scoring import Facts, Scores, prediction
 
-DRAWS = 64
+DRAWS = 160
 _TOLERANCE = 3e-3
 _MAX_STEPS = 60
 _BLOCK = 1024
-
-
-@dataclass(frozen=True)
-class SketchOutcome:
-    """How it went: draws, conjugate gradient steps and residual, expected relative standard error."""
-
-    draws: int
-    steps: int
-    residual: float
-    standard_error: float
 
 
 class SketchedInfluence:
@@ -46,7 +36,7 @@ class SketchedInfluence:
 
     Args:
         head, data, damping, device: as for :class:`~swaypoint.risks.linear_head.LinearHeadRisk`.
-        draws: columns of the sketch; the noise falls as 1 / sqrt(draws).
+        draws: columns of the sketch, even; the noise falls as 1 / sqrt(draws).
         seed: of the draws.
 
     Raises:
@@ -69,11 +59,21 @@ class SketchedInfluence:
         self.risk = LinearHeadRisk(head, data, damping=damping, device=device)
         self._map = self.risk.feature_map()
         self._penalty = self.risk.range_penalty().float()
-        self.points = 0
+        self.points, self._saturated = 0, 0.0
+        self._gradient = torch.zeros_like(self.risk.matrix)
         blocks, sketch, control = self._accumulate(torch.Generator().manual_seed(seed))
         self._inverses = self._invert(blocks)
         self._control = self._precondition(control)
-        self._sketch, self._steps, self._residual = self._solve(sketch)
+        gradient = self._mean_gradient()
+        solved, self._steps, self._residual = conjugate_gradients(
+            self.hessian_product,
+            torch.cat([sketch, gradient], 1),
+            self._precondition,
+            tolerance=_TOLERANCE,
+            max_steps=_MAX_STEPS,
+        )
+        self._sketch = solved[:, :-1]
+        self._decrement = 0.5 * float((gradient.double() * solved[:, -1:].double()).sum())
 
     # -- passes ---------------------------------------------------------------------------------
 
@@ -95,13 +95,16 @@ class SketchedInfluence:
                 blocks[a] += (features * diagonal[:, a : a + 1]).T @ features
             sketch += torch.einsum("bck,bd->ckd", curvature.sqrt_matmul(noise.double()).float(), features)
             control += torch.einsum("bck,bd->ckd", diagonal.sqrt().unsqueeze(2) * noise, features)
+            self._gradient += (chunk.features @ chunk.terms.residual).T
+            self._saturated += self.risk.saturated(chunk)
             self.points += len(features)
         penalty = torch.linalg.cholesky_ex(self._penalty)[0] if bool(self._penalty.any()) else None
         blocks, scale = blocks / self.points, self.points**-0.5
         sketch, control = sketch * scale, control * scale
         if penalty is not None:
             extra = torch.randn(sketch.shape, generator=generator).to(device) @ penalty.T
-            blocks, sketch, control = blocks + self._penalty, sketch + extra, control + extra
+            blocks, control = blocks + self._penalty, control + extra
+            sketch = sketch + self._without_gauge(extra)
         return blocks, sketch, control
 
     def _invert(self, blocks: Tensor) -> Tensor:
@@ -124,33 +127,79 @@ class SketchedInfluence:
             logits = (features @ flat.T).view(-1, outputs, k)
             curved = chunk.terms.curvature.single().matmul(logits)
             product += curved.reshape(len(features), -1).T @ features
-        return (product / self.points).view_as(vectors) + vectors @ self._penalty
+        return (product / self.points).view_as(vectors) + self._without_gauge(vectors) @ self._penalty
 
-    def _solve(self, right: Tensor) -> tuple[Tensor, int, float]:
-        return conjugate_gradients(
-            self.hessian_product, right, self._precondition, tolerance=_TOLERANCE, max_steps=_MAX_STEPS
-        )
+    def _without_gauge(self, vectors: Tensor) -> Tensor:
+        """Softmax ignores a shift of all outputs: no gradient has one, and penalising it would only
+        leave conjugate gradients a tiny eigenvalue to find."""
+        return vectors - vectors.mean(0) if self.head.loss.shift_invariant else vectors
+
+    def _mean_gradient(self) -> Tensor:
+        """Gradient of the mean loss and its ridge, (C, 1, k) float32."""
+        penalty = self.head.penalty(0.0).to(self.risk.matrix)
+        gradient = self._gradient / self.points + penalty * self.risk.matrix
+        return self._without_gauge(gradient @ self._map).float().unsqueeze(1)
 
     # -- scores ---------------------------------------------------------------------------------
 
-    def cooks_distance(self) -> tuple[Tensor, Tensor, SketchOutcome]:
-        """Estimates ``(n,)`` float64, their standard errors ``(n,)``, and how it went."""
-        known, mean, noise, regressors = [], [], [], []
+    def scores(self, *, on_chunk: Callable[[int], None] | None = None) -> Scores:
+        """Estimated Cook's distances with their standard errors, and the by-products of leave-one-out
+        with each point's outputs decoupled (the diagonal of A_i alone)."""
+        columns: dict[str, list[Tensor]] = {}
         for chunk, features in self._chunks():
-            residual = chunk.terms.residual.float()
             leverages = torch.einsum("bd,cde,be->bc", features, self._inverses, features)
-            q0 = (residual.square() * leverages).sum(1)
-            sketch = self._project(self._sketch, residual, features).square()
-            control = self._project(self._control, residual, features).square() - q0.unsqueeze(1)
-            known.append(q0.double())
-            ratio = (sketch - control) / q0.clamp_min(1e-30).unsqueeze(1)
-            mean.append(ratio.mean(1).double())
-            noise.append((ratio.var(1) / self.draws).double())
-            regressors.append(_regressors(residual, leverages))
-        q0 = torch.cat(known)
-        ratio, error = shrink(torch.cat(mean), torch.cat(noise), torch.cat(regressors).double())
-        outcome = SketchOutcome(self.draws, self._steps, self._residual, float(error.median()))
-        return q0 * ratio, q0 * error, outcome
+            parts = self._sample(chunk, features, leverages) | self._leave_out(chunk, leverages)
+            for name, values in parts.items():
+                columns.setdefault(name, []).append(values)
+            if on_chunk is not None:
+                on_chunk(len(features))
+        whole = {name: torch.cat(parts).cpu() for name, parts in columns.items()}
+        q0 = whole.pop("q0")
+        ratio, error = shrink(whole.pop("halves"), whole.pop("regressors"))
+        self._error = error
+        return Scores(
+            cook=(q0 * ratio.clamp_min(0.0)).numpy(),
+            standard_error=(q0 * error).numpy(),
+            **{name: values.numpy() for name, values in whole.items()},
+        )
+
+    def facts(self) -> Facts:
+        """How the solve went, and where the head stands; after :meth:`scores`."""
+        return Facts(
+            solver=f"sketch of {self.draws} draws, {self.head.outputs * self._map.shape[1]:,} parameters",
+            outcome=f"approximate: conjugate gradients to {self._residual:.1g} in {self._steps} steps,"
+            f" relative standard error {self._error:.1%}",
+            precision="float32",
+            estimated_error=self._error,
+            decrement=self._decrement,
+            saturated=self._saturated / self.points if self.head.loss.classifies else None,
+            dropped=self.head.width - self._map.shape[1],
+        )
+
+    def _sample(self, chunk: Chunk, features: Tensor, leverages: Tensor) -> dict[str, Tensor]:
+        """Per point: q0, two independent estimates of q / q0, and its regressors."""
+        residual = chunk.terms.residual.float()
+        q0 = (residual.square() * leverages).sum(1)
+        sketch = self._project(self._sketch, residual, features).square()
+        control = self._project(self._control, residual, features).square() - q0.unsqueeze(1)
+        ratio = ((sketch - control) / q0.clamp_min(1e-30).unsqueeze(1)).double()
+        return {
+            "q0": q0.double(),
+            "halves": torch.stack([half.mean(1) for half in ratio.chunk(2, 1)], 1),
+            "regressors": _regressors(residual, leverages).double(),
+        }
+
+    def _leave_out(self, chunk: Chunk, leverages: Tensor) -> dict[str, Tensor]:
+        loss, a = self.head.loss, leverages.double() / self.points
+        shift = a * chunk.terms.curvature.solve_removal(a, chunk.terms.residual)
+        logits = chunk.logits + shift
+        terms = loss.terms(logits, chunk.targets)
+        return {
+            "loss": chunk.terms.value,
+            "loo_loss": terms.value,
+            "leverage": self.risk.leverages(self._map.T @ chunk.features),
+            **prediction(chunk, logits, terms.probabilities, loss.labels(chunk.targets)),
+        }
 
     def _project(self, vectors: Tensor, residual: Tensor, features: Tensor) -> Tensor:
         """v^T g for each vector and point: (C, k, D), (b, C), (b, D) -> (b, k)."""
@@ -205,24 +254,28 @@ def _regressors(residual: Tensor, leverages: Tensor) -> Tensor:
     return torch.cat([torch.stack(columns, 1), share], 1)
 
 
-def shrink(estimate: Tensor, noise: Tensor, regressors: Tensor) -> tuple[Tensor, Tensor]:
+def shrink(halves: Tensor, regressors: Tensor) -> tuple[Tensor, float]:
     """Empirical Bayes: a fit on ``regressors`` (n, p), and each estimate moved towards it.
 
     Args:
-        estimate: unbiased, noisy ``(n,)``.
-        noise: their variances ``(n,)``, themselves estimated: only the pooled level is trusted.
+        halves: two independent unbiased estimates of each value, ``(n, 2)``. Their product tells the
+            spread of the true values around the fit apart from the noise.
 
     Returns:
-        Shrunken values and standard errors ``(n,)``.
+        Shrunken values ``(n,)`` and their standard error, one number for all.
     """
-    variance = noise.median().clamp_min(1e-30)
+    estimate = halves.mean(1)
+    noise = float((0.5 * (halves[:, 0] - halves[:, 1])).square().median()) / 0.455  # median of chi^2_1
     gram = regressors.T @ regressors
     gram.diagonal().add_(1e-8 * gram.diagonal().mean())
-    # Heavy-tailed noise: two rounds of clipping keep single points from bending the fit.
-    target = estimate.clone()
+    # Each half has its own fit: a common one would contain the noise that it is to be told from.
+    fits, target = torch.zeros_like(halves), halves
     for _ in range(3):
-        fit = regressors @ torch.linalg.solve(gram, regressors.T @ target)
-        target = torch.minimum(torch.maximum(estimate, fit - 4 * variance.sqrt()), fit + 4 * variance.sqrt())
-    excess = ((target - fit).square().mean() - noise.clamp_max(16 * variance).mean()).clamp_min(0.0)
-    weight = excess / (excess + noise.clamp_min(variance))
-    return fit + weight * (estimate - fit), (excess * (1 - weight)).clamp_min(0.0).sqrt()
+        fits = regressors @ torch.linalg.solve(gram, regressors.T @ target)
+        target = halves.clamp(fits - 6 * noise**0.5, fits + 6 * noise**0.5)  # against heavy tails
+    fit, apart = fits.mean(1), target - fits
+    excess = max(float((apart[:, 0] * apart[:, 1]).mean()), 0.0)
+    weight = excess / max(excess + noise, torch.finfo(estimate.dtype).tiny)
+    of_fit = float((0.5 * (fits[:, 0] - fits[:, 1])).square().mean())
+    error = (weight * noise + (1 - weight) ** 2 * of_fit) ** 0.5
+    return fit + weight * (estimate - fit), error

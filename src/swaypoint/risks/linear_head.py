@@ -219,6 +219,7 @@ class LinearHeadRisk:
             second += chunk.features @ chunk.features.T
             n += chunk.features.shape[1]
         self._range, _ = feature_range(second / n, self._whiten, self._resolution)
+        self._leverage = torch.linalg.pinv(self._range.map.T @ second @ self._range.map, hermitian=True)
         return self._range.map
 
     def range_penalty(self) -> Tensor:
@@ -312,7 +313,7 @@ class LinearHeadRisk:
             norms = chunk.terms.residual.square().sum(1) * chunk.features.square().sum(0)
             square += float(norms.sum())
             loss += float(chunk.terms.value.sum())
-            saturated += self._saturated(chunk)
+            saturated += self.saturated(chunk)
             n += chunk.features.shape[1]
         if n == 0:
             raise InputError("the data is empty; expected at least one row")
@@ -332,7 +333,8 @@ class LinearHeadRisk:
         share = saturated / n if self.head.loss.classifies else None
         return curvature, Summary(n, loss / n, gradient / n, square / n, share, self._range.dropped)
 
-    def _saturated(self, chunk: Chunk) -> float:
+    def saturated(self, chunk: Chunk) -> float:
+        """How many of the points have p_y > 1 - 1e-6."""
         labels = self.head.loss.labels(chunk.targets)
         if labels is None or chunk.terms.probabilities is None:
             return 0.0

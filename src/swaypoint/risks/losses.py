@@ -45,6 +45,10 @@ class LogitCurvature(ABC):
         """The same in float32."""
         raise NotImplementedError
 
+    def solve_removal(self, leverages: Tensor, residuals: Tensor) -> Tensor:
+        """(I - Lambda_i diag(a_i))^-1 r_i: ``(b, C), (b, C) -> (b, C)``; leave-one-out of a sketch."""
+        raise NotImplementedError
+
     def sqrt_matmul(self, vectors: Tensor) -> Tensor:
         """S_i v_i with S_i S_i^T = Lambda_i: ``(b, C, k) -> (b, C, k)``; what a sketch draws with."""
         raise NotImplementedError(f"{type(self).__name__} has no square root in closed form")
@@ -78,7 +82,6 @@ class DiagonalMinusOuter(LogitCurvature):
             product -= self.u * (self.u * vectors).sum(1, keepdim=True)
         return product
 
-
     def sqrt_matmul(self, vectors: Tensor) -> Tensor:
         root = self.d.sqrt().unsqueeze(2)
         product = root * vectors
@@ -87,6 +90,16 @@ class DiagonalMinusOuter(LogitCurvature):
         # With d = w p and u = sqrt(w) p, as softmax has: S = diag(sqrt d) - u sqrt(p)^T.
         weight = self.d.sum(1).sqrt().clamp_min(torch.finfo(self.d.dtype).tiny)[:, None, None]
         return product - self.u.unsqueeze(2) * (product.sum(1, keepdim=True) / weight)
+
+    def solve_removal(self, leverages: Tensor, residuals: Tensor) -> Tensor:
+        diagonal = (1.0 - self.d * leverages).clamp_min(1e-12)
+        solution = residuals / diagonal
+        if self.u is None:
+            return solution
+        # Sherman & Morrison (1950): the outer product is a rank-one change.
+        scaled, row = self.u / diagonal, leverages * self.u
+        factor = (row * solution).sum(1) / (1.0 + (row * scaled).sum(1))
+        return solution - scaled * factor.unsqueeze(1)
 
     def single(self) -> DiagonalMinusOuter:
         """The same in float32."""

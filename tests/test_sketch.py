@@ -1,0 +1,116 @@
+"""The sketch against the exact closed form, and its parts against dense algebra."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import swaypoint
+from swaypoint import api
+from swaypoint.data.batches import ArrayBatches
+from swaypoint.risks.linear_head import HeadWeights
+from swaypoint.risks.losses import BinaryCrossEntropy, CrossEntropy, SquaredError
+from swaypoint.scoring import Influence
+from swaypoint.sketching import SketchedInfluence, conjugate_gradients, shrink
+
+
+def problem(n=2500, d=24, c=16):
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(n, d, generator=generator).relu()
+    weight = torch.randn(c, d, generator=generator)
+    noise = -torch.log(-torch.log(torch.rand(n, c, generator=generator)))
+    labels = (features @ weight.T + noise).argmax(1)
+    return features, labels, weight, torch.zeros(c)
+
+
+@pytest.mark.parametrize("l2", [0.0, 1e-2], ids=["plain", "ridge"])
+@pytest.mark.parametrize("dead", [False, True], ids=["full rank", "dead feature"])
+@pytest.mark.parametrize(
+    "loss",
+    [CrossEntropy(), CrossEntropy(label_smoothing=0.1), CrossEntropy(weight=torch.linspace(0.5, 2, 16))],
+    ids=["plain", "smoothed", "weighted"],
+)
+def test_close_to_exact_and_within_its_errors(loss, dead, l2):
+    features, labels, weight, bias = problem()
+    if dead:
+        features, weight = (
+            torch.cat([features, torch.zeros(2500, 1)], 1),
+            torch.cat([weight, weight[:, :1]], 1),
+        )
+    head, data = HeadWeights(weight, bias, loss, l2), ArrayBatches(features, labels)
+    exact = Influence(head, data, dtype=torch.float64).scores()
+    sketched = SketchedInfluence(head, data)
+    scores = sketched.scores()
+    error = scores.cook / exact.cook - 1
+    assert np.median(np.abs(error)) < 0.03
+    assert 0.3 < np.median(np.abs(scores.cook - exact.cook) / scores.standard_error) < 1.5  # 0.67 if normal
+    first = [set(np.argsort(-values)[:25]) for values in (scores.cook, exact.cook)]
+    assert len(first[0] & first[1]) >= 22
+    assert np.median(np.abs(scores.loo_loss - exact.loo_loss)) < 1e-2 * np.median(exact.loo_loss)
+    np.testing.assert_allclose(scores.leverage, exact.leverage, rtol=1e-8)
+    facts = Influence(head, data, dtype=torch.float64).facts()
+    assert sketched.facts().decrement == pytest.approx(facts.decrement, rel=1e-2)
+    assert sketched.facts().dropped == facts.dropped
+
+
+@pytest.mark.parametrize("loss", [BinaryCrossEntropy(), SquaredError()], ids=["multi-label", "squared"])
+def test_uncoupled_outputs_leave_no_error(loss):
+    features, labels, weight, bias = problem(c=4)
+    head = HeadWeights(weight, bias, loss, 1e-3)
+    data = ArrayBatches(features, torch.nn.functional.one_hot(labels, 4).double())
+    exact = Influence(head, data, dtype=torch.float64).scores().cook
+    np.testing.assert_allclose(SketchedInfluence(head, data).scores().cook, exact, rtol=2e-2)
+
+
+@pytest.mark.parametrize("weight", [None, torch.tensor([0.5, 1.0, 2.0, 3.0])])
+def test_square_root_and_removal_of_the_logit_curvature(weight):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(5, 4, generator=generator).double()
+    curvature = CrossEntropy(weight=weight).terms(logits, torch.tensor([0, 1, 2, 3, 0])).curvature
+    identity = torch.eye(4).double().expand(5, 4, 4)
+    dense, root = curvature.matmul(identity), curvature.sqrt_matmul(identity)
+    torch.testing.assert_close(root @ root.mT, dense)
+    leverages, residuals = torch.rand(2, 5, 4, generator=generator).double()
+    expected = torch.linalg.solve(identity - dense * leverages.unsqueeze(1), residuals)
+    torch.testing.assert_close(curvature.solve_removal(leverages, residuals), expected)
+
+
+def test_conjugate_gradients_solve_each_column():
+    generator = torch.Generator().manual_seed(0)
+    root = torch.randn(6, 6, generator=generator).double()
+    matrix = root @ root.T + torch.eye(6)
+    right = torch.randn(1, 3, 6, generator=generator).double()
+    scale = 1.0 / matrix.diagonal()
+    value, _, residual = conjugate_gradients(
+        lambda v: v @ matrix, right, lambda v: v * scale, tolerance=1e-12, max_steps=50
+    )
+    torch.testing.assert_close(value, right @ torch.linalg.inv(matrix))
+    assert residual <= 1e-12
+
+
+def test_shrinking_beats_both_the_estimates_and_the_fit():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(5000, generator=generator).double()
+    truth = 1 + 0.1 * x + 0.05 * torch.randn(5000, generator=generator)
+    halves = truth.unsqueeze(1) + 0.05 * 2**0.5 * torch.randn(5000, 2, generator=generator)
+    regressors = torch.stack([torch.ones_like(x), x], 1)
+    value, error = shrink(halves, regressors)
+    rms = (value - truth).square().mean().sqrt()
+    assert rms < 0.8 * 0.05
+    assert error == pytest.approx(float(rms), rel=0.1)
+
+
+def test_auto_sketches_what_is_too_large(monkeypatch):
+    features, labels, weight, bias = problem(n=500)
+    head = swaypoint.LinearHead(HeadWeights(weight, bias, CrossEntropy(), 1e-3))
+    monkeypatch.setattr(api, "EXACT_LIMIT", 100)
+    ranking = swaypoint.cooks_distance(head, (features, labels), progress=False)
+    assert ranking.diagnostics.solver.startswith("sketch of")
+    assert (ranking.top(5).standard_error > 0).all()
+    exact = swaypoint.cooks_distance(head, (features, labels), solver="exact", progress=False)
+    assert exact.standard_error is None
+    with pytest.raises(swaypoint.InputError, match="pass solver='exact'"):
+        swaypoint.cooks_distance(head, (features, labels), removal="finite", progress=False)
+    with pytest.raises(swaypoint.InputError, match="solver is 'lu'"):
+        swaypoint.cooks_distance(head, (features, labels), solver="lu", progress=False)
