@@ -485,7 +485,7 @@ REFUSED: list[tuple[str, Make, ReadOptions, list[str]]] = [
         ReadOptions(),
         ["a.npz", "UTF-8"],
     ),
-    ("npz junk", lambda d: zipped(d / "a.npz", X=b"junk", y=b"junk"), ReadOptions(), ["a.npz", "arrays"]),
+    ("npz junk", lambda d: zipped(d / "a.npz", X=b"junk", y=b"junk"), ReadOptions(), ["a.npz", "array"]),
     (
         "npz nan",
         lambda d: npz(d / "a.npz", X=np.array([[1, np.nan], [2, 3], [4, 5]]), y=[0, 1, 0]),

@@ -107,7 +107,7 @@ class Influence:
     @property
     def estimated_error(self) -> float:
         """Relative error to expect of the scores from the precision of the products."""
-        return torch.finfo(self.dtype).eps * self.inverse.condition * 0.05
+        return torch.finfo(self.dtype).eps * self.inverse.condition * 0.01
 
     def facts(self) -> Facts:
         """How the solve went, and where the head stands."""

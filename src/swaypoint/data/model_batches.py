@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from swaypoint.data.batches import FeatureBatches, as_tensor
 from swaypoint.errors import InputError
@@ -30,6 +31,18 @@ def evaluation(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+@dataclass(frozen=True)
+class Slices:
+    """Batches of two tensors, without a loader's detour over single rows."""
+
+    inputs: Tensor
+    labels: Tensor
+    batch_size: int
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return zip(self.inputs.split(self.batch_size), self.labels.split(self.batch_size), strict=True)
 
 
 def as_loader(data: Any, batch_size: int) -> Iterable[Any]:
@@ -56,7 +69,9 @@ def as_loader(data: Any, batch_size: int) -> Iterable[Any]:
         inputs, labels = as_tensor(data[0], "inputs"), as_tensor(data[1], "labels")
         if len(inputs) != len(labels):
             raise InputError(f"{len(inputs)} inputs but {len(labels)} labels; expected one label per input")
-        data = TensorDataset(inputs, labels)
+        if len(inputs) == 0:
+            raise InputError("the data is empty; expected at least one row")
+        return Slices(inputs, labels, batch_size)
     if isinstance(data, Dataset) or (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
         if len(data) == 0:
             raise InputError("the data is empty; expected at least one row")
