@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +76,15 @@ def read_dataset(
 def _checked(table: pa.Table) -> pa.Table:
     """The table, its offsets and its text having been looked at: damage shows here, not later."""
     table.validate(full=True)
-    table.schema.names  # noqa: B018  decodes them
+    _decode_names(table.schema)
     return table
+
+
+def _decode_names(fields: Iterable[pa.Field]) -> None:
+    for field in fields:
+        field.name  # noqa: B018  raises where it is not UTF-8
+        if pa.types.is_nested(field.type):
+            _decode_names(field.type.field(i) for i in range(field.type.num_fields))
 
 
 def _read_text(path: Path, delimiter: str) -> pa.Table:
