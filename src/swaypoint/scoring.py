@@ -101,7 +101,7 @@ class Influence:
         self.risk = LinearHeadRisk(self.head, self.data, damping=damping, dtype=self.dtype, device=device)
         curvature, self.summary = self.risk.curvature()
         self.inverse: Factorization = factorize(curvature, noise=0.1 * torch.finfo(self.dtype).eps)
-        self._form = curvature.quadratic_form(self.inverse.matrix)
+        self._form = curvature.quadratic_form(self.inverse.matrix, beside=self.risk.leverage_form)
         self._curvature = curvature
 
     @property
@@ -194,7 +194,7 @@ class Influence:
     ) -> dict[str, Tensor]:
         risk, loss = self.risk, self.head.loss
         features, residuals = risk.features(chunk), risk.residuals(chunk)
-        blocks = self._form.blocks(features)
+        blocks, leverages = self._form.blocks(features)
         cook = self._form.from_blocks(blocks, residuals)
         logits, left_out = chunk.logits, chunk.terms
         if leave_one_out or removal == "finite":
@@ -208,7 +208,7 @@ class Influence:
             "cook": cook,
             "loss": chunk.terms.value,
             "loo_loss": left_out.value,
-            "leverage": risk.leverages(features),
+            "leverage": leverages[0],
             **prediction(chunk, logits, left_out.probabilities, loss.labels(chunk.targets)),
         }
         if keep_logits:

@@ -56,7 +56,7 @@ class SketchedInfluence:
         if not head.loss.convex:
             raise InputError("a custom loss has no sketch; use solver='exact', or a named loss")
         self.head, self.draws = head, draws
-        self.risk = LinearHeadRisk(head, data, damping=damping, device=device)
+        self.risk = LinearHeadRisk(head, data, damping=damping, device=device, chunk=_BLOCK)
         self._map = self.risk.feature_map()
         self._penalty = self.risk.range_penalty().float()
         self.points, self._saturated = 0, 0.0

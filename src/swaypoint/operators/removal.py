@@ -7,6 +7,8 @@ from torch import Tensor
 
 _ELIMINATE = 24
 """Up to this m, eliminating all points at once beats a LAPACK call per point (nine times at m = 9)."""
+_COLUMNS = 1024
+"""Points at a time, for the cache."""
 
 
 def solve_removal(curvature: Tensor, blocks: Tensor, residuals: Tensor) -> Tensor:
@@ -17,6 +19,9 @@ def solve_removal(curvature: Tensor, blocks: Tensor, residuals: Tensor) -> Tenso
     (leverage one) gives non-finite values.
     """
     m = curvature.shape[0]
+    if residuals.shape[1] > _COLUMNS:
+        parts = zip(*(x.split(_COLUMNS, -1) for x in (curvature, blocks, residuals)), strict=True)
+        return torch.cat([solve_removal(*part) for part in parts], 1)
     system = torch.empty_like(curvature)
     for row in range(m):
         torch.sum(curvature[row].unsqueeze(1) * blocks, 0, out=system[row])

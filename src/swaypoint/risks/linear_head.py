@@ -14,13 +14,15 @@ from torch import Tensor
 
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.errors import InputError
-from swaypoint.operators.head import CHUNK, FeaturePairs, HeadCurvature
+from swaypoint.operators.head import FeaturePairs, HeadCurvature
 from swaypoint.operators.packed import pair_count, unpack_index
 from swaypoint.risks.basis import FeatureRange, contrasts, feature_range, whitening
 from swaypoint.risks.losses import Loss, Terms
 
-_SAMPLE = 8192
+_SAMPLE = 4096
 _BATCH = 8192
+_CHUNK_BYTES = 8 << 20
+_CHUNKS_BYTES = 128 << 20
 _KEPT_BYTES = 1 << 30
 
 
@@ -102,6 +104,7 @@ class LinearHeadRisk:
         damping: added to the Hessian for every parameter, the bias included.
         dtype: of the large products (float32 or float64); everything pointwise is float64.
         device: where to compute.
+        chunk: points evaluated at a time; default: what the cache holds.
 
     Raises:
         InputError: wrong shapes, non-finite features or labels out of range; the row is named.
@@ -115,6 +118,7 @@ class LinearHeadRisk:
         damping: float = 0.0,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
+        chunk: int | None = None,
     ) -> None:
         if damping < 0 or head.l2 < 0:
             raise InputError(f"l2 is {head.l2} and damping is {damping}; both must be >= 0")
@@ -132,6 +136,10 @@ class LinearHeadRisk:
         self._resolution = 0.0
         self.outputs, self._whiten = self._conditioning()
         self._range: FeatureRange | None = None
+        # As many points as keep a chunk's arrays near the cache.
+        entries = head.width + len(self.outputs) * pair_count(self.outputs[0].shape[1])
+        self._chunk_size = chunk or max(512, min(_BATCH, _CHUNK_BYTES // (8 * entries)))
+        self._chunks: list[Chunk] | None = None
         self._kept: list[tuple[Tensor, Tensor]] | None = None
 
     # -- points ---------------------------------------------------------------------------------
@@ -168,11 +176,28 @@ class LinearHeadRisk:
         return Chunk(columns, targets, logits, terms)
 
     def chunks(self, data: FeatureBatches | None = None) -> Iterator[Chunk]:
-        """The dataset (or other ``data``) in its order, at most ``CHUNK`` points at a time."""
-        offset = 0
-        for features, targets in self.data if data is None else data:
-            for start in range(0, len(features), CHUNK):
-                rows = slice(start, start + CHUNK)
+        """The dataset (or other ``data``) in its order, some points at a time."""
+        if data is not None:
+            return self._evaluate(data)
+        if self._chunks is not None:
+            return iter(self._chunks)
+        return self._remember(self._evaluate(self.data))
+
+    def _remember(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+        """``chunks``, kept for the next pass when they are few; few are all within ``_CHUNKS_BYTES``."""
+        kept: list[Chunk] | None = []
+        left = _CHUNKS_BYTES
+        for chunk in chunks:
+            left -= 8 * (chunk.features.numel() + 4 * chunk.logits.numel())
+            kept = [*kept, chunk] if kept is not None and left > 0 else None
+            yield chunk
+        self._chunks = kept
+
+    def _evaluate(self, data: FeatureBatches) -> Iterator[Chunk]:
+        offset, size = 0, self._chunk_size
+        for features, targets in data:
+            for start in range(0, len(features), size):
+                rows = slice(start, start + size)
                 yield self._chunk(features[rows], targets[rows], offset + start)
             offset += len(features)
 
@@ -219,7 +244,7 @@ class LinearHeadRisk:
             second += chunk.features @ chunk.features.T
             n += chunk.features.shape[1]
         self._range, _ = feature_range(second / n, self._whiten, self._resolution)
-        self._leverage = torch.linalg.pinv(self._range.map.T @ second @ self._range.map, hermitian=True)
+        self.leverage_form = torch.linalg.pinv(self._range.map.T @ second @ self._range.map, hermitian=True)
         return self._range.map
 
     def range_penalty(self) -> Tensor:
@@ -307,7 +332,7 @@ class LinearHeadRisk:
         n, loss, square, saturated = 0, 0.0, 0.0, 0.0
         for chunk in self.chunks():
             packed = torch.cat([chunk.terms.curvature.project(basis) for basis in self.outputs])
-            pairs.accumulate(packed.to(self.dtype), self.features(chunk).to(self.dtype), moments)
+            pairs.accumulate(packed.to(self.dtype), self.features(chunk), moments)
             second += chunk.features @ chunk.features.T
             gradient += (chunk.features @ chunk.terms.residual).T
             norms = chunk.terms.residual.square().sum(1) * chunk.features.square().sum(0)
@@ -318,18 +343,16 @@ class LinearHeadRisk:
         if n == 0:
             raise InputError("the data is empty; expected at least one row")
         self._range, project = feature_range(second / n, self._whiten, self._resolution)
-        moments /= n
+        unpacked = pairs.unpack(moments / n).view(groups, q, width, width)
         if project is not None:
-            moments = self._project(moments, project)
+            unpacked = project.T @ unpacked @ project
         diagonal = self.head.penalty(self._damping).to(self.device)
         penalty = None
         if bool(diagonal.any()):
             outputs = torch.stack([basis.T @ basis for basis in self.outputs])
             penalty = (outputs, self._range.penalty(diagonal))
-        curvature = HeadCurvature(
-            moments, penalty, groups=groups, outputs=m, width=self._range.map.shape[1], dtype=self.dtype
-        )
-        self._leverage = torch.linalg.pinv(self._range.map.T @ second @ self._range.map, hermitian=True)
+        curvature = HeadCurvature(unpacked, penalty, dtype=self.dtype)
+        self.leverage_form = torch.linalg.pinv(self._range.map.T @ second @ self._range.map, hermitian=True)
         share = saturated / n if self.head.loss.classifies else None
         return curvature, Summary(n, loss / n, gradient / n, square / n, share, self._range.dropped)
 
@@ -340,14 +363,6 @@ class LinearHeadRisk:
             return 0.0
         return float((chunk.terms.probabilities.gather(1, labels.unsqueeze(1)) > 1 - 1e-6).sum())
 
-    @staticmethod
-    def _project(moments: Tensor, project: Tensor) -> Tensor:
-        width, kept = project.shape
-        full = moments[:, unpack_index(width, moments.device)]
-        reduced = project.T @ full @ project
-        rows, columns = torch.triu_indices(kept, kept, device=moments.device)
-        return reduced[:, rows, columns]
-
     def leverages(self, features: Tensor) -> Tensor:
         """phi^T (Phi^T Phi)^+ phi of reduced features ``(k, b) -> (b,)``, in 0..1."""
-        return (features * (self._leverage @ features)).sum(0)
+        return (features * (self.leverage_form @ features)).sum(0)
