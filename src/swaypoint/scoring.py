@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -154,12 +155,13 @@ class Influence:
             raise InputError(f"removal is {removal!r}; expected 'infinitesimal' or 'finite'")
         columns: dict[str, list[np.ndarray]] = {}
         done = 0
-        for chunk in self.risk.chunks():
-            for name, values in self._score(chunk, removal, leave_one_out, keep_logits).items():
+        score = partial(self._score, removal=removal, leave_one_out=leave_one_out, keep_logits=keep_logits)
+        for part in self.risk.map(score):
+            for name, values in part.items():
                 columns.setdefault(name, []).append(values.cpu().numpy())
-            done += chunk.features.shape[1]
+            done += len(part["cook"])
             if on_chunk is not None:
-                on_chunk(chunk.features.shape[1])
+                on_chunk(len(part["cook"]))
         if done != self.summary.points:
             raise InputError(
                 f"the data gave {self.summary.points} points in the first pass and {done} in the second;"
@@ -190,7 +192,7 @@ class Influence:
         return gradients.rows().view(chunk.features.shape[1], len(self.risk.outputs), -1)
 
     def _score(
-        self, chunk: Chunk, removal: Removal, leave_one_out: bool, keep_logits: bool
+        self, chunk: Chunk, *, removal: Removal, leave_one_out: bool, keep_logits: bool
     ) -> dict[str, Tensor]:
         risk, loss = self.risk, self.head.loss
         features, residuals = risk.features(chunk), risk.residuals(chunk)

@@ -96,7 +96,7 @@ class SketchedInfluence:
             sketch += torch.einsum("bck,bd->ckd", curvature.sqrt_matmul(noise.double()).float(), features)
             control += torch.einsum("bck,bd->ckd", diagonal.sqrt().unsqueeze(2) * noise, features)
             self._gradient += (chunk.features @ chunk.terms.residual).T
-            self._saturated += self.risk.saturated(chunk)
+            self._saturated += float(self.risk.saturated(chunk))
             self.points += len(features)
         penalty = torch.linalg.cholesky_ex(self._penalty)[0] if bool(self._penalty.any()) else None
         blocks, scale = blocks / self.points, self.points**-0.5

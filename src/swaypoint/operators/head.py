@@ -12,8 +12,10 @@ the loss couples (softmax: one group of C - 1 contrasts; separable losses: C gro
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -25,9 +27,7 @@ _STEP = {"cpu": 512, "cuda": 16384}
 """Points whose products are formed at a time: on a CPU they stay in the cache (a third faster than
 2,048 at D = 65)."""
 _BAND = 5
-_BUFFER_ROWS = 2560
-_SUM = 4096
-"""Points summed in the products' precision before they join the float64 total."""
+_BUFFER_ROWS = 640
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class HeadGradients(Gradients):
 
 
 class FeaturePairs:
-    """Streams products phi_d phi_e of feature columns through one reused buffer.
+    """Products phi_d phi_e of feature columns, streamed through a buffer that each thread reuses.
 
     Features are taken in bands of ``_BAND`` rows, each against all rows from its first on: one call
     a band. The few products below the diagonal of a band are formed twice (6 % at D = 65), which
@@ -52,41 +52,23 @@ class FeaturePairs:
     """
 
     def __init__(self, width: int, dtype: torch.dtype, device: torch.device) -> None:
-        self._width, self._step = width, _STEP.get(device.type, 512)
-        self._features = torch.zeros(width, self._step, dtype=dtype, device=device)
-        bands = [(d, min(d + _BAND, width)) for d in range(0, width, _BAND)]
-        heights = [(last - first) * (width - first) for first, last in bands]
-        blocks: list[list[int]] = [[]]  # bands that share the buffer
-        for band, height in enumerate(heights):
-            if blocks[-1] and sum(heights[i] for i in blocks[-1]) + height > _BUFFER_ROWS:
-                blocks.append([])
-            blocks[-1].append(band)
-        rows = max(sum(heights[i] for i in block) for block in blocks)
-        buffer = torch.empty(rows, self._step, dtype=dtype, device=device)
-        # Views are made once: slicing anew at every step would cost as much as the products.
-        self._blocks = []
-        left, right, scale, start = [], [], [], 0
-        for block in blocks:
-            products, row = [], 0
-            for i in block:
-                first, last = bands[i]
-                shape = (last - first, width - first)
-                out = buffer[row : row + heights[i]].view(*shape, self._step)
-                products.append((self._features[first:last, None], self._features[None, first:], out))
-                d, e = torch.meshgrid(torch.arange(first, last), torch.arange(first, width), indexing="ij")
-                left.append(d.flatten())
-                right.append(e.flatten())
-                scale.append(torch.where(e < last, 0.5, 1.0).flatten())
-                row += heights[i]
-            self._blocks.append((start, start + row, products, buffer[:row]))
-            start += row
-        self.pairs = start
+        self.width = width
+        self.bands = [(d, min(d + _BAND, width)) for d in range(0, width, _BAND)]
+        left, right, scale = [], [], []
+        for first, last in self.bands:
+            d, e = torch.meshgrid(torch.arange(first, last), torch.arange(first, width), indexing="ij")
+            left.append(d.flatten())
+            right.append(e.flatten())
+            scale.append(torch.where(e < last, 0.5, 1.0).flatten())
         self._left, self._right = torch.cat(left).to(device), torch.cat(right).to(device)
         self._scale = torch.cat(scale).double().to(device)
+        self.pairs = len(self._left)
+        self._make = partial(_Products, self.bands, width, dtype, device)
+        self._local = threading.local()
 
     def unpack(self, packed: Tensor) -> Tensor:
         """Symmetric matrices from their packed entries: ``(.., pairs) -> (.., D, D)``."""
-        index = torch.empty(self._width, self._width, dtype=torch.long, device=packed.device)
+        index = torch.empty(self.width, self.width, dtype=torch.long, device=packed.device)
         positions = torch.arange(self.pairs, device=packed.device)
         upper = self._left <= self._right
         index[self._left[upper], self._right[upper]] = positions[upper]
@@ -98,33 +80,71 @@ class FeaturePairs:
         left, right = self._left, self._right
         return (matrices[..., left, right] + matrices[..., right, left]) * self._scale
 
-    def _products(self, features: Tensor) -> Iterator[tuple[int, int, Tensor]]:
-        b = features.shape[1]
-        self._features[:, :b] = features
-        for start, stop, products, block in self._blocks:
-            for one, other, out in products:
-                torch.mul(one, other, out=out)
-            yield start, stop, block[:, :b]
+    def _products(self) -> _Products:
+        if not hasattr(self._local, "products"):
+            self._local.products = self._make()
+        return self._local.products
 
-    def accumulate(self, coefficients: Tensor, features: Tensor, into: Tensor) -> None:
-        """Add ``coefficients @ S^T`` to ``into``: (Q, b), (D, b) -> (Q, pairs) float64."""
-        for first in range(0, features.shape[1], _SUM):
-            partial = torch.zeros(into.shape, dtype=coefficients.dtype, device=into.device)
-            for columns in self._steps(first, min(first + _SUM, features.shape[1])):
-                for start, stop, block in self._products(features[:, columns]):
-                    partial[:, start:stop].addmm_(coefficients[:, columns], block.T)
-            into += partial
+    def accumulate(self, coefficients: Tensor, features: Tensor) -> Tensor:
+        """``coefficients @ S^T``: (Q, b), (D, b) -> (Q, pairs) float64."""
+        products = self._products()
+        total = torch.zeros(len(coefficients), self.pairs).to(coefficients)
+        for columns in products.steps(features.shape[1]):
+            for start, stop, block in products.of(features[:, columns]):
+                total[:, start:stop].addmm_(coefficients[:, columns], block.T)
+        return total.double()
 
     def contract(self, coefficients: Tensor, features: Tensor) -> Tensor:
         """``coefficients @ S``: (Q, pairs), (D, b) -> (Q, b)."""
+        products = self._products()
         result = torch.zeros(len(coefficients), features.shape[1]).to(coefficients)
-        for columns in self._steps(0, features.shape[1]):
-            for start, stop, block in self._products(features[:, columns]):
+        for columns in products.steps(features.shape[1]):
+            for start, stop, block in products.of(features[:, columns]):
                 result[:, columns].addmm_(coefficients[:, start:stop], block)
         return result
 
-    def _steps(self, first: int, last: int) -> Iterator[slice]:
-        return (slice(i, min(i + self._step, last)) for i in range(first, last, self._step))
+
+class _Products:
+    """The buffer of :class:`FeaturePairs`, and its views: slicing anew at every step would cost as
+    much as the products."""
+
+    def __init__(
+        self, bands: list[tuple[int, int]], width: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self._step = _STEP.get(device.type, _STEP["cpu"])
+        self._features = torch.zeros(width, self._step, dtype=dtype, device=device)
+        blocks: list[list[tuple[int, int]]] = [[]]  # bands that share the buffer
+        for band in bands:
+            if blocks[-1] and _rows([*blocks[-1], band], width) > _BUFFER_ROWS:
+                blocks.append([])
+            blocks[-1].append(band)
+        buffer = torch.empty(max(_rows(block, width) for block in blocks), self._step).to(self._features)
+        self._blocks, start = [], 0
+        for block in blocks:
+            views, row = [], 0
+            for first, last in block:
+                height = _rows([(first, last)], width)
+                out = buffer[row : row + height].view(last - first, width - first, self._step)
+                views.append((self._features[first:last, None], self._features[None, first:], out))
+                row += height
+            self._blocks.append((start, start + row, views, buffer[:row]))
+            start += row
+
+    def steps(self, points: int) -> Iterator[slice]:
+        return (slice(i, min(i + self._step, points)) for i in range(0, points, self._step))
+
+    def of(self, features: Tensor) -> Iterator[tuple[int, int, Tensor]]:
+        """Blocks of rows ``start..stop`` of S, for at most a step's points."""
+        b = features.shape[1]
+        self._features[:, :b] = features
+        for start, stop, views, block in self._blocks:
+            for one, other, out in views:
+                torch.mul(one, other, out=out)
+            yield start, stop, block[:, :b]
+
+
+def _rows(bands: list[tuple[int, int]], width: int) -> int:
+    return sum((last - first) * (width - first) for first, last in bands)
 
 
 class HeadCurvature(Curvature):

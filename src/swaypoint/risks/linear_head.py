@@ -6,8 +6,9 @@ Pass one accumulates second moments, pass two contracts them against each point.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,11 +17,14 @@ from swaypoint.data.batches import FeatureBatches
 from swaypoint.errors import InputError
 from swaypoint.operators.head import FeaturePairs, HeadCurvature
 from swaypoint.operators.packed import pair_count, unpack_index
+from swaypoint.parallel import ordered_map
 from swaypoint.risks.basis import FeatureRange, contrasts, feature_range, whitening
 from swaypoint.risks.losses import Loss, Terms
 
+Result = TypeVar("Result")
 _SAMPLE = 4096
 _BATCH = 8192
+_CHUNK = 4096
 _CHUNK_BYTES = 8 << 20
 _CHUNKS_BYTES = 128 << 20
 _KEPT_BYTES = 1 << 30
@@ -83,16 +87,34 @@ class Chunk:
 class Summary:
     """What pass one learned beside the curvature.
 
-    ``gradient`` is the mean gradient of the loss ``(C, D)``; ``gradient_square`` the mean of
-    ||g_i||^2; ``loss`` the mean loss; ``saturated`` the share of points with p_y > 1 - 1e-6.
+    ``gradient`` is the mean gradient of the loss ``(C, D)``; ``saturated`` the share of points with
+    p_y > 1 - 1e-6.
     """
 
     points: int
-    loss: float
     gradient: Tensor
-    gradient_square: float
     saturated: float | None
     dropped: int
+
+
+class _Moments(NamedTuple):
+    """What one chunk adds: packed second moments (Q, pairs), feature moment (D, D), gradient (C, D),
+    the number of saturated points and of all points."""
+
+    packed: Tensor
+    second: Tensor
+    gradient: Tensor
+    saturated: Tensor
+    points: int
+
+    def plus(self, other: _Moments) -> _Moments:
+        return _Moments(
+            self.packed + other.packed,
+            self.second + other.second,
+            self.gradient + other.gradient,
+            self.saturated + other.saturated,
+            self.points + other.points,
+        )
 
 
 class LinearHeadRisk:
@@ -138,7 +160,7 @@ class LinearHeadRisk:
         self._range: FeatureRange | None = None
         # As many points as keep a chunk's arrays near the cache.
         entries = head.width + len(self.outputs) * pair_count(self.outputs[0].shape[1])
-        self._chunk_size = chunk or max(512, min(_BATCH, _CHUNK_BYTES // (8 * entries)))
+        self._chunk_size = chunk or max(512, min(_CHUNK, _CHUNK_BYTES // (8 * entries)))
         self._chunks: list[Chunk] | None = None
         self._kept: list[tuple[Tensor, Tensor]] | None = None
 
@@ -175,30 +197,39 @@ class LinearHeadRisk:
                 )
         return Chunk(columns, targets, logits, terms)
 
-    def chunks(self, data: FeatureBatches | None = None) -> Iterator[Chunk]:
-        """The dataset (or other ``data``) in its order, some points at a time."""
-        if data is not None:
-            return self._evaluate(data)
-        if self._chunks is not None:
-            return iter(self._chunks)
-        return self._remember(self._evaluate(self.data))
+    def map(
+        self, function: Callable[[Chunk], Result], data: FeatureBatches | None = None
+    ) -> Iterator[Result]:
+        """``function`` of every chunk of the dataset (or other ``data``), in order, on all cores."""
+        if data is None and self._chunks is not None:
+            yield from ordered_map(function, self._chunks, self.device)
+            return
 
-    def _remember(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
-        """``chunks``, kept for the next pass when they are few; few are all within ``_CHUNKS_BYTES``."""
-        kept: list[Chunk] | None = []
+        def evaluate(piece: tuple[Tensor, Tensor, int]) -> tuple[Chunk, Result]:
+            chunk = self._chunk(*piece)
+            return chunk, function(chunk)
+
+        kept: list[Chunk] | None = [] if data is None else None
         left = _CHUNKS_BYTES
-        for chunk in chunks:
+        for chunk, result in ordered_map(
+            evaluate, self._pieces(self.data if data is None else data), self.device
+        ):
             left -= 8 * (chunk.features.numel() + 4 * chunk.logits.numel())
             kept = [*kept, chunk] if kept is not None and left > 0 else None
-            yield chunk
-        self._chunks = kept
+            yield result
+        if data is None:
+            self._chunks = kept
 
-    def _evaluate(self, data: FeatureBatches) -> Iterator[Chunk]:
+    def chunks(self, data: FeatureBatches | None = None) -> Iterator[Chunk]:
+        """The dataset (or other ``data``) in its order, some points at a time."""
+        return self.map(lambda chunk: chunk, data)
+
+    def _pieces(self, data: FeatureBatches) -> Iterator[tuple[Tensor, Tensor, int]]:
         offset, size = 0, self._chunk_size
-        for features, targets in data:
+        for features, targets in _grouped(data, size):
             for start in range(0, len(features), size):
                 rows = slice(start, start + size)
-                yield self._chunk(features[rows], targets[rows], offset + start)
+                yield features[rows], targets[rows], offset + start
             offset += len(features)
 
     # -- coordinates ----------------------------------------------------------------------------
@@ -325,23 +356,23 @@ class LinearHeadRisk:
         groups, m = len(self.outputs), self.outputs[0].shape[1]
         width, q = self.head.width, pair_count(m)
         pairs = FeaturePairs(width, self.dtype, self.device)
-        zeros = {"dtype": torch.float64, "device": self.device}
-        moments = torch.zeros(groups * q, pairs.pairs, **zeros)  # type: ignore[call-overload]
-        second = torch.zeros(width, width, **zeros)  # type: ignore[call-overload]
-        gradient = torch.zeros_like(self._matrix)
-        n, loss, square, saturated = 0, 0.0, 0.0, 0.0
-        for chunk in self.chunks():
+
+        def moments_of(chunk: Chunk) -> _Moments:
             packed = torch.cat([chunk.terms.curvature.project(basis) for basis in self.outputs])
-            pairs.accumulate(packed.to(self.dtype), self.features(chunk), moments)
-            second += chunk.features @ chunk.features.T
-            gradient += (chunk.features @ chunk.terms.residual).T
-            norms = chunk.terms.residual.square().sum(1) * chunk.features.square().sum(0)
-            square += float(norms.sum())
-            loss += float(chunk.terms.value.sum())
-            saturated += self.saturated(chunk)
-            n += chunk.features.shape[1]
-        if n == 0:
+            return _Moments(
+                pairs.accumulate(packed.to(self.dtype), self.features(chunk)),
+                chunk.features @ chunk.features.T,
+                (chunk.features @ chunk.terms.residual).T,
+                self.saturated(chunk),
+                chunk.features.shape[1],
+            )
+
+        total: _Moments | None = None
+        for part in self.map(moments_of):
+            total = part if total is None else total.plus(part)
+        if total is None:
             raise InputError("the data is empty; expected at least one row")
+        moments, second, gradient, saturated, n = total
         self._range, project = feature_range(second / n, self._whiten, self._resolution)
         unpacked = pairs.unpack(moments / n).view(groups, q, width, width)
         if project is not None:
@@ -353,16 +384,37 @@ class LinearHeadRisk:
             penalty = (outputs, self._range.penalty(diagonal))
         curvature = HeadCurvature(unpacked, penalty, dtype=self.dtype)
         self.leverage_form = torch.linalg.pinv(self._range.map.T @ second @ self._range.map, hermitian=True)
-        share = saturated / n if self.head.loss.classifies else None
-        return curvature, Summary(n, loss / n, gradient / n, square / n, share, self._range.dropped)
+        share = float(saturated) / n if self.head.loss.classifies else None
+        return curvature, Summary(n, gradient / n, share, self._range.dropped)
 
-    def saturated(self, chunk: Chunk) -> float:
+    def saturated(self, chunk: Chunk) -> Tensor:
         """How many of the points have p_y > 1 - 1e-6."""
         labels = self.head.loss.labels(chunk.targets)
         if labels is None or chunk.terms.probabilities is None:
-            return 0.0
-        return float((chunk.terms.probabilities.gather(1, labels.unsqueeze(1)) > 1 - 1e-6).sum())
+            return chunk.features.new_zeros(())
+        return (chunk.terms.probabilities.gather(1, labels.unsqueeze(1)) > 1 - 1e-6).sum().double()
 
     def leverages(self, features: Tensor) -> Tensor:
         """phi^T (Phi^T Phi)^+ phi of reduced features ``(k, b) -> (b,)``, in 0..1."""
         return (features * (self.leverage_form @ features)).sum(0)
+
+
+def _grouped(data: FeatureBatches, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of ``data``, small ones joined until they hold ``size`` points."""
+    waiting: list[tuple[Tensor, Tensor]] = []
+    count = 0
+    for batch in data:
+        waiting.append(batch)
+        count += len(batch[0])
+        if count >= size:
+            yield _joined(waiting)
+            waiting, count = [], 0
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(batches: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    if len(batches) == 1:
+        return batches[0]
+    features, targets = zip(*batches, strict=True)
+    return torch.cat(features), torch.cat(targets)

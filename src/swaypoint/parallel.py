@@ -1,0 +1,43 @@
+"""One thread a core over independent pieces, results in order.
+
+Kernels that each use all cores meet at a barrier every fraction of a millisecond and run at the pace
+of the slowest core; pieces of work that each use one core meet once. On the contraction of 1,024-point
+pieces that is worth a quarter of the time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def ordered_map(
+    function: Callable[[Item], Result], items: Iterable[Item], device: torch.device
+) -> Iterator[Result]:
+    """``function`` of each item, in the order of ``items``; a GPU is left to its own parallelism.
+
+    At most one item more than there are threads is held at a time.
+    """
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or threads == 1:
+        yield from map(function, items)
+        return
+    # Setting the number of threads inside a thread concerns that thread alone.
+    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    pending: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) > threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
