@@ -21,10 +21,12 @@ from swaypoint.risks.linear_head import HeadWeights
 from swaypoint.risks.losses import Loss, as_loss
 from swaypoint.scoring import Facts, Influence, Removal, Scores
 from swaypoint.sketching import SketchedInfluence
+from swaypoint.tiled import TiledInfluence
 
 Solver = Literal["auto", "exact", "sketch"]
 EXACT_LIMIT = 12_000
 """Parameters that interact, up to which ``solver="auto"`` factorises: 1.2 GB in float64, a minute."""
+Solved = Influence | TiledInfluence | SketchedInfluence
 LossLike = str | Loss | Callable[..., Any]
 
 
@@ -69,9 +71,9 @@ def cooks_distance(
         damping: added to the diagonal of the Hessian, beside ``l2``.
         removal: ``"infinitesimal"`` (the paper) or ``"finite"`` (one Newton step without the point;
             for linear regression the statisticians' numerator, exactly).
-        solver: ``"exact"``, the closed form; ``"sketch"``, an estimate with standard errors for heads
-            too large to factorise (see :mod:`swaypoint.sketching`); ``"auto"`` takes the first up to
-            12,000 interacting parameters.
+        solver: ``"exact"``, the closed form (beyond 12,000 interacting parameters in panels, see
+            :mod:`swaypoint.tiled`: minutes to hours); ``"sketch"``, an estimate with standard errors
+            (see :mod:`swaypoint.sketching`); ``"auto"``: the first up to 12,000, then the second.
         refit: first bring the head to the optimum of its (convex) objective on these features.
         batch_size: points per forward pass.
         device: of the linear algebra; default: the model's.
@@ -197,9 +199,7 @@ class Options:
     solver: Solver = "auto"
 
 
-def rank(
-    head: HeadWeights, batches: FeatureBatches, options: Options
-) -> tuple[Ranking, Influence | SketchedInfluence]:
+def rank(head: HeadWeights, batches: FeatureBatches, options: Options) -> tuple[Ranking, Solved]:
     """Solve, score and check one head.
 
     Raises:
@@ -209,29 +209,43 @@ def rank(
     if options.refit:
         fitted = refit_head(head, batches, device=options.device)
         head, refit = fitted.head, fitted.outcome
-    if _sketches(head, options):
+    method = _method(head, options)
+    if method == "sketch":
         sketched = SketchedInfluence(head, batches, damping=options.damping, device=options.device)
-        with _bar(options.progress, sketched.points) as advance:
+        with _bar("scoring", options.progress, sketched.points) as advance:
             scores = sketched.scores(on_chunk=advance)
         return _ranking(scores, sketched.facts(), refit), sketched
+    if method == "tiled":
+        with _bar("factorising", options.progress, head.outputs - 1) as advance:
+            tiled = TiledInfluence(
+                head, batches, damping=options.damping, device=options.device, on_panel=advance
+            )
+        with _bar("scoring", options.progress, tiled.points) as advance:
+            scores = tiled.scores(on_chunk=advance)
+        return _ranking(scores, tiled.facts(), refit), tiled
     solved = Influence(head, batches, damping=options.damping, dtype=options.dtype, device=options.device)
-    with _bar(options.progress, solved.summary.points) as advance:
+    with _bar("scoring", options.progress, solved.summary.points) as advance:
         scores = solved.scores(removal=options.removal, on_chunk=advance)
     return _ranking(scores, solved.facts(), refit), solved
 
 
-def _sketches(head: HeadWeights, options: Options) -> bool:
+def _method(head: HeadWeights, options: Options) -> Literal["dense", "tiled", "sketch"]:
     if options.solver not in ("auto", "exact", "sketch"):
         raise InputError(f"solver is {options.solver!r}; expected 'auto', 'exact' or 'sketch'")
     coupled = head.width * (1 if head.loss.separable else head.outputs)
-    if options.solver != "sketch" and (options.solver == "exact" or coupled <= EXACT_LIMIT):
-        return False
-    if options.removal != "infinitesimal" or not head.loss.convex:
+    small = coupled <= EXACT_LIMIT
+    if options.solver != "sketch" and small:
+        return "dense"
+    plain = options.removal == "infinitesimal" and head.loss.convex
+    if options.solver == "exact":
+        tiles = plain and not head.loss.separable and options.dtype != torch.float64
+        return "tiled" if tiles else "dense"
+    if not plain:
         raise InputError(
             f"a head of {coupled:,} parameters is sketched, which gives removal='infinitesimal' of a named"
             " loss only; pass solver='exact' if memory allows"
         )
-    return True
+    return "sketch"
 
 
 def _ranking(scores: Scores, facts: Facts, refit: str) -> Ranking:
@@ -312,7 +326,7 @@ def _targets(estimator: Any, labels: Any) -> Any:
 
 
 @contextmanager
-def _bar(show: bool, total: int) -> Iterator[Callable[[int], None] | None]:
+def _bar(name: str, show: bool, total: int) -> Iterator[Callable[[int], None] | None]:
     if not show:
         yield None
         return
@@ -320,5 +334,5 @@ def _bar(show: bool, total: int) -> Iterator[Callable[[int], None] | None]:
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("scoring", total=total)
+        task = bar.add_task(name, total=total)
         yield lambda points: bar.advance(task, points)

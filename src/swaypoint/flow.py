@@ -20,7 +20,7 @@ import torch
 
 import swaypoint
 from swaypoint import folder as files
-from swaypoint.api import Options, Solver, rank
+from swaypoint.api import Options, Solved, Solver, rank
 from swaypoint.data.builtin import PREFIX, read_builtin
 from swaypoint.data.dataset import Dataset, ReadOptions, fingerprint
 from swaypoint.errors import InputError, require
@@ -29,7 +29,6 @@ from swaypoint.kinds import neighbours, suggest_kinds
 from swaypoint.predictors import ModelOptions, Objective, Parts, Predictor, Training, prepare
 from swaypoint.ranking import Ranking
 from swaypoint.scoring import Influence, Removal
-from swaypoint.sketching import SketchedInfluence
 
 INSPECTED = (0.01, 0.05, 0.10)
 _REGRESSIONS = ("squared_error", "huber", "poisson")
@@ -196,9 +195,7 @@ def _scoring(options: AuditOptions, predictor: Predictor) -> Options:
     )
 
 
-def _describe(
-    predictor: Predictor, influence: Influence | SketchedInfluence, options: AuditOptions
-) -> dict[str, Any]:
+def _describe(predictor: Predictor, influence: Solved, options: AuditOptions) -> dict[str, Any]:
     head = influence.head
     return {
         "name": predictor.name,
@@ -218,9 +215,7 @@ def _describe(
     }
 
 
-def _accuracy(
-    influence: Influence | SketchedInfluence, predictor: Predictor, *, held_out: bool
-) -> float | None:
+def _accuracy(influence: Solved, predictor: Predictor, *, held_out: bool) -> float | None:
     batches = predictor.validation if held_out else predictor.train
     if batches is None:
         return None
@@ -234,7 +229,7 @@ def _accuracy(
     return right / count
 
 
-def _write_factor(path: Path, influence: Influence | SketchedInfluence) -> None:
+def _write_factor(path: Path, influence: Solved) -> None:
     head, risk = influence.head, influence.risk
     tensors = {"weight": head.weight.detach(), **({} if head.bias is None else {"bias": head.bias.detach()})}
     files.write_tensors(path / "head.safetensors", tensors)

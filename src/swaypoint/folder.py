@@ -77,11 +77,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    _replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    _replace(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+    replace_file(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -89,10 +89,10 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     from safetensors.torch import save_file
 
     owned = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    _replace(path, lambda temporary: save_file(owned, temporary))
+    replace_file(path, lambda temporary: save_file(owned, temporary))
 
 
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
+def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
     """Write to a temporary name beside ``path``, then rename: the old file or the new one, never half.
 
     Raises:

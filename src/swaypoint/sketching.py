@@ -21,9 +21,10 @@ import torch
 from torch import Tensor
 
 from swaypoint.data.batches import FeatureBatches
+from swaypoint.decoupled import Decoupled
 from swaypoint.errors import InputError
 from swaypoint.risks.linear_head import Chunk, HeadWeights, LinearHeadRisk
-from swaypoint.scoring import Facts, Scores, prediction
+from swaypoint.scoring import Facts, Scores
 
 DRAWS = 160
 _TOLERANCE = 3e-3
@@ -59,10 +60,9 @@ class SketchedInfluence:
         self.risk = LinearHeadRisk(head, data, damping=damping, device=device, chunk=_BLOCK)
         self._map = self.risk.feature_map()
         self._penalty = self.risk.range_penalty().float()
-        self.points, self._saturated = 0, 0.0
-        self._gradient = torch.zeros_like(self.risk.matrix)
-        blocks, sketch, control = self._accumulate(torch.Generator().manual_seed(seed))
-        self._inverses = self._invert(blocks)
+        self._decoupled = Decoupled(self.risk)
+        self.points = self._decoupled.points
+        sketch, control = self._draw(torch.Generator().manual_seed(seed))
         self._control = self._precondition(control)
         gradient = self._mean_gradient()
         solved, self._steps, self._residual = conjugate_gradients(
@@ -81,42 +81,28 @@ class SketchedInfluence:
         for chunk in self.risk.chunks():
             yield chunk, (self._map.T @ chunk.features).T.float().contiguous()
 
-    def _accumulate(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Diagonal blocks (C, k, k), sketch b and control b' (C, draws, k), all over n or sqrt n."""
+    def _draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Sketch b and control b', (C, draws, k), over sqrt n."""
         outputs, width, device = self.head.outputs, self._map.shape[1], self.risk.device
-        blocks = torch.zeros(outputs, width, width, device=device)
         sketch = torch.zeros(outputs, self.draws, width, device=device)
         control = torch.zeros_like(sketch)
         for chunk, features in self._chunks():
             noise = torch.randn(len(features), outputs, self.draws, generator=generator).to(device)
             curvature = chunk.terms.curvature
-            diagonal = curvature.diagonal().float()
-            for a in range(outputs):
-                blocks[a] += (features * diagonal[:, a : a + 1]).T @ features
             sketch += torch.einsum("bck,bd->ckd", curvature.sqrt_matmul(noise.double()).float(), features)
+            diagonal = curvature.diagonal().float()
             control += torch.einsum("bck,bd->ckd", diagonal.sqrt().unsqueeze(2) * noise, features)
-            self._gradient += (chunk.features @ chunk.terms.residual).T
-            self._saturated += float(self.risk.saturated(chunk))
-            self.points += len(features)
-        penalty = torch.linalg.cholesky_ex(self._penalty)[0] if bool(self._penalty.any()) else None
-        blocks, scale = blocks / self.points, self.points**-0.5
+        scale = self.points**-0.5
         sketch, control = sketch * scale, control * scale
-        if penalty is not None:
-            extra = torch.randn(sketch.shape, generator=generator).to(device) @ penalty.T
-            blocks, control = blocks + self._penalty, control + extra
-            sketch = sketch + self._without_gauge(extra)
-        return blocks, sketch, control
-
-    def _invert(self, blocks: Tensor) -> Tensor:
-        exact = blocks.double()
-        # Classes that the model all but rules out leave almost no curvature: keep Cholesky alive.
-        jitter = 1e-7 * exact.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-30)
-        exact.diagonal(dim1=1, dim2=2).add_(jitter.unsqueeze(1))
-        return torch.cholesky_inverse(torch.linalg.cholesky(exact)).float()
+        if bool(self._penalty.any()):
+            root = torch.linalg.cholesky_ex(self._penalty)[0]
+            extra = torch.randn(sketch.shape, generator=generator).to(device) @ root.T
+            control, sketch = control + extra, sketch + self._without_gauge(extra)
+        return sketch, control
 
     def _precondition(self, vectors: Tensor) -> Tensor:
         """(C, k, D) through the inverse diagonal blocks."""
-        return vectors @ self._inverses
+        return vectors @ self._decoupled.inverses
 
     def hessian_product(self, vectors: Tensor) -> Tensor:
         """H V for a block of vectors ``(C, k, D) -> (C, k, D)``, float32."""
@@ -136,19 +122,17 @@ class SketchedInfluence:
 
     def _mean_gradient(self) -> Tensor:
         """Gradient of the mean loss and its ridge, (C, 1, k) float32."""
-        penalty = self.head.penalty(0.0).to(self.risk.matrix)
-        gradient = self._gradient / self.points + penalty * self.risk.matrix
-        return self._without_gauge(gradient @ self._map).float().unsqueeze(1)
+        return self._without_gauge(self._decoupled.gradient @ self._map).float().unsqueeze(1)
 
     # -- scores ---------------------------------------------------------------------------------
 
     def scores(self, *, on_chunk: Callable[[int], None] | None = None) -> Scores:
         """Estimated Cook's distances with their standard errors, and the by-products of leave-one-out
-        with each point's outputs decoupled (the diagonal of A_i alone)."""
+        with each point's outputs decoupled (see :class:`~swaypoint.decoupled.Decoupled`)."""
         columns: dict[str, list[Tensor]] = {}
         for chunk, features in self._chunks():
-            leverages = torch.einsum("bd,cde,be->bc", features, self._inverses, features)
-            parts = self._sample(chunk, features, leverages) | self._leave_out(chunk, leverages)
+            leverages = self._decoupled.leverages(features)
+            parts = self._sample(chunk, features, leverages) | self._decoupled.leave_out(chunk, leverages)
             for name, values in parts.items():
                 columns.setdefault(name, []).append(values)
             if on_chunk is not None:
@@ -172,8 +156,8 @@ class SketchedInfluence:
             precision="float32",
             estimated_error=self._error,
             decrement=self._decrement,
-            saturated=self._saturated / self.points if self.head.loss.classifies else None,
-            dropped=self.head.width - self._map.shape[1],
+            saturated=self._decoupled.saturated,
+            dropped=self.risk.dropped,
         )
 
     def _sample(self, chunk: Chunk, features: Tensor, leverages: Tensor) -> dict[str, Tensor]:
@@ -187,18 +171,6 @@ class SketchedInfluence:
             "q0": q0.double(),
             "halves": torch.stack([half.mean(1) for half in ratio.chunk(2, 1)], 1),
             "regressors": _regressors(residual, leverages).double(),
-        }
-
-    def _leave_out(self, chunk: Chunk, leverages: Tensor) -> dict[str, Tensor]:
-        loss, a = self.head.loss, leverages.double() / self.points
-        shift = a * chunk.terms.curvature.solve_removal(a, chunk.terms.residual)
-        logits = chunk.logits + shift
-        terms = loss.terms(logits, chunk.targets)
-        return {
-            "loss": chunk.terms.value,
-            "loo_loss": terms.value,
-            "leverage": self.risk.leverages(self._map.T @ chunk.features),
-            **prediction(chunk, logits, terms.probabilities, loss.labels(chunk.targets)),
         }
 
     def _project(self, vectors: Tensor, residual: Tensor, features: Tensor) -> Tensor:

@@ -278,6 +278,12 @@ class LinearHeadRisk:
         self.leverage_form = torch.linalg.pinv(self._range.map.T @ second @ self._range.map, hermitian=True)
         return self._range.map
 
+    @property
+    def dropped(self) -> int:
+        """Dead or collinear feature directions projected out by :meth:`feature_map`."""
+        assert self._range is not None
+        return self._range.dropped
+
     def range_penalty(self) -> Tensor:
         """Ridge plus damping in the coordinates of :meth:`feature_map`, ``(k, k)``."""
         assert self._range is not None

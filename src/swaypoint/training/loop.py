@@ -12,10 +12,11 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from swaypoint.folder import replace_file
 from swaypoint.training.models import Recipe
 
 Progress = Callable[[int, int, float, float], None]
@@ -143,6 +144,17 @@ class Parts(lightning.LightningDataModule):
         return Batches(self._split, self._split.validation, 1024, seed=None, augment=False)
 
 
+class KeepLast(Callback):
+    """The state after each epoch, whole or not at all (Lightning's own checkpoint is copied into place:
+    a full disk would leave half of one)."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        replace_file(self._path, trainer.save_checkpoint)
+
+
 class EpochReport(Callback):
     """Tells the caller of each finished epoch."""
 
@@ -168,7 +180,7 @@ def train(
     parts = Parts(split, recipe, plan.seed)
     steps = -(-len(split.train) // recipe.batch_size) * plan.epochs
     checkpoint = plan.folder / "last.ckpt"
-    callbacks: list[Callback] = [ModelCheckpoint(plan.folder, filename="last", enable_version_counter=False)]
+    callbacks: list[Callback] = [KeepLast(checkpoint)]
     if report is not None:
         callbacks.append(EpochReport(plan.epochs, report))
     with _quiet():
@@ -179,6 +191,7 @@ def train(
             precision="bf16-mixed" if split.inputs.ndim == 4 else "32-true",
             callbacks=callbacks,
             logger=False,
+            enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,

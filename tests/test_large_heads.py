@@ -1,4 +1,4 @@
-"""The sketch against the exact closed form, and its parts against dense algebra."""
+"""Heads too large for a square factor: the sketch and the panels against the exact closed form."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import pytest
 import torch
 
 import swaypoint
-from swaypoint import api
+from swaypoint import api, tiled
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.risks.linear_head import HeadWeights
 from swaypoint.risks.losses import BinaryCrossEntropy, CrossEntropy, SquaredError
 from swaypoint.scoring import Influence
 from swaypoint.sketching import SketchedInfluence, conjugate_gradients, shrink
+from swaypoint.solvers.tiled_cholesky import TiledCholesky
+from swaypoint.tiled import TiledInfluence
 
 
 def problem(n=2500, d=24, c=16):
@@ -114,3 +116,58 @@ def test_auto_sketches_what_is_too_large(monkeypatch):
         swaypoint.cooks_distance(head, (features, labels), removal="finite", progress=False)
     with pytest.raises(swaypoint.InputError, match="solver is 'lu'"):
         swaypoint.cooks_distance(head, (features, labels), solver="lu", progress=False)
+
+
+@pytest.mark.parametrize("l2", [0.0, 1e-2], ids=["plain", "ridge"])
+@pytest.mark.parametrize("dead", [False, True], ids=["full rank", "dead feature"])
+def test_panels_equal_the_square_factor(dead, l2, monkeypatch):
+    features, labels, weight, bias = problem()
+    if dead:
+        features = torch.cat([features, torch.zeros(2500, 1)], 1)
+        weight = torch.cat([weight, weight[:, :1]], 1)
+    head, data = HeadWeights(weight, bias, CrossEntropy(), l2), ArrayBatches(features, labels)
+    exact = Influence(head, data, dtype=torch.float64)
+    expected = exact.scores()
+    monkeypatch.setattr(tiled, "_SLACK_BYTES", 0)
+    assert len(tiled._groups(15, 25)) > 2  # several passes over the data
+    panels = TiledInfluence(head, data)
+    scores = panels.scores()
+    np.testing.assert_allclose(scores.cook, expected.cook, rtol=1e-4)
+    np.testing.assert_allclose(scores.leverage, expected.leverage, rtol=1e-8)
+    assert np.median(np.abs(scores.loo_loss - expected.loo_loss)) < 1e-2 * np.median(expected.loo_loss)
+    facts = panels.facts()
+    assert facts.decrement == pytest.approx(exact.facts().decrement, rel=1e-4)
+    assert 1 < facts.condition <= exact.facts().condition
+    assert facts.dropped == int(dead)
+
+
+def test_a_factor_in_panels_is_that_of_the_whole():
+    root = torch.randn(9, 30, generator=torch.Generator().manual_seed(0)).double()
+    matrix = root @ root.T
+    factor, start = TiledCholesky(), 0
+    for stop in (2, 5, 9):
+        factor.append(matrix[start:stop, :stop].clone())
+        start = stop
+    right = torch.eye(9, dtype=torch.float64)
+    inverse = factor.forward(right.clone())
+    torch.testing.assert_close(inverse.T @ inverse, torch.linalg.inv(matrix))
+
+
+def test_a_singular_panel_names_the_remedy():
+    factor = TiledCholesky()
+    factor.append(torch.eye(2))
+    with pytest.raises(swaypoint.InputError, match=r"singular.*add a ridge"):
+        factor.append(torch.tensor([[1.0, 0.0, 1.0]]))
+
+
+def test_exact_takes_panels_where_the_square_is_too_large(monkeypatch):
+    features, labels, weight, bias = problem(n=500)
+    head = swaypoint.LinearHead(HeadWeights(weight, bias, CrossEntropy(), 1e-3))
+    square = swaypoint.cooks_distance(head, (features, labels), progress=False)
+    monkeypatch.setattr(api, "EXACT_LIMIT", 100)
+    panels = swaypoint.cooks_distance(head, (features, labels), solver="exact", progress=False)
+    assert "in panels" in panels.diagnostics.solver
+    np.testing.assert_allclose(panels.values, square.values, rtol=1e-4)
+    monkeypatch.setattr(tiled.os, "sysconf", lambda name: 1)
+    with pytest.raises(swaypoint.InputError, match=r"needs .* GB .* use solver='sketch'"):
+        swaypoint.cooks_distance(head, (features, labels), solver="exact", progress=False)
