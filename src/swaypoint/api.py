@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from swaypoint.data.batches import ArrayBatches, FeatureBatches
 from swaypoint.errors import InputError
@@ -17,15 +17,18 @@ from swaypoint.fitness import diagnose
 from swaypoint.heads import LinearHead
 from swaypoint.ranking import Ranking
 from swaypoint.refit import refit_head
+from swaypoint.risks.autodiff import ModelRisk
 from swaypoint.risks.linear_head import HeadWeights
 from swaypoint.risks.losses import Loss, as_loss
 from swaypoint.scoring import Facts, Influence, Removal, Scores
 from swaypoint.sketching import SketchedInfluence
+from swaypoint.solvers.conjugate_gradient import block_conjugate_gradient
 from swaypoint.tiled import TiledInfluence
 
 Solver = Literal["auto", "exact", "sketch"]
 EXACT_LIMIT = 12_000
 """Parameters that interact, up to which ``solver="auto"`` factorises: 1.2 GB in float64, a minute."""
+_MAX_STEPS = 1000
 Solved = Influence | TiledInfluence | SketchedInfluence
 LossLike = str | Loss | Callable[..., Any]
 
@@ -141,6 +144,9 @@ def influence(
     layer: str | None = None,
     l2: float = 0.0,
     damping: float = 0.0,
+    params: str | Sequence[str] | None = None,
+    curvature: Literal["hessian", "ggn"] = "hessian",
+    tolerance: float = 1e-6,
     batch_size: int = 512,
     device: torch.device | str | None = None,
 ) -> np.ndarray | TopInfluences:
@@ -153,20 +159,63 @@ def influence(
         train, test: data as for :func:`cooks_distance`.
         top: None returns the matrix; a number returns only that many training points per test point,
             and never forms the matrix.
+        params: None takes the last layer, in closed form. A name or patterns of the model's
+            parameters (``"*"``, ``("layer4.*", "fc.*")``) take those, by automatic differentiation and
+            conjugate gradients in the model's precision, where the model is; ``l2`` and ``damping``
+            then cover all of them.
+        curvature: with ``params``: the exact Hessian, or the generalised Gauss-Newton matrix, which
+            is positive semi-definite also where the training has not converged.
+        tolerance: with ``params``: relative residual of the solves.
         loss, layer, l2, damping, batch_size, device: see :func:`cooks_distance`.
 
     Returns:
         ``(n_test, n_train)`` float64, or :class:`TopInfluences`.
 
     Raises:
-        InputError: as :func:`cooks_distance`.
+        InputError: as :func:`cooks_distance`; with ``params`` also when the Hessian has negative
+            curvature, or the solve does not converge: the message tells by how much, and the remedies.
     """
+    if params is not None:
+        if not isinstance(model_or_head, nn.Module):
+            raise InputError("params needs the model; a LinearHead is its last layer")
+        risk = ModelRisk(
+            model_or_head,
+            train,
+            loss=loss,
+            parameters=params,
+            l2=l2,
+            damping=damping,
+            batch_size=batch_size,
+        )
+        return _collect(_matrix_free(risk, test, curvature, tolerance), top)
     head = as_head(model_or_head, layer=layer, loss=loss, l2=l2)
     target = as_device(device, head)
     solved = Influence(
         head.weights, head.batches(train, batch_size), damping=damping, dtype=torch.float64, device=target
     )
-    parts = solved.on(head.batches(test, batch_size))
+    return _collect(solved.on(head.batches(test, batch_size)), top)
+
+
+def _matrix_free(
+    risk: ModelRisk, test: Any, curvature: str, tolerance: float
+) -> Iterator[tuple[int, Tensor]]:
+    products = {"hessian": risk.hessian_product, "ggn": risk.ggn_product}
+    if curvature not in products:
+        raise InputError(f"curvature is {curvature!r}; expected 'hessian' or 'ggn'")
+    queries = torch.cat(list(risk.gradients(test))).T
+    solution = block_conjugate_gradient(
+        products[curvature], queries, tolerance=tolerance, max_steps=_MAX_STEPS
+    )
+    if not solution.converged:
+        raise InputError(solution.outcome)
+    done = 0
+    for rows in risk.gradients():
+        yield done, (rows @ solution.value).T.double()
+        done += len(rows)
+
+
+def _collect(parts: Iterator[tuple[int, Tensor]], top: int | None) -> np.ndarray | TopInfluences:
+    """The whole matrix, or the ``top`` of each row, from its columns part by part."""
     if top is None:
         return np.concatenate([values.cpu().numpy() for _, values in parts], axis=1)
     if top < 1:

@@ -141,7 +141,7 @@ class ModelBatches(FeatureBatches):
         first = True
         try:
             for batch in self._loader:
-                inputs, targets = _split(batch)
+                inputs, targets = split_batch(batch)
                 received.clear()
                 with evaluation(self._model):
                     output = _call(self._model, inputs, device)
@@ -159,7 +159,7 @@ class ModelBatches(FeatureBatches):
             handle.remove()
 
 
-def _split(batch: Any) -> tuple[Any, Tensor]:
+def split_batch(batch: Any) -> tuple[Any, Tensor]:
     if isinstance(batch, Mapping):
         names = [name for name in _LABELS if name in batch]
         if len(names) != 1:

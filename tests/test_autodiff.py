@@ -1,0 +1,226 @@
+"""Any parameters of any model: gradients and curvature products against dense float64 derivatives."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import swaypoint
+from swaypoint import api
+from swaypoint.risks.autodiff import ModelRisk
+
+
+class Tied(nn.Module):
+    """Embedding, attention and a head that shares the embedding's weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(7, 4)
+        self.block = nn.TransformerEncoderLayer(4, 2, 6, dropout=0.5, batch_first=True)
+        self.head = nn.Linear(4, 7, bias=False)
+        self.head.weight = self.embed.weight
+
+    def forward(self, tokens):
+        return self.head(self.block(self.embed(tokens)).mean(1))
+
+
+def perceptron():
+    return nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 4))
+
+
+def convolution():
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.SiLU(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(8, 3))
+
+
+def tokens(generator):
+    return torch.randint(0, 7, (23, 5), generator=generator)
+
+
+CASES = {
+    "perceptron": (perceptron, lambda g: torch.randn(23, 3, generator=g), "cross_entropy", 4, "*"),
+    "one layer": (perceptron, lambda g: torch.randn(23, 3, generator=g), "cross_entropy", 4, ("3.*",)),
+    "regression": (
+        perceptron,
+        lambda g: torch.randn(23, 3, generator=g),
+        "squared_error",
+        4,
+        ("0.w*", "3.*"),
+    ),
+    "convolution": (convolution, lambda g: torch.randn(23, 1, 4, 4, generator=g), "cross_entropy", 3, "*"),
+    "tied attention": (Tied, tokens, "cross_entropy", 7, "*"),
+}
+
+
+def losses(name, logits, targets):
+    if name == "squared_error":
+        return 0.5 * (logits - targets).square().sum(1)
+    return F.cross_entropy(logits, targets, reduction="none")
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    make, inputs, loss, outputs, parameters = CASES[request.param]
+    generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    model = make().double().train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm1d):
+            module.running_mean.uniform_(-1, 1)
+            module.running_var.uniform_(0.5, 2)
+    x = inputs(generator)
+    x = x.double() if x.is_floating_point() else x
+    y = torch.randint(0, outputs, (23,), generator=generator)
+    if loss == "squared_error":
+        y = torch.randn(23, outputs, generator=generator).double()
+    risk = ModelRisk(model, (x, y), loss=loss, parameters=parameters, l2=0.1, damping=0.2, batch_size=10)
+    return model, x, y, loss, risk
+
+
+def as_function(model, risk, x):
+    """Logits as a function of the chosen parameters, written plainly; and their value."""
+    named = dict(model.named_parameters())
+    chosen = {name: named[name] for name in risk.names}
+    theta = torch.cat([p.detach().flatten() for p in chosen.values()])
+
+    def logits(theta):
+        values, start = {}, 0
+        for name, p in chosen.items():
+            values[name] = theta[start : start + p.numel()].view_as(p)
+            start += p.numel()
+        return torch.func.functional_call(model, values, (x,))
+
+    return logits, theta
+
+
+def test_equals_dense_derivatives(case):
+    model, x, y, loss, risk = case
+    generator = torch.Generator().manual_seed(1)
+    vectors = torch.randn(risk.dimension, 3, generator=generator).double()
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        gradients = torch.cat(list(risk.gradients()))
+        hessian, ggn = risk.hessian_product(vectors), risk.ggn_product(vectors)
+        model.eval()
+        logits, theta = as_function(model, risk, x)
+        rows = torch.autograd.functional.jacobian(lambda t: losses(loss, logits(t), y), theta)
+        dense = torch.autograd.functional.hessian(lambda t: losses(loss, logits(t), y).mean(), theta)
+        jacobian = torch.autograd.functional.jacobian(logits, theta)
+    torch.testing.assert_close(gradients, rows)
+    torch.testing.assert_close(hessian, dense @ vectors + 0.3 * vectors)
+    p = logits(theta).softmax(1)
+    inner = torch.diag_embed(p) - p.unsqueeze(2) * p.unsqueeze(1)
+    if loss == "squared_error":
+        inner = torch.eye(4).double().expand(23, 4, 4)
+    gauss_newton = torch.einsum("bcp,bcd,bdq->pq", jacobian, inner, jacobian) / 23
+    torch.testing.assert_close(ggn, gauss_newton @ vectors + 0.3 * vectors)
+
+
+def test_the_model_is_left_as_it_was_also_on_error(case):
+    model, _, _, _, risk = case
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    modes = [module.training for module in model.modules()]
+    next(risk.gradients())
+    risk.hessian_product(torch.ones(risk.dimension, 1).double())
+    with pytest.raises(swaypoint.InputError, match=f"expected \\({risk.dimension}, k\\)"):
+        risk.hessian_product(torch.ones(3))
+    assert [module.training for module in model.modules()] == modes
+    assert all(p.grad is None for p in model.parameters())
+    torch.testing.assert_close(dict(model.state_dict()), before, rtol=0, atol=0)
+
+
+def test_batches_and_blocks_of_vectors_do_not_matter(case):
+    model, x, y, loss, risk = case
+    names = list(risk.names)
+    vectors = torch.eye(risk.dimension).double()[:, :5]
+    whole = ModelRisk(model, (x, y), loss=loss, parameters=names, l2=0.1, damping=0.2, vectors=2)
+    torch.testing.assert_close(whole.hessian_product(vectors), risk.hessian_product(vectors))
+
+
+def test_keyword_inputs_as_language_models_take_them():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(4, 2)
+
+        def forward(self, x, mask):
+            return type("Output", (), {"logits": self.head(x * mask)})()
+
+    model, x = Model(), torch.randn(6, 4)
+    rows = [{"x": x[i], "mask": torch.ones(4), "labels": i % 2} for i in range(6)]
+    plain = ModelRisk(model.head, (x, torch.arange(6) % 2))
+    torch.testing.assert_close(
+        torch.cat(list(ModelRisk(model, rows).gradients())), torch.cat(list(plain.gradients()))
+    )
+
+
+def test_a_pattern_without_a_match_is_named():
+    with pytest.raises(swaypoint.InputError, match=r"no parameter matches 'layer9\.\*'.*0\.weight"):
+        ModelRisk(perceptron(), (torch.randn(4, 3), torch.arange(4)), parameters="layer9.*")
+
+
+def trained(layers, ridge, seed=0):
+    """A small network near a stationary point of mean loss + (ridge / 2) ||theta||^2, in float64."""
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    x = torch.randn(120, 4, generator=generator).double()
+    y = (x[:, 0] * x[:, 1] + 0.5 * torch.randn(120, generator=generator) > 0).long()
+    model = nn.Sequential(*layers()).double()
+    parameters = list(model.parameters())
+    optimizer = torch.optim.LBFGS(
+        parameters, max_iter=2000, tolerance_grad=1e-10, line_search_fn="strong_wolfe"
+    )
+
+    def closure():
+        optimizer.zero_grad()
+        value = F.cross_entropy(model(x), y) + 0.5 * ridge * sum(p.square().sum() for p in parameters)
+        value.backward()
+        return value
+
+    optimizer.step(closure)
+    return model, x, y
+
+
+def two_layers():
+    return nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 2)
+
+
+@pytest.mark.parametrize("curvature", ["hessian", "ggn"])
+def test_influence_over_all_parameters_equals_the_dense_solve(curvature):
+    model, x, y = trained(two_layers, 0.005)
+    values = swaypoint.influence(
+        model, (x, y), (x[:7], y[:7]), params="*", l2=0.005, curvature=curvature, tolerance=1e-10
+    )
+    risk = ModelRisk(model, (x, y), l2=0.005)
+    product = risk.hessian_product if curvature == "hessian" else risk.ggn_product
+    matrix, rows = product(torch.eye(risk.dimension).double()), torch.cat(list(risk.gradients()))
+    expected = rows[:7] @ torch.linalg.solve(matrix, rows.T)
+    torch.testing.assert_close(torch.from_numpy(values), expected, rtol=1e-6, atol=1e-9)
+    best = swaypoint.influence(
+        model, (x, y), (x[:7], y[:7]), params="*", l2=0.005, curvature=curvature, top=3
+    )
+    assert set(best.index[0]) == set(expected[0].abs().topk(3).indices.tolist())
+
+
+def test_the_last_layer_by_autodiff_is_the_closed_form():
+    model, x, y = trained(two_layers, 0.005)
+    closed = swaypoint.influence(model, (x, y), (x[:7], y[:7]), l2=0.005)
+    by_autodiff = swaypoint.influence(model, (x, y), (x[:7], y[:7]), l2=0.005, params="2.*", tolerance=1e-10)
+    torch.testing.assert_close(torch.from_numpy(by_autodiff), torch.from_numpy(closed), rtol=1e-6, atol=1e-9)
+
+
+def test_an_indefinite_hessian_is_reported_with_the_remedies():
+    torch.manual_seed(0)
+    model = nn.Sequential(*two_layers()).double()
+    x, y = torch.randn(60, 4).double(), torch.arange(60) % 2
+    with pytest.raises(swaypoint.InputError, match=r"indefinite.*curvature -.*damping above.*'ggn'"):
+        swaypoint.influence(model, (x, y), (x, y), params="*")
+    values = swaypoint.influence(model, (x, y), (x, y), params="*", curvature="ggn", damping=0.1)
+    assert bool((torch.from_numpy(values).diagonal() > 0).all())
+
+
+def test_a_solve_that_does_not_converge_is_no_answer(monkeypatch):
+    monkeypatch.setattr(api, "_MAX_STEPS", 2)
+    model, x, y = trained(two_layers, 0.005)
+    with pytest.raises(swaypoint.InputError, match=r"not converged: relative residual .* after 2 steps"):
+        swaypoint.influence(model, (x, y), (x[:2], y[:2]), params="*", l2=0.005)

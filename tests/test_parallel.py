@@ -1,0 +1,52 @@
+"""Pieces on all cores, results in order."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+
+from swaypoint.parallel import ordered_map
+
+CPU = torch.device("cpu")
+
+
+def test_results_come_in_order_though_later_ones_finish_first():
+    second = threading.Event()
+
+    def work(item):
+        if item == 0:
+            assert second.wait(10)
+        if item == 1:
+            second.set()
+        return item
+
+    if torch.get_num_threads() == 1:
+        pytest.skip("one thread computes one piece at a time")
+    assert list(ordered_map(work, range(20), CPU)) == list(range(20))
+
+
+def test_holds_few_items_however_many_there_are():
+    taken = []
+
+    def items():
+        for i in range(1000):
+            taken.append(i)
+            yield i
+
+    results = ordered_map(lambda i: i, items(), CPU)
+    next(results)
+    assert len(taken) <= torch.get_num_threads() + 1
+    results.close()
+
+
+def test_an_error_reaches_the_caller_and_the_number_of_threads_stays():
+    threads = torch.get_num_threads()
+
+    def work(item):
+        raise ValueError(f"piece {item}")
+
+    with pytest.raises(ValueError, match="piece 0"):
+        list(ordered_map(work, range(3), CPU))
+    assert torch.get_num_threads() == threads
