@@ -77,7 +77,7 @@ def pydvl_(batch: int) -> Callable[[], Tensor]:
         loss = nn.functional.cross_entropy
         influence = DirectInfluence(linear, loss, regularization=RIDGE)
         influence = influence.fit(DataLoader(data, batch_size=batch))
-        provider = TorchGradientProvider(linear, loss, restrict_to=None)
+        provider = TorchGradientProvider(linear, loss, restrict_to=dict(linear.named_parameters()))
         values = []
         for x, y in DataLoader(data, batch_size=batch):
             factors = influence.influence_factors(x, y)
