@@ -19,7 +19,7 @@ from benchmarks.in_memory import C, D, N
 from benchmarks.machine import describe
 from benchmarks.workloads import head_problem
 
-ROUNDS = 1
+ROUNDS = 3
 RIDGE = 1e-6
 """The Hessian is singular along the softmax gauge: peers that solve with it as it is need some."""
 
