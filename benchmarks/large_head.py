@@ -23,7 +23,8 @@ from benchmarks.workloads import head_problem
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.risks.linear_head import HeadWeights
 from swaypoint.risks.losses import CrossEntropy
-from swaypoint.sketching import SketchedInfluence, conjugate_gradients
+from swaypoint.sketching import SketchedInfluence
+from swaypoint.solvers.conjugate_gradient import block_conjugate_gradient
 from swaypoint.tiled import TiledInfluence
 
 N, D, C, REFERENCES = 20_000, 512, 100, 200
@@ -67,10 +68,10 @@ def references(rows: Tensor) -> Tensor:
         gradients.append(torch.einsum("bc,bd->cbd", residual, features[keep]))
         offset += len(features)
     right = torch.cat(gradients, 1)
-    solution, _, _ = conjugate_gradients(
-        influence.hessian_product, right, influence._precondition, tolerance=1e-4, max_steps=60
+    solution = block_conjugate_gradient(
+        influence.hessian_product, right, precondition=influence._precondition, tolerance=1e-4, max_steps=60
     )
-    values = (solution.double() * right.double()).sum((0, 2))
+    values = (solution.value.double() * right.double()).sum((0, 2))
     return values[torch.argsort(torch.argsort(rows))]
 
 

@@ -12,7 +12,8 @@ from swaypoint.data.batches import ArrayBatches
 from swaypoint.risks.linear_head import HeadWeights
 from swaypoint.risks.losses import BinaryCrossEntropy, CrossEntropy, SquaredError
 from swaypoint.scoring import Influence
-from swaypoint.sketching import SketchedInfluence, conjugate_gradients, shrink
+from swaypoint.sketching import SketchedInfluence, shrink
+from swaypoint.solvers.conjugate_gradient import block_conjugate_gradient
 from swaypoint.solvers.tiled_cholesky import TiledCholesky
 from swaypoint.tiled import TiledInfluence
 
@@ -84,11 +85,12 @@ def test_conjugate_gradients_solve_each_column():
     matrix = root @ root.T + torch.eye(6)
     right = torch.randn(1, 3, 6, generator=generator).double()
     scale = 1.0 / matrix.diagonal()
-    value, _, residual = conjugate_gradients(
-        lambda v: v @ matrix, right, lambda v: v * scale, tolerance=1e-12, max_steps=50
+    solution = block_conjugate_gradient(
+        lambda v: v @ matrix, right, precondition=lambda v: v * scale, tolerance=1e-12, max_steps=50
     )
-    torch.testing.assert_close(value, right @ torch.linalg.inv(matrix))
-    assert residual <= 1e-12
+    torch.testing.assert_close(solution.value, right @ torch.linalg.inv(matrix))
+    assert solution.converged
+    assert float(solution.residuals.max()) <= 1e-12
 
 
 def test_shrinking_beats_both_the_estimates_and_the_fit():

@@ -8,35 +8,45 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from swaypoint.api import TopInfluences, cooks_distance, cooks_distance_from_features, influence
     from swaypoint.errors import InputError, MissingExtra
+    from swaypoint.estimators import Checkpoint, TrainedModel, methods
     from swaypoint.flow import audit
     from swaypoint.heads import LinearHead
     from swaypoint.ranking import Ranking
+    from swaypoint.recording import InfluenceRecorder
 
 __version__ = "0.1.0"
 
 # Loaded on first use, so that `import swaypoint` costs milliseconds.
 _HOME = {
+    "Checkpoint": "estimators",
+    "InfluenceRecorder": "recording",
     "LinearHead": "heads",
     "Ranking": "ranking",
     "TopInfluences": "api",
+    "TrainedModel": "estimators",
     "cooks_distance": "api",
     "cooks_distance_from_features": "api",
     "influence": "api",
+    "methods": "estimators",
     "audit": "flow",
     "InputError": "errors",
     "MissingExtra": "errors",
 }
 __all__ = [
+    "Checkpoint",
+    "InfluenceRecorder",
     "InputError",
     "LinearHead",
     "MissingExtra",
     "Ranking",
     "TopInfluences",
+    "TrainedModel",
     "__version__",
     "audit",
     "cooks_distance",
     "cooks_distance_from_features",
     "influence",
+    "methods",
 ]
 
 

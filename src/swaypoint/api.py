@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -13,22 +13,23 @@ from torch import Tensor, nn
 
 from swaypoint.data.batches import ArrayBatches, FeatureBatches
 from swaypoint.errors import InputError
+from swaypoint.estimators.base import TrainedModel
 from swaypoint.fitness import diagnose
 from swaypoint.heads import LinearHead
 from swaypoint.ranking import Ranking
 from swaypoint.refit import refit_head
-from swaypoint.risks.autodiff import ModelRisk
+from swaypoint.risks.autodiff import Kind, ModelRisk
 from swaypoint.risks.linear_head import HeadWeights
 from swaypoint.risks.losses import Loss, as_loss
 from swaypoint.scoring import Facts, Influence, Removal, Scores
 from swaypoint.sketching import SketchedInfluence
-from swaypoint.solvers.conjugate_gradient import block_conjugate_gradient
+from swaypoint.solvers.base import Inverse
+from swaypoint.solving import DENSE_LIMIT, Solver, invert
 from swaypoint.tiled import TiledInfluence
 
-Solver = Literal["auto", "exact", "sketch"]
+HeadSolver = Literal["auto", "exact", "sketch"]
 EXACT_LIMIT = 12_000
 """Parameters that interact, up to which ``solver="auto"`` factorises: 1.2 GB in float64, a minute."""
-_MAX_STEPS = 1000
 Solved = Influence | TiledInfluence | SketchedInfluence
 LossLike = str | Loss | Callable[..., Any]
 
@@ -54,6 +55,8 @@ def cooks_distance(
     l2: float = 0.0,
     damping: float = 0.0,
     removal: Removal = "infinitesimal",
+    params: str | Sequence[str] | None = None,
+    curvature: Kind = "ggn",
     solver: Solver = "auto",
     refit: bool = False,
     batch_size: int = 512,
@@ -61,7 +64,8 @@ def cooks_distance(
     dtype: torch.dtype | None = None,
     progress: bool = True,
 ) -> Ranking:
-    """Rank every point of ``data`` by Cook's distance g^T H^-1 g of the last layer, exactly.
+    """Rank every point of ``data`` by Cook's distance g^T H^-1 g: of the last layer, exactly, or of any
+    parameters.
 
     The model is scored in eval mode and left as it was found.
 
@@ -74,7 +78,14 @@ def cooks_distance(
         damping: added to the diagonal of the Hessian, beside ``l2``.
         removal: ``"infinitesimal"`` (the paper) or ``"finite"`` (one Newton step without the point;
             for linear regression the statisticians' numerator, exactly).
-        solver: ``"exact"``, the closed form (beyond 12,000 interacting parameters in panels, see
+        params: None takes the last layer, in closed form. A name or patterns of the model's
+            parameters (``"*"``, ``("layer4.*", "fc.*")``) take those, by automatic differentiation, where
+            the model is and in its precision; ``l2`` and ``damping`` then cover all of them, and the
+            by-products (``loo_loss``, ``margin``, ``leverage``, ``suggested_label``) stay the last layer's.
+        curvature: with ``params``: ``"ggn"``, the generalised Gauss-Newton matrix, positive
+            semi-definite also where the training has not converged; ``"hessian"``, the paper's, which
+            needs a model at a minimum; or ``"empirical_fisher"``.
+        solver: with ``params``: see :func:`swaypoint.solving.invert`. Without: ``"exact"``, the closed form (beyond 12,000 interacting parameters in panels, see
             :mod:`swaypoint.tiled`: minutes to hours); ``"sketch"``, an estimate with standard errors
             (see :mod:`swaypoint.sketching`); ``"auto"``: the first up to 12,000, then the second.
         refit: first bring the head to the optimum of its (convex) objective on these features.
@@ -92,11 +103,25 @@ def cooks_distance(
     head = as_head(model_or_head, layer=layer, loss=loss, l2=l2)
     target = as_device(device, head)
     batches = head.batches(data, batch_size)
-    return rank(
-        head.weights,
-        batches,
-        Options(damping, removal, refit, target, dtype, progress, solver),
-    )[0]
+    if params is None:
+        options = Options(damping, removal, refit, target, dtype, progress, head_solver(solver))
+        return rank(head.weights, batches, options)[0]
+    if removal != "infinitesimal" or refit:
+        raise InputError("removal='finite' and refit=True are for the last layer; leave params out")
+    trained = TrainedModel(
+        model_or_head,
+        data,
+        params=params,
+        loss=loss,
+        layer=layer,
+        l2=l2,
+        damping=damping,
+        curvature=curvature,
+        solver=solver,
+        batch_size=batch_size,
+    )
+    last = rank(head.weights, batches, Options(damping, device=target, dtype=dtype))[0]
+    return rank_parameters(trained, last, progress=progress)
 
 
 def cooks_distance_from_features(
@@ -145,8 +170,8 @@ def influence(
     l2: float = 0.0,
     damping: float = 0.0,
     params: str | Sequence[str] | None = None,
-    curvature: Literal["hessian", "ggn"] = "hessian",
-    tolerance: float = 1e-6,
+    curvature: Kind = "ggn",
+    solver: Solver = "auto",
     batch_size: int = 512,
     device: torch.device | str | None = None,
 ) -> np.ndarray | TopInfluences:
@@ -159,14 +184,9 @@ def influence(
         train, test: data as for :func:`cooks_distance`.
         top: None returns the matrix; a number returns only that many training points per test point,
             and never forms the matrix.
-        params: None takes the last layer, in closed form. A name or patterns of the model's
-            parameters (``"*"``, ``("layer4.*", "fc.*")``) take those, by automatic differentiation and
-            conjugate gradients in the model's precision, where the model is; ``l2`` and ``damping``
-            then cover all of them.
-        curvature: with ``params``: the exact Hessian, or the generalised Gauss-Newton matrix, which
-            is positive semi-definite also where the training has not converged.
-        tolerance: with ``params``: relative residual of the solves.
-        loss, layer, l2, damping, batch_size, device: see :func:`cooks_distance`.
+        solver: ``"auto"`` solves by conjugate gradients beyond :data:`~swaypoint.solving.DENSE_LIMIT`
+            parameters; see :func:`swaypoint.solving.invert`. The last layer has one solver.
+        loss, layer, l2, damping, params, curvature, batch_size, device: see :func:`cooks_distance`.
 
     Returns:
         ``(n_test, n_train)`` float64, or :class:`TopInfluences`.
@@ -187,7 +207,9 @@ def influence(
             damping=damping,
             batch_size=batch_size,
         )
-        return _collect(_matrix_free(risk, test, curvature, tolerance), top)
+        if solver == "auto" and risk.dimension > DENSE_LIMIT:
+            solver = "cg"  # few right-hand sides: exact all the same
+        return _collect(_on(risk, invert(risk, curvature, solver), test), top)
     head = as_head(model_or_head, layer=layer, loss=loss, l2=l2)
     target = as_device(device, head)
     solved = Influence(
@@ -196,21 +218,11 @@ def influence(
     return _collect(solved.on(head.batches(test, batch_size)), top)
 
 
-def _matrix_free(
-    risk: ModelRisk, test: Any, curvature: str, tolerance: float
-) -> Iterator[tuple[int, Tensor]]:
-    products = {"hessian": risk.hessian_product, "ggn": risk.ggn_product}
-    if curvature not in products:
-        raise InputError(f"curvature is {curvature!r}; expected 'hessian' or 'ggn'")
-    queries = torch.cat(list(risk.gradients(test))).T
-    solution = block_conjugate_gradient(
-        products[curvature], queries, tolerance=tolerance, max_steps=_MAX_STEPS
-    )
-    if not solution.converged:
-        raise InputError(solution.outcome)
+def _on(risk: ModelRisk, inverse: Inverse, test: Any) -> Iterator[tuple[int, Tensor]]:
+    solved = inverse.solve(torch.cat(list(risk.gradients(test))).T)
     done = 0
     for rows in risk.gradients():
-        yield done, (rows @ solution.value).T.double()
+        yield done, (rows @ solved).T.double()
         done += len(rows)
 
 
@@ -245,7 +257,49 @@ class Options:
     device: torch.device = torch.device("cpu")  # noqa: RUF009
     dtype: torch.dtype | None = None
     progress: bool = False
-    solver: Solver = "auto"
+    solver: HeadSolver = "auto"
+
+
+def rank_parameters(trained: TrainedModel, last: Ranking, *, progress: bool = False) -> Ranking:
+    """The ranking by the parameters of ``trained``, with the by-products of the ``last`` layer's.
+
+    Raises:
+        InputError: as :func:`cooks_distance`.
+    """
+    risk, inverse = trained.risk, trained.inverse
+    mean, values = torch.zeros_like(risk.theta), []
+    with _bar("scoring", progress, risk.size) as advance:
+        for rows in risk.gradients():
+            mean += rows.sum(0)
+            values.append(inverse.quadratic(rows))
+            if advance is not None:
+                advance(len(rows))
+    cook = torch.cat(values).cpu().numpy()
+    slope = mean / risk.size + trained.l2 * risk.theta
+    precision = torch.finfo(risk.theta.dtype)
+    facts = Facts(
+        solver=f"{risk.dimension:,} parameters of {len(risk.names)} tensors",
+        outcome=inverse.outcome,
+        precision=str(risk.theta.dtype).removeprefix("torch."),
+        estimated_error=inverse.error or precision.eps,
+        decrement=0.5 * float(inverse.quadratic(slope.unsqueeze(0))),
+        saturated=None,
+        dropped=0,
+    )
+    error = None if not inverse.error else inverse.error * cook
+    return replace(last, values=cook, standard_error=error, diagnostics=diagnose(facts, cook))
+
+
+def head_solver(solver: str) -> HeadSolver:
+    """``solver`` if it is one for the last layer.
+
+    Raises:
+        InputError: it is not.
+    """
+    if solver not in get_args(HeadSolver):
+        known = ", ".join(map(repr, get_args(HeadSolver)))
+        raise InputError(f"solver is {solver!r}; the last layer takes {known}; others go with params")
+    return cast(HeadSolver, solver)
 
 
 def rank(head: HeadWeights, batches: FeatureBatches, options: Options) -> tuple[Ranking, Solved]:
@@ -279,8 +333,6 @@ def rank(head: HeadWeights, batches: FeatureBatches, options: Options) -> tuple[
 
 
 def _method(head: HeadWeights, options: Options) -> Literal["dense", "tiled", "sketch"]:
-    if options.solver not in ("auto", "exact", "sketch"):
-        raise InputError(f"solver is {options.solver!r}; expected 'auto', 'exact' or 'sketch'")
     coupled = head.width * (1 if head.loss.separable else head.outputs)
     small = coupled <= EXACT_LIMIT
     if options.solver != "sketch" and small:

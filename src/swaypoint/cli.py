@@ -150,13 +150,36 @@ def audit(
     refit: Annotated[
         bool, typer.Option("--refit", help="Bring the head to its optimum first.", rich_help_panel=_OBJECTIVE)
     ] = False,
+    params: Annotated[
+        str | None,
+        typer.Option(
+            help="Parameters to take influence by: names or patterns, comma-separated ('*', 'layer4.*,head.*')."
+            " Left out: the last layer, in closed form.",
+            rich_help_panel=_OBJECTIVE,
+        ),
+    ] = None,
+    curvature: Annotated[
+        str,
+        typer.Option(
+            help="With --params: ggn, hessian (for a model at its minimum) or empirical_fisher.",
+            rich_help_panel=_OBJECTIVE,
+        ),
+    ] = "ggn",
     solver: Annotated[
         str,
         typer.Option(
-            help="exact, sketch (an estimate with standard errors), or auto: exact where it fits.",
+            help="exact, sketch (an estimate with standard errors), or auto: exact where it fits. With"
+            " --params also cg, ekfac, kfac, lanczos, nystroem, lissa.",
             rich_help_panel=_OBJECTIVE,
         ),
     ] = "auto",
+    score: Annotated[
+        str | None,
+        typer.Option(
+            help="Other scores to write beside Cook's distance, comma-separated; an unknown name lists all.",
+            rich_help_panel=_OBJECTIVE,
+        ),
+    ] = None,
     validation: Annotated[
         float, typer.Option(help="Share held out of training and ranking.", rich_help_panel=_RUN)
     ] = 0.2,
@@ -201,7 +224,10 @@ def audit(
         damping=damping,
         removal=removal,  # type: ignore[arg-type]  # checked where it is used
         refit=refit,
+        params=None if params is None else tuple(params.split(",")),
+        curvature=curvature,  # type: ignore[arg-type]
         solver=solver,  # type: ignore[arg-type]
+        scores=() if score is None else tuple(score.split(",")),
         validation=validation,
         seed=seed,
         flip=flip,

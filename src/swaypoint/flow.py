@@ -20,15 +20,18 @@ import torch
 
 import swaypoint
 from swaypoint import folder as files
-from swaypoint.api import Options, Solved, Solver, rank
+from swaypoint.api import Options, Solved, head_solver, rank, rank_parameters
 from swaypoint.data.builtin import PREFIX, read_builtin
 from swaypoint.data.dataset import Dataset, ReadOptions, fingerprint
 from swaypoint.errors import InputError, require
+from swaypoint.estimators import TrainedModel, methods
 from swaypoint.folder import AuditFolder
 from swaypoint.kinds import neighbours, suggest_kinds
 from swaypoint.predictors import ModelOptions, Objective, Parts, Predictor, Training, prepare
 from swaypoint.ranking import Ranking
+from swaypoint.risks.autodiff import Kind
 from swaypoint.scoring import Influence, Removal
+from swaypoint.solving import Solver
 
 INSPECTED = (0.01, 0.05, 0.10)
 _REGRESSIONS = ("squared_error", "huber", "poisson")
@@ -41,7 +44,8 @@ class AuditOptions:
 
     Attributes:
         model, objective: what is audited.
-        damping, removal, refit, solver: see :func:`swaypoint.cooks_distance`.
+        damping, removal, refit, params, curvature, solver: see :func:`swaypoint.cooks_distance`.
+        scores: names in ``swaypoint.methods`` whose scores become columns beside Cook's distance.
         validation: share of the points that is held out of training and ranking.
         seed: of split, training and planted errors.
         flip: plant this share of wrong labels first, and count how many are found: a self-test.
@@ -55,7 +59,10 @@ class AuditOptions:
     damping: float = 0.0
     removal: Removal = "infinitesimal"
     refit: bool = False
+    params: tuple[str, ...] | None = None
+    curvature: Kind = "ggn"
     solver: Solver = "auto"
+    scores: tuple[str, ...] = ()
     validation: float = 0.2
     seed: int = 0
     flip: float = 0.0
@@ -113,10 +120,14 @@ def audit(
         run.record(model={"name": predictor.name, "hash": predictor.hash})
     with run.stage("scoring"):
         ranking, influence = rank(predictor.head.weights, predictor.train, _scoring(options, predictor))
+        trained = _trained(predictor, influence, options)
+        if options.params is not None:
+            ranking = rank_parameters(trained, ranking)
+        scores = _scores(trained, options)
         _write_factor(run.path, influence)
         run.record(model=_describe(predictor, influence, options), diagnostics=ranking.diagnostics.to_dict())
     with run.stage("explaining"):
-        _explain(run.path, dataset, parts, predictor, ranking, options)
+        _explain(run.path, dataset, parts, predictor, ranking, scores, options)
         run.record(flipped=_found(ranking, parts, flipped, options))
     (run.path / "last.ckpt").unlink(missing_ok=True)
     run.finish()
@@ -133,6 +144,10 @@ def _check(options: AuditOptions) -> None:
         raise InputError(f"flip is {options.flip}; expected a share, 0 <= share < 1")
     if options.top < 1:
         raise InputError(f"top is {options.top}; expected a positive number")
+    known = sorted(name for name, method in methods.items() if method.score is not None)
+    for name in options.scores:
+        if name not in known:
+            raise InputError(f"there is no score {name!r}; expected {', '.join(known)}")
     if options.device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError("device is cuda, but this torch sees no GPU; leave --device out for the CPU")
 
@@ -191,8 +206,29 @@ def _scoring(options: AuditOptions, predictor: Predictor) -> Options:
         removal=options.removal,
         refit=options.refit or predictor.fit,
         device=torch.device(options.device),
+        solver=head_solver(options.solver) if options.params is None else "auto",
+    )
+
+
+def _trained(predictor: Predictor, influence: Solved, options: AuditOptions) -> TrainedModel:
+    """What the audit scored, for the estimators."""
+    return TrainedModel(
+        predictor.head.with_weights(influence.head),
+        predictor.train if predictor.inputs is None else predictor.inputs,
+        params=options.params,
+        damping=options.damping,
+        curvature=options.curvature,
         solver=options.solver,
     )
+
+
+def _scores(trained: TrainedModel, options: AuditOptions) -> dict[str, np.ndarray]:
+    scores = {}
+    for name in options.scores:
+        score = methods[name].score
+        assert score is not None  # checked at the start
+        scores[name] = score(trained)
+    return scores
 
 
 def _describe(predictor: Predictor, influence: Solved, options: AuditOptions) -> dict[str, Any]:
@@ -206,6 +242,8 @@ def _describe(predictor: Predictor, influence: Solved, options: AuditOptions) ->
         "loss": head.loss.name,
         "l2": head.l2,
         "damping": options.damping,
+        "params": options.params,
+        "curvature": options.curvature,
         "removal": options.removal,
         "refit": options.refit or predictor.fit,
         "accuracy": {
@@ -248,6 +286,7 @@ def _explain(
     parts: Parts,
     predictor: Predictor,
     ranking: Ranking,
+    scores: dict[str, np.ndarray],
     options: AuditOptions,
 ) -> None:
     features = torch.cat([part.float().cpu() for part, _ in predictor.train])
@@ -263,6 +302,9 @@ def _explain(
     table = table.set_column(0, "index", pa.array(index))
     table = table.add_column(1, "split", pa.array(["train"] * len(table)))
     table = table.add_column(table.num_columns - 1, "kind", pa.array(kinds))
+    for name, values in scores.items():
+        if name not in table.column_names:  # the loss and the margin are there already
+            table = table.append_column(name, pa.array(values))
     if options.keep_features:
         files.write_tensors(path / "features.safetensors", {"features": features})
     files.write_table(path / "examples.parquet", _examples(dataset, parts.train[top], near, agreement[top]))

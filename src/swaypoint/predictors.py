@@ -65,13 +65,15 @@ class Parts:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A head and the features of both parts. ``fit`` says that the head has yet to be fitted."""
+    """A head and the features of both parts. ``fit`` says that the head has yet to be fitted; ``inputs``
+    are what the model takes of the training part, None where there is no model."""
 
     name: str
     head: LinearHead
     train: FeatureBatches
     validation: FeatureBatches | None
     fit: bool = False
+    inputs: InputBatches | None = None
 
     @property
     def hash(self) -> str:
@@ -216,8 +218,9 @@ def _train(
 def _with_model(
     name: str, head: LinearHead, dataset: Dataset, parts: Parts, transform: Callable[[Any], Any] | None
 ) -> Predictor:
-    def batches(rows: np.ndarray) -> FeatureBatches:
-        return head.batches(InputBatches(dataset.inputs, dataset.labels, rows=rows, transform=transform))
+    def inputs(rows: np.ndarray) -> InputBatches:
+        return InputBatches(dataset.inputs, dataset.labels, rows=rows, transform=transform)
 
-    held = batches(parts.validation) if len(parts.validation) else None
-    return Predictor(name, head, batches(parts.train), held)
+    held = head.batches(inputs(parts.validation)) if len(parts.validation) else None
+    train = inputs(parts.train)
+    return Predictor(name, head, head.batches(train), held, inputs=train)

@@ -17,6 +17,7 @@ from swaypoint.operators.head import HeadGradients
 from swaypoint.operators.packed import unpack_index
 from swaypoint.operators.removal import solve_removal
 from swaypoint.risks.linear_head import Chunk, HeadWeights, LinearHeadRisk
+from swaypoint.solvers.base import Inverse
 from swaypoint.solvers.cholesky import Factorization, factorize
 
 Removal = Literal["infinitesimal", "finite"]
@@ -230,6 +231,27 @@ class Influence:
 
     def __repr__(self) -> str:
         return f"Influence(n={self.summary.points}, dtype={self.dtype}, {self.inverse.outcome})"
+
+
+class HeadInverse(Inverse):
+    """The inverse of a factorised head on its parameters themselves, row-major in (C, D [+ 1]) with the
+    bias as last column: the gradients' side of the interface that whole models have.
+
+    Directions that no gradient has (the softmax gauge, dead features) are sent to zero.
+    """
+
+    error = 0.0
+
+    def __init__(self, influence: Influence) -> None:
+        self._influence, self.outcome = influence, f"closed form: {influence.inverse.outcome}"
+
+    def solve(self, vectors: Tensor) -> Tensor:
+        risk, inverse = self._influence.risk, self._influence.inverse.matrix
+        maps, blocks = risk.coordinates(), vectors.T.to(inverse).unflatten(1, risk.matrix.shape)
+        reduced = torch.einsum("gcm,kcd,de->gkme", maps["outputs"], blocks, maps["features"])
+        steps = (reduced.flatten(2) @ inverse).view_as(reduced)
+        full = torch.einsum("gcm,gkme,de->kcd", maps["outputs"], steps, maps["features"])
+        return full.flatten(1).T.to(vectors)
 
 
 def prediction(

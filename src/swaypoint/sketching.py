@@ -25,6 +25,7 @@ from swaypoint.decoupled import Decoupled
 from swaypoint.errors import InputError
 from swaypoint.risks.linear_head import Chunk, HeadWeights, LinearHeadRisk
 from swaypoint.scoring import Facts, Scores
+from swaypoint.solvers.conjugate_gradient import block_conjugate_gradient
 
 DRAWS = 160
 _TOLERANCE = 3e-3
@@ -65,13 +66,14 @@ class SketchedInfluence:
         sketch, control = self._draw(torch.Generator().manual_seed(seed))
         self._control = self._precondition(control)
         gradient = self._mean_gradient()
-        solved, self._steps, self._residual = conjugate_gradients(
+        solution = block_conjugate_gradient(
             self.hessian_product,
             torch.cat([sketch, gradient], 1),
-            self._precondition,
+            precondition=self._precondition,
             tolerance=_TOLERANCE,
             max_steps=_MAX_STEPS,
         )
+        solved, self._steps, self._residual = solution.value, solution.steps, float(solution.residuals.max())
         self._sketch = solved[:, :-1]
         self._decrement = 0.5 * float((gradient.double() * solved[:, -1:].double()).sum())
 
@@ -178,38 +180,6 @@ class SketchedInfluence:
         outputs, k, _ = vectors.shape
         logits = (features @ vectors.reshape(outputs * k, -1).T).view(-1, outputs, k)
         return torch.einsum("bck,bc->bk", logits, residual)
-
-
-def conjugate_gradients(
-    matmul: Callable[[Tensor], Tensor],
-    right: Tensor,
-    precondition: Callable[[Tensor], Tensor],
-    *,
-    tolerance: float,
-    max_steps: int,
-) -> tuple[Tensor, int, float]:
-    """Preconditioned conjugate gradients on many right-hand sides at once, (C, k, D), each with its
-    own step lengths. Returns the solutions, the steps, and the largest relative residual."""
-
-    def dot(x: Tensor, y: Tensor) -> Tensor:
-        return (x * y).sum((0, 2), keepdim=True)
-
-    solution, residual = torch.zeros_like(right), right.clone()
-    conditioned = precondition(residual)
-    direction, decrease = conditioned.clone(), dot(residual, conditioned)
-    first = decrease.clamp_min(torch.finfo(right.dtype).tiny)
-    for step in range(max_steps):
-        relative = float((decrease / first).max().clamp_min(0)) ** 0.5
-        if relative <= tolerance:
-            return solution, step, relative
-        product = matmul(direction)
-        length = decrease / dot(direction, product).clamp_min(torch.finfo(right.dtype).tiny)
-        solution += length * direction
-        residual -= length * product
-        conditioned = precondition(residual)
-        previous, decrease = decrease, dot(residual, conditioned)
-        direction = conditioned + (decrease / previous.clamp_min(torch.finfo(right.dtype).tiny)) * direction
-    return solution, max_steps, float((decrease / first).max().clamp_min(0)) ** 0.5
 
 
 def _regressors(residual: Tensor, leverages: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Exact Cook's distances of heads too large for a square matrix: the Hessian row panel by row panel.
 
-One panel is one output: its moments with all outputs before it are gathered from the data, factorised,
+One panel is a few outputs: their moments with all outputs before are gathered from the data, factorised,
 and kept; then g^T H^-1 g = ||L^-1 g||^2 by forward substitution. Half the memory of a square in
 float32, and two thirds of the work of an inverse.
 """
@@ -26,6 +26,8 @@ _SLACK_BYTES = 1 << 30
 _PAIR_BYTES = 32
 """Per moment while it is summed: float32 and float64 in each of two threads, and the total."""
 _CHUNK = 2048
+_PANEL = 4
+"""Outputs a panel: products of fewer rows would spend much of their time packing their operands."""
 
 
 class TiledInfluence:
@@ -33,7 +35,7 @@ class TiledInfluence:
 
     Args:
         head, data, damping, device: as for :class:`~swaypoint.risks.linear_head.LinearHeadRisk`.
-        on_panel: called with 1 after each of the head's ``panels`` panels.
+        on_panel: called with the number of outputs after each panel.
 
     Raises:
         InputError: the data or the head cannot be used, the factor is larger than the memory, or the
@@ -79,19 +81,16 @@ class TiledInfluence:
         assert total is not None
         total /= self.points
         ridge, mixing = self.risk.range_penalty(), self._basis.T @ self._basis
-        first = 0
-        for i in outputs:
-            panel = torch.empty(width, (i + 1) * width, device=self.risk.device)
-            for j in range(i + 1):
-                tile = pairs.unpack(total[first + j]) + mixing[i, j] * ridge
-                panel[:, j * width : (j + 1) * width] = tile
-            first += i + 1
+        rows = iter(total)
+        for start in range(outputs.start, outputs.stop, _PANEL):
+            heights = range(start, min(start + _PANEL, outputs.stop))
+            panel = torch.zeros(len(heights) * width, heights.stop * width, device=self.risk.device)
+            tiles = panel.view(len(heights), width, heights.stop, width)
+            for row, i in enumerate(heights):
+                for j in range(i + 1):
+                    tiles[row, :, j] = pairs.unpack(next(rows)) + mixing[i, j] * ridge
             self._factor.append(panel)
-            on_panel(1)
-
-    @property
-    def panels(self) -> int:
-        return self._basis.shape[1]
+            on_panel(len(heights))
 
     def scores(self, *, on_chunk: Callable[[int], None] | None = None) -> Scores:
         """Cook's distances, and the by-products of leave-one-out with each point's outputs decoupled

@@ -84,6 +84,22 @@ def as_loader(data: Any, batch_size: int) -> Iterable[Any]:
     )
 
 
+def shuffled(loader: Iterable[Any], generator: torch.Generator) -> Iterable[Any]:
+    """The batches of ``loader`` drawn anew at random; as they are where it has no dataset to draw from."""
+    if isinstance(loader, Slices):
+        order = torch.randperm(len(loader.inputs), generator=generator)
+        return Slices(loader.inputs[order], loader.labels[order], loader.batch_size)
+    if isinstance(loader, DataLoader) and not isinstance(loader.dataset, IterableDataset):
+        return DataLoader(
+            loader.dataset,
+            batch_size=loader.batch_size,
+            collate_fn=loader.collate_fn,
+            shuffle=True,
+            generator=generator,
+        )
+    return loader
+
+
 class ModelBatches(FeatureBatches):
     """Features of a dataset at one layer of a model: computed once, kept when they fit in memory.
 

@@ -1,9 +1,11 @@
-"""The two things a solver sees: a curvature (symmetric R^P -> R^P) and batches of gradients."""
+"""What a solver sees: a curvature (symmetric R^P -> R^P), known by its entries or by its products, and
+batches of gradients."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor
 
 
@@ -36,3 +38,22 @@ class Curvature(ABC):
     @abstractmethod
     def quadratic_form(self, matrix: Tensor) -> QuadraticForm:
         """The form g^T K g for K in the layout of :meth:`dense`."""
+
+
+class Operator(ABC):
+    """A symmetric operator on R^P that is known by its products, ``H @ V``."""
+
+    dimension: int
+    dtype: torch.dtype
+    device: torch.device
+
+    @abstractmethod
+    def matmul(self, vectors: Tensor) -> Tensor:
+        """H V for a block of vectors: ``(P, k) -> (P, k)``."""
+
+    def __matmul__(self, vectors: Tensor) -> Tensor:
+        return self.matmul(vectors)
+
+    def dense(self) -> Tensor:
+        """``(P, P)`` in the operator's dtype; here P products."""
+        return self.matmul(torch.eye(self.dimension, dtype=self.dtype, device=self.device))

@@ -7,19 +7,25 @@ Hessian is never formed; products with it take one forward-over-reverse pass ove
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
-from swaypoint.data.model_batches import as_loader, evaluation, split_batch
+from swaypoint.data.model_batches import as_loader, evaluation, shuffled, split_batch
 from swaypoint.errors import InputError
+from swaypoint.operators.base import Operator
 from swaypoint.risks.losses import Loss, as_loss
+
+
+Kind = Literal["hessian", "ggn", "empirical_fisher"]
 
 
 class ModelRisk:
@@ -37,7 +43,8 @@ class ModelRisk:
 
     Attributes:
         names: of the chosen parameters, in the order of theta.
-        dimension: P, the length of theta.
+        theta: their values, flat, ``(P,)``.
+        dimension: P.
 
     Raises:
         InputError: no parameter matches, or the data are of no known form.
@@ -55,107 +62,125 @@ class ModelRisk:
         batch_size: int = 512,
         vectors: int = 64,
     ) -> None:
-        self._model, self._loss = model, as_loss(loss)
+        self.model, self.loss = model, as_loss(loss)
         self._loader = as_loader(data, batch_size)
-        self._ridge, self._vectors = l2 + damping, vectors
+        self.ridge, self.vectors = l2 + damping, vectors
         chosen = _matching(model, [parameters] if isinstance(parameters, str) else parameters)
         self.names = tuple(chosen)
         self._shapes = [value.shape for value in chosen.values()]
-        self._theta = torch.cat([value.detach().flatten() for value in chosen.values()])
-        self.dimension = len(self._theta)
+        self.theta = torch.cat([value.detach().flatten() for value in chosen.values()])
+        self.dimension = len(self.theta)
+
+    @cached_property
+    def size(self) -> int:
+        """n, the number of points."""
+        return sum(len(targets) for _, targets in self.batches())
 
     def gradients(self, data: Any = None) -> Iterator[Tensor]:
         """Gradients of the points' losses (without the ridge), ``(b, P)`` in the model's dtype."""
+        for inputs, targets in self.batches(data):
+            with self.differentiable():
+                yield self.gradient_rows(inputs, targets)
+
+    def gradient_rows(self, inputs: Any, targets: Tensor) -> Tensor:
+        """Gradients of the points of one batch, ``(b, P)``."""
 
         def point(theta: Tensor, inputs: Any, target: Tensor) -> Tensor:
-            return self._value(theta, tree_map(lambda x: x.unsqueeze(0), inputs), target.unsqueeze(0))
+            return self.value(theta, tree_map(lambda x: x.unsqueeze(0), inputs), target.unsqueeze(0))
 
-        rows = torch.func.vmap(torch.func.grad(point), (None, 0, 0))
-        for inputs, targets in self._batches(data):
-            with self._differentiable():
-                yield rows(self._theta, inputs, targets)
+        return over_points(torch.func.grad(point), self.theta, inputs, targets)
 
-    def hessian_product(self, vectors: Tensor) -> Tensor:
-        """(H + (l2 + damping) I) V for a block of vectors: ``(P, k) -> (P, k)``; may be indefinite."""
+    def root_draws(self, draws: int, *, seed: int = 0) -> Tensor:
+        """B^T W for the Gauss-Newton matrix with ridge, B^T B, and random signs W: ``(P, draws)``."""
+        generator = torch.Generator().manual_seed(seed)
 
-        def product(inputs: Any, targets: Tensor) -> Tensor:
-            slope = torch.func.grad(lambda theta: self._value(theta, inputs, targets))
-            return self._columns(lambda v: torch.func.jvp(slope, (self._theta,), (v,))[1], vectors)
+        def signs(*shape: int) -> Tensor:
+            return (torch.randint(0, 2, shape, generator=generator) * 2 - 1).to(self.theta)
 
-        return self._mean(product, vectors)
-
-    def ggn_product(self, vectors: Tensor) -> Tensor:
-        """The same for the generalised Gauss-Newton matrix (1/n) sum_i J_i^T Lambda_i J_i, positive
-        semi-definite for convex losses (Schraudolph, 2002): ``(P, k) -> (P, k)``."""
-
-        def product(inputs: Any, targets: Tensor) -> Tensor:
-            logits, pull = torch.func.vjp(lambda theta: self._logits(theta, inputs), self._theta)  # type: ignore[misc]
-            curvature = self._loss.terms(logits, targets).curvature
-
-            def column(v: Tensor) -> Tensor:
-                _, change = torch.func.jvp(lambda t: self._logits(t, inputs), (self._theta,), (v,))  # type: ignore[misc]
-                return pull(curvature.matmul(change))[0]
-
-            return self._columns(column, vectors)
-
-        return self._mean(product, vectors)
-
-    def _mean(self, product: Callable[[Any, Tensor], Tensor], vectors: Tensor) -> Tensor:
-        if vectors.ndim != 2 or len(vectors) != self.dimension:
-            raise InputError(
-                f"vectors have shape {tuple(vectors.shape)}; expected ({self.dimension}, k), one column each"
-            )
-        total, points = torch.zeros_like(vectors), 0
-        for inputs, targets in self._batches():
-            with self._differentiable():
-                total += product(inputs, targets)
+        total, points = torch.zeros(self.dimension, draws).to(self.theta), 0
+        for inputs, targets in self.batches():
+            with self.differentiable():
+                logits, pull = torch.func.vjp(lambda theta, x=inputs: self.logits(theta, x), self.theta)  # type: ignore[misc]
+                curvature = self.loss.terms(logits, targets).curvature
+                mixed = curvature.sqrt_matmul(signs(*logits.shape, draws))
+                total += torch.func.vmap(lambda v: pull(v)[0], 2, 1, chunk_size=self.vectors)(mixed)
             points += len(targets)
-        return total / points + self._ridge * vectors
+        return total * points**-0.5 + self.ridge**0.5 * signs(self.dimension, draws)
 
-    def _columns(self, function: Callable[[Tensor], Tensor], vectors: Tensor) -> Tensor:
-        return torch.func.vmap(function, in_dims=1, out_dims=1, chunk_size=self._vectors)(vectors)
+    def curvature(self, kind: Kind = "ggn") -> ModelCurvature:
+        """The curvature of the mean loss, ridge and damping on its diagonal.
 
-    def _batches(self, data: Any = None) -> Iterator[tuple[Any, Tensor]]:
-        """Inputs where the model is, floating ones in its dtype, and checked targets."""
+        Args:
+            kind: ``"hessian"``, the second derivative, indefinite where training has not converged;
+                ``"ggn"``, the generalised Gauss-Newton matrix (1/n) sum_i J_i^T Lambda_i J_i, positive
+                semi-definite for convex losses (Schraudolph, 2002); ``"empirical_fisher"``, the mean of
+                g_i g_i^T, a stand-in for either that is often a poor one (Kunstner et al., 2019).
+
+        Raises:
+            InputError: ``kind`` is none of these.
+        """
+        if kind not in _KINDS:
+            raise InputError(f"curvature is {kind!r}; expected one of {', '.join(map(repr, _KINDS))}")
+        return _KINDS[kind](self)
+
+    def batches(self, data: Any = None, *, shuffle: torch.Generator | None = None) -> Iterator[tuple[Any, Tensor]]:
+        """Inputs where the model is, floating ones in its dtype, and checked targets; in dataset order,
+        or in a random one."""
 
         def placed(x: Tensor) -> Tensor:
-            return x.to(self._theta) if x.is_floating_point() else x.to(self._theta.device)
+            return x.to(self.theta) if x.is_floating_point() else x.to(self.theta.device)
 
         outputs, offset = None, 0
-        for batch in self._loader if data is None else as_loader(data, 512):
+        loader = self._loader if data is None else as_loader(data, 512)
+        for batch in loader if shuffle is None else shuffled(loader, shuffle):
             inputs, targets = split_batch(batch)
-            inputs, targets = tree_map(placed, inputs), targets.to(self._theta.device)
+            inputs, targets = tree_map(placed, inputs), targets.to(self.theta.device)
             if outputs is None:
-                with evaluation(self._model):
-                    outputs = self._logits(self._theta, inputs).shape[1]
-            checked = self._loss.check(targets, outputs, offset)
-            yield inputs, checked.to(self._theta) if checked.is_floating_point() else checked
+                with evaluation(self.model):
+                    outputs = self.logits(self.theta, inputs).shape[1]
+            checked = self.loss.check(targets, outputs, offset)
+            yield inputs, checked.to(self.theta) if checked.is_floating_point() else checked
             offset += len(targets)
 
-    def _logits(self, theta: Tensor, inputs: Any) -> Tensor:
+    def logits(self, theta: Tensor, inputs: Any) -> Tensor:
         parts = theta.split([shape.numel() for shape in self._shapes])
         values = {
             name: part.view(shape) for name, part, shape in zip(self.names, parts, self._shapes, strict=True)
         }
         keywords = inputs if isinstance(inputs, Mapping) else {}
         positional = () if keywords else (inputs,)
-        output = torch.func.functional_call(self._model, values, positional, dict(keywords))
+        output = torch.func.functional_call(self.model, values, positional, dict(keywords))
         output = output.logits if hasattr(output, "logits") else output
         return output.unsqueeze(1) if output.ndim == 1 else output.flatten(1)
 
-    def _value(self, theta: Tensor, inputs: Any, targets: Tensor) -> Tensor:
-        return self._loss.terms(self._logits(theta, inputs), targets).value.sum()
+    def value(self, theta: Tensor, inputs: Any, targets: Tensor) -> Tensor:
+        return self.loss.terms(self.logits(theta, inputs), targets).value.sum()
 
     @contextmanager
-    def _differentiable(self) -> Iterator[None]:
+    def differentiable(self) -> Iterator[None]:
         # Fused attention has no forward-mode derivative, neither the kernel nor the encoder layer.
         fused = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)
         try:
-            with evaluation(self._model), sdpa_kernel(SDPBackend.MATH):
+            with evaluation(self.model), sdpa_kernel(SDPBackend.MATH):
                 yield
         finally:
             torch.backends.mha.set_fastpath_enabled(fused)
+
+
+def over_points(function: Callable[..., Tensor], theta: Tensor, *batch: Any) -> Tensor:
+    """``function(theta, ...)`` of each point of a batch, stacked: ``(b, ...)``.
+
+    Models whose control flow looks at the data (attention masks of some transformers) cannot be
+    vectorised; they take the points one by one.
+    """
+    try:
+        return torch.func.vmap(function, (None, *(0 for _ in batch)))(theta, *batch)
+    except RuntimeError as error:
+        if not str(error).startswith("vmap:"):
+            raise
+        size = len(tree_leaves(batch)[0])
+        return torch.stack([function(theta, *tree_map(lambda x, i=i: x[i], batch)) for i in range(size)])
 
 
 def _matching(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn.Parameter]:
@@ -164,3 +189,82 @@ def _matching(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn.Paramet
         if not any(fnmatch(name, pattern) for name in named):
             raise InputError(f"no parameter matches {pattern!r}; the model has {', '.join(named)}")
     return {name: p for name, p in named.items() if any(fnmatch(name, pattern) for pattern in patterns)}
+
+
+class ModelCurvature(Operator):
+    """A curvature of a :class:`ModelRisk`: one pass over the data a product."""
+
+    def __init__(self, risk: ModelRisk) -> None:
+        self._risk = risk
+        self.dimension, self.dtype, self.device = risk.dimension, risk.theta.dtype, risk.theta.device
+
+    @abstractmethod
+    def on_batch(self, inputs: Any, targets: Tensor, vectors: Tensor) -> Tensor:
+        """The product with the sum over the points of a batch, without the ridge."""
+
+    def matmul(self, vectors: Tensor) -> Tensor:
+        if vectors.ndim != 2 or len(vectors) != self.dimension:
+            raise InputError(
+                f"vectors have shape {tuple(vectors.shape)}; expected ({self.dimension}, k), one column each"
+            )
+        total, points = torch.zeros_like(vectors), 0
+        for inputs, targets in self._risk.batches():
+            with self._risk.differentiable():
+                total += self.on_batch(inputs, targets, vectors)
+            points += len(targets)
+        return total / points + self._risk.ridge * vectors
+
+    def random_batches(self, *, seed: int = 0) -> Iterator[Callable[[Tensor], Tensor]]:
+        """Products with the curvature of one random batch each, ridge included; endless."""
+        generator = torch.Generator().manual_seed(seed)
+
+        def product(batch: tuple[Any, Tensor], vectors: Tensor) -> Tensor:
+            with self._risk.differentiable():
+                total = self.on_batch(*batch, vectors)
+            return total / len(batch[1]) + self._risk.ridge * vectors
+
+        while True:
+            for batch in self._risk.batches(shuffle=generator):
+                yield partial(product, batch)
+
+    def _columns(self, function: Callable[[Tensor], Tensor], vectors: Tensor) -> Tensor:
+        size = self._risk.vectors
+        return torch.func.vmap(function, in_dims=1, out_dims=1, chunk_size=size)(vectors)
+
+
+class Hessian(ModelCurvature):
+    """By forward-over-reverse differentiation (Pearlmutter, 1994)."""
+
+    def on_batch(self, inputs: Any, targets: Tensor, vectors: Tensor) -> Tensor:
+        slope = torch.func.grad(lambda theta: self._risk.value(theta, inputs, targets))
+        return self._columns(lambda v: torch.func.jvp(slope, (self._risk.theta,), (v,))[1], vectors)
+
+
+class GaussNewton(ModelCurvature):
+    """sum_i J_i^T Lambda_i J_i: forward through J, backward through J^T."""
+
+    def on_batch(self, inputs: Any, targets: Tensor, vectors: Tensor) -> Tensor:
+        risk = self._risk
+        logits, pull = torch.func.vjp(lambda theta: risk.logits(theta, inputs), risk.theta)  # type: ignore[misc]
+        curvature = risk.loss.terms(logits, targets).curvature
+
+        def column(v: Tensor) -> Tensor:
+            _, change = torch.func.jvp(lambda t: risk.logits(t, inputs), (risk.theta,), (v,))  # type: ignore[misc]
+            return pull(curvature.matmul(change))[0]
+
+        return self._columns(column, vectors)
+
+
+class EmpiricalFisher(ModelCurvature):
+    """sum_i g_i g_i^T."""
+
+    def on_batch(self, inputs: Any, targets: Tensor, vectors: Tensor) -> Tensor:
+        rows = self._risk.gradient_rows(inputs, targets)
+        return rows.T @ (rows @ vectors)
+
+
+_KINDS: dict[str, type[ModelCurvature]] = {
+    "hessian": Hessian,
+    "ggn": GaussNewton,
+    "empirical_fisher": EmpiricalFisher,
+}

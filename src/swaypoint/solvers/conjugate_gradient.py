@@ -8,6 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from swaypoint.errors import InputError
+from swaypoint.operators.base import Operator
+from swaypoint.solvers.base import Inverse
+
 
 @dataclass(frozen=True)
 class Solution:
@@ -82,31 +86,85 @@ class BlockSolution:
 
 
 def block_conjugate_gradient(
-    matmul: Callable[[Tensor], Tensor], right: Tensor, *, tolerance: float, max_steps: int
+    matmul: Callable[[Tensor], Tensor],
+    right: Tensor,
+    *,
+    tolerance: float,
+    max_steps: int,
+    precondition: Callable[[Tensor], Tensor] | None = None,
 ) -> BlockSolution:
-    """Solve A X = B for the columns of ``right`` (P, k), which share each product ``matmul``.
+    """Solve A X = B for the columns of ``right``, which share each product ``matmul``.
 
-    Every column has its own step lengths and rests once ||b - A x|| <= tolerance ||b||. The first
+    Columns run along dimension 1: ``(P, k)``, or ``(C, k, D)`` for a head. Every column has its own
+    step lengths and rests once its residual is at most ``tolerance`` of the first; with a preconditioner
+    M both are measured as sqrt(r^T M r), which comes closer to the energy of the error. The first
     direction without positive curvature in any column ends the solve (Steihaug, 1983).
     """
-    solution, residual, direction = torch.zeros_like(right), right.clone(), right.clone()
-    square = residual.square().sum(0)
+    rest = [d for d in range(right.ndim) if d != 1]
+    columns = (1, -1) + (1,) * (right.ndim - 2)
+
+    def dot(x: Tensor, y: Tensor) -> Tensor:
+        return (x * y).sum(rest)
+
+    def conditioned(x: Tensor) -> Tensor:
+        return x if precondition is None else precondition(x)
+
+    solution, residual, direction = torch.zeros_like(right), right.clone(), conditioned(right).clone()
+    square = dot(residual, direction)
     scale = square.clamp_min(torch.finfo(right.dtype).tiny)
+    active, relative, step = slice(None), torch.ones_like(square), 0
     for step in range(max_steps + 1):
-        relative = (square / scale).sqrt()
-        active = relative > tolerance
-        if not bool(active.any()) or step == max_steps:
+        relative = (square.clamp_min(0.0) / scale).sqrt()
+        going = relative > tolerance
+        if not bool(going.any()) or step == max_steps:
             break
-        product = matmul(direction[:, active])
+        active = slice(None) if bool(going.all()) else going
         part = direction[:, active]
-        curved = (part * product).sum(0)
-        lowest = float((curved / part.square().sum(0)).min())
+        product = matmul(part)
+        curved, length_squared = dot(part, product), dot(part, part)
+        lowest = float((curved / length_squared).min())
         if lowest <= 0.0:
             return BlockSolution(solution, relative, step, converged=False, curvature=lowest)
-        length = square[active] / curved
+        length = (square[active] / curved).view(columns)
         solution[:, active] += length * part
         residual[:, active] -= length * product
-        previous, square = square, residual.square().sum(0)
-        ratio = square[active] / previous[active]
-        direction[:, active] = residual[:, active] + ratio * part
-    return BlockSolution(solution, relative, step, converged=not bool(active.any()))
+        previous = square[active].clone()
+        next_part = conditioned(residual[:, active])
+        square[active] = dot(residual[:, active], next_part)
+        direction[:, active] = next_part + (square[active] / previous).view(columns) * part
+    return BlockSolution(solution, relative, step, converged=not bool((relative > tolerance).any()))
+
+
+class IterativeInverse(Inverse):
+    """Block conjugate gradients at every use.
+
+    Args:
+        precondition: a rough inverse of the same curvature.
+    """
+
+    error = 0.0
+
+    def __init__(
+        self,
+        operator: Operator,
+        *,
+        tolerance: float = 1e-6,
+        max_steps: int = 1000,
+        precondition: Inverse | None = None,
+    ) -> None:
+        self._operator, self._tolerance, self._max_steps = operator, tolerance, max_steps
+        self._precondition = None if precondition is None else precondition.solve
+        self.outcome = f"conjugate gradients to a relative residual of {tolerance:.0e}"
+
+    def solve(self, vectors: Tensor) -> Tensor:
+        solution = block_conjugate_gradient(
+            self._operator.matmul,
+            vectors.to(self._operator.dtype),
+            tolerance=self._tolerance,
+            max_steps=self._max_steps,
+            precondition=self._precondition,
+        )
+        if not solution.converged:
+            raise InputError(solution.outcome)
+        self.outcome = solution.outcome
+        return solution.value.to(vectors)

@@ -1,0 +1,210 @@
+"""What every estimator asks its questions of, and the list of estimators.
+
+An estimator is one file: a function of a :class:`TrainedModel`, entered with :func:`register`. From
+there it is in ``swaypoint.methods``, in ``swaypoint audit --score`` and in the comparison table.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from swaypoint.errors import InputError
+from swaypoint.heads import LinearHead
+from swaypoint.risks.autodiff import Kind, ModelRisk
+from swaypoint.risks.linear_head import Chunk, LinearHeadRisk
+from swaypoint.risks.losses import Loss
+from swaypoint.scoring import HeadInverse, Influence
+from swaypoint.solvers.base import Inverse
+from swaypoint.solving import Solver, invert
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The model's ``weights`` (a state dict) at some moment of its training, and the learning ``rate``
+    of the steps that they stand for."""
+
+    weights: Mapping[str, Tensor]
+    rate: float = 1.0
+
+
+class TrainedModel:
+    """A model, the data that it was trained on, and the objective: what estimators ask questions of.
+
+    Args:
+        model: a trained model, or a :class:`~swaypoint.heads.LinearHead` (its own loss, layer and l2).
+        data: the training data, as for :func:`swaypoint.cooks_distance`.
+        params: the parameters that gradients are taken by. None: the last layer, in closed form; a
+            name or patterns (``"*"``, ``("layer4.*", "fc.*")``): those, by automatic differentiation.
+        loss, layer, l2, damping, batch_size: see :func:`swaypoint.cooks_distance`.
+        curvature: with ``params``: see :meth:`~swaypoint.risks.autodiff.ModelRisk.curvature`.
+        solver: with ``params``: see :func:`swaypoint.solving.invert`.
+        checkpoints: moments of the training, for estimators that follow it (TracIn).
+
+    Attributes:
+        size: n, the number of training points.
+        dimension: P. The last layer counts its parameters row-major in (C, D [+ 1]), the bias as last
+            column; ``params`` in the order of ``model.named_parameters()``.
+
+    Raises:
+        InputError: the model or the data cannot be used.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | LinearHead,
+        data: Any,
+        *,
+        params: str | Sequence[str] | None = None,
+        loss: str | Loss | Callable[..., Any] = "cross_entropy",
+        layer: str | None = None,
+        l2: float = 0.0,
+        damping: float = 0.0,
+        curvature: Kind = "ggn",
+        solver: Solver = "auto",
+        batch_size: int = 512,
+        checkpoints: Sequence[Checkpoint] = (),
+    ) -> None:
+        self.data, self.params, self.checkpoints = data, params, tuple(checkpoints)
+        self.damping, self._solver, self._kind = damping, solver, curvature
+        self._batch_size, self._layer = batch_size, layer
+        if isinstance(model, LinearHead):
+            self.model, self._head = model.model, model
+            self.loss, self.l2 = model.weights.loss, model.weights.l2
+        elif isinstance(model, nn.Module):
+            self.model, self._head = model, None
+            self.loss, self.l2 = loss, l2
+        else:
+            raise InputError(f"the model is a {type(model).__name__}; expected a torch.nn.Module or a LinearHead")
+        if params is not None and self.model is None:
+            raise InputError("params needs a model; this head has only its features")
+
+    # -- the points -----------------------------------------------------------------------------
+
+    def gradients(self, data: Any = None) -> Iterator[Tensor]:
+        """Gradients of the points' losses (without the ridge), ``(b, P)``, of the training data or of
+        other ``data``, in dataset order; float64 for the last layer, else in the model's dtype."""
+        if self.params is not None:
+            yield from self.risk.gradients(data)
+            return
+        for chunk in self.points(data):
+            yield torch.einsum("bc,db->bcd", chunk.terms.residual, chunk.features).flatten(1)
+
+    def points(self, data: Any = None) -> Iterator[Chunk]:
+        """What the last layer sees: features, logits and the loss's terms, chunk by chunk, float64."""
+        risk = self.influence.risk
+        yield from risk.chunks(None if data is None else self.head.batches(data, self._batch_size))
+
+    @cached_property
+    def size(self) -> int:
+        return self.influence.summary.points if self.params is None else self.risk.size
+
+    @cached_property
+    def dimension(self) -> int:
+        return self.influence.risk.matrix.numel() if self.params is None else self.risk.dimension
+
+    # -- the curvature --------------------------------------------------------------------------
+
+    @cached_property
+    def inverse(self) -> Inverse:
+        """H^-1 of the mean training loss, ridge and damping included, over :attr:`dimension`."""
+        return HeadInverse(self.influence) if self.params is None else invert(self.risk, self._kind, self._solver)
+
+    @cached_property
+    def head(self) -> LinearHead:
+        """The last layer."""
+        if self._head is not None:
+            return self._head
+        assert self.model is not None
+        return LinearHead.from_module(self.model, self._layer, self.loss, self.l2)
+
+    @cached_property
+    def influence(self) -> Influence:
+        """The last layer's closed form."""
+        batches = self.head.batches(self.data, self._batch_size)
+        return Influence(self.head.weights, batches, damping=self.damping, dtype=torch.float64)
+
+    @cached_property
+    def risk(self) -> ModelRisk:
+        """The objective over ``params`` (all parameters if there are none given)."""
+        assert self.model is not None
+        return ModelRisk(
+            self.model,
+            self.data,
+            loss=self.loss,
+            parameters="*" if self.params is None else self.params,
+            l2=self.l2,
+            damping=self.damping,
+            batch_size=self._batch_size,
+        )
+
+    def at(self, weights: Mapping[str, Tensor]) -> TrainedModel:
+        """The same with other weights, in a copy of the model.
+
+        Raises:
+            InputError: the weights do not fit the model.
+        """
+        if self.model is None:
+            raise InputError("checkpoints need a model; this head has only its features")
+        model = copy.deepcopy(self.model)
+        try:
+            model.load_state_dict(dict(weights))
+        except RuntimeError as error:
+            raise InputError(f"the checkpoint does not fit the model: {error}") from error
+        layer = self._head.layer if self._head is not None else self._layer
+        return TrainedModel(
+            model,
+            self.data,
+            params=self.params,
+            loss=self.loss,
+            layer=layer,
+            l2=self.l2,
+            damping=self.damping,
+            curvature=self._kind,
+            solver=self._solver,
+            batch_size=self._batch_size,
+        )
+
+
+@dataclass(frozen=True)
+class Method:
+    """An estimator.
+
+    Attributes:
+        name: as given to ``--score`` and ``swaypoint.methods``.
+        source: the paper.
+        score: of each training point, ``(n,)`` float64, dataset order; large: look at it first. None
+            for methods that only compare points with test points.
+        on: of each training point on each test point, ``(n_test, n)`` float64; positive: a proponent
+            (removing it raises the test loss). None for methods without test points.
+    """
+
+    name: str
+    source: str
+    summary: str
+    score: Callable[[TrainedModel], np.ndarray] | None = None
+    on: Callable[[TrainedModel, Any], np.ndarray] | None = None
+
+
+_METHODS: dict[str, Method] = {}
+methods: Mapping[str, Method] = MappingProxyType(_METHODS)
+
+
+def register(method: Method) -> Method:
+    """Enter ``method`` into :data:`methods`.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    if method.name in _METHODS:
+        raise ValueError(f"there already is a method {method.name!r}")
+    _METHODS[method.name] = method
+    return method

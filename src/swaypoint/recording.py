@@ -1,0 +1,138 @@
+"""Cook's distance while a model trains: which points sway it early, which late."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import nn
+
+from swaypoint.errors import InputError
+from swaypoint.estimators.base import Checkpoint, TrainedModel
+from swaypoint.folder import write_table, write_tensors
+from swaypoint.scoring import Influence
+
+
+class InfluenceRecorder:
+    """Records every training point's last-layer influence at chosen epochs, one parquet file each.
+
+    For a plain loop::
+
+        recorder = InfluenceRecorder(data, "influence", epochs=range(0, 100, 10))
+        for epoch in range(100):
+            ...
+            recorder(model, epoch, rate=scheduler.get_last_lr()[0])
+
+    A record costs one forward pass over ``data`` and the closed form; memory does not grow with the
+    number of epochs. Columns, in dataset order: ``index``, ``cook`` (g^T H^-1 g), ``loss``, ``tracin``
+    (rate ||g||^2, the summand of TracIn's self-influence; Pruthi et al., 2020).
+
+    Args:
+        data: the training data without augmentation, as for :func:`swaypoint.cooks_distance`.
+        folder: for the records; records that are there are written anew.
+        epochs: when to record; None: always.
+        loss, layer, l2: see :func:`swaypoint.cooks_distance`.
+        keep_weights: also keep the model's weights, for :meth:`checkpoints`.
+
+    Attributes:
+        overhead: share of the time since the recorder was made that was spent recording.
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        folder: str | Path,
+        *,
+        epochs: Iterable[int] | None = None,
+        loss: str | Callable[..., Any] = "cross_entropy",
+        layer: str | None = None,
+        l2: float = 0.0,
+        keep_weights: bool = False,
+    ) -> None:
+        self._data, self._folder = data, Path(folder)
+        self._epochs = None if epochs is None else frozenset(epochs)
+        self._objective = {"loss": loss, "layer": layer, "l2": l2}
+        self._keep_weights = keep_weights
+        self._start, self._spent = time.perf_counter(), 0.0
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+    def __call__(self, model: nn.Module, epoch: int, *, rate: float = 1.0) -> None:
+        """Record ``model`` after ``epoch`` if it is one of those chosen; it is left as it was.
+
+        Args:
+            rate: the learning rate, TracIn's factor.
+
+        Raises:
+            InputError: the model or the data cannot be scored.
+        """
+        if self._epochs is not None and epoch not in self._epochs:
+            return
+        start = time.perf_counter()
+        trained = TrainedModel(model, self._data, **self._objective)
+        influence = Influence(trained.head.weights, trained.head.batches(self._data))
+        scores = influence.scores(leave_one_out=False)
+        squares = influence.risk.map(
+            lambda chunk: chunk.terms.residual.square().sum(1) * chunk.features.square().sum(0)
+        )
+        table = pa.table(
+            {
+                "index": np.arange(len(scores.cook)),
+                "cook": scores.cook,
+                "loss": scores.loss,
+                "tracin": rate * torch.cat(list(squares)).cpu().numpy(),
+            }
+        )
+        if self._keep_weights:
+            weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+            write_tensors(self._path(epoch, "safetensors"), weights)
+        write_table(self._path(epoch, "parquet"), table.replace_schema_metadata({"rate": repr(rate)}))
+        self._spent += time.perf_counter() - start
+
+    @property
+    def overhead(self) -> float:
+        return self._spent / (time.perf_counter() - self._start)
+
+    def _path(self, epoch: int, suffix: str) -> Path:
+        return self._folder / f"epoch-{epoch:05d}.{suffix}"
+
+    def table(self) -> pa.Table:
+        """All records of the folder, one below the other, with a column ``epoch``.
+
+        Raises:
+            InputError: there is none.
+        """
+        parts = []
+        for path in self._records():
+            part = pq.read_table(path)
+            epoch = np.full(len(part), int(path.stem.removeprefix("epoch-")))
+            parts.append(part.replace_schema_metadata().add_column(0, "epoch", pa.array(epoch)))
+        return pa.concat_tables(parts)
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """The kept weights with their rates, in order, for TracIn over any parameters.
+
+        Raises:
+            InputError: none were kept.
+        """
+        from safetensors.torch import load_file
+
+        found = []
+        for path in self._records():
+            weights = path.with_suffix(".safetensors")
+            if not weights.exists():
+                raise InputError(f"{weights} is missing; record with keep_weights=True")
+            metadata = pq.read_schema(path).metadata
+            found.append(Checkpoint(load_file(weights), float(metadata[b"rate"])))
+        return found
+
+    def _records(self) -> list[Path]:
+        paths = sorted(self._folder.glob("epoch-*.parquet"))
+        if not paths:
+            raise InputError(f"there are no records in {self._folder}; call the recorder during training")
+        return paths

@@ -1,0 +1,337 @@
+"""The linear layers inside a model: what comes in, and how the logits depend on what goes out.
+
+For a layer z = W a the derivative of logit c by W is (dlogit_c / dz) (x) a, summed over the positions at
+which the layer runs (pixels of a convolution, tokens of a sequence). From the two factors come, without
+a gradient per point ever being formed, the Gauss-Newton matrix of a perceptron by contraction and the
+Kronecker factors of any network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from swaypoint.errors import InputError
+from swaypoint.operators.kronecker import Kronecker, KroneckerBlock
+from swaypoint.risks.autodiff import ModelRisk, over_points
+from swaypoint.risks.losses import LogitCurvature
+
+_DRAWS = 4
+_COLUMNS = 16
+"""Classes up to which the columns of Lambda^(1/2) are all used; beyond, ``_DRAWS`` random mixtures."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A ``Linear`` or ``Conv2d`` module whose weight is among the chosen parameters.
+
+    ``index`` (out, in) int64: where the matrix [W b] stands in theta.
+    """
+
+    module: nn.Module
+    index: Tensor
+    bias: bool
+
+    def positions(self, received: Tensor) -> Tensor:
+        """What the layer multiplies, ``(b, T, in)``: a convolution's patches, the constant 1 of a bias."""
+        if isinstance(self.module, nn.Conv2d):
+            conv = self.module
+            assert not isinstance(conv.padding, str)
+            patches = F.unfold(received, conv.kernel_size, conv.dilation, conv.padding, conv.stride)
+            inputs = patches.transpose(1, 2)
+        else:
+            inputs = received.flatten(1, -2) if received.ndim > 2 else received.unsqueeze(1)
+        if not self.bias:
+            return inputs
+        return torch.cat([inputs, inputs.new_ones(*inputs.shape[:2], 1)], 2)
+
+    def outputs(self, slopes: Tensor) -> Tensor:
+        """A derivative by the layer's output, as ``(b, T, out)``."""
+        if isinstance(self.module, nn.Conv2d):
+            return slopes.flatten(2).transpose(1, 2)
+        return slopes.flatten(1, -2) if slopes.ndim > 2 else slopes.unsqueeze(1)
+
+
+@dataclass(frozen=True)
+class Factors:
+    """One layer on one batch: ``inputs`` (b, T, in) and, for V directions in logits, ``slopes``
+    (V, b, T, out)."""
+
+    inputs: Tensor
+    slopes: Tensor
+
+
+Directions = Callable[[Tensor, LogitCurvature], Tensor]
+
+
+class Layers:
+    """The linear layers of a risk, and ``rest``, the positions of all other chosen parameters."""
+
+    def __init__(self, risk: ModelRisk) -> None:
+        self.risk = risk
+        starts, start = {}, 0
+        named = dict(risk.model.named_parameters())
+        for name in risk.names:
+            starts[id(named[name])] = start
+            start += named[name].numel()
+        run = self._that_run()
+        users: dict[int, int] = {}
+        for module in risk.model.modules():
+            for parameter in module.parameters(recurse=False):
+                users[id(parameter)] = users.get(id(parameter), 0) + 1
+        free = torch.ones(risk.dimension, dtype=torch.bool)
+        self.layers: list[Layer] = []
+        for module in risk.model.modules():
+            if module not in run or id(module.weight) not in starts or users[id(module.weight)] > 1:
+                continue
+            rows = module.weight.shape[0]
+            index = torch.arange(module.weight.numel()).view(rows, -1) + starts[id(module.weight)]
+            bias = module.bias is not None and id(module.bias) in starts and users[id(module.bias)] == 1
+            if bias:
+                index = torch.cat([index, torch.arange(rows).unsqueeze(1) + starts[id(module.bias)]], 1)
+            free[index.flatten()] = False
+            self.layers.append(Layer(module, index.to(risk.theta.device), bias))
+        self.rest = free.nonzero()[:, 0].to(risk.theta.device)
+
+    def _that_run(self) -> set[nn.Module]:
+        """Modules that are called; attention uses the weight of its last layer without calling it."""
+        run: set[nn.Module] = set()
+        modules = [module for module in self.risk.model.modules() if _multiplies(module)]
+        handles = [module.register_forward_hook(lambda m, *_: run.add(m)) for module in modules]
+        try:
+            inputs, _ = next(self.risk.batches())
+            with self.risk.differentiable():
+                self.risk.logits(self.risk.theta, inputs)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return run
+
+    def factors(
+        self, directions: Directions
+    ) -> Iterator[tuple[list[Factors], LogitCurvature, Tensor, tuple[Any, Tensor]]]:
+        """Batch by batch: each layer's factors, the loss's curvature, the directions, and the batch.
+
+        Args:
+            directions: from logits ``(b, C)`` and their curvature to ``(V, b, C)``.
+        """
+        received: dict[int, list[Tensor]] = {}
+        produced: dict[int, list[Tensor]] = {}
+
+        def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            received.setdefault(id(module), []).append(inputs[0].detach())
+            produced.setdefault(id(module), []).append(output)
+            return output.clone()  # what follows may change it in place
+
+        for inputs, targets in self.risk.batches():
+            received.clear()
+            produced.clear()
+            handles = [layer.module.register_forward_hook(record) for layer in self.layers]
+            try:
+                with self.risk.differentiable(), torch.enable_grad():
+                    theta = self.risk.theta.detach().requires_grad_()  # outputs depend on it
+                    logits = self.risk.logits(theta, inputs)
+            finally:
+                for handle in handles:
+                    handle.remove()
+            curvature = self.risk.loss.terms(logits.detach(), targets).curvature
+            vectors = directions(logits.detach(), curvature)
+            outputs = [output for layer in self.layers for output in produced[id(layer.module)]]
+            columns = [
+                torch.autograd.grad(logits, outputs, vector, retain_graph=v + 1 < len(vectors))
+                for v, vector in enumerate(vectors)
+            ]
+            slopes = [torch.stack(parts) for parts in zip(*columns, strict=True)]
+            factors, done = [], 0
+            for layer in self.layers:
+                calls = received[id(layer.module)]
+                own = slopes[done : done + len(calls)]
+                done += len(calls)
+                factors.append(
+                    Factors(
+                        torch.cat([layer.positions(call) for call in calls], 1),
+                        torch.cat([torch.stack([layer.outputs(s) for s in part]) for part in own], 2),
+                    )
+                )
+            yield factors, curvature, vectors, (inputs, targets)
+
+
+def _multiplies(module: nn.Module) -> bool:
+    plain = isinstance(module, nn.Conv2d) and module.groups == 1 and not isinstance(module.padding, str)
+    return isinstance(module, nn.Linear) or plain
+
+
+# -- the Gauss-Newton matrix ----------------------------------------------------------------------
+
+
+def identity(logits: Tensor, _: LogitCurvature) -> Tensor:
+    """One direction per logit."""
+    outputs = logits.shape[1]
+    return torch.eye(outputs).to(logits).unsqueeze(1).expand(outputs, len(logits), outputs)
+
+
+def dense_ggn(risk: ModelRisk) -> Tensor:
+    """The Gauss-Newton matrix with ridge and damping, ``(P, P)`` float64.
+
+    Where every chosen parameter belongs to a linear layer that runs once per point, by second-moment
+    contraction over pairs of layers: n P^2 flops whatever the number of classes. Else from the
+    Jacobian, C times that.
+    """
+    layers = Layers(risk)
+    total = torch.zeros(risk.dimension, risk.dimension, dtype=torch.float64, device=risk.theta.device)
+    contracted = len(layers.rest) == 0 and _contract(layers, total)
+    points = risk.size
+    if not contracted:
+        total.zero_()
+        _from_jacobians(risk, total)
+    total /= points
+    total.diagonal().add_(risk.ridge)
+    return total
+
+
+_FLUSH = 16
+
+
+def _contract(layers: Layers, total: Tensor) -> bool:
+    """Adds sum_i J_i^T Lambda_i J_i to ``total``; False where a layer runs more than once per point."""
+    indices = [layer.index for layer in layers.layers]
+    pairs = [(one, two) for one in range(len(indices)) for two in range(one, len(indices))]
+    sums: dict[tuple[int, int], Tensor] = {}
+    for count, (factors, curvature, _, _) in enumerate(layers.factors(identity), start=1):
+        if any(part.inputs.shape[1] != 1 for part in factors):
+            return False
+        inputs = [part.inputs[:, 0] for part in factors]
+        slopes = [part.slopes[:, :, 0].transpose(0, 1) for part in factors]  # (b, C, out)
+        curved = [curvature.matmul(slope) for slope in slopes]
+        for one, two in pairs:
+            outputs = (slopes[one].mT @ curved[two]).flatten(1)
+            products = (inputs[one].unsqueeze(2) * inputs[two].unsqueeze(1)).flatten(1)
+            if (one, two) in sums:
+                sums[one, two].addmm_(outputs.T, products)
+            else:
+                sums[one, two] = outputs.T @ products
+        if count % _FLUSH == 0:
+            _flush(sums, indices, total)
+    _flush(sums, indices, total)
+    return True
+
+
+def _flush(sums: dict[tuple[int, int], Tensor], indices: list[Tensor], total: Tensor) -> None:
+    """Float32 sums into the float64 total."""
+    for (one, two), block in sums.items():
+        left, right = indices[one], indices[two]
+        entries = block.view(left.shape[0], right.shape[0], left.shape[1], right.shape[1])
+        entries = entries.transpose(1, 2).reshape(left.numel(), right.numel()).double()
+        rows, columns = left.flatten(), right.flatten()
+        total[rows.unsqueeze(1), columns] += entries
+        if one != two:
+            total[columns.unsqueeze(1), rows] += entries.T
+    sums.clear()
+
+
+def _from_jacobians(risk: ModelRisk, total: Tensor) -> None:
+    def logits(theta: Tensor, inputs: Any) -> Tensor:
+        return risk.logits(theta, tree_map(lambda x: x.unsqueeze(0), inputs))[0]
+
+    rows = torch.func.jacrev(logits)
+    for inputs, targets in risk.batches():
+        with risk.differentiable():
+            jacobian = over_points(rows, risk.theta, inputs)  # (b, C, P)
+            curvature = risk.loss.terms(risk.logits(risk.theta, inputs), targets).curvature
+            curved = curvature.matmul(jacobian)
+        total += (jacobian.flatten(0, 1).T @ curved.flatten(0, 1)).double()
+
+
+# -- Kronecker factors ----------------------------------------------------------------------------
+
+
+def kronecker(risk: ModelRisk, *, corrected: bool = True) -> Kronecker:
+    """The Gauss-Newton matrix, each linear layer a Kronecker product of the second moments of its
+    inputs and of its output slopes, no coupling between layers (K-FAC).
+
+    The slopes are exact in the classes up to 16 of them (columns of Lambda^(1/2), not labels sampled
+    from the model), and random mixtures of the columns beyond. Other layers' parameters (norms,
+    embeddings) have their diagonal.
+
+    Args:
+        corrected: also fit the eigenvalues in the factors' eigenbasis (EK-FAC; George et al., 2018).
+
+    Raises:
+        InputError: a custom loss, whose Lambda may be indefinite.
+    """
+    if not risk.loss.convex:
+        raise InputError("a custom loss has no Kronecker factors; use solver='exact' or 'cg', or a named loss")
+    layers = Layers(risk)
+    generator = torch.Generator().manual_seed(0)
+
+    def roots(logits: Tensor, curvature: LogitCurvature) -> Tensor:
+        b, c = logits.shape
+        if c <= _COLUMNS:
+            mixtures = torch.eye(c).to(logits).expand(b, c, c)
+        else:
+            signs = torch.randint(0, 2, (b, c, _DRAWS), generator=generator) * 2 - 1
+            mixtures = signs.to(logits) * _DRAWS**-0.5
+        return curvature.sqrt_matmul(mixtures).permute(2, 0, 1)
+
+    inputs = [torch.zeros(l.index.shape[1], l.index.shape[1]).to(risk.theta) for l in layers.layers]
+    outputs = [torch.zeros(l.index.shape[0], l.index.shape[0]).to(risk.theta) for l in layers.layers]
+    diagonal, points = torch.zeros(len(layers.rest)).to(risk.theta), 0
+    for factors, _, vectors, batch in layers.factors(roots):
+        for a, b, part in zip(inputs, outputs, factors, strict=True):
+            positions, slopes = part.inputs.flatten(0, 1), part.slopes.flatten(0, 2)
+            a.addmm_(positions.T, positions)
+            b.addmm_(slopes.T, slopes, alpha=1.0 / part.inputs.shape[1])
+        diagonal += _diagonal(risk, layers.rest, vectors, batch[0])
+        points += len(batch[1])
+    blocks = []
+    for layer, a, b in zip(layers.layers, inputs, outputs, strict=True):
+        values_in, vectors_in = torch.linalg.eigh(a.double() / points)
+        values_out, vectors_out = torch.linalg.eigh(b.double() / points)
+        values = torch.outer(values_out.clamp_min(0), values_in.clamp_min(0))
+        blocks.append(KroneckerBlock(layer.index, *(t.to(a) for t in (vectors_out, vectors_in, values))))
+    if corrected:
+        blocks = _corrected(layers, roots, blocks, points)
+    return Kronecker(blocks, layers.rest, diagonal / points, risk.ridge)
+
+
+def _corrected(
+    layers: Layers, roots: Directions, blocks: list[KroneckerBlock], points: int
+) -> list[KroneckerBlock]:
+    """Mean squares of the points' slopes in the eigenbasis."""
+    sums = [torch.zeros_like(block.values) for block in blocks]
+    for factors, _, _, _ in layers.factors(roots):
+        for total, block, part in zip(sums, blocks, factors, strict=True):
+            inputs, slopes = part.inputs @ block.inputs, part.slopes @ block.outputs
+            if inputs.shape[1] == 1:
+                total.addmm_(slopes[:, :, 0].square().sum(0).T, inputs[:, 0].square())
+            else:
+                for direction in slopes:
+                    total += (direction.mT @ inputs).square().sum(0)
+    return [
+        KroneckerBlock(block.index, block.outputs, block.inputs, total / points)
+        for block, total in zip(blocks, sums, strict=True)
+    ]
+
+
+def _diagonal(risk: ModelRisk, rest: Tensor, vectors: Tensor, inputs: Any) -> Tensor:
+    """sum over points and directions of (v^T J)^2 at the positions ``rest``."""
+    if len(rest) == 0:
+        return torch.zeros(0).to(risk.theta)
+
+    def weighted(part: Tensor, inputs: Any, vector: Tensor) -> Tensor:
+        theta = risk.theta.index_put((rest,), part)
+        single = tree_map(lambda x: x.unsqueeze(0), inputs)
+        return risk.logits(theta, single)[0] @ vector
+
+    total = torch.zeros(len(rest)).to(risk.theta)
+    with risk.differentiable():
+        for vector in vectors:
+            slopes = over_points(torch.func.grad(weighted), risk.theta[rest], inputs, vector)
+            total += slopes.square().sum(0)
+    return total

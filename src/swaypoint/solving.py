@@ -1,0 +1,113 @@
+"""From a risk over any parameters to an inverse curvature: which solver, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import torch
+
+from swaypoint.errors import InputError
+from swaypoint.risks.autodiff import Kind, ModelRisk
+from swaypoint.risks.layers import dense_ggn, kronecker
+from swaypoint.solvers.base import Inverse
+from swaypoint.solvers.conjugate_gradient import IterativeInverse
+from swaypoint.solvers.dense import dense_inverse
+from swaypoint.solvers.kronecker import KroneckerInverse
+from swaypoint.solvers.lissa import LissaInverse
+from swaypoint.solvers.low_rank import lanczos, nystroem
+from swaypoint.solvers.sketch import SketchInverse
+
+Solver = Literal["auto", "exact", "cg", "sketch", "ekfac", "kfac", "lanczos", "nystroem", "lissa"]
+DENSE_LIMIT = 15_000
+"""Parameters up to which ``solver="auto"`` forms the matrix: 1.8 GB in float64, and twice that at work."""
+_DRAWS = 256
+
+
+def invert(risk: ModelRisk, kind: Kind = "ggn", solver: Solver = "auto") -> Inverse:
+    """The inverse of the curvature of ``risk``; its ``outcome`` says what was done and why.
+
+    Args:
+        solver: ``"exact"`` forms the matrix and factorises it. ``"cg"`` solves matrix-free by conjugate
+            gradients, preconditioned with EK-FAC where there is one, to a relative residual of 1e-6.
+            ``"sketch"`` makes self-influences of all points from 256 such solves, with a standard error.
+            ``"ekfac"`` and ``"kfac"`` (of the Gauss-Newton matrix), ``"lanczos"``, ``"nystroem"`` and
+            ``"lissa"`` are approximations of unknown error. ``"auto"``: exact up to ``DENSE_LIMIT``
+            parameters, else EK-FAC.
+
+    Raises:
+        InputError: ``solver`` is unknown or does not go with ``kind``; the curvature is indefinite.
+    """
+    if solver not in _SOLVERS:
+        raise InputError(f"solver is {solver!r}; expected one of {', '.join(map(repr, get_args(Solver)))}")
+    return _SOLVERS[solver](risk, kind)
+
+
+def _auto(risk: ModelRisk, kind: Kind) -> Inverse:
+    size = f"{risk.dimension:,} parameters"
+    if risk.dimension <= DENSE_LIMIT:
+        inverse = _exact(risk, kind)
+        inverse.outcome += f" (auto: {size} fit in memory)"
+    elif kind == "ggn" and risk.loss.convex:
+        inverse = _ekfac(risk, kind)
+        inverse.outcome += f" (auto: {size} are too many for an exact inverse; 'cg' and 'sketch' are slower, with known error)"
+    else:
+        inverse = _cg(risk, kind)
+        inverse.outcome += f" (auto: {size} are too many for an exact inverse)"
+    return inverse
+
+
+def _exact(risk: ModelRisk, kind: Kind) -> Inverse:
+    matrix = dense_ggn(risk) if kind == "ggn" else risk.curvature(kind).dense().double()
+    return dense_inverse(matrix, noise=1e-6 if risk.theta.dtype == torch.float32 else 1e-12)
+
+
+def _cg(risk: ModelRisk, kind: Kind) -> IterativeInverse:
+    rough = _ekfac(risk, "ggn") if risk.loss.convex else None
+    return IterativeInverse(risk.curvature(kind), precondition=rough)
+
+
+def _sketch(risk: ModelRisk, kind: Kind) -> Inverse:
+    _needs_ggn("sketch", kind)
+    return SketchInverse(_cg(risk, kind), risk.root_draws(_DRAWS))
+
+
+def _ekfac(risk: ModelRisk, kind: Kind) -> Inverse:
+    _needs_ggn("ekfac", kind)
+    return KroneckerInverse(kronecker(risk), "approximate: EK-FAC, error not known")
+
+
+def _kfac(risk: ModelRisk, kind: Kind) -> Inverse:
+    _needs_ggn("kfac", kind)
+    return KroneckerInverse(kronecker(risk, corrected=False), "approximate: K-FAC, error not known")
+
+
+def _lanczos(risk: ModelRisk, kind: Kind) -> Inverse:
+    return lanczos(risk.curvature(kind))
+
+
+def _nystroem(risk: ModelRisk, kind: Kind) -> Inverse:
+    return nystroem(risk.curvature(kind), ridge=risk.ridge)
+
+
+def _lissa(risk: ModelRisk, kind: Kind) -> Inverse:
+    curvature = risk.curvature(kind)
+    return LissaInverse(curvature, curvature.random_batches())
+
+
+def _needs_ggn(solver: str, kind: Kind) -> None:
+    if kind != "ggn":
+        raise InputError(f"solver={solver!r} approximates the Gauss-Newton matrix; use curvature='ggn'")
+
+
+_SOLVERS: dict[str, Callable[[ModelRisk, Kind], Inverse]] = {
+    "auto": _auto,
+    "exact": _exact,
+    "cg": _cg,
+    "sketch": _sketch,
+    "ekfac": _ekfac,
+    "kfac": _kfac,
+    "lanczos": _lanczos,
+    "nystroem": _nystroem,
+    "lissa": _lissa,
+}

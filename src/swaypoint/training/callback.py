@@ -1,0 +1,29 @@
+"""Records during a Lightning training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lightning.pytorch.callbacks import Callback
+from torch import nn
+
+from swaypoint.recording import InfluenceRecorder
+
+
+class InfluenceCallback(Callback):
+    """An :class:`InfluenceRecorder` for a Lightning ``Trainer``, after each training epoch.
+
+    Args:
+        recorder: where the records go.
+        model: picks the network out of the LightningModule; default: the module itself.
+    """
+
+    def __init__(
+        self, recorder: InfluenceRecorder, model: Callable[[Any], nn.Module] = lambda module: module
+    ) -> None:
+        self._recorder, self._model = recorder, model
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        self._recorder(self._model(pl_module), trainer.current_epoch, rate=rate)

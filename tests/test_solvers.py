@@ -1,0 +1,208 @@
+"""Every inverse against the dense float64 answer, where one exists."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import swaypoint
+from swaypoint.operators.base import Operator
+from swaypoint.risks.autodiff import ModelRisk
+from swaypoint.risks.layers import dense_ggn, kronecker
+from swaypoint.solvers.conjugate_gradient import IterativeInverse
+from swaypoint.solvers.dense import dense_inverse
+from swaypoint.solvers.lissa import LissaInverse
+from swaypoint.solvers.low_rank import lanczos, nystroem
+from swaypoint.solving import invert
+from tests.test_autodiff import CASES, as_function, case, trained, two_layers  # noqa: F401
+
+RIDGE = 0.005
+
+
+@pytest.fixture(scope="module")
+def converged():
+    model, x, y = trained(two_layers, RIDGE)
+    return ModelRisk(model, (x, y), l2=RIDGE, batch_size=50)
+
+
+def gauss_newton(model, risk, x, loss):
+    """(1/n) J^T Lambda J, plainly, without ridge."""
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        model.eval()
+        logits, theta = as_function(model, risk, x)
+        jacobian = torch.autograd.functional.jacobian(logits, theta)
+        p = logits(theta).softmax(1)
+    inner = torch.diag_embed(p) - p.unsqueeze(2) * p.unsqueeze(1)
+    if loss == "squared_error":
+        inner = torch.eye(p.shape[1]).double().expand_as(inner)
+    return torch.einsum("bcp,bcd,bdq->pq", jacobian, inner, jacobian) / len(x)
+
+
+def exact_forms(risk, kind="ggn"):
+    matrix = risk.curvature(kind) @ torch.eye(risk.dimension).double()
+    rows = torch.cat(list(risk.gradients()))
+    return rows, (rows * torch.linalg.solve(matrix, rows.T).T).sum(1), matrix
+
+
+def test_the_dense_ggn_is_that_of_the_jacobian(case):  # noqa: F811
+    model, x, _, loss, risk = case
+    expected = gauss_newton(model, risk, x, loss) + 0.3 * torch.eye(risk.dimension)
+    torch.testing.assert_close(dense_ggn(risk), expected)
+
+
+def test_contraction_of_a_deep_perceptron_with_in_place_activations():
+    torch.manual_seed(0)
+    layers = [nn.Linear(3, 4), nn.ReLU(inplace=True), nn.Linear(4, 5, bias=False), nn.ReLU(inplace=True)]
+    model = nn.Sequential(*layers, nn.Linear(5, 3)).double()
+    x, y = torch.randn(30, 3).double(), torch.arange(30) % 3
+    risk = ModelRisk(model, (x, y), batch_size=7)
+    torch.testing.assert_close(dense_ggn(risk), gauss_newton(model, risk, x, "cross_entropy"))
+
+
+@pytest.mark.parametrize("kind", ["ggn", "hessian", "empirical_fisher"])
+@pytest.mark.parametrize("solver", ["exact", "cg", "auto"])
+def test_exact_solvers(converged, solver, kind):
+    rows, expected, matrix = exact_forms(converged, kind)
+    inverse = invert(converged, kind, solver)
+    torch.testing.assert_close(inverse.quadratic(rows), expected, rtol=1e-4, atol=0)
+    torch.testing.assert_close(inverse.solve(rows.T), torch.linalg.solve(matrix, rows.T), rtol=1e-3, atol=1e-4)
+
+
+def test_the_empirical_fisher_is_the_mean_of_outer_products(converged):
+    rows = torch.cat(list(converged.gradients()))
+    expected = rows.T @ rows / len(rows) + RIDGE * torch.eye(converged.dimension)
+    torch.testing.assert_close(converged.curvature("empirical_fisher").dense(), expected)
+
+
+def test_the_sketch_is_within_its_standard_error(converged):
+    rows, expected, _ = exact_forms(converged)
+    inverse = invert(converged, solver="sketch")
+    off = (inverse.quadratic(rows) / expected - 1) / inverse.error
+    assert float(off.square().mean().sqrt()) < 1.5
+    assert float(off.abs().max()) < 5
+    assert "standard error 8.8%" in inverse.outcome
+
+
+def test_low_rank_inverses_of_full_rank_are_exact(converged):
+    rows, expected, _ = exact_forms(converged)
+    full = converged.dimension
+    for inverse in (
+        lanczos(converged.curvature(), rank=full, steps=full),
+        nystroem(converged.curvature(), ridge=RIDGE, rank=full),
+    ):
+        torch.testing.assert_close(inverse.quadratic(rows), expected, rtol=1e-4, atol=0)
+        torch.testing.assert_close((rows * inverse.solve(rows.T).T).sum(1), expected, rtol=1e-4, atol=0)
+
+
+def test_lanczos_finds_the_largest_eigenvalues(converged):
+    matrix = converged.curvature().dense()
+    values, vectors = torch.linalg.eigh(matrix)
+    rows = torch.cat(list(converged.gradients()))
+    expected = ((rows @ vectors[:, -5:]).square() / values[-5:]).sum(1)
+    torch.testing.assert_close(lanczos(converged.curvature(), rank=5).quadratic(rows), expected)
+
+
+def test_nystroem_of_low_rank_curvature_takes_the_ridge_for_the_rest():
+    torch.manual_seed(0)
+    root = torch.randn(40, 5).double()
+    matrix = root @ root.T + 0.1 * torch.eye(40)
+    operator = Matrix(matrix)
+    rows = torch.randn(6, 40).double()
+    inverse = nystroem(operator, ridge=0.1, rank=8)
+    torch.testing.assert_close(inverse.solve(rows.T), torch.linalg.solve(matrix, rows.T), rtol=1e-5, atol=1e-6)
+
+
+class Matrix(Operator):
+    def __init__(self, matrix):
+        self.matrix, self.dimension = matrix, len(matrix)
+        self.dtype, self.device = matrix.dtype, matrix.device
+
+    def matmul(self, vectors):
+        return self.matrix @ vectors
+
+
+def test_lissa_converges_to_the_solution(converged):
+    rows, _, matrix = exact_forms(converged)
+    curvature = converged.curvature()
+    inverse = LissaInverse(curvature, curvature.random_batches(), depth=4000, repeats=2)
+    expected = torch.linalg.solve(matrix, rows[:3].T)
+    solution = inverse.solve(rows[:3].T)
+    assert float((solution - expected).norm() / expected.norm()) < 0.1
+    assert "relative residual" in inverse.outcome
+
+
+def test_kfac_is_exact_where_the_curvature_is_a_kronecker_product():
+    torch.manual_seed(0)
+    model, x = nn.Linear(5, 3).double(), torch.randn(40, 5).double()
+    risk = ModelRisk(model, (x, torch.randn(40, 3)), loss="squared_error", l2=0.01)
+    rows, expected, matrix = exact_forms(risk)
+    for solver in ("kfac", "ekfac"):
+        inverse = invert(risk, solver=solver)
+        torch.testing.assert_close(inverse.quadratic(rows), expected)
+        torch.testing.assert_close(inverse.solve(rows.T), torch.linalg.solve(matrix, rows.T))
+
+
+def test_ekfac_keeps_the_trace_and_the_diagonal_of_other_layers(case):  # noqa: F811
+    model, x, _, loss, risk = case
+    dense = gauss_newton(model, risk, x, loss)
+    curvature = kronecker(risk)
+    torch.testing.assert_close(curvature.diagonal, dense.diagonal()[curvature.rest])
+    for block in curvature.blocks:
+        trace = dense.diagonal()[block.index.flatten()].sum()
+        torch.testing.assert_close(block.values.sum(), trace)
+
+
+def test_ekfac_values_are_the_mean_squares_in_the_eigenbasis(case):  # noqa: F811
+    model, x, _, loss, risk = case
+    dense = gauss_newton(model, risk, x, loss)
+    for block in kronecker(risk).blocks:
+        index = block.index.flatten()
+        basis = torch.kron(block.outputs, block.inputs)
+        rotated = basis.T @ dense[index.unsqueeze(1), index] @ basis
+        torch.testing.assert_close(block.values.flatten(), rotated.diagonal())
+
+
+def test_many_classes_are_mixed_without_bias():
+    torch.manual_seed(0)
+    model, x = nn.Linear(3, 40).double(), torch.randn(3000, 3).double()
+    risk = ModelRisk(model, (x, torch.arange(3000) % 40), batch_size=1000)
+    expected = dense_ggn(risk).diagonal().sum()
+    torch.testing.assert_close(kronecker(risk).blocks[0].values.sum(), expected, rtol=0.05, atol=0)
+
+
+def test_a_preconditioner_saves_steps(converged):
+    rows = torch.cat(list(converged.gradients()))
+    plain = IterativeInverse(converged.curvature())
+    helped = invert(converged, solver="cg")
+    torch.testing.assert_close(plain.solve(rows.T), helped.solve(rows.T), rtol=1e-3, atol=1e-3)
+    steps = [int(inverse.outcome.split(" in ")[1].split()[0]) for inverse in (plain, helped)]
+    assert steps[1] < steps[0]
+
+
+@pytest.mark.parametrize("solver", ["exact", "cg", "lanczos", "nystroem"])
+def test_negative_curvature_is_reported_by_every_solver(solver):
+    torch.manual_seed(0)
+    model = nn.Sequential(*two_layers()).double()
+    risk = ModelRisk(model, (torch.randn(60, 4).double(), torch.arange(60) % 2))
+    rows = next(risk.gradients())
+    with pytest.raises(swaypoint.InputError, match=r"indefinite.*damping above.*'ggn'"):
+        invert(risk, "hessian", solver).solve(rows.T)
+
+
+def test_singular_curvature_gives_the_pseudo_inverse():
+    torch.manual_seed(0)
+    root = torch.randn(3, 6).double()
+    matrix, rows = root.T @ root, torch.randn(5, 3).double() @ root
+    inverse = dense_inverse(matrix, 1e-12)
+    torch.testing.assert_close(inverse.solve(rows.T), torch.linalg.pinv(matrix) @ rows.T)
+    assert "3 of 6 directions without curvature were dropped" in inverse.outcome
+
+
+def test_what_does_not_go_together_is_refused(converged):
+    with pytest.raises(swaypoint.InputError, match=r"'newton'; expected one of 'auto'"):
+        invert(converged, solver="newton")
+    with pytest.raises(swaypoint.InputError, match="approximates the Gauss-Newton matrix"):
+        invert(converged, "hessian", "ekfac")
+    with pytest.raises(swaypoint.InputError, match="expected one of 'hessian', 'ggn', 'empirical_fisher'"):
+        converged.curvature("newton")
