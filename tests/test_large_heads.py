@@ -51,7 +51,7 @@ def test_close_to_exact_and_within_its_errors(loss, dead, l2):
     first = [set(np.argsort(-values)[:25]) for values in (scores.cook, exact.cook)]
     assert len(first[0] & first[1]) >= 22
     assert np.median(np.abs(scores.loo_loss - exact.loo_loss)) < 1e-2 * np.median(exact.loo_loss)
-    np.testing.assert_allclose(scores.leverage, exact.leverage, rtol=1e-8)
+    np.testing.assert_allclose(scores.leverage, exact.leverage, rtol=1e-6)
     facts = Influence(head, data, dtype=torch.float64).facts()
     assert sketched.facts().decrement == pytest.approx(facts.decrement, rel=1e-2)
     assert sketched.facts().dropped == facts.dropped
@@ -135,7 +135,7 @@ def test_panels_equal_the_square_factor(dead, l2, monkeypatch):
     panels = TiledInfluence(head, data)
     scores = panels.scores()
     np.testing.assert_allclose(scores.cook, expected.cook, rtol=1e-4)
-    np.testing.assert_allclose(scores.leverage, expected.leverage, rtol=1e-8)
+    np.testing.assert_allclose(scores.leverage, expected.leverage, rtol=1e-6)
     assert np.median(np.abs(scores.loo_loss - expected.loo_loss)) < 1e-2 * np.median(expected.loo_loss)
     facts = panels.facts()
     assert facts.decrement == pytest.approx(exact.facts().decrement, rel=1e-4)

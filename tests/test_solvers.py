@@ -171,13 +171,16 @@ def test_many_classes_are_mixed_without_bias():
     torch.testing.assert_close(kronecker(risk).blocks[0].values.sum(), expected, rtol=0.05, atol=0)
 
 
-def test_a_preconditioner_saves_steps(converged):
-    rows = torch.cat(list(converged.gradients()))
-    plain = IterativeInverse(converged.curvature())
-    helped = invert(converged, solver="cg")
-    torch.testing.assert_close(plain.solve(rows.T), helped.solve(rows.T), rtol=1e-3, atol=1e-3)
+def test_a_preconditioner_saves_steps():
+    torch.manual_seed(0)
+    scales = torch.logspace(-2, 1, 12).double()
+    model = nn.Sequential(nn.Linear(12, 6), nn.Tanh(), nn.Linear(6, 3)).double()
+    risk = ModelRisk(model, (torch.randn(200, 12).double() * scales, torch.arange(200) % 3), l2=1e-4)
+    rows = torch.cat(list(risk.gradients()))[:10]
+    plain, helped = IterativeInverse(risk.curvature()), invert(risk, solver="cg")
+    torch.testing.assert_close(plain.solve(rows.T), helped.solve(rows.T), rtol=1e-2, atol=1e-2)
     steps = [int(inverse.outcome.split(" in ")[1].split()[0]) for inverse in (plain, helped)]
-    assert steps[1] < steps[0]
+    assert steps[1] < 0.7 * steps[0]
 
 
 @pytest.mark.parametrize("solver", ["exact", "cg", "lanczos", "nystroem"])

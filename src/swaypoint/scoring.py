@@ -185,12 +185,12 @@ class Influence:
         done = 0
         for chunk in self.risk.chunks():
             yield done, products @ self._gradients(chunk).flatten(1).T
-            done += chunk.features.shape[1]
+            done += len(chunk)
 
     def _gradients(self, chunk: Chunk) -> Tensor:
         """Gradients in the reduced coordinates, ``(b, G, P / G)``."""
         gradients = HeadGradients(self.risk.residuals(chunk), self.risk.features(chunk))
-        return gradients.rows().view(chunk.features.shape[1], len(self.risk.outputs), -1)
+        return gradients.rows().view(len(chunk), len(self.risk.outputs), -1)
 
     def _score(
         self, chunk: Chunk, *, removal: Removal, leave_one_out: bool, keep_logits: bool

@@ -1,6 +1,33 @@
 """Estimators, one related family a file; importing the package registers them all."""
 
-from swaypoint.estimators import influence
+from swaypoint.estimators import (
+    baselines,
+    boundary,
+    discriminative_jackknife,
+    groups,
+    influence,
+    jackknife,
+    relatif,
+    representer,
+    tracin,
+    vae_tracin,
+)
 from swaypoint.estimators.base import Checkpoint, Method, TrainedModel, methods, register
 
-__all__ = ["Checkpoint", "Method", "TrainedModel", "influence", "methods", "register"]
+__all__ = [
+    "Checkpoint",
+    "Method",
+    "TrainedModel",
+    "baselines",
+    "boundary",
+    "discriminative_jackknife",
+    "groups",
+    "influence",
+    "jackknife",
+    "methods",
+    "register",
+    "relatif",
+    "representer",
+    "tracin",
+    "vae_tracin",
+]

@@ -100,7 +100,7 @@ class TrainedModel:
 
     def points(self, data: Any = None) -> Iterator[Chunk]:
         """What the last layer sees: features, logits and the loss's terms, chunk by chunk, float64."""
-        risk = self.influence.risk
+        risk = self.head_risk
         yield from risk.chunks(None if data is None else self.head.batches(data, self._batch_size))
 
     @cached_property
@@ -112,6 +112,11 @@ class TrainedModel:
         return self.influence.risk.matrix.numel() if self.params is None else self.risk.dimension
 
     # -- the curvature --------------------------------------------------------------------------
+
+    @property
+    def curvature(self) -> Kind:
+        """What :attr:`inverse` inverts; of the last layer it is always the Hessian itself."""
+        return "hessian" if self.params is None else self._kind
 
     @cached_property
     def inverse(self) -> Inverse:
@@ -125,6 +130,12 @@ class TrainedModel:
             return self._head
         assert self.model is not None
         return LinearHead.from_module(self.model, self._layer, self.loss, self.l2)
+
+    @cached_property
+    def head_risk(self) -> LinearHeadRisk:
+        """The objective over the last layer, without its curvature, which is large for wide heads."""
+        batches = self.head.batches(self.data, self._batch_size)
+        return LinearHeadRisk(self.head.weights, batches, damping=self.damping, dtype=torch.float64)
 
     @cached_property
     def influence(self) -> Influence:

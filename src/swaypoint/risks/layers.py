@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from swaypoint.errors import InputError
+from swaypoint.operators.packed import unpack_index
 from swaypoint.operators.kronecker import Kronecker, KroneckerBlock
 from swaypoint.risks.autodiff import ModelRisk, over_points
 from swaypoint.risks.losses import LogitCurvature
@@ -212,6 +213,8 @@ def _contract(layers: Layers, total: Tensor) -> bool:
         for one, two in pairs:
             outputs = (slopes[one].mT @ curved[two]).flatten(1)
             products = (inputs[one].unsqueeze(2) * inputs[two].unsqueeze(1)).flatten(1)
+            if one == two:  # both are symmetric: a quarter of the product says it all
+                outputs, products = outputs[:, _upper(outputs)], products[:, _upper(products)]
             if (one, two) in sums:
                 sums[one, two].addmm_(outputs.T, products)
             else:
@@ -222,10 +225,21 @@ def _contract(layers: Layers, total: Tensor) -> bool:
     return True
 
 
+def _upper(products: Tensor) -> Tensor:
+    """Positions of the distinct entries among the flattened symmetric ``(b, k * k)`` products."""
+    k = round(products.shape[1] ** 0.5)
+    rows, columns = torch.triu_indices(k, k, device=products.device)
+    return rows * k + columns
+
+
 def _flush(sums: dict[tuple[int, int], Tensor], indices: list[Tensor], total: Tensor) -> None:
     """Float32 sums into the float64 total."""
     for (one, two), block in sums.items():
         left, right = indices[one], indices[two]
+        if one == two:
+            height, width = left.shape
+            rows, columns = (unpack_index(k, block.device).flatten() for k in (height, width))
+            block = block[rows][:, columns]
         entries = block.view(left.shape[0], right.shape[0], left.shape[1], right.shape[1])
         entries = entries.transpose(1, 2).reshape(left.numel(), right.numel()).double()
         rows, columns = left.flatten(), right.flatten()

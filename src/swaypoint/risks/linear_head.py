@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -73,14 +74,31 @@ class HeadWeights:
         return ridge + damping
 
 
-@dataclass(frozen=True)
 class Chunk:
-    """Some points, as columns: ``features`` (D, b) float64, targets, ``logits`` (b, C), terms."""
+    """Some points: ``features`` (D, b) float64, targets, ``logits`` (b, C), and the loss's terms.
 
-    features: Tensor
-    targets: Tensor
-    logits: Tensor
-    terms: Terms
+    A chunk that is remembered between passes keeps ``reduced``, its whitened features, and makes the
+    others anew when asked: half the memory, and fresh memory costs as much time as the arithmetic.
+    """
+
+    def __init__(
+        self, features: Tensor, remake: Callable[[], Tensor], targets: Tensor, logits: Tensor, terms: Terms
+    ) -> None:
+        self._features: Tensor | None = features
+        self._remake = remake
+        self.targets, self.logits, self.terms = targets, logits, terms
+        self.reduced: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    @property
+    def features(self) -> Tensor:
+        return self._remake() if self._features is None else self._features
+
+    def release(self) -> None:
+        """Forget what can be made anew."""
+        self._features = None
 
 
 @dataclass(frozen=True)
@@ -173,8 +191,7 @@ class LinearHeadRisk:
             raise InputError(f"features have shape {tuple(features.shape)}; the head takes (n, {expected})")
         if features.is_floating_point():
             self._resolution = max(self._resolution, torch.finfo(features.dtype).eps)
-        columns = torch.ones(self.head.width, len(features), dtype=torch.float64, device=self.device)
-        columns[:expected] = features.to(self.device).T
+        columns = self._as_columns(features)
         if not bool(torch.isfinite(columns.sum())):
             bad = (~torch.isfinite(columns)).any(0)
             if bool(bad.any()):
@@ -183,6 +200,11 @@ class LinearHeadRisk:
                     " drop or impute that row"
                 )
         return columns, self.head.loss.check(targets.to(self.device), self.head.outputs, offset)
+
+    def _as_columns(self, features: Tensor) -> Tensor:
+        columns = torch.ones(self.head.width, len(features), dtype=torch.float64, device=self.device)
+        columns[: features.shape[1]] = features.to(self.device).T
+        return columns
 
     def _chunk(self, features: Tensor, targets: Tensor, offset: int) -> Chunk:
         columns, targets = self._columns(features, targets, offset)
@@ -195,7 +217,7 @@ class LinearHeadRisk:
                     f"the gradient of row {offset + int(bad.nonzero()[0])} is NaN or infinite;"
                     " check the loss and the head's weights"
                 )
-        return Chunk(columns, targets, logits, terms)
+        return Chunk(columns, partial(self._as_columns, features), targets, logits, terms)
 
     def map(
         self, function: Callable[[Chunk], Result], data: FeatureBatches | None = None
@@ -215,6 +237,7 @@ class LinearHeadRisk:
             evaluate, self._pieces(self.data if data is None else data), self.device
         ):
             left -= 8 * (chunk.features.numel() + 4 * chunk.logits.numel())
+            chunk.release()
             kept = [*kept, chunk] if kept is not None and left > 0 else None
             yield result
         if data is None:
@@ -237,7 +260,7 @@ class LinearHeadRisk:
     def _conditioning(self) -> tuple[list[Tensor], Tensor]:
         """Whitened output bases, (C, m) per group, and feature map (D, D), from a sample."""
         chunk = self._chunk(*self.data.sample(_SAMPLE), 0)
-        count = chunk.features.shape[1]
+        count = len(chunk)
         bases, weights = [], torch.zeros(count, dtype=torch.float64, device=self.device)
         for gauge in self._gauge:
             packed = chunk.terms.curvature.project(gauge)
@@ -255,8 +278,12 @@ class LinearHeadRisk:
         return torch.stack([basis.T @ chunk.terms.residual.T for basis in self.outputs])
 
     def features(self, chunk: Chunk) -> Tensor:
-        """phi in the feature coordinates, ``(k, b)`` float64."""
-        return (self._whiten if self._range is None else self._range.map).T @ chunk.features
+        """phi in the feature coordinates, ``(k, b)``, in the dtype of the products."""
+        if self._range is not None and self._range.dropped:
+            return (self._range.map.T @ chunk.features).to(self.dtype)
+        if chunk.reduced is None:
+            chunk.reduced = (self._whiten.T @ chunk.features).to(self.dtype)
+        return chunk.reduced
 
     def logits_step(self, steps: Tensor) -> Tensor:
         """A change of the reduced logits as one of the C logits: (G, m, b) -> (b, C)."""
@@ -273,7 +300,7 @@ class LinearHeadRisk:
         second, n = torch.zeros(self.head.width, self.head.width, dtype=torch.float64, device=self.device), 0
         for chunk in self.chunks():
             second += chunk.features @ chunk.features.T
-            n += chunk.features.shape[1]
+            n += len(chunk)
         self._range, _ = feature_range(second / n, self._whiten, self._resolution)
         self.leverage_form = torch.linalg.pinv(self._range.map.T @ second @ self._range.map, hermitian=True)
         return self._range.map
@@ -370,7 +397,7 @@ class LinearHeadRisk:
                 chunk.features @ chunk.features.T,
                 (chunk.features @ chunk.terms.residual).T,
                 self.saturated(chunk),
-                chunk.features.shape[1],
+                len(chunk),
             )
 
         total: _Moments | None = None
@@ -397,11 +424,12 @@ class LinearHeadRisk:
         """How many of the points have p_y > 1 - 1e-6."""
         labels = self.head.loss.labels(chunk.targets)
         if labels is None or chunk.terms.probabilities is None:
-            return chunk.features.new_zeros(())
+            return torch.zeros((), dtype=torch.float64, device=self.device)
         return (chunk.terms.probabilities.gather(1, labels.unsqueeze(1)) > 1 - 1e-6).sum().double()
 
     def leverages(self, features: Tensor) -> Tensor:
         """phi^T (Phi^T Phi)^+ phi of reduced features ``(k, b) -> (b,)``, in 0..1."""
+        features = features.double()
         return (features * (self.leverage_form @ features)).sum(0)
 
 

@@ -1,0 +1,271 @@
+"""Removing groups: the three predictions against refits to a gradient of 1e-12 without the group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import swaypoint
+from swaypoint.estimators import TrainedModel, methods
+from swaypoint.estimators.groups import group_influence, group_step
+from swaypoint.estimators.jackknife import parameters_under
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A converged model; ``losses(theta, data)`` written plainly, theta in the order of ``trained``."""
+
+    trained: TrainedModel
+    theta: Tensor
+    x: Tensor
+    y: Tensor
+    ridge: float
+    losses: Callable[..., Tensor]
+
+    def objective(self, theta: Tensor, weights: Tensor) -> Tensor:
+        mean = (weights * self.losses(theta, self.x, self.y)).sum() / len(self.x)
+        return mean + 0.5 * self.ridge * theta.square().sum()
+
+    def refit(self, weights: Tensor) -> Tensor:
+        return newton(lambda theta: self.objective(theta, weights), self.theta)
+
+
+def newton(objective: Callable[[Tensor], Tensor], theta: Tensor) -> Tensor:
+    """The minimiser next to ``theta`` by damped Newton steps, to a gradient of 1e-12."""
+    slope, curvature = torch.func.grad(objective), torch.func.hessian(objective)
+    for _ in range(100):
+        gradient = slope(theta)
+        if float(gradient.norm()) < 1e-12:
+            return theta
+        values, vectors = torch.linalg.eigh(curvature(theta))
+        step = vectors @ ((vectors.T @ gradient) / values.abs().clamp_min(1e-6))
+        length = 1.0
+        while length > 1e-6 and float(objective(theta - length * step)) > float(objective(theta)) + 1e-15:
+            length *= 0.5
+        theta = theta - length * step
+    assert float(slope(theta).norm()) < 1e-11
+    return theta
+
+
+def points(n: int = 90, classes: int = 3, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.randint(0, classes, (n,), generator=generator)
+    centres = torch.randn(classes, 4, generator=generator)
+    return (centres[y] + torch.randn(n, 4, generator=generator)).double(), y
+
+
+def with_one(x: Tensor) -> Tensor:
+    return torch.cat([x, torch.ones(len(x), 1).to(x)], 1)
+
+
+def head(classes: int = 3, ridge: float = 0.02, loss: str = "cross_entropy") -> Problem:
+    """A linear model, parameters row-major in (C, D + 1)."""
+    x, y = points(classes=max(2, classes))
+    if classes == 1:
+        y[::6] = 1 - y[::6]  # not separable: a minimum without a ridge too
+
+    def losses(theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        logits = with_one(x) @ theta.view(classes, 5).T
+        if loss == "squared_error":
+            return 0.5 * (logits - y).square().sum(1)
+        if classes == 1:
+            return F.binary_cross_entropy_with_logits(logits[:, 0], y.double(), reduction="none")
+        return F.cross_entropy(logits, y, reduction="none")
+
+    if loss == "squared_error":
+        y = torch.randn(90, classes, generator=torch.Generator().manual_seed(1)).double() + x[:, :1]
+    model = nn.Linear(4, classes).double()
+    start = Problem(None, torch.zeros(5 * classes).double(), x, y, ridge, losses)  # type: ignore[arg-type]
+    theta = start.refit(torch.ones(90).double())
+    with torch.no_grad():
+        model.weight.copy_(theta.view(classes, 5)[:, :4])
+        model.bias.copy_(theta.view(classes, 5)[:, 4])
+    name = "binary_cross_entropy" if classes == 1 and loss == "cross_entropy" else loss
+    return Problem(TrainedModel(model, (x, y), loss=name, l2=ridge), theta, x, y, ridge, losses)
+
+
+def network(curvature: str = "hessian", ridge: float = 0.02) -> Problem:
+    """Three tanh units, all 24 parameters, at a minimum."""
+    x, y = points()
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 3)).double()
+
+    def losses(theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        inner, outer = theta[:15], theta[15:]
+        hidden = (x @ inner[:12].view(3, 4).T + inner[12:]).tanh()
+        return F.cross_entropy(hidden @ outer[:9].view(3, 3).T + outer[9:], y, reduction="none")
+
+    first = nn.utils.parameters_to_vector(model.parameters()).detach()
+    start = Problem(None, first, x, y, ridge, losses)  # type: ignore[arg-type]
+    theta = start.refit(torch.ones(90).double())
+    nn.utils.vector_to_parameters(theta, model.parameters())
+    trained = TrainedModel(model, (x, y), l2=ridge, params="*", curvature=curvature)  # type: ignore[arg-type]
+    return Problem(trained, theta, x, y, ridge, losses)
+
+
+PROBLEMS = {"softmax head": head(), "logistic head": head(1), "network": network()}
+
+
+@pytest.fixture(params=PROBLEMS)
+def problem(request):
+    return PROBLEMS[request.param]
+
+
+def without(members, n: int = 90) -> Tensor:
+    weights = torch.ones(n).double()
+    weights[torch.as_tensor(members)] = 0.0
+    return weights
+
+
+def coherent(problem: Problem, share: float) -> np.ndarray:
+    """The ``share`` of class 1 that lies furthest along the first feature."""
+    rows = (problem.y == 1).nonzero()[:, 0]
+    return rows[problem.x[rows, 0].argsort(descending=True)][: int(share * len(rows))].numpy()
+
+
+def test_first_order_is_the_sum_of_the_members_influences(problem):
+    members, test = [3, 40, 17], (problem.x[:7], problem.y[:7])
+    on = methods["cooks_distance"].on(problem.trained, test)
+    values = group_influence(problem.trained, members, test)
+    np.testing.assert_allclose(values, on[:, members].sum(1) / 90, rtol=1e-9)
+
+
+def test_second_order_is_the_formula_with_dense_derivatives(problem):
+    members = coherent(problem, 0.3)
+    U = torch.from_numpy(members)
+
+    def group(theta: Tensor) -> Tensor:
+        return problem.losses(theta, problem.x[U], problem.y[U]).sum()
+
+    def whole(theta: Tensor) -> Tensor:
+        return problem.objective(theta, torch.ones(90).double())
+
+    H, H_U = (torch.func.hessian(f)(problem.theta) for f in (whole, group))
+    third = torch.func.jacrev(torch.func.hessian(whole))(problem.theta)
+    first = torch.linalg.solve(H, torch.func.grad(group)(problem.theta)) / 90
+    change = torch.einsum("pqr,q,r->p", third, first, first)
+    expected = first + torch.linalg.solve(H, H_U @ first / 90 - 0.5 * change)
+    np.testing.assert_allclose(group_step(problem.trained, members, order=1), first, rtol=1e-7, atol=1e-11)
+    np.testing.assert_allclose(group_step(problem.trained, members, order=2), expected, rtol=1e-7, atol=1e-11)
+
+
+def test_the_path_of_basu_you_and_feizi_is_as_documented():
+    problem = head(1, ridge=0.0)
+    members = coherent(problem, 0.3)
+    p, U = len(members) / 90, torch.from_numpy(members)
+    target = without(members) / (1 - p)
+
+    def group(theta: Tensor) -> Tensor:
+        return problem.losses(theta, problem.x[U], problem.y[U]).sum()
+
+    def whole(theta: Tensor) -> Tensor:
+        return problem.objective(theta, torch.ones(90).double())
+
+    H, H_U = (torch.func.hessian(f)(problem.theta) for f in (whole, group))
+    s, solve = torch.func.grad(group)(problem.theta), torch.linalg.solve
+    first = solve(H, s) / 90 / (1 - p)
+    third = torch.func.jacrev(torch.func.hessian(whole))(problem.theta)
+    change = 0.5 * solve(H, torch.einsum("pqr,q,r->p", third, first, first))
+    paper = (1 - 2 * p) / (1 - p) ** 2 / 90 * solve(H, s) + solve(H, H_U @ solve(H, s)) / ((1 - p) * 90) ** 2
+    for order, expected in ((1, first), (2, paper - change)):
+        step = torch.from_numpy(parameters_under(problem.trained, target, order=order)) - problem.theta
+        torch.testing.assert_close(step, expected, rtol=1e-7, atol=1e-10)
+    torch.testing.assert_close(problem.refit(target), problem.refit(without(members)), rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.3])
+def test_second_order_and_newton_come_closer_to_the_refit(problem, share):
+    members, test = coherent(problem, share), (problem.x, problem.y)
+    refitted = problem.refit(without(members))
+    step = (refitted - problem.theta).numpy()
+    change = problem.losses(refitted, *test) - problem.losses(problem.theta, *test)
+    distance, error = {}, {}
+    for order in (1, 2, "newton") if problem.trained.params is None else (1, 2):
+        distance[order] = np.linalg.norm(group_step(problem.trained, members, order=order) - step)
+        error[order] = np.linalg.norm(group_influence(problem.trained, members, test, order=order) - change.numpy())
+    assert distance[2] < 0.6 * distance[1]
+    assert error[2] < 0.6 * error[1]
+    if problem.trained.params is None:  # a group may hold the curvature of a network's minimum
+        assert distance["newton"] < distance[1]
+        assert error["newton"] < error[1]
+    assert change[torch.from_numpy(members)].mean() > 0
+    assert group_influence(problem.trained, members, test, order=2)[members].mean() > 0
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_newton_is_the_refit_of_a_quadratic_loss(outputs):
+    problem = head(outputs, loss="squared_error")
+    members = np.arange(20)
+    X, y = with_one(problem.x)[20:], problem.y[20:]
+    exact = torch.linalg.solve(X.T @ X + 90 * problem.ridge * torch.eye(5).double(), X.T @ y).T
+    step = group_step(problem.trained, members, order="newton")
+    np.testing.assert_allclose(problem.theta.numpy() + step, exact.flatten(), rtol=1e-9)
+    test = (problem.x[:5], problem.y[:5])
+    change = problem.losses(exact.flatten(), *test) - problem.losses(problem.theta, *test)
+    np.testing.assert_allclose(group_influence(problem.trained, members, test, order="newton"), change, rtol=1e-8)
+
+
+@pytest.mark.parametrize("curvature", ["hessian", "ggn"])
+def test_newton_of_a_network_is_the_dense_solve_with_its_curvature(curvature):
+    problem = network(curvature)
+    members = coherent(problem, 0.1 if curvature == "hessian" else 0.5)
+    U = torch.from_numpy(members)
+    part = TrainedModel(problem.trained.model, (problem.x[U], problem.y[U]), params="*")
+    H, H_U = problem.trained.risk.curvature(curvature).dense(), part.risk.curvature(curvature).dense() * len(U)
+    s = sum(rows.sum(0) for rows in part.gradients())
+    expected = torch.linalg.solve(90 * H - H_U, s)
+    np.testing.assert_allclose(group_step(problem.trained, members, order="newton"), expected, rtol=1e-8)
+
+
+def test_batches_and_forms_of_the_group_do_not_matter():
+    problem = network()
+    small = TrainedModel(
+        problem.trained.model, (problem.x, problem.y), params="*", l2=0.02, curvature="hessian", batch_size=16
+    )
+    members = torch.tensor([60, 2, 31, 2])
+    for order in (1, 2, "newton"):
+        expected = group_step(problem.trained, [2, 31, 60], order=order)
+        np.testing.assert_allclose(group_step(small, members, order=order), expected, rtol=1e-8)
+        mask = without([2, 31, 60]) == 0
+        np.testing.assert_array_equal(group_step(problem.trained, mask, order=order), expected)
+
+
+@pytest.mark.parametrize(
+    ("members", "order", "message"),
+    [
+        ([], 1, "float64 of shape"),
+        (np.zeros(90, dtype=bool), 1, "0 of 90 points"),
+        (range(90), 1, "90 of 90 points"),
+        ([90], 1, r"member 90 .* 0\.\.89"),
+        ([-1], 1, r"member -1 .* 0\.\.89"),
+        (np.ones(3, dtype=bool), 1, r"booleans of shape \(3,\)"),
+        ([0], 0, "order is 0"),
+        ([0], "second", "order is 'second'"),
+    ],
+)
+def test_what_cannot_be_a_group_is_named(members, order, message):
+    with pytest.raises(swaypoint.InputError, match=message):
+        group_step(PROBLEMS["softmax head"].trained, members, order=order)
+
+
+def test_second_order_asks_for_the_hessian():
+    with pytest.raises(swaypoint.InputError, match=r"curvature='ggn' only stands in.*'hessian'.*'newton'"):
+        group_step(network("ggn").trained, [0], order=2)
+
+
+def test_a_group_that_alone_determines_a_direction_is_reported():
+    x, y = points()
+    x[5:, 3] = 0.0
+    y = x @ torch.ones(4).double() + torch.randn(90, generator=torch.Generator().manual_seed(2)).double()
+    model = nn.Linear(4, 1).double()
+    trained = TrainedModel(model, (x, y), loss="squared_error")
+    with pytest.raises(swaypoint.InputError, match=r"they alone held.*ridge.*'ggn'.*order=1"):
+        group_step(trained, range(5), order="newton")
+    with pytest.raises(swaypoint.InputError, match="they alone held"):
+        group_step(network().trained, coherent(network(), 0.3), order="newton")
