@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -36,12 +37,12 @@ def workload(n: int = N, *, steps: int = 1500, hidden: int = 50) -> tuple[nn.Mod
     y[wrong] = (y[wrong] + torch.randint(1, 5, (len(wrong),), generator=generator)) % 5
     sizes = [5] + [hidden] * 6 + [5]
     layers: list[nn.Module] = []
-    for width, following in zip(sizes[:-1], sizes[1:], strict=True):
+    for width, following in pairwise(sizes):
         layers += [nn.Linear(width, following), nn.ReLU()]
     model = nn.Sequential(*layers[:-1])
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
-    for step in range(steps):
+    for _ in range(steps):
         rows = torch.randint(0, n, (1024,), generator=generator)
         optimizer.zero_grad()
         ridge = 0.5 * RIDGE * sum(p.square().sum() for p in model.parameters())

@@ -188,9 +188,7 @@ def two_layers():
 @pytest.mark.parametrize("curvature", ["hessian", "ggn"])
 def test_influence_over_all_parameters_equals_the_dense_solve(curvature):
     model, x, y = trained(two_layers, 0.005)
-    values = swaypoint.influence(
-        model, (x, y), (x[:7], y[:7]), params="*", l2=0.005, curvature=curvature
-    )
+    values = swaypoint.influence(model, (x, y), (x[:7], y[:7]), params="*", l2=0.005, curvature=curvature)
     risk = ModelRisk(model, (x, y), l2=0.005)
     matrix, rows = risk.curvature(curvature).dense(), torch.cat(list(risk.gradients()))
     expected = rows[:7] @ torch.linalg.solve(matrix, rows.T)

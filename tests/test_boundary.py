@@ -96,6 +96,14 @@ def test_the_edge_of_the_definition():
     assert (methods["boundary_weights"].score(TrainedModel(model, (x, y))) == 0).all()
 
 
+def test_a_point_without_features_is_on_the_boundary():
+    model, x, y = example(2, bias=False)
+    x[4] = 0
+    values = methods["boundary_weights"].score(TrainedModel(model, (x, y)))
+    assert values[4] == 0
+    assert (np.delete(values, 4) < 0).all()
+
+
 class Tokens(nn.Module):
     def __init__(self):
         super().__init__()

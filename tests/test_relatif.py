@@ -10,7 +10,7 @@ import torch.nn.functional as F
 import swaypoint
 from swaypoint.estimators import TrainedModel, methods
 from swaypoint.solvers.base import Inverse
-from tests.test_autodiff import trained, two_layers
+from test_autodiff import trained, two_layers
 
 MODEL, X, Y = trained(two_layers, 0.005)
 TEST = (X[:7] + 0.1, 1 - Y[:7])

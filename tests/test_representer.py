@@ -119,10 +119,16 @@ def test_a_bias_without_a_ridge_is_no_part_of_the_sum():
     logits = estimator.decision_function(x_test)
     expected = logits.max(1) - estimator.intercept_[logits.argmax(1)]
     np.testing.assert_allclose(values.sum(1), expected, rtol=1e-4, atol=1e-6)
+    residuals = estimator.predict_proba(x) - np.eye(3)[y]
+    alphas = -residuals * estimator.C  # scikit-learn's C is 1 / (l2 n)
+    shares = alphas[:, logits.argmax(1)].T * (x_test @ x.T)
+    np.testing.assert_allclose(values, shares, rtol=1e-4, atol=1e-6)
 
 
 def test_without_a_ridge_the_remedy_is_named():
-    with pytest.raises(swaypoint.InputError, match=r"l2 is 0; .*l2 > 0, or use representer_lje"):
+    with pytest.raises(
+        swaypoint.InputError, match=r"l2 is 0; .*weight decay, l2 > 0, or use representer_lje"
+    ):
         methods["representer_l2"].score(Case("softmax").trained(l2=0.0))
 
 

@@ -15,7 +15,7 @@ from swaypoint.solvers.dense import dense_inverse
 from swaypoint.solvers.lissa import LissaInverse
 from swaypoint.solvers.low_rank import lanczos, nystroem
 from swaypoint.solving import invert
-from tests.test_autodiff import CASES, as_function, case, trained, two_layers  # noqa: F401
+from test_autodiff import CASES, as_function, case, trained, two_layers  # noqa: F401
 
 RIDGE = 0.005
 
@@ -66,7 +66,9 @@ def test_exact_solvers(converged, solver, kind):
     rows, expected, matrix = exact_forms(converged, kind)
     inverse = invert(converged, kind, solver)
     torch.testing.assert_close(inverse.quadratic(rows), expected, rtol=1e-4, atol=0)
-    torch.testing.assert_close(inverse.solve(rows.T), torch.linalg.solve(matrix, rows.T), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(
+        inverse.solve(rows.T), torch.linalg.solve(matrix, rows.T), rtol=1e-3, atol=1e-4
+    )
 
 
 def test_the_empirical_fisher_is_the_mean_of_outer_products(converged):
@@ -110,7 +112,9 @@ def test_nystroem_of_low_rank_curvature_takes_the_ridge_for_the_rest():
     operator = Matrix(matrix)
     rows = torch.randn(6, 40).double()
     inverse = nystroem(operator, ridge=0.1, rank=8)
-    torch.testing.assert_close(inverse.solve(rows.T), torch.linalg.solve(matrix, rows.T), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        inverse.solve(rows.T), torch.linalg.solve(matrix, rows.T), rtol=1e-5, atol=1e-6
+    )
 
 
 class Matrix(Operator):

@@ -82,7 +82,8 @@ def test_influence_solves_with_the_gauss_newton_matrix(classifier, params):
         for i in range(len(data)):
             parts = torch.autograd.grad(logits(model, data[i : i + 1])[0, c], chosen, allow_unused=True)
             flat = [
-                (torch.zeros_like(q) if g is None else g).flatten() for q, g in zip(chosen, parts, strict=True)
+                (torch.zeros_like(q) if g is None else g).flatten()
+                for q, g in zip(chosen, parts, strict=True)
             ]
             columns.append(torch.cat(flat))
     jacobian = torch.stack(columns).view(2, len(data), -1).transpose(0, 1)

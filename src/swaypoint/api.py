@@ -85,9 +85,10 @@ def cooks_distance(
         curvature: with ``params``: ``"ggn"``, the generalised Gauss-Newton matrix, positive
             semi-definite also where the training has not converged; ``"hessian"``, the paper's, which
             needs a model at a minimum; or ``"empirical_fisher"``.
-        solver: with ``params``: see :func:`swaypoint.solving.invert`. Without: ``"exact"``, the closed form (beyond 12,000 interacting parameters in panels, see
-            :mod:`swaypoint.tiled`: minutes to hours); ``"sketch"``, an estimate with standard errors
-            (see :mod:`swaypoint.sketching`); ``"auto"``: the first up to 12,000, then the second.
+        solver: of the last layer: ``"exact"``, the closed form (beyond 12,000 interacting parameters in
+            panels, see :mod:`swaypoint.tiled`: minutes to hours); ``"sketch"``, an estimate with standard
+            errors (see :mod:`swaypoint.sketching`); ``"auto"``: the first up to 12,000, then the second.
+            With ``params``: see :func:`swaypoint.solving.invert`.
         refit: first bring the head to the optimum of its (convex) objective on these features.
         batch_size: points per forward pass.
         device: of the linear algebra; default: the model's.

@@ -153,7 +153,7 @@ def audit(
     params: Annotated[
         str | None,
         typer.Option(
-            help="Parameters to take influence by: names or patterns, comma-separated ('*', 'layer4.*,head.*')."
+            help="Parameters to take influence by: names or patterns with commas ('*', 'layer4.*,head.*')."
             " Left out: the last layer, in closed form.",
             rich_help_panel=_OBJECTIVE,
         ),

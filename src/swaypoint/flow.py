@@ -211,9 +211,12 @@ def _scoring(options: AuditOptions, predictor: Predictor) -> Options:
 
 
 def _trained(predictor: Predictor, influence: Solved, options: AuditOptions) -> TrainedModel:
-    """What the audit scored, for the estimators."""
+    """What the audit scored, for the estimators: a refitted head stands in a copy of its model."""
+    head = predictor.head.with_weights(influence.head)
+    if options.refit:
+        head = head.installed()
     return TrainedModel(
-        predictor.head.with_weights(influence.head),
+        head,
         predictor.train if predictor.inputs is None else predictor.inputs,
         params=options.params,
         damping=options.damping,

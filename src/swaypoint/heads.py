@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -101,6 +102,18 @@ class LinearHead:
 
     def with_weights(self, weights: HeadWeights) -> LinearHead:
         return replace(self, weights=weights)
+
+    def installed(self) -> LinearHead:
+        """The same, its weights put into a copy of the model."""
+        if self.model is None:
+            return self
+        model = copy.deepcopy(self.model)
+        weight, bias = _parameters(dict(model.named_modules())[self.layer], self.layer)
+        with torch.no_grad():
+            weight.copy_(self.weights.weight)
+            if bias is not None and self.weights.bias is not None:
+                bias.copy_(self.weights.bias)
+        return replace(self, model=model)
 
     def _check_output(self, features: Tensor, output: Any) -> None:
         if not isinstance(output, Tensor):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ class InfluenceRecorder:
     ) -> None:
         self._data, self._folder = data, Path(folder)
         self._epochs = None if epochs is None else frozenset(epochs)
-        self._objective = {"loss": loss, "layer": layer, "l2": l2}
+        self._trained = partial(TrainedModel, data=data, loss=loss, layer=layer, l2=l2)
         self._keep_weights = keep_weights
         self._start, self._spent = time.perf_counter(), 0.0
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +75,7 @@ class InfluenceRecorder:
         if self._epochs is not None and epoch not in self._epochs:
             return
         start = time.perf_counter()
-        trained = TrainedModel(model, self._data, **self._objective)
+        trained = self._trained(model)
         influence = Influence(trained.head.weights, trained.head.batches(self._data))
         scores = influence.scores(leave_one_out=False)
         squares = influence.risk.map(

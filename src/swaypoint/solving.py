@@ -50,7 +50,10 @@ def _auto(risk: ModelRisk, kind: Kind) -> Inverse:
         inverse.outcome += f" (auto: {size} fit in memory)"
     elif kind == "ggn" and risk.loss.convex:
         inverse = _ekfac(risk, kind)
-        inverse.outcome += f" (auto: {size} are too many for an exact inverse; 'cg' and 'sketch' are slower, with known error)"
+        inverse.outcome += (
+            f" (auto: {size} are too many for an exact inverse; 'cg' and 'sketch' know their error and are"
+            " slower)"
+        )
     else:
         inverse = _cg(risk, kind)
         inverse.outcome += f" (auto: {size} are too many for an exact inverse)"

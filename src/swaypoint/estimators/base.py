@@ -76,14 +76,18 @@ class TrainedModel:
         self.data, self.params, self.checkpoints = data, params, tuple(checkpoints)
         self.damping, self._solver, self._kind = damping, solver, curvature
         self._batch_size, self._layer = batch_size, layer
+        self._head: LinearHead | None = None
+        self.model: nn.Module | None
+        self.loss: str | Loss | Callable[..., Any]
         if isinstance(model, LinearHead):
             self.model, self._head = model.model, model
             self.loss, self.l2 = model.weights.loss, model.weights.l2
         elif isinstance(model, nn.Module):
-            self.model, self._head = model, None
-            self.loss, self.l2 = loss, l2
+            self.model, self.loss, self.l2 = model, loss, l2
         else:
-            raise InputError(f"the model is a {type(model).__name__}; expected a torch.nn.Module or a LinearHead")
+            raise InputError(
+                f"the model is a {type(model).__name__}; expected a torch.nn.Module or a LinearHead"
+            )
         if params is not None and self.model is None:
             raise InputError("params needs a model; this head has only its features")
 
@@ -121,7 +125,11 @@ class TrainedModel:
     @cached_property
     def inverse(self) -> Inverse:
         """H^-1 of the mean training loss, ridge and damping included, over :attr:`dimension`."""
-        return HeadInverse(self.influence) if self.params is None else invert(self.risk, self._kind, self._solver)
+        return (
+            HeadInverse(self.influence)
+            if self.params is None
+            else invert(self.risk, self._kind, self._solver)
+        )
 
     @cached_property
     def head(self) -> LinearHead:

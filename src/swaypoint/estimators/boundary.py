@@ -105,7 +105,7 @@ def _to_boundary(risk: ModelRisk, inputs: Tensor, original: Tensor) -> Tensor:
     normals = slopes - slopes.gather(1, index)
     gaps = (logits.gather(1, original) - logits).clamp_min(0.0)
     lengths = normals.norm(dim=2)
-    distances = (gaps / lengths).nan_to_num(nan=torch.inf).scatter(1, original, torch.inf)
+    distances = torch.where(lengths > 0, gaps / lengths, torch.inf).scatter(1, original, torch.inf)
     nearest = distances.argmin(1, keepdim=True)
     normal = normals.gather(1, nearest.unsqueeze(2).expand_as(index)).squeeze(1)
     distance = distances.gather(1, nearest)

@@ -52,7 +52,9 @@ def discriminative_jackknife(
     """
     loss = as_loss(trained.loss).name
     if loss not in _REGRESSIONS:
-        raise InputError(f"intervals need a regression, loss one of {', '.join(_REGRESSIONS)}; this one is {loss}")
+        raise InputError(
+            f"intervals need a regression, loss one of {', '.join(_REGRESSIONS)}; this one is {loss}"
+        )
     if not 0.0 < alpha < 1.0:
         raise InputError(f"alpha is {alpha}; expected a share between 0 and 1, such as 0.1")
     outputs = next(iter(differentiable_risk(trained).batches()))[1].shape[1]

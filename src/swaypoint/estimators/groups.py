@@ -1,30 +1,29 @@
 """What removing a group of training points does: first order, second order, and a Newton step.
 
-Let the group U have the weights 1 - t in theta(t) = argmin (1/n) sum_i w_i l_i + (l2 / 2) ||theta||^2, so that
-t = 1 removes it, and s, H_U be the sums of its gradients and Hessians. Implicit differentiation gives
+Let the group U have the weights 1 - t in theta(t) = argmin (1/n) sum_i w_i l_i + (l2 / 2) ||theta||^2, so
+that t = 1 removes it, and s, H_U be the sums of its gradients and Hessians. Implicit differentiation gives
 
     theta'      = (1/n) H^-1 s
     theta'' / 2 = (1/n) H^-1 H_U theta' - 1/2 H^-1 (grad^3 L)[theta', theta']
 
 - **First order** (Koh, Ang, Teo & Liang, 2019): theta', the sum of the members' influences.
 - **Second order**: theta' + theta'' / 2. The first term holds the pairwise interactions within the group,
-  (1/n^2) sum_(i, j in U) H^-1 (grad^2 l_i) H^-1 g_j: it is the second term of the Neumann series of the Newton
-  step. The second term holds how the curvature changes on the way, and is no smaller.
+  (1/n^2) sum_(i, j in U) H^-1 (grad^2 l_i) H^-1 g_j: the second term of the Neumann series of the Newton
+  step. The second term holds how the curvature changes on the way, and is of the same order.
 - **Newton**: (n H - H_U)^-1 s, the sum of that whole series without the change of curvature.
 
-Basu, You & Feizi (2020) walk another path to the same end: as the group's weights go from 1 to 0 they raise
-those of the others from 1 to 1 / (1 - p), p = |U| / n, so that the weights keep their sum. Without a ridge, in
-the same way (s the same, A = p / (1 - p) L - (1 / (1 - p)) (1/n) sum_U l_i the direction):
+Basu, You & Feizi (2020) walk another path: as the group's weights go from 1 to 0 they raise those of the
+others from 1 to 1 / (1 - p), p = |U| / n, so that the weights keep their sum. Without a ridge, likewise:
 
     theta'      = (1 / (1 - p)) (1/n) H^-1 s
     theta'' / 2 = (p / (1 - p)) (H^-1 H_U / |U| - I) theta' - 1/2 H^-1 (grad^3 L)[theta', theta']
 
-They keep the gradient linear in the step, which leaves the last term out; theta' + theta''/2 without it is
-((1 - 2p) / (1 - p)^2) (1/n) H^-1 s + (1 / ((1 - p) n)^2) H^-1 H_U H^-1 s, their formula. The minimiser at the end
-is the same, for a common factor on all losses does not move it; the paths differ in how they get there. With a
-ridge the ends differ too: theirs is the mean over the points left with the same l2, ours keeps the 1/n. The
-path with constant n is used here because its first order is the sum of the members' influences. For theirs
-pass the weights to :func:`swaypoint.estimators.jackknife.parameters_under`.
+They keep the gradient linear in the step, which leaves the last term out. The sum without it is their
+formula, ((1 - 2p) / (1 - p)^2) (1/n) H^-1 s + (1 / ((1 - p) n)^2) H^-1 H_U H^-1 s. Both paths end at the same
+minimiser, which a common factor on all losses does not move. With a ridge the ends differ: theirs is the
+mean over the points left with the same l2, ours keeps the 1/n. Ours has the sum of the members' influences
+as its first order. For theirs give 1 / (1 - p) and 0 as weights to
+:func:`swaypoint.estimators.jackknife.parameters_under`.
 """
 
 from __future__ import annotations
@@ -54,8 +53,8 @@ def group_step(trained: TrainedModel, members: Any, *, order: Order = 1) -> np.n
     Args:
         members: indices of training points, or n booleans.
         order: of the Taylor series (Koh et al., 2019, for 1; Basu et al., 2020, for 2, here with the third
-            derivative of the loss), or ``"newton"``. Orders above 1 take the exact Hessian: the last layer, or
-            ``curvature="hessian"``.
+            derivative of the loss), or ``"newton"``. Orders above 1 take the exact Hessian: the last layer,
+            or ``curvature="hessian"``.
 
     Raises:
         InputError: ``members`` or ``order`` is none of these; the group is all that determines a direction.
@@ -107,7 +106,9 @@ def _indices(members: Any, n: int) -> np.ndarray:
         )
     chosen = np.unique(values.astype(np.int64))
     if len(chosen) == 0 or len(chosen) == n:
-        raise InputError(f"the group has {len(chosen)} of {n} points; expected at least one, and one left over")
+        raise InputError(
+            f"the group has {len(chosen)} of {n} points; expected at least one, and one left over"
+        )
     if chosen[0] < 0 or chosen[-1] >= n:
         wrong = chosen[0] if chosen[0] < 0 else chosen[-1]
         raise InputError(f"member {wrong} is not a training point; expected indices 0..{n - 1}")

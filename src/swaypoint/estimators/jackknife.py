@@ -120,7 +120,9 @@ def _weights(weights: Any, n: int) -> Tensor:
     if tuple(values.shape) != (n,):
         raise InputError(f"weights have shape {tuple(values.shape)}; expected ({n},), one a training point")
     if not bool(torch.isfinite(values).all()):
-        raise InputError(f"weight {int((~torch.isfinite(values)).nonzero()[0])} is NaN or infinite; repair it")
+        raise InputError(
+            f"weight {int((~torch.isfinite(values)).nonzero()[0])} is NaN or infinite; repair it"
+        )
     return values.unsqueeze(0)
 
 

@@ -57,8 +57,8 @@ def relatif_loss(trained: TrainedModel, test: Any) -> np.ndarray:
     if bool((squares < 0).any()):
         row = int((squares < 0).nonzero()[0])
         raise InputError(
-            f"the self-influence of row {row} is negative ({float(squares[row]):.3g}), so there is no l-relative"
-            " influence; use curvature='ggn', solver='exact' or more damping"
+            f"the self-influence of row {row} is negative ({float(squares[row]):.3g}) and has no root; use"
+            " curvature='ggn', solver='exact' or more damping"
         )
     return _relative(torch.from_numpy(influence(trained, test)), squares.sqrt().cpu()).numpy()
 

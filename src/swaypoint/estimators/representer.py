@@ -47,7 +47,7 @@ class RepresenterPoints:
         head, batches = trained.head.weights, trained.head_risk.data
         if not head.l2 > 0:
             raise InputError(
-                f"representer_l2 needs a ridge and l2 is {head.l2:g}; pass the weight decay of the training as"
+                f"representer_l2 needs a ridge and l2 is {head.l2:g}; pass the training's weight decay,"
                 " l2 > 0, or use representer_lje"
             )
         refit = refit_head(head, batches)
@@ -179,8 +179,8 @@ def _readout(chunk: Chunk, loss: Loss) -> Tensor:
         return torch.where(logits < 0, -1.0, 1.0).double() if loss.classifies else torch.ones_like(logits)
     if chunk.terms.probabilities is None:
         raise InputError(
-            f"the loss {loss.name!r} predicts no class among {logits.shape[1]} outputs, so there is no output to"
-            " explain; use loss='cross_entropy', or explain one output at a time"
+            f"{loss.name!r} predicts no class among {logits.shape[1]} outputs, so there is none to explain;"
+            " use loss='cross_entropy', or explain one output at a time"
         )
     return F.one_hot(logits.argmax(1), logits.shape[1]).to(logits)
 

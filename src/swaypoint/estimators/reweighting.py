@@ -44,7 +44,7 @@ def differentiable_risk(trained: TrainedModel) -> ModelRisk:
     ``trained.inverse``."""
     if trained.params is not None:
         return trained.risk
-    matrix = trained.influence.risk.matrix
+    matrix = trained.head_risk.matrix
     layer = nn.utils.skip_init(nn.Linear, matrix.shape[1], matrix.shape[0], bias=False, dtype=torch.float64)
     layer.weight = nn.Parameter(matrix.clone())
     return ModelRisk(layer, as_seen(trained, None), loss=trained.head.weights.loss)
@@ -171,12 +171,12 @@ def group_newton(trained: TrainedModel, members: np.ndarray) -> Tensor:
 
 
 def leave_one_out(trained: TrainedModel, order: Order) -> Iterator[tuple[Any, Tensor, Tensor]]:
-    """The training points batch by batch, (inputs, targets), and theta_-i - theta of each, ``(b, P)`` float64.
+    """The training points batch by batch, (inputs, targets), with theta_-i - theta, ``(b, P)`` float64.
 
     ``order`` 1 and ``"newton"`` take one pass over the data, a higher order a pass per point.
 
     Raises:
-        InputError: see :func:`check_order`; or a point that determines a parameter alone cannot be left out.
+        InputError: see :func:`check_order`; or without a point there is no minimum near.
     """
     check_order(trained, order)
     risk, done = differentiable_risk(trained), 0
@@ -239,9 +239,9 @@ def _newton(trained: TrainedModel, group: Callable[[Tensor], Tensor], slopes: Te
         whole, left = (step * before).sum(0), (step * product).sum(0)
         if bool((active & (left <= 1e-10 * whole)).any()):
             raise InputError(
-                "without these points the curvature is not positive along a direction that they alone held: there"
-                " is no minimum near. Remedies: a ridge (l2) or damping, curvature='ggn' for a network, fewer"
-                " points, or order=1"
+                "without these points the curvature is not positive along a direction that they alone held:"
+                " there is no minimum near. Remedies: a ridge (l2) or damping, curvature='ggn' for a network,"
+                " fewer points, or order=1"
             )
         length = torch.where(active, square / left, 0.0)
         total, residual = total + length * step, residual - length * product

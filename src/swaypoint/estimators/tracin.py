@@ -73,9 +73,9 @@ def _products(trained: TrainedModel, test: Any) -> Tensor:
     if trained.params is not None:
         queries = torch.cat(list(trained.gradients(test)))
         return torch.cat([(queries @ rows.T).double() for rows in trained.gradients()], 1)
-    queries = list(trained.points(test))
-    residuals = torch.cat([chunk.terms.residual for chunk in queries])
-    features = torch.cat([chunk.features for chunk in queries], 1)
+    chunks = list(trained.points(test))
+    residuals = torch.cat([chunk.terms.residual for chunk in chunks])
+    features = torch.cat([chunk.features for chunk in chunks], 1)
     return torch.cat(
         [(residuals @ chunk.terms.residual.T) * (features.T @ chunk.features) for chunk in trained.points()],
         1,

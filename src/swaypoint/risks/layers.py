@@ -18,14 +18,18 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from swaypoint.errors import InputError
-from swaypoint.operators.packed import unpack_index
 from swaypoint.operators.kronecker import Kronecker, KroneckerBlock
-from swaypoint.risks.autodiff import ModelRisk, over_points
+from swaypoint.operators.packed import unpack_index
+from swaypoint.risks.autodiff import ModelRisk, in_parts, over_points
 from swaypoint.risks.losses import LogitCurvature
 
+_FACTOR_BYTES = 256 << 20
 _DRAWS = 4
 _COLUMNS = 16
 """Classes up to which the columns of Lambda^(1/2) are all used; beyond, ``_DRAWS`` random mixtures."""
+
+
+Multiplying = nn.Linear | nn.Conv2d
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Layer:
     ``index`` (out, in) int64: where the matrix [W b] stands in theta.
     """
 
-    module: nn.Module
+    module: Multiplying
     index: Tensor
     bias: bool
 
@@ -81,17 +85,17 @@ class Layers:
         for name in risk.names:
             starts[id(named[name])] = start
             start += named[name].numel()
-        run = self._that_run()
+        run, self._point_bytes = self._that_run()
         users: dict[int, int] = {}
         for module in risk.model.modules():
             for parameter in module.parameters(recurse=False):
                 users[id(parameter)] = users.get(id(parameter), 0) + 1
         free = torch.ones(risk.dimension, dtype=torch.bool)
         self.layers: list[Layer] = []
-        for module in risk.model.modules():
+        for module in _multiplying(risk.model):
             if module not in run or id(module.weight) not in starts or users[id(module.weight)] > 1:
                 continue
-            rows = module.weight.shape[0]
+            rows = len(module.weight)
             index = torch.arange(module.weight.numel()).view(rows, -1) + starts[id(module.weight)]
             bias = module.bias is not None and id(module.bias) in starts and users[id(module.bias)] == 1
             if bias:
@@ -100,19 +104,34 @@ class Layers:
             self.layers.append(Layer(module, index.to(risk.theta.device), bias))
         self.rest = free.nonzero()[:, 0].to(risk.theta.device)
 
-    def _that_run(self) -> set[nn.Module]:
-        """Modules that are called; attention uses the weight of its last layer without calling it."""
-        run: set[nn.Module] = set()
-        modules = [module for module in self.risk.model.modules() if _multiplies(module)]
-        handles = [module.register_forward_hook(lambda m, *_: run.add(m)) for module in modules]
+    def _that_run(self) -> tuple[set[Multiplying], int]:
+        """Modules that are called (attention uses the weight of its last layer without calling it), and
+        what their inputs and outputs take per point, in bytes."""
+        run: set[Multiplying] = set()
+        entries = 0
+
+        def record(module: Multiplying, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            nonlocal entries
+            run.add(module)
+            positions = output.numel() // len(module.weight)
+            entries += positions * module.weight[0].numel() + _COLUMNS * output.numel()
+
+        inputs, _ = next(in_parts(*next(self.risk.batches()), 1))
+        modules = _multiplying(self.risk.model)
+        handles = [module.register_forward_hook(record) for module in modules]
         try:
-            inputs, _ = next(self.risk.batches())
             with self.risk.differentiable():
                 self.risk.logits(self.risk.theta, inputs)
         finally:
             for handle in handles:
                 handle.remove()
-        return run
+        return run, max(1, entries * self.risk.theta.element_size())
+
+    def _batches(self) -> Iterator[tuple[Any, Tensor]]:
+        """Batches whose factors fit in ``_FACTOR_BYTES``."""
+        size = max(1, _FACTOR_BYTES // self._point_bytes)
+        for inputs, targets in self.risk.batches():
+            yield from in_parts(inputs, targets, size)
 
     def factors(
         self, directions: Directions
@@ -130,7 +149,7 @@ class Layers:
             produced.setdefault(id(module), []).append(output)
             return output.clone()  # what follows may change it in place
 
-        for inputs, targets in self.risk.batches():
+        for inputs, targets in self._batches():
             received.clear()
             produced.clear()
             handles = [layer.module.register_forward_hook(record) for layer in self.layers]
@@ -163,9 +182,13 @@ class Layers:
             yield factors, curvature, vectors, (inputs, targets)
 
 
-def _multiplies(module: nn.Module) -> bool:
-    plain = isinstance(module, nn.Conv2d) and module.groups == 1 and not isinstance(module.padding, str)
-    return isinstance(module, nn.Linear) or plain
+def _multiplying(model: nn.Module) -> list[Multiplying]:
+    return [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.Linear)
+        or (isinstance(module, nn.Conv2d) and module.groups == 1 and not isinstance(module.padding, str))
+    ]
 
 
 # -- the Gauss-Newton matrix ----------------------------------------------------------------------
@@ -280,7 +303,9 @@ def kronecker(risk: ModelRisk, *, corrected: bool = True) -> Kronecker:
         InputError: a custom loss, whose Lambda may be indefinite.
     """
     if not risk.loss.convex:
-        raise InputError("a custom loss has no Kronecker factors; use solver='exact' or 'cg', or a named loss")
+        raise InputError(
+            "a custom loss has no Kronecker factors; use solver='exact' or 'cg', or a named loss"
+        )
     layers = Layers(risk)
     generator = torch.Generator().manual_seed(0)
 
@@ -293,8 +318,9 @@ def kronecker(risk: ModelRisk, *, corrected: bool = True) -> Kronecker:
             mixtures = signs.to(logits) * _DRAWS**-0.5
         return curvature.sqrt_matmul(mixtures).permute(2, 0, 1)
 
-    inputs = [torch.zeros(l.index.shape[1], l.index.shape[1]).to(risk.theta) for l in layers.layers]
-    outputs = [torch.zeros(l.index.shape[0], l.index.shape[0]).to(risk.theta) for l in layers.layers]
+    shapes = [layer.index.shape for layer in layers.layers]
+    inputs = [risk.theta.new_zeros(width, width) for _, width in shapes]
+    outputs = [risk.theta.new_zeros(height, height) for height, _ in shapes]
     diagonal, points = torch.zeros(len(layers.rest)).to(risk.theta), 0
     for factors, _, vectors, batch in layers.factors(roots):
         for a, b, part in zip(inputs, outputs, factors, strict=True):

@@ -112,7 +112,8 @@ def block_conjugate_gradient(
     solution, residual, direction = torch.zeros_like(right), right.clone(), conditioned(right).clone()
     square = dot(residual, direction)
     scale = square.clamp_min(torch.finfo(right.dtype).tiny)
-    active, relative, step = slice(None), torch.ones_like(square), 0
+    active: slice | Tensor
+    relative, step = torch.ones_like(square), 0
     for step in range(max_steps + 1):
         relative = (square.clamp_min(0.0) / scale).sqrt()
         going = relative > tolerance

@@ -22,7 +22,9 @@ class CholeskyInverse(Inverse):
 
     def __init__(self, factor: Tensor, condition: float) -> None:
         self._factor = factor
-        self.outcome = f"exact: Cholesky of {len(factor):,} parameters, condition number about {condition:.0e}"
+        self.outcome = (
+            f"exact: Cholesky of {len(factor):,} parameters, condition number about {condition:.0e}"
+        )
 
     def solve(self, vectors: Tensor) -> Tensor:
         return torch.cholesky_solve(vectors.to(self._factor), self._factor).to(vectors)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from swaypoint.errors import InputError
 from swaypoint.operators.base import Operator
@@ -69,7 +68,9 @@ def nystroem(operator: Operator, *, ridge: float, rank: int = 500, seed: int = 0
     test = torch.randn(operator.dimension, rank, generator=generator, dtype=torch.float64)
     test = torch.linalg.qr(test)[0].to(operator.device)
     image = (operator @ test.to(operator.dtype)).double() - ridge * test
-    shift = operator.dimension**0.5 * torch.finfo(operator.dtype).eps * float(torch.linalg.matrix_norm(image, 2))
+    shift = (
+        operator.dimension**0.5 * torch.finfo(operator.dtype).eps * float(torch.linalg.matrix_norm(image, 2))
+    )
     image += shift * test
     factor, info = torch.linalg.cholesky_ex(test.T @ image)
     if bool(info.any()):
