@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import swaypoint
+import swaypoint.folder
 from swaypoint.flow import AuditOptions, Listener
 from swaypoint.predictors import ModelOptions, Objective
 
@@ -282,3 +283,38 @@ def test_errors_are_one_line_and_a_code(arguments, words, tmp_path):
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_any_parameters_and_other_scores(tmp_path):
+    features = np.random.default_rng(0).normal(size=(200, 4))
+    rows = [f"{','.join(map(str, row))},{'yes' if row[0] > 0 else 'no'}" for row in features]
+    (tmp_path / "table.csv").write_text("\n".join(["a,b,c,d,outcome", *rows]))
+    arguments = ("audit", "table.csv", "--label", "outcome", "--epochs", 2)
+    scores = "tracin,knn,loss"
+    run = command(*arguments, "--params", "*", "--score", scores, "--out", "all", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    folder = swaypoint.folder.AuditFolder(tmp_path / "all")
+    table, manifest = folder.scores().to_pandas(), folder.manifest()
+    assert {"tracin", "knn", "loss", "cook"} <= set(table.columns)
+    assert len(table) == 160
+    assert np.isfinite(table["tracin"]).all()
+    assert "parameters of" in manifest["diagnostics"]["solver"]
+    assert manifest["model"]["params"] == ["*"]
+    # By all parameters it is not the last layer's ranking.
+    run = command(*arguments, "--out", "last", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    last = swaypoint.folder.AuditFolder(tmp_path / "last").scores().to_pandas()
+    assert not np.allclose(last["cook"], table["cook"], rtol=0.01)
+
+
+def test_other_scores_of_a_refitted_head(tmp_path):
+    options = quick(scores=("tracin", "confidence"), refit=True, top=5)
+    folder = swaypoint.audit("sklearn:digits", tmp_path / "digits", options=options)
+    table = folder.scores().to_pandas()
+    # -log p is the loss of the refitted head, not of the trained one.
+    np.testing.assert_allclose(-np.log1p(-table["confidence"]), table["loss"], rtol=1e-4, atol=1e-6)
+
+
+def test_an_unknown_score_lists_those_there_are(tmp_path):
+    with pytest.raises(swaypoint.InputError, match=r"no score 'luck'; expected .*cooks_distance.*tracin"):
+        swaypoint.audit("sklearn:digits", tmp_path / "digits", options=quick(scores=("luck",)))

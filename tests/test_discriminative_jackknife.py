@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.test_groups import PROBLEMS, network, newton, with_one, without
-from tests.test_jackknife import regression
 from torch import nn
 
 import swaypoint
 from swaypoint.estimators import TrainedModel
 from swaypoint.estimators.discriminative_jackknife import discriminative_jackknife
 from swaypoint.estimators.reweighting import leave_one_out
+from test_groups import PROBLEMS, network, newton, with_one, without
+from test_jackknife import regression
 
 
 def jackknife_plus(X, y, at, alpha, ridge=0.0):

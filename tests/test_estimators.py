@@ -33,3 +33,32 @@ def test_the_last_layer_is_the_same_by_either_route():
     expected = swaypoint.cooks_distance(model, (x, y), l2=0.005, dtype=torch.float64, progress=False).values
     for params in (None, "2.*"):
         np.testing.assert_allclose(methods["cooks_distance"].score(subject(params)), expected, rtol=1e-8)
+
+
+def test_every_method_says_where_it_comes_from():
+    for name, method in methods.items():
+        assert name == method.name
+        assert method.source
+        assert method.summary
+        assert method.score is not None or method.on is not None
+
+
+@pytest.mark.parametrize("params", ["*", ("0.*",)])
+def test_the_public_ranking_by_any_parameters(params):
+    model, x, y = CONVERGED
+    ranking = swaypoint.cooks_distance(model, (x, y), params=params, l2=0.005, progress=False)
+    np.testing.assert_allclose(ranking.values, methods["cooks_distance"].score(subject(params)), rtol=1e-9)
+    assert ranking.diagnostics.verdict == "fit"
+    last = swaypoint.cooks_distance(model, (x, y), l2=0.005, progress=False)
+    np.testing.assert_array_equal(ranking.margin, last.margin)
+    sketch = swaypoint.cooks_distance(model, (x, y), params=params, l2=0.005, solver="sketch", progress=False)
+    off = (sketch.values - ranking.values) / sketch.standard_error
+    assert np.sqrt(np.mean(off**2)) < 1.5
+
+
+def test_what_only_the_last_layer_has_is_refused():
+    model, x, y = CONVERGED
+    with pytest.raises(swaypoint.InputError, match="leave params out"):
+        swaypoint.cooks_distance(model, (x, y), params="*", removal="finite", progress=False)
+    with pytest.raises(swaypoint.InputError, match="'cg'; the last layer takes"):
+        swaypoint.cooks_distance(model, (x, y), solver="cg", progress=False)

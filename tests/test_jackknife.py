@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 import torch
-from tests.test_groups import PROBLEMS, network, with_one
 from torch import nn
 
 import swaypoint
@@ -19,6 +18,7 @@ from swaypoint.estimators.jackknife import (
     prediction_intervals,
     standard_errors,
 )
+from test_groups import PROBLEMS, network, with_one
 
 DIRECTION = torch.randn(90, generator=torch.Generator().manual_seed(3)).double().clamp(-2, 2)
 
