@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.machine import describe
-from benchmarks.whole_model import RIDGE, overlap, workload
+from benchmarks.whole_model import RIDGE, oracle, overlap, workload
 from swaypoint.estimators import TrainedModel, methods
 from swaypoint.risks.autodiff import Kind
 from swaypoint.solving import Solver
@@ -159,7 +159,7 @@ def quality() -> None:
         "kronfluence, EK-FAC": lambda: kronfluence_ekfac(problem, RIDGE),
         "pyDVL, Nystroem of rank 200": lambda: pydvl_nystroem(problem, RIDGE),
     }
-    truth: np.ndarray | None = None
+    truth = oracle(*problem)
     for name, task in tasks.items():
         start = time.perf_counter()
         try:
@@ -168,7 +168,6 @@ def quality() -> None:
             print(f"{name:34} failed: {type(error).__name__}: {str(error).splitlines()[0][:100]}")
             continue
         seconds = time.perf_counter() - start
-        truth = values if truth is None else truth
         error = np.abs(values / truth - 1)
         print(
             f"{name:34} {seconds:6.1f} s   overlap of the top 1 %: {overlap(values, truth):.3f}"

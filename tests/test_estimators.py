@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 
 import swaypoint
 from swaypoint.estimators import TrainedModel, methods
+from swaypoint.solving import Solver
 from test_autodiff import trained, two_layers
 
 CONVERGED = trained(two_layers, 0.005)
@@ -62,3 +66,10 @@ def test_what_only_the_last_layer_has_is_refused():
         swaypoint.cooks_distance(model, (x, y), params="*", removal="finite", progress=False)
     with pytest.raises(swaypoint.InputError, match="'cg'; the last layer takes"):
         swaypoint.cooks_distance(model, (x, y), solver="cg", progress=False)
+
+
+def test_every_method_and_solver_is_documented():
+    text = (Path(__file__).parents[1] / "docs" / "methods.md").read_text()
+    solvers = [name for name in get_args(Solver) if name != "auto"]
+    for name in [*methods, *solvers]:
+        assert f"`{name}`" in text

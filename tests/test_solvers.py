@@ -9,7 +9,7 @@ from torch import nn
 import swaypoint
 from swaypoint.operators.base import Operator
 from swaypoint.risks.autodiff import ModelRisk
-from swaypoint.risks.layers import dense_ggn, kronecker
+from swaypoint.risks.layers import Layers, dense_ggn, kronecker
 from swaypoint.solvers.conjugate_gradient import IterativeInverse
 from swaypoint.solvers.dense import dense_inverse
 from swaypoint.solvers.lissa import LissaInverse
@@ -157,6 +157,34 @@ def test_ekfac_keeps_the_trace_and_the_diagonal_of_other_layers(case):  # noqa: 
         torch.testing.assert_close(block.values.sum(), trace)
 
 
+def test_the_diagonal_of_norms_and_of_layers_that_run_twice():
+    class Norms(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.group = nn.Conv2d(2, 4, 3, padding=1), nn.GroupNorm(2, 4)
+            self.again, self.batch = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+            self.layer, self.head = nn.LayerNorm((4, 5)), nn.Linear(20, 3)
+
+        def forward(self, x):
+            x = self.group(self.conv(x)).tanh()
+            x = self.batch(self.again(self.batch(self.again(x)).tanh()))
+            return self.head(self.layer(x.mean(3)).tanh().flatten(1))
+
+    torch.manual_seed(0)
+    model = Norms().double().eval()
+    for module in (model.group, model.batch, model.layer):
+        nn.init.normal_(module.weight)
+    model.batch.running_var.uniform_(0.5, 2)
+    x = torch.randn(9, 2, 5, 5).double()
+    risk = ModelRisk(model, (x, torch.arange(9) % 3), batch_size=4)
+    assert len(Layers(risk).rest) == 0
+    dense, curvature = gauss_newton(model, risk, x, "cross_entropy"), kronecker(risk)
+    torch.testing.assert_close(curvature.diagonal, dense.diagonal()[curvature.rest])
+    for block in curvature.blocks:
+        trace = dense.diagonal()[block.index.flatten()].sum()
+        torch.testing.assert_close(block.values.sum(), trace)
+
+
 def test_ekfac_values_are_the_mean_squares_in_the_eigenbasis(case):  # noqa: F811
     model, x, _, loss, risk = case
     dense = gauss_newton(model, risk, x, loss)
@@ -183,7 +211,7 @@ def test_a_preconditioner_saves_steps():
     rows = torch.cat(list(risk.gradients()))[:10]
     plain, helped = IterativeInverse(risk.curvature()), invert(risk, solver="cg")
     torch.testing.assert_close(plain.solve(rows.T), helped.solve(rows.T), rtol=1e-2, atol=1e-2)
-    steps = [int(inverse.outcome.split(" in ")[1].split()[0]) for inverse in (plain, helped)]
+    steps = [int(inverse.outcome.split(" after ")[1].split()[0]) for inverse in (plain, helped)]
     assert steps[1] < 0.7 * steps[0]
 
 
@@ -213,3 +241,133 @@ def test_what_does_not_go_together_is_refused(converged):
         invert(converged, "hessian", "ekfac")
     with pytest.raises(swaypoint.InputError, match="expected one of 'hessian', 'ggn', 'empirical_fisher'"):
         converged.curvature("newton")
+
+
+def test_a_ridge_for_each_layer():
+    model, x, y = trained(two_layers, RIDGE)
+    l2 = {"2.*": 0.3, "*.weight": 0.02}
+    risk = ModelRisk(model, (x, y), l2=l2, batch_size=50)
+    ridge = torch.cat([torch.full((k,), v) for k, v in ((24, 0.02), (6, 0.0), (12, 0.3), (2, 0.3))]).double()
+    matrix = gauss_newton(model, risk, x, "cross_entropy") + torch.diag(ridge)
+    torch.testing.assert_close(risk.curvature() @ torch.eye(44).double(), matrix)
+    rows = torch.cat(list(risk.gradients()))
+    expected = (rows * torch.linalg.solve(matrix, rows.T).T).sum(1)
+    for solver in ("exact", "cg", "sketch"):
+        values = invert(risk, solver=solver).quadratic(rows)
+        if solver != "sketch":
+            torch.testing.assert_close(values, expected, rtol=1e-4, atol=0)
+        else:
+            assert float((values / expected - 1).square().mean().sqrt()) < 1.5 * (2 / 256) ** 0.5
+    last = swaypoint.LinearHead.from_module(model, l2=l2).weights
+    assert (last.l2, last.penalize_bias) == (0.3, True)
+    with pytest.raises(swaypoint.InputError, match=r"0\.02 for 2\.weight and 0\.3 for its bias"):
+        swaypoint.LinearHead.from_module(model, l2={"*.weight": 0.02, "2.*": 0.3})
+
+
+def test_ekfac_with_a_ridge_for_each_layer_is_exact_where_the_curvature_is_a_kronecker_product():
+    torch.manual_seed(0)
+    model, x = nn.Linear(5, 3, bias=False).double(), torch.randn(40, 5).double()
+    risk = ModelRisk(model, (x, torch.randn(40, 3)), loss="squared_error", l2={"weight": 0.7})
+    rows, expected, _ = exact_forms(risk)
+    torch.testing.assert_close(invert(risk, solver="ekfac").quadratic(rows), expected)
+
+
+class Tripled(nn.Linear):
+    def forward(self, x):
+        return torch.nn.functional.linear(x, 3 * self.weight, self.bias)
+
+
+class Reused(nn.Module):
+    """Uses a layer's weight outside the layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 4), nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.b(self.a(x).tanh() @ self.a.weight)
+
+
+class Doubled(nn.Module):
+    """Folds two views of a point into the batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        both = self.a(torch.cat([x, -x])).tanh()
+        return self.b(both[: len(x)] * both[len(x) :])
+
+
+class Idle(nn.Module):
+    """Runs a layer that does not reach the logits."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.pooler = nn.Linear(3, 3), nn.Linear(3, 2)
+
+    def forward(self, x):
+        self.pooler(x)
+        return self.a(x)
+
+
+@pytest.mark.parametrize("make", [lambda: nn.Sequential(Tripled(3, 3)), Reused, Doubled, Idle])
+def test_layers_that_are_not_what_they_seem(make):
+    torch.manual_seed(0)
+    model, x = make().double(), torch.randn(20, 3).double()
+    risk = ModelRisk(model, (x, torch.arange(20) % 3), damping=0.1, batch_size=8)
+    rows, expected, _ = exact_forms(risk)
+    for solver in ("exact", "cg"):
+        values = invert(risk, solver=solver).quadratic(rows)
+        torch.testing.assert_close(values, expected, rtol=1e-4, atol=1e-9)
+
+
+def test_padding_that_unfold_does_not_know():
+    torch.manual_seed(0)
+    layers = nn.Conv2d(1, 2, 3, padding=1, padding_mode="circular"), nn.Flatten(), nn.Linear(32, 3)
+    model, x = nn.Sequential(*layers).double(), torch.randn(9, 1, 4, 4).double()
+    risk = ModelRisk(model, (x, torch.arange(9) % 3))
+    dense, curvature = gauss_newton(model, risk, x, "cross_entropy"), kronecker(risk)
+    torch.testing.assert_close(curvature.diagonal, dense.diagonal()[curvature.rest])
+
+
+def test_conjugate_gradients_see_what_the_preconditioner_hardly_does():
+    torch.manual_seed(0)
+    x = torch.randn(50, 2).double() * torch.tensor([1.0, 1e-4])
+    model = nn.Linear(2, 1, bias=False).double()
+    risk = ModelRisk(model, (x, torch.randn(50, 1)), loss="squared_error")
+    rows = torch.cat(list(risk.gradients()))
+    exact = invert(risk, solver="exact").quadratic(rows)
+    torch.testing.assert_close(invert(risk, solver="cg").quadratic(rows), exact, rtol=1e-4, atol=0)
+
+
+def test_ties_for_the_largest_logit_have_the_right_slope():
+    model, x = nn.Linear(2, 3).double(), torch.ones(3, 2).double()
+    nn.init.zeros_(model.weight)
+    nn.init.zeros_(model.bias)
+    rows = torch.cat(list(ModelRisk(model, (x, torch.arange(3))).gradients()))
+    expected = (torch.full((3, 3), 1 / 3) - torch.eye(3)).double()
+    torch.testing.assert_close(rows[:, -3:], expected)
+    hessian = ModelRisk(model, (x, torch.arange(3)), parameters="bias").curvature("hessian").dense()
+    torch.testing.assert_close(hessian, (torch.eye(3) / 3 - 1 / 9).double())
+
+
+def test_bad_inputs_and_options_are_named(converged):
+    model, x, y = trained(two_layers, RIDGE)
+    broken = x.clone()
+    broken[70, 1] = torch.nan
+    with pytest.raises(swaypoint.InputError, match="gradient of row 70 is NaN or infinite"):
+        list(ModelRisk(model, (broken, y), batch_size=50).gradients())
+    with pytest.raises(swaypoint.InputError, match="no parameter matches l2's 'haed"):
+        ModelRisk(model, (x, y), l2={"haed.*": 1.0})
+    with pytest.raises(swaypoint.InputError, match="both must be >= 0"):
+        ModelRisk(model, (x, y), damping=-0.1)
+    model[0].requires_grad_(False)
+    assert ModelRisk(model, (x, y)).names == ("2.weight", "2.bias")
+    with pytest.raises(swaypoint.InputError, match="are frozen"):
+        ModelRisk(model, (x, y), parameters="0.*")
+    custom = ModelRisk(model, (x, y), loss=lambda z, t: (z - t).square().sum())
+    for solver in ("sketch", "ekfac"):
+        with pytest.raises(swaypoint.InputError, match="a custom loss has no"):
+            invert(custom, solver=solver)

@@ -18,7 +18,7 @@ from swaypoint.fitness import diagnose
 from swaypoint.heads import LinearHead
 from swaypoint.ranking import Ranking
 from swaypoint.refit import refit_head
-from swaypoint.risks.autodiff import Kind, ModelRisk
+from swaypoint.risks.autodiff import Kind, ModelRisk, Ridge
 from swaypoint.risks.linear_head import HeadWeights
 from swaypoint.risks.losses import Loss, as_loss
 from swaypoint.scoring import Facts, Influence, Removal, Scores
@@ -52,7 +52,7 @@ def cooks_distance(
     *,
     loss: LossLike = "cross_entropy",
     layer: str | None = None,
-    l2: float = 0.0,
+    l2: Ridge = 0.0,
     damping: float = 0.0,
     removal: Removal = "infinitesimal",
     params: str | Sequence[str] | None = None,
@@ -168,7 +168,7 @@ def influence(
     top: int | None = None,
     loss: LossLike = "cross_entropy",
     layer: str | None = None,
-    l2: float = 0.0,
+    l2: Ridge = 0.0,
     damping: float = 0.0,
     params: str | Sequence[str] | None = None,
     curvature: Kind = "ggn",
@@ -276,13 +276,13 @@ def rank_parameters(trained: TrainedModel, last: Ranking, *, progress: bool = Fa
             if advance is not None:
                 advance(len(rows))
     cook = torch.cat(values).cpu().numpy()
-    slope = mean / risk.size + trained.l2 * risk.theta
+    slope = mean / risk.size + risk.penalty * risk.theta
     precision = torch.finfo(risk.theta.dtype)
     facts = Facts(
         solver=f"{risk.dimension:,} parameters of {len(risk.names)} tensors",
         outcome=inverse.outcome,
         precision=str(risk.theta.dtype).removeprefix("torch."),
-        estimated_error=inverse.error or precision.eps,
+        estimated_error=float("nan") if inverse.error is None else inverse.error or precision.eps,
         decrement=0.5 * float(inverse.quadratic(slope.unsqueeze(0))),
         saturated=None,
         dropped=0,
@@ -365,7 +365,7 @@ def _ranking(scores: Scores, facts: Facts, refit: str) -> Ranking:
 
 
 def as_head(
-    model_or_head: nn.Module | LinearHead, *, layer: str | None, loss: LossLike, l2: float
+    model_or_head: nn.Module | LinearHead, *, layer: str | None, loss: LossLike, l2: Ridge
 ) -> LinearHead:
     """A :class:`LinearHead` as it is, or that of a model.
 

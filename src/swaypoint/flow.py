@@ -144,6 +144,8 @@ def _check(options: AuditOptions) -> None:
         raise InputError(f"flip is {options.flip}; expected a share, 0 <= share < 1")
     if options.top < 1:
         raise InputError(f"top is {options.top}; expected a positive number")
+    if options.params is not None and (options.removal != "infinitesimal" or options.refit):
+        raise InputError("removal='finite' and refit are for the last layer; leave params out")
     known = sorted(name for name, method in methods.items() if method.score is not None)
     for name in options.scores:
         if name not in known:

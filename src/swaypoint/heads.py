@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from swaypoint.data.batches import ArrayBatches, FeatureBatches
 from swaypoint.data.model_batches import ModelBatches
 from swaypoint.errors import InputError
+from swaypoint.risks.autodiff import Ridge, ridge_of
 from swaypoint.risks.linear_head import HeadWeights
 from swaypoint.risks.losses import BinaryCrossEntropy, CrossEntropy, Loss, SquaredError, as_loss
 
@@ -38,7 +39,7 @@ class LinearHead:
         model: nn.Module,
         layer: str | None = None,
         loss: str | Loss | Callable[..., Any] = "cross_entropy",
-        l2: float = 0.0,
+        l2: Ridge = 0.0,
     ) -> LinearHead:
         """The head of ``model``: its last trainable linear layer, or the one named.
 
@@ -49,7 +50,9 @@ class LinearHead:
         Args:
             layer: dotted name as in ``model.named_modules()``; None finds the last one.
             loss: see :mod:`swaypoint.risks.losses`; or a callable f(logits (C,), target) -> scalar.
-            l2: ridge of the training objective, (l2 / 2) ||theta||^2 (torch's ``weight_decay``).
+            l2: ridge of the training objective, (l2 / 2) ||theta||^2 (torch's ``weight_decay``): a number, or
+                numbers by parameter name or pattern, of which those of the layer count; a ridge on its
+                bias must be the weight's, or 0.
 
         Raises:
             InputError: no such layer, or it is not linear.
@@ -59,7 +62,11 @@ class LinearHead:
         if module is None:
             raise InputError(f"the model has no layer {name!r}; it has {', '.join(_linear_names(model))}")
         weight, bias = _parameters(module, name)
-        return cls(HeadWeights(weight, bias, as_loss(loss), l2), model, name)
+        ridge, of_bias = (ridge_of(f"{name}.{part}", l2) for part in ("weight", "bias"))
+        if bias is not None and of_bias not in (0.0, ridge):
+            raise InputError(f"l2 is {ridge:g} for {name}.weight and {of_bias:g} for its bias; use one, or 0")
+        weights = HeadWeights(weight, bias, as_loss(loss), ridge, penalize_bias=of_bias == ridge)
+        return cls(weights, model, name)
 
     @classmethod
     def from_estimator(cls, estimator: Any, points: int) -> LinearHead:

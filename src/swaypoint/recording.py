@@ -17,6 +17,7 @@ from torch import nn
 from swaypoint.errors import InputError
 from swaypoint.estimators.base import Checkpoint, TrainedModel
 from swaypoint.folder import write_table, write_tensors
+from swaypoint.risks.autodiff import Ridge
 from swaypoint.scoring import Influence
 
 
@@ -36,7 +37,7 @@ class InfluenceRecorder:
 
     Args:
         data: the training data without augmentation, as for :func:`swaypoint.cooks_distance`.
-        folder: for the records; records that are there are written anew.
+        folder: for the records; one of the same epoch is written anew, those of others stay.
         epochs: when to record; None: always.
         loss, layer, l2: see :func:`swaypoint.cooks_distance`.
         keep_weights: also keep the model's weights, for :meth:`checkpoints`.
@@ -53,7 +54,7 @@ class InfluenceRecorder:
         epochs: Iterable[int] | None = None,
         loss: str | Callable[..., Any] = "cross_entropy",
         layer: str | None = None,
-        l2: float = 0.0,
+        l2: Ridge = 0.0,
         keep_weights: bool = False,
     ) -> None:
         self._data, self._folder = data, Path(folder)

@@ -20,8 +20,10 @@ from swaypoint.solvers.sketch import SketchInverse
 
 Solver = Literal["auto", "exact", "cg", "sketch", "ekfac", "kfac", "lanczos", "nystroem", "lissa"]
 DENSE_LIMIT = 15_000
-"""Parameters up to which ``solver="auto"`` forms the matrix: 1.8 GB in float64, and twice that at work."""
+"""Parameters up to which ``solver="auto"`` forms the matrix: 1.8 GB, and at work up to three times that."""
 _DRAWS = 256
+_NOISE = {torch.float64: 1e-12, torch.float32: 1e-6, torch.float16: 1e-2, torch.bfloat16: 1e-1}
+"""Relative accuracy of a curvature's entries, by the model's dtype."""
 
 
 def invert(risk: ModelRisk, kind: Kind = "ggn", solver: Solver = "auto") -> Inverse:
@@ -62,7 +64,7 @@ def _auto(risk: ModelRisk, kind: Kind) -> Inverse:
 
 def _exact(risk: ModelRisk, kind: Kind) -> Inverse:
     matrix = dense_ggn(risk) if kind == "ggn" else risk.curvature(kind).dense().double()
-    return dense_inverse(matrix, noise=1e-6 if risk.theta.dtype == torch.float32 else 1e-12)
+    return dense_inverse(matrix, noise=_NOISE[risk.theta.dtype])
 
 
 def _cg(risk: ModelRisk, kind: Kind) -> IterativeInverse:
@@ -72,6 +74,8 @@ def _cg(risk: ModelRisk, kind: Kind) -> IterativeInverse:
 
 def _sketch(risk: ModelRisk, kind: Kind) -> Inverse:
     _needs_ggn("sketch", kind)
+    if not risk.loss.convex:
+        raise InputError("a custom loss has no sketch; use solver='exact' or 'cg', or a named loss")
     return SketchInverse(_cg(risk, kind), risk.root_draws(_DRAWS))
 
 
@@ -90,7 +94,7 @@ def _lanczos(risk: ModelRisk, kind: Kind) -> Inverse:
 
 
 def _nystroem(risk: ModelRisk, kind: Kind) -> Inverse:
-    return nystroem(risk.curvature(kind), ridge=risk.ridge)
+    return nystroem(risk.curvature(kind), ridge=float(risk.ridge.min()))
 
 
 def _lissa(risk: ModelRisk, kind: Kind) -> Inverse:

@@ -64,6 +64,7 @@ def as_loader(data: Any, batch_size: int) -> Iterable[Any]:
             batch_size=data.batch_size or batch_size,
             collate_fn=data.collate_fn,
             num_workers=data.num_workers,
+            generator=torch.Generator(),  # the global one is the training's
         )
     if isinstance(data, tuple | list) and len(data) == 2:
         inputs, labels = as_tensor(data[0], "inputs"), as_tensor(data[1], "labels")
@@ -75,7 +76,7 @@ def as_loader(data: Any, batch_size: int) -> Iterable[Any]:
     if isinstance(data, Dataset) or (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
         if len(data) == 0:
             raise InputError("the data is empty; expected at least one row")
-        return DataLoader(data, batch_size=batch_size)
+        return DataLoader(data, batch_size=batch_size, generator=torch.Generator())
     if isinstance(data, Iterable) and not isinstance(data, Iterator):
         return data
     raise InputError(
@@ -187,7 +188,8 @@ def split_batch(batch: Any) -> tuple[Any, Tensor]:
         inputs: Any = next(iter(rest.values())) if len(rest) == 1 else rest
         return inputs, as_tensor(batch[names[0]], "labels")
     if isinstance(batch, tuple | list) and len(batch) == 2:
-        return batch[0], as_tensor(batch[1], "labels")
+        inputs = dict(batch[0]) if isinstance(batch[0], Mapping) else batch[0]
+        return inputs, as_tensor(batch[1], "labels")
     raise InputError(
         f"a batch is a {type(batch).__name__} of"
         f" {len(batch) if hasattr(batch, '__len__') else 'unknown'} parts; expected (inputs, labels)"

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from swaypoint.errors import InputError
 from swaypoint.heads import LinearHead
-from swaypoint.risks.autodiff import Kind, ModelRisk
+from swaypoint.risks.autodiff import Kind, ModelRisk, Ridge
 from swaypoint.risks.linear_head import Chunk, LinearHeadRisk
 from swaypoint.risks.losses import Loss
 from swaypoint.scoring import HeadInverse, Influence
@@ -66,7 +66,7 @@ class TrainedModel:
         params: str | Sequence[str] | None = None,
         loss: str | Loss | Callable[..., Any] = "cross_entropy",
         layer: str | None = None,
-        l2: float = 0.0,
+        l2: Ridge = 0.0,
         damping: float = 0.0,
         curvature: Kind = "ggn",
         solver: Solver = "auto",
@@ -78,10 +78,11 @@ class TrainedModel:
         self._batch_size, self._layer = batch_size, layer
         self._head: LinearHead | None = None
         self.model: nn.Module | None
+        self.l2: Ridge
         self.loss: str | Loss | Callable[..., Any]
         if isinstance(model, LinearHead):
             self.model, self._head = model.model, model
-            self.loss, self.l2 = model.weights.loss, model.weights.l2
+            self.loss, self.l2 = model.weights.loss, _ridges(model)
         elif isinstance(model, nn.Module):
             self.model, self.loss, self.l2 = model, loss, l2
         else:
@@ -191,6 +192,14 @@ class TrainedModel:
             solver=self._solver,
             batch_size=self._batch_size,
         )
+
+
+def _ridges(head: LinearHead) -> Ridge:
+    """Of a head whose bias is free, so are the biases and norms of its whole model."""
+    l2 = head.weights.l2
+    if head.model is None or head.weights.penalize_bias:
+        return l2
+    return {name: l2 for name, parameter in head.model.named_parameters() if parameter.ndim > 1}
 
 
 @dataclass(frozen=True)

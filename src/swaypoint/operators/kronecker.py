@@ -36,10 +36,10 @@ class KroneckerBlock:
 class Kronecker:
     """Kronecker blocks, and a diagonal for the parameters of all other layers.
 
-    ``rest`` (m,) positions, ``diagonal`` (m,); ``ridge`` is on the diagonal of everything.
+    ``rest`` (m,) positions, ``diagonal`` (m,); ``ridge`` (P,) is on the diagonal of everything.
     """
 
     blocks: list[KroneckerBlock]
     rest: Tensor
     diagonal: Tensor
-    ridge: float
+    ridge: Tensor

@@ -2,7 +2,7 @@
 
 The parameters stay where they are: models run as functions of a flat vector theta (torch.func). The
 Hessian is never formed; products with it take one forward-over-reverse pass over the data each
-(Pearlmutter, 1994), in the memory of a training step per vector.
+(Pearlmutter, 1994), for one vector in less than twice the memory of a training step.
 """
 
 from __future__ import annotations
@@ -24,7 +24,21 @@ from swaypoint.errors import InputError
 from swaypoint.operators.base import Operator
 from swaypoint.risks.losses import Loss, as_loss
 
+_ROW_BYTES = 512 << 20
+"""Of gradients that are held at a time."""
 Kind = Literal["hessian", "ggn", "empirical_fisher"]
+Ridge = float | Mapping[str, float]
+
+
+def ridge_of(name: str, l2: Ridge) -> float:
+    """The ridge of the parameter ``name``: that of the first pattern that matches, 0 for none.
+
+    >>> ridge_of("conv.bias", {"head.*": 0.01, "*.weight": 0.5})
+    0.0
+    """
+    if not isinstance(l2, Mapping):
+        return l2
+    return next((value for pattern, value in l2.items() if fnmatch(name, pattern)), 0.0)
 
 
 class ModelRisk:
@@ -35,12 +49,14 @@ class ModelRisk:
         data: see :func:`~swaypoint.data.model_batches.as_loader`.
         loss: a name, a :class:`~swaypoint.risks.losses.Loss`, or a callable of (logits (C,), target).
         parameters: names or patterns as in ``model.named_parameters()``: ``"head.*"``,
-            ``("layer4.*", "fc.weight")``; ``"*"`` takes all. Tied parameters count once.
-        l2: ridge of the training objective, (l2 / 2) ||theta||^2.
+            ``("layer4.*", "fc.weight")``; ``"*"`` takes all. Frozen ones are left out; tied ones count once.
+        l2: ridge of the training objective, (l2 / 2) ||theta||^2: a number for all parameters, or numbers by
+            name or pattern (``{"head.*": 1e-2, "*.weight": 5e-4}``; the first that matches counts, none: 0).
         damping: added to every curvature's diagonal, beside ``l2``.
         vectors: at most this many at a time in a product; memory grows with it.
 
     Attributes:
+        penalty, ridge: of each parameter, ``(P,)``: l2, and l2 plus damping.
         names: of the chosen parameters, in the order of theta.
         theta: their values, flat, ``(P,)``.
         dimension: P.
@@ -56,19 +72,23 @@ class ModelRisk:
         *,
         loss: str | Loss | Callable[..., Any] = "cross_entropy",
         parameters: str | Sequence[str] = "*",
-        l2: float = 0.0,
+        l2: Ridge = 0.0,
         damping: float = 0.0,
         batch_size: int = 512,
         vectors: int = 64,
     ) -> None:
         self.model, self.loss = model, as_loss(loss)
-        self._loader = as_loader(data, batch_size)
-        self.ridge, self.vectors = l2 + damping, vectors
+        self._loader, self._batch_size = as_loader(data, batch_size), batch_size
+        self.vectors = vectors
+        _check_ridge(model, l2, damping)
         chosen = _matching(model, [parameters] if isinstance(parameters, str) else parameters)
         self.names = tuple(chosen)
         self._shapes = [value.shape for value in chosen.values()]
         self.theta = torch.cat([value.detach().flatten() for value in chosen.values()])
         self.dimension = len(self.theta)
+        ridges = [self.theta.new_full((p.numel(),), ridge_of(name, l2)) for name, p in chosen.items()]
+        self.penalty = torch.cat(ridges)
+        self.ridge = self.penalty + damping
 
     @cached_property
     def size(self) -> int:
@@ -77,9 +97,19 @@ class ModelRisk:
 
     def gradients(self, data: Any = None) -> Iterator[Tensor]:
         """Gradients of the points' losses (without the ridge), ``(b, P)`` in the model's dtype."""
-        for inputs, targets in self.batches(data):
-            with self.differentiable():
-                yield self.gradient_rows(inputs, targets)
+        size, done = max(1, _ROW_BYTES // (self.dimension * self.theta.element_size())), 0
+        for batch in self.batches(data):
+            for inputs, targets in in_parts(*batch, size):
+                with self.differentiable():
+                    rows = self.gradient_rows(inputs, targets)
+                if not bool(torch.isfinite(rows.sum())):
+                    bad = int((~torch.isfinite(rows)).any(1).nonzero()[0])
+                    raise InputError(
+                        f"the gradient of row {done + bad} is NaN or infinite; check that row's inputs, the"
+                        " loss and the model's weights"
+                    )
+                done += len(rows)
+                yield rows
 
     def gradient_rows(self, inputs: Any, targets: Tensor) -> Tensor:
         """Gradients of the points of one batch, ``(b, P)``."""
@@ -106,7 +136,7 @@ class ModelRisk:
                     mixed
                 )
             points += len(targets)
-        return total * points**-0.5 + self.ridge**0.5 * signs(self.dimension, draws)
+        return total * points**-0.5 + self.ridge.sqrt().unsqueeze(1) * signs(self.dimension, draws)
 
     def curvature(self, kind: Kind = "ggn") -> ModelCurvature:
         """The curvature of the mean loss, ridge and damping on its diagonal.
@@ -134,7 +164,7 @@ class ModelRisk:
             return x.to(self.theta) if x.is_floating_point() else x.to(self.theta.device)
 
         outputs, offset = None, 0
-        loader = self._loader if data is None else as_loader(data, 512)
+        loader = self._loader if data is None else as_loader(data, self._batch_size)
         for batch in loader if shuffle is None else shuffled(loader, shuffle):
             inputs, targets = split_batch(batch)
             inputs, targets = tree_map(placed, inputs), targets.to(self.theta.device)
@@ -193,12 +223,26 @@ def over_points(function: Callable[..., Tensor], theta: Tensor, *batch: Any) -> 
         return torch.stack([function(theta, *tree_map(lambda x, i=i: x[i], batch)) for i in range(size)])
 
 
+def _check_ridge(model: nn.Module, l2: Ridge, damping: float) -> None:
+    values = l2 if isinstance(l2, Mapping) else {"*": l2}
+    for pattern, value in [*values.items(), ("damping", damping)]:
+        if not value >= 0:
+            raise InputError(f"l2 is {l2} and damping is {damping}; both must be >= 0")
+        if pattern != "damping" and not any(fnmatch(name, pattern) for name, _ in model.named_parameters()):
+            names = ", ".join(name for name, _ in model.named_parameters())
+            raise InputError(f"no parameter matches l2's {pattern!r}; the model has {names}")
+
+
 def _matching(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn.Parameter]:
     named = dict(model.named_parameters())
     for pattern in patterns:
         if not any(fnmatch(name, pattern) for name in named):
             raise InputError(f"no parameter matches {pattern!r}; the model has {', '.join(named)}")
-    return {name: p for name, p in named.items() if any(fnmatch(name, pattern) for pattern in patterns)}
+    chosen = {name: p for name, p in named.items() if any(fnmatch(name, pattern) for pattern in patterns)}
+    trainable = {name: p for name, p in chosen.items() if p.requires_grad}
+    if not trainable:
+        raise InputError(f"all parameters that match {', '.join(patterns)} are frozen (requires_grad=False)")
+    return trainable
 
 
 class ModelCurvature(Operator):
@@ -222,7 +266,7 @@ class ModelCurvature(Operator):
             with self._risk.differentiable():
                 total += self.on_batch(inputs, targets, vectors)
             points += len(targets)
-        return total / points + self._risk.ridge * vectors
+        return total / points + self._risk.ridge.unsqueeze(1) * vectors
 
     def random_batches(self, *, seed: int = 0) -> Iterator[Callable[[Tensor], Tensor]]:
         """Products with the curvature of one random batch each, ridge included; endless."""
@@ -231,7 +275,7 @@ class ModelCurvature(Operator):
         def product(batch: tuple[Any, Tensor], vectors: Tensor) -> Tensor:
             with self._risk.differentiable():
                 total = self.on_batch(*batch, vectors)
-            return total / len(batch[1]) + self._risk.ridge * vectors
+            return total / len(batch[1]) + self._risk.ridge.unsqueeze(1) * vectors
 
         while True:
             for batch in self._risk.batches(shuffle=generator):

@@ -63,6 +63,56 @@ class Layer:
         return slopes.flatten(1, -2) if slopes.ndim > 2 else slopes.unsqueeze(1)
 
 
+Normalizing = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.LayerNorm | nn.GroupNorm
+
+
+# Subclasses that compute something else with the same parameters are not taken at their name.
+_FORWARDS = {
+    kind.forward
+    for kind in (
+        nn.Linear,
+        nn.Conv2d,
+        nn.BatchNorm1d,
+        nn.BatchNorm2d,
+        nn.BatchNorm3d,
+        nn.LayerNorm,
+        nn.GroupNorm,
+    )
+}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A norm whose scale, shift or both are among the chosen parameters.
+
+    ``index`` (m,) int64: where they stand in theta, the scale first.
+    """
+
+    module: Normalizing
+    index: Tensor
+    weight: bool
+    bias: bool
+
+    def rows(self, received: Tensor, slopes: Tensor) -> Tensor:
+        """Each point's derivative, from the norm's input and the slope of its output: ``(b, m)``."""
+        parts = [slopes * self._normalized(received)] if self.weight else []
+        parts += [slopes] if self.bias else []
+        if isinstance(self.module, nn.LayerNorm):
+            width = len(self.module.normalized_shape)
+            flat = [part.flatten(-width).flatten(1, -2).sum(1) for part in (p.unsqueeze(1) for p in parts)]
+        else:
+            flat = [part.unsqueeze(2).flatten(2).sum(2) for part in parts]
+        return torch.cat(flat, 1)
+
+    def _normalized(self, received: Tensor) -> Tensor:
+        norm = self.module
+        if isinstance(norm, nn.LayerNorm):
+            return F.layer_norm(received, norm.normalized_shape, eps=norm.eps)
+        if isinstance(norm, nn.GroupNorm):
+            return F.group_norm(received, norm.num_groups, eps=norm.eps)
+        return F.batch_norm(received, norm.running_mean, norm.running_var, eps=norm.eps)
+
+
 @dataclass(frozen=True)
 class Factors:
     """One layer on one batch: ``inputs`` (b, T, in) and, for V directions in logits, ``slopes``
@@ -72,14 +122,29 @@ class Factors:
     slopes: Tensor
 
 
+@dataclass(frozen=True)
+class Pass:
+    """One batch: the linear layers' factors, each norm's derivatives ``(V, b, m)``, the loss's curvature,
+    the V directions ``(V, b, C)`` in logits, and the inputs."""
+
+    layers: list[Factors]
+    scales: list[Tensor]
+    curvature: LogitCurvature
+    directions: Tensor
+    inputs: Any
+
+    def __len__(self) -> int:
+        return self.directions.shape[1]
+
+
 Directions = Callable[[Tensor, LogitCurvature], Tensor]
 
 
 class Layers:
-    """The linear layers of a risk, and ``rest``, the positions of all other chosen parameters."""
+    """The linear layers and norms of a risk, and ``rest``, the positions of all other parameters."""
 
     def __init__(self, risk: ModelRisk) -> None:
-        self.risk = risk
+        self.risk, self._spare = risk, 0
         starts, start = {}, 0
         named = dict(risk.model.named_parameters())
         for name in risk.names:
@@ -102,22 +167,38 @@ class Layers:
                 index = torch.cat([index, torch.arange(rows).unsqueeze(1) + starts[id(module.bias)]], 1)
             free[index.flatten()] = False
             self.layers.append(Layer(module, index.to(risk.theta.device), bias))
+        self.scales: list[Scale] = []
+        for norm in _normalizing(risk.model):
+            own = [norm.weight, norm.bias]
+            parts = [p is not None and id(p) in starts and users[id(p)] == 1 for p in own]
+            if norm not in run or not any(parts):
+                continue
+            places = [
+                torch.arange(p.numel()) + starts[id(p)]
+                for p, chosen in zip(own, parts, strict=True)
+                if chosen
+            ]
+            free[torch.cat(places)] = False
+            self.scales.append(Scale(norm, torch.cat(places).to(risk.theta.device), *parts))
         self.rest = free.nonzero()[:, 0].to(risk.theta.device)
 
-    def _that_run(self) -> tuple[set[Multiplying], int]:
+    def _that_run(self) -> tuple[set[nn.Module], int]:
         """Modules that are called (attention uses the weight of its last layer without calling it), and
         what their inputs and outputs take per point, in bytes."""
-        run: set[Multiplying] = set()
+        run: set[nn.Module] = set()
         entries = 0
 
-        def record(module: Multiplying, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             nonlocal entries
-            run.add(module)
-            positions = output.numel() // len(module.weight)
-            entries += positions * module.weight[0].numel() + _COLUMNS * output.numel()
+            if len(output) == size:  # else points and positions share a dimension
+                run.add(module)
+            entries += _COLUMNS * output.numel()
+            if isinstance(module, Multiplying):
+                entries += output.numel() // len(module.weight) * module.weight[0].numel()
 
-        inputs, _ = next(in_parts(*next(self.risk.batches()), 1))
-        modules = _multiplying(self.risk.model)
+        inputs, targets = next(in_parts(*next(self.risk.batches()), 2))
+        size = len(targets)
+        modules = [*_multiplying(self.risk.model), *_normalizing(self.risk.model)]
         handles = [module.register_forward_hook(record) for module in modules]
         try:
             with self.risk.differentiable():
@@ -125,18 +206,20 @@ class Layers:
         finally:
             for handle in handles:
                 handle.remove()
-        return run, max(1, entries * self.risk.theta.element_size())
+        return run, max(1, entries // size * self.risk.theta.element_size())
+
+    def reserve(self, entries: int) -> None:
+        """Leave room for so many more entries per point."""
+        self._spare = entries * self.risk.theta.element_size()
 
     def _batches(self) -> Iterator[tuple[Any, Tensor]]:
         """Batches whose factors fit in ``_FACTOR_BYTES``."""
-        size = max(1, _FACTOR_BYTES // self._point_bytes)
+        size = max(1, _FACTOR_BYTES // (self._point_bytes + self._spare))
         for inputs, targets in self.risk.batches():
             yield from in_parts(inputs, targets, size)
 
-    def factors(
-        self, directions: Directions
-    ) -> Iterator[tuple[list[Factors], LogitCurvature, Tensor, tuple[Any, Tensor]]]:
-        """Batch by batch: each layer's factors, the loss's curvature, the directions, and the batch.
+    def passes(self, directions: Directions) -> Iterator[Pass]:
+        """Every batch, forward once and backward once for each direction.
 
         Args:
             directions: from logits ``(b, C)`` and their curvature to ``(V, b, C)``.
@@ -149,10 +232,12 @@ class Layers:
             produced.setdefault(id(module), []).append(output)
             return output.clone()  # what follows may change it in place
 
+        modules: list[nn.Module] = [layer.module for layer in self.layers]
+        modules += [scale.module for scale in self.scales]
         for inputs, targets in self._batches():
             received.clear()
             produced.clear()
-            handles = [layer.module.register_forward_hook(record) for layer in self.layers]
+            handles = [module.register_forward_hook(record) for module in modules]
             try:
                 with self.risk.differentiable(), torch.enable_grad():
                     theta = self.risk.theta.detach().requires_grad_()  # outputs depend on it
@@ -162,32 +247,61 @@ class Layers:
                     handle.remove()
             curvature = self.risk.loss.terms(logits.detach(), targets).curvature
             vectors = directions(logits.detach(), curvature)
-            outputs = [output for layer in self.layers for output in produced[id(layer.module)]]
+            outputs = [output for module in modules for output in produced[id(module)]]
             columns = [
-                torch.autograd.grad(logits, outputs, vector, retain_graph=v + 1 < len(vectors))
+                _slopes(logits, outputs, vector, keep=v + 1 < len(vectors))
                 for v, vector in enumerate(vectors)
             ]
-            slopes = [torch.stack(parts) for parts in zip(*columns, strict=True)]
-            factors, done = [], 0
+            slopes = iter(zip(*columns, strict=True))  # of each call of each module, V of them
+
+            factors, rows = [], []
             for layer in self.layers:
                 calls = received[id(layer.module)]
-                own = slopes[done : done + len(calls)]
-                done += len(calls)
-                factors.append(
-                    Factors(
-                        torch.cat([layer.positions(call) for call in calls], 1),
-                        torch.cat([torch.stack([layer.outputs(s) for s in part]) for part in own], 2),
-                    )
-                )
-            yield factors, curvature, vectors, (inputs, targets)
+                parts = [torch.stack([layer.outputs(s) for s in next(slopes)]) for _ in calls]
+                positions = torch.cat([layer.positions(call) for call in calls], 1)
+                factors.append(Factors(positions, torch.cat(parts, 2)))
+            for scale in self.scales:
+                calls = received[id(scale.module)]
+                parts = [torch.stack([scale.rows(call, s) for s in next(slopes)]) for call in calls]
+                rows.append(torch.stack(parts).sum(0))
+            yield Pass(factors, rows, curvature, vectors, inputs)
+
+
+def _slopes(logits: Tensor, outputs: list[Tensor], vector: Tensor, *, keep: bool) -> list[Tensor]:
+    if not outputs:
+        return []
+    found = torch.autograd.grad(logits, outputs, vector, retain_graph=keep, allow_unused=True)
+    return [
+        torch.zeros_like(output) if slope is None else slope
+        for output, slope in zip(outputs, found, strict=True)
+    ]
+
+
+def _normalizing(model: nn.Module) -> list[Normalizing]:
+    """Norms that treat each point by itself: batch norms by their running statistics."""
+    return [
+        module
+        for module in model.modules()
+        if isinstance(module, Normalizing)
+        and type(module).forward in _FORWARDS
+        and getattr(module, "running_mean", module) is not None
+    ]
 
 
 def _multiplying(model: nn.Module) -> list[Multiplying]:
     return [
         module
         for module in model.modules()
-        if isinstance(module, nn.Linear)
-        or (isinstance(module, nn.Conv2d) and module.groups == 1 and not isinstance(module.padding, str))
+        if type(module).forward in _FORWARDS
+        and (
+            isinstance(module, nn.Linear)
+            or (
+                isinstance(module, nn.Conv2d)
+                and module.groups == 1
+                and module.padding_mode == "zeros"
+                and not isinstance(module.padding, str)
+            )
+        )
     ]
 
 
@@ -207,16 +321,26 @@ def dense_ggn(risk: ModelRisk) -> Tensor:
     contraction over pairs of layers: n P^2 flops whatever the number of classes. Else from the
     Jacobian, C times that.
     """
-    layers = Layers(risk)
-    total = torch.zeros(risk.dimension, risk.dimension, dtype=torch.float64, device=risk.theta.device)
-    contracted = len(layers.rest) == 0 and _contract(layers, total)
-    points = risk.size
-    if not contracted:
-        total.zero_()
-        _from_jacobians(risk, total)
-    total /= points
-    total.diagonal().add_(risk.ridge)
-    return total
+    layers, size = Layers(risk), risk.dimension
+    total = torch.zeros(size, size, dtype=torch.float64, device=risk.theta.device)
+
+    def mean() -> Tensor:
+        total.div_(risk.size).diagonal().add_(risk.ridge)
+        return total
+
+    if not layers.scales and len(layers.rest) == 0 and _contract(layers, total) and _agrees(risk, mean()):
+        return total
+    total.zero_()
+    _from_jacobians(risk, total)
+    return mean()
+
+
+def _agrees(risk: ModelRisk, matrix: Tensor) -> bool:
+    """With one product by automatic differentiation: a weight that the model also uses outside its layer
+    would be missed."""
+    vector = torch.randn(risk.dimension, 1, generator=torch.Generator().manual_seed(0)).to(risk.theta)
+    expected = (risk.curvature("ggn") @ vector).double()
+    return float((matrix @ vector.double() - expected).norm()) <= 1e-3 * float(expected.norm())
 
 
 _FLUSH = 16
@@ -224,15 +348,16 @@ _FLUSH = 16
 
 def _contract(layers: Layers, total: Tensor) -> bool:
     """Adds sum_i J_i^T Lambda_i J_i to ``total``; False where a layer runs more than once per point."""
+    layers.reserve(max(sum(side**2 for side in layer.index.shape) for layer in layers.layers))
     indices = [layer.index for layer in layers.layers]
     pairs = [(one, two) for one in range(len(indices)) for two in range(one, len(indices))]
     sums: dict[tuple[int, int], Tensor] = {}
-    for count, (factors, curvature, _, _) in enumerate(layers.factors(identity), start=1):
-        if any(part.inputs.shape[1] != 1 for part in factors):
+    for count, batch in enumerate(layers.passes(identity), start=1):
+        if any(part.inputs.shape[1] != 1 for part in batch.layers):
             return False
-        inputs = [part.inputs[:, 0] for part in factors]
-        slopes = [part.slopes[:, :, 0].transpose(0, 1) for part in factors]  # (b, C, out)
-        curved = [curvature.matmul(slope) for slope in slopes]
+        inputs = [part.inputs[:, 0] for part in batch.layers]
+        slopes = [part.slopes[:, :, 0].transpose(0, 1) for part in batch.layers]  # (b, C, out)
+        curved = [batch.curvature.matmul(slope) for slope in slopes]
         for one, two in pairs:
             outputs = (slopes[one].mT @ curved[two]).flatten(1)
             products = (inputs[one].unsqueeze(2) * inputs[two].unsqueeze(1)).flatten(1)
@@ -276,13 +401,21 @@ def _from_jacobians(risk: ModelRisk, total: Tensor) -> None:
     def logits(theta: Tensor, inputs: Any) -> Tensor:
         return risk.logits(theta, tree_map(lambda x: x.unsqueeze(0), inputs))[0]
 
-    rows = torch.func.jacrev(logits)
     for inputs, targets in risk.batches():
         with risk.differentiable():
-            jacobian = over_points(rows, risk.theta, inputs)  # (b, C, P)
-            curvature = risk.loss.terms(risk.logits(risk.theta, inputs), targets).curvature
-            curved = curvature.matmul(jacobian)
-        total += (jacobian.flatten(0, 1).T @ curved.flatten(0, 1)).double()
+            outputs = risk.logits(risk.theta, inputs).shape[1]
+        size = _at_a_time(risk, 2 * outputs * risk.dimension)
+        for part, labels in in_parts(inputs, targets, size):
+            with risk.differentiable():
+                jacobian = over_points(torch.func.jacrev(logits), risk.theta, part)  # (b, C, P)
+                curvature = risk.loss.terms(risk.logits(risk.theta, part), labels).curvature
+                curved = curvature.matmul(jacobian)
+            total += (jacobian.flatten(0, 1).T @ curved.flatten(0, 1)).double()
+
+
+def _at_a_time(risk: ModelRisk, entries: int) -> int:
+    """Points whose arrays of so many entries each fit in ``_FACTOR_BYTES``."""
+    return max(1, _FACTOR_BYTES // (entries * risk.theta.element_size()))
 
 
 # -- Kronecker factors ----------------------------------------------------------------------------
@@ -321,14 +454,17 @@ def kronecker(risk: ModelRisk, *, corrected: bool = True) -> Kronecker:
     shapes = [layer.index.shape for layer in layers.layers]
     inputs = [risk.theta.new_zeros(width, width) for _, width in shapes]
     outputs = [risk.theta.new_zeros(height, height) for height, _ in shapes]
+    scales = [risk.theta.new_zeros(len(scale.index)) for scale in layers.scales]
     diagonal, points = torch.zeros(len(layers.rest)).to(risk.theta), 0
-    for factors, _, vectors, batch in layers.factors(roots):
-        for a, b, part in zip(inputs, outputs, factors, strict=True):
+    for batch in layers.passes(roots):
+        for a, b, part in zip(inputs, outputs, batch.layers, strict=True):
             positions, slopes = part.inputs.flatten(0, 1), part.slopes.flatten(0, 2)
             a.addmm_(positions.T, positions)
             b.addmm_(slopes.T, slopes, alpha=1.0 / part.inputs.shape[1])
-        diagonal += _diagonal(risk, layers.rest, vectors, batch[0])
-        points += len(batch[1])
+        for total, rows in zip(scales, batch.scales, strict=True):
+            total += rows.square().sum((0, 1))
+        diagonal += _diagonal(risk, layers.rest, batch.directions, batch.inputs)
+        points += len(batch)
     blocks = []
     for layer, a, b in zip(layers.layers, inputs, outputs, strict=True):
         values_in, vectors_in = torch.linalg.eigh(a.double() / points)
@@ -337,7 +473,8 @@ def kronecker(risk: ModelRisk, *, corrected: bool = True) -> Kronecker:
         blocks.append(KroneckerBlock(layer.index, *(t.to(a) for t in (vectors_out, vectors_in, values))))
     if corrected:
         blocks = _corrected(layers, roots, blocks, points)
-    return Kronecker(blocks, layers.rest, diagonal / points, risk.ridge)
+    rest = torch.cat([*(scale.index for scale in layers.scales), layers.rest])
+    return Kronecker(blocks, rest, torch.cat([*scales, diagonal]) / points, risk.ridge)
 
 
 def _corrected(
@@ -345,8 +482,8 @@ def _corrected(
 ) -> list[KroneckerBlock]:
     """Mean squares of the points' slopes in the eigenbasis."""
     sums = [torch.zeros_like(block.values) for block in blocks]
-    for factors, _, _, _ in layers.factors(roots):
-        for total, block, part in zip(sums, blocks, factors, strict=True):
+    for batch in layers.passes(roots):
+        for total, block, part in zip(sums, blocks, batch.layers, strict=True):
             inputs, slopes = part.inputs @ block.inputs, part.slopes @ block.outputs
             if inputs.shape[1] == 1:
                 total.addmm_(slopes[:, :, 0].square().sum(0).T, inputs[:, 0].square())
@@ -372,6 +509,7 @@ def _diagonal(risk: ModelRisk, rest: Tensor, vectors: Tensor, inputs: Any) -> Te
     total = torch.zeros(len(rest)).to(risk.theta)
     with risk.differentiable():
         for vector in vectors:
-            slopes = over_points(torch.func.grad(weighted), risk.theta[rest], inputs, vector)
-            total += slopes.square().sum(0)
+            for part, own in in_parts(inputs, vector, _at_a_time(risk, risk.dimension)):
+                slopes = over_points(torch.func.grad(weighted), risk.theta[rest], part, own)
+                total += slopes.square().sum(0)
     return total

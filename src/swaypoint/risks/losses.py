@@ -258,8 +258,10 @@ class CrossEntropy(Loss):
         others = exponential.scatter(1, index, 0.0)
         wrong = others.sum(1)
         own = shifted.gather(1, index).squeeze(1)
-        # log1p keeps the digits of a confident point's loss.
-        value = torch.where(own == 0.0, wrong.log1p(), total.squeeze(1).log() - own)
+        # log1p keeps the digits of a confident point's loss. The factor is 1: at a tie for the largest
+        # logit it gives automatic differentiation the slope that amax alone would share out wrongly.
+        factor = (-torch.where(own == 0.0, own, torch.zeros_like(own))).exp()
+        value = torch.where(own == 0.0, (wrong * factor).log1p(), total.squeeze(1).log() - own)
         p = exponential / total
         residual = (others / total).scatter(1, index, -wrong.unsqueeze(1) / total)
         if self.weight is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,6 +11,9 @@ from torch import Tensor
 from swaypoint.errors import InputError
 from swaypoint.operators.base import Operator
 from swaypoint.solvers.base import Inverse
+
+_TRUE_RESIDUAL = 1e-2
+"""Of what the steps took for solved: more says that rounding or the preconditioner misled them."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def block_conjugate_gradient(
     relative, step = torch.ones_like(square), 0
     for step in range(max_steps + 1):
         relative = (square.clamp_min(0.0) / scale).sqrt()
-        going = relative > tolerance
+        going = ~(relative <= tolerance)  # NaN goes on, and ends as not converged
         if not bool(going.any()) or step == max_steps:
             break
         active = slice(None) if bool(going.all()) else going
@@ -133,7 +136,7 @@ def block_conjugate_gradient(
         next_part = conditioned(residual[:, active])
         square[active] = dot(residual[:, active], next_part)
         direction[:, active] = next_part + (square[active] / previous).view(columns) * part
-    return BlockSolution(solution, relative, step, converged=not bool((relative > tolerance).any()))
+    return BlockSolution(solution, relative, step, converged=bool((relative <= tolerance).all()))
 
 
 class IterativeInverse(Inverse):
@@ -167,5 +170,10 @@ class IterativeInverse(Inverse):
         )
         if not solution.converged:
             raise InputError(solution.outcome)
-        self.outcome = solution.outcome
+        right = vectors.to(self._operator.dtype)
+        apart = (right - self._operator @ solution.value).norm(dim=0)
+        residual = float((apart / right.norm(dim=0).clamp_min(torch.finfo(right.dtype).tiny)).max())
+        if residual > _TRUE_RESIDUAL:
+            raise InputError(replace(solution, residuals=apart, converged=False).outcome)
+        self.outcome = f"conjugate gradients: relative residual {residual:.1e} after {solution.steps} steps"
         return solution.value.to(vectors)

@@ -6,37 +6,44 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from swaypoint.operators.kronecker import Kronecker
+from swaypoint.operators.kronecker import Kronecker, KroneckerBlock
 from swaypoint.solvers.base import Inverse
 
 _FLOOR = 1e-6
-"""Share of a block's mean eigenvalue below which there is nothing to divide by."""
+"""Smaller eigenvalues than this share of the block's mean count as this: a preconditioner that sent
+directions to zero would hide their residual."""
 
 
 class KroneckerInverse(Inverse):
     def __init__(self, curvature: Kronecker, outcome: str) -> None:
         self._curvature, self.outcome = curvature, outcome
-        self._inverses = [_inverted(block.values, curvature.ridge) for block in curvature.blocks]
-        self._rest = _inverted(curvature.diagonal, curvature.ridge)
+        self._inverses = [_inverted(b.values + _rotated(b, curvature.ridge)) for b in curvature.blocks]
+        self._rest = _inverted(curvature.diagonal + curvature.ridge[curvature.rest])
 
     def solve(self, vectors: Tensor) -> Tensor:
-        rows, result = vectors.T, torch.zeros_like(vectors.T)
+        rows = vectors.T.to(self._curvature.ridge)
+        result = torch.zeros_like(rows)
         for block, inverse in zip(self._curvature.blocks, self._inverses, strict=True):
             result[:, block.index.flatten()] = block.rotate_back(block.rotate(rows) * inverse)
         rest = self._curvature.rest
         result[:, rest] = rows[:, rest] * self._rest
-        return result.T
+        return result.T.to(vectors)
 
     def quadratic(self, rows: Tensor) -> Tensor:
+        rows = rows.to(self._curvature.ridge)
         total = (rows[:, self._curvature.rest].double().square() * self._rest.double()).sum(1)
         for block, inverse in zip(self._curvature.blocks, self._inverses, strict=True):
             total += (block.rotate(rows).square() * inverse).sum((1, 2), dtype=torch.float64)
         return total
 
 
-def _inverted(values: Tensor, ridge: float) -> Tensor:
-    if values.numel() == 0:
-        return values
-    damped = values + ridge
-    floor = _FLOOR * damped.mean()
-    return torch.where(damped > floor, 1.0 / damped.clamp_min(torch.finfo(values.dtype).tiny), 0.0)
+def _rotated(block: KroneckerBlock, ridge: Tensor) -> Tensor:
+    """The ridge's diagonal in the block's eigenbasis, exact where the block has one ridge: ``(out, in)``."""
+    return block.outputs.square().T @ ridge[block.index] @ block.inputs.square()
+
+
+def _inverted(damped: Tensor) -> Tensor:
+    if damped.numel() == 0:
+        return damped
+    floor = max(_FLOOR * float(damped.mean()), torch.finfo(damped.dtype).tiny)
+    return 1.0 / damped.clamp_min(floor)

@@ -42,7 +42,8 @@ def lanczos(operator: Operator, *, rank: int = 100, steps: int = 200, seed: int 
     values, vectors = torch.linalg.eigh(small)
     chosen = values.abs().argsort(descending=True)[:rank]
     values, vectors = values[chosen], vectors[:, chosen]
-    if float(values.min()) < 0:
+    rounding = 10 * torch.finfo(operator.dtype).eps * count * float(values.abs().max())
+    if float(values.min()) < -rounding:
         raise InputError(indefinite(float(values.min()), float(values.max())))
     kept = values > torch.finfo(operator.dtype).eps * values[0]
     values, vectors = values[kept].to(basis), vectors[:, kept].to(basis)

@@ -28,4 +28,4 @@ class SketchInverse(Inverse):
         return self._inverse.solve(vectors)
 
     def quadratic(self, rows: Tensor) -> Tensor:
-        return (rows @ self._solved).double().square().mean(1)
+        return (rows.to(self._solved) @ self._solved).double().square().mean(1)

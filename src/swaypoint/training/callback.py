@@ -22,8 +22,12 @@ class InfluenceCallback(Callback):
     def __init__(
         self, recorder: InfluenceRecorder, model: Callable[[Any], nn.Module] = lambda module: module
     ) -> None:
-        self._recorder, self._model = recorder, model
+        self._recorder, self._model, self._rate = recorder, model, 1.0
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        # At the end of the epoch the scheduler has already set the next one's.
+        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        self._recorder(self._model(pl_module), trainer.current_epoch, rate=rate)
+        if trainer.is_global_zero:
+            self._recorder(self._model(pl_module), trainer.current_epoch, rate=self._rate)
