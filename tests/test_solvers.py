@@ -234,6 +234,13 @@ def test_singular_curvature_gives_the_pseudo_inverse():
     assert "3 of 6 directions without curvature were dropped" in inverse.outcome
 
 
+def test_a_small_ridge_drops_nothing():
+    matrix = torch.diag(torch.tensor([1e4, 1.0, 1e-5])).double()
+    inverse = dense_inverse(matrix, 1e-6, floor=1e-5)
+    torch.testing.assert_close(inverse.solve(torch.eye(3).double()), torch.linalg.inv(matrix))
+    assert "1 of 3 directions" in dense_inverse(matrix, 1e-6).outcome
+
+
 def test_what_does_not_go_together_is_refused(converged):
     with pytest.raises(swaypoint.InputError, match=r"'newton'; expected one of 'auto'"):
         invert(converged, solver="newton")

@@ -64,7 +64,7 @@ def _auto(risk: ModelRisk, kind: Kind) -> Inverse:
 
 def _exact(risk: ModelRisk, kind: Kind) -> Inverse:
     matrix = dense_ggn(risk) if kind == "ggn" else risk.curvature(kind).dense().double()
-    return dense_inverse(matrix, noise=_NOISE[risk.theta.dtype])
+    return dense_inverse(matrix, _NOISE[risk.theta.dtype], floor=float(risk.ridge.min()))
 
 
 def _cg(risk: ModelRisk, kind: Kind) -> IterativeInverse:

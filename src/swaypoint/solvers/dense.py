@@ -65,13 +65,15 @@ class SpectralInverse(Inverse):
         return inner + self._rest * rows.double().square().sum(1)
 
 
-def dense_inverse(matrix: Tensor, noise: float) -> Inverse:
+def dense_inverse(matrix: Tensor, noise: float, *, floor: float = 0.0) -> Inverse:
     """Cholesky where the matrix is positive definite; else the eigenvalues above a cut.
 
     Args:
         matrix: ``(P, P)`` float64.
         noise: relative accuracy of its entries: eigenvalues below that share of the largest are zero as
             far as the data can tell, and dropped.
+        floor: the ridge on its diagonal; where there is one no direction is without curvature, and none is
+            dropped that Cholesky can factorise.
 
     Raises:
         InputError: an eigenvalue is negative beyond rounding.
@@ -79,7 +81,7 @@ def dense_inverse(matrix: Tensor, noise: float) -> Inverse:
     factor, info = torch.linalg.cholesky_ex(matrix)
     if not bool(info.any()):
         condition = _condition(matrix, factor)
-        if condition < 1.0 / noise:
+        if condition < 1.0 / noise or floor > 0:
             single = noise > torch.finfo(torch.float32).eps and condition < _SINGLE_LIMIT
             return CholeskyInverse(factor.float() if single else factor, condition)
     del factor
