@@ -18,6 +18,7 @@ from swaypoint.errors import InputError
 from swaypoint.estimators.base import Checkpoint, TrainedModel
 from swaypoint.folder import write_table, write_tensors
 from swaypoint.risks.autodiff import Ridge
+from swaypoint.risks.linear_head import Chunk
 from swaypoint.scoring import Influence
 
 
@@ -79,9 +80,7 @@ class InfluenceRecorder:
         trained = self._trained(model)
         influence = Influence(trained.head.weights, trained.head.batches(self._data))
         scores = influence.scores(leave_one_out=False)
-        squares = influence.risk.map(
-            lambda chunk: chunk.terms.residual.square().sum(1) * chunk.features.square().sum(0)
-        )
+        squares = influence.risk.map(Chunk.squared_gradients)
         table = pa.table(
             {
                 "index": np.arange(len(scores.cook)),

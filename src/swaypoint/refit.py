@@ -14,7 +14,7 @@ from torch import Tensor
 
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.risks.linear_head import HeadWeights, LinearHeadRisk
-from swaypoint.solvers.conjugate_gradient import conjugate_gradient
+from swaypoint.solvers.conjugate_gradient import block_conjugate_gradient
 
 TOLERANCE = 1e-9
 """Gradient norm at the optimum, relative to the root mean square of the points' residuals, in the
@@ -67,13 +67,14 @@ def refit_head(
         if relative <= tolerance or steps == max_steps:
             break
         # Superlinear: solve as loosely as the gradient is far from zero (Dembo & Steihaug, 1983).
-        solution = conjugate_gradient(
+        solution = block_conjugate_gradient(
             partial(_hessian_product, risk, matrix),
-            -reduced,
+            -reduced.unsqueeze(1),
             tolerance=max(1e-6, min(0.25, relative**0.5)),
             max_steps=min(200, reduced.numel()),
         )
-        step = risk.expand(solution.value)
+        # Without positive curvature even along the gradient: a step down it.
+        step = risk.expand(solution.value[:, 0] if solution.steps else -reduced)
         found = _backtrack(risk, matrix, step, value, float((gradient * step).sum()))
         if found is None:
             break
@@ -85,7 +86,7 @@ def refit_head(
 
 
 def _hessian_product(risk: LinearHeadRisk, matrix: Tensor, vector: Tensor) -> Tensor:
-    return risk.reduce(risk.hessian_product(matrix, risk.expand(vector)))
+    return risk.reduce(risk.hessian_product(matrix, risk.expand(vector[:, 0]))).unsqueeze(1)
 
 
 def _backtrack(

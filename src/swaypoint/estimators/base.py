@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from swaypoint.data.batches import FeatureBatches
 from swaypoint.errors import InputError
 from swaypoint.heads import LinearHead
 from swaypoint.risks.autodiff import Kind, ModelRisk, Ridge
@@ -25,6 +26,8 @@ from swaypoint.risks.losses import Loss
 from swaypoint.scoring import HeadInverse, Influence
 from swaypoint.solvers.base import Inverse
 from swaypoint.solving import Solver, invert
+
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class TrainedModel:
         curvature: with ``params``: see :meth:`~swaypoint.risks.autodiff.ModelRisk.curvature`.
         solver: with ``params``: see :func:`swaypoint.solving.invert`.
         checkpoints: moments of the training, for estimators that follow it (TracIn).
+        features: what reaches the last layer of ``data``, where that is known already.
 
     Attributes:
         size: n, the number of training points.
@@ -72,10 +76,11 @@ class TrainedModel:
         solver: Solver = "auto",
         batch_size: int = 512,
         checkpoints: Sequence[Checkpoint] = (),
+        features: FeatureBatches | None = None,
     ) -> None:
         self.data, self.params, self.checkpoints = data, params, tuple(checkpoints)
         self.damping, self._solver, self._kind = damping, solver, curvature
-        self._batch_size, self._layer = batch_size, layer
+        self._batch_size, self._layer, self._features = batch_size, layer, features
         self._head: LinearHead | None = None
         self.model: nn.Module | None
         self.l2: Ridge
@@ -101,7 +106,7 @@ class TrainedModel:
             yield from self.risk.gradients(data)
             return
         for chunk in self.points(data):
-            yield torch.einsum("bc,db->bcd", chunk.terms.residual, chunk.features).flatten(1)
+            yield chunk.gradients().flatten(1)
 
     def points(self, data: Any = None) -> Iterator[Chunk]:
         """What the last layer sees: features, logits and the loss's terms, chunk by chunk, float64."""
@@ -110,11 +115,11 @@ class TrainedModel:
 
     @cached_property
     def size(self) -> int:
-        return self.influence.summary.points if self.params is None else self.risk.size
+        return len(self.batches) if self.params is None else self.risk.size
 
     @cached_property
     def dimension(self) -> int:
-        return self.influence.risk.matrix.numel() if self.params is None else self.risk.dimension
+        return self.head.weights.matrix.numel() if self.params is None else self.risk.dimension
 
     # -- the curvature --------------------------------------------------------------------------
 
@@ -141,16 +146,20 @@ class TrainedModel:
         return LinearHead.from_module(self.model, self._layer, self.loss, self.l2)
 
     @cached_property
+    def batches(self) -> FeatureBatches:
+        """What reaches the last layer, and the targets."""
+        known = self._features
+        return self.head.batches(self.data, self._batch_size) if known is None else known
+
+    @cached_property
     def head_risk(self) -> LinearHeadRisk:
         """The objective over the last layer, without its curvature, which is large for wide heads."""
-        batches = self.head.batches(self.data, self._batch_size)
-        return LinearHeadRisk(self.head.weights, batches, damping=self.damping, dtype=torch.float64)
+        return LinearHeadRisk(self.head.weights, self.batches, damping=self.damping, dtype=torch.float64)
 
     @cached_property
     def influence(self) -> Influence:
         """The last layer's closed form."""
-        batches = self.head.batches(self.data, self._batch_size)
-        return Influence(self.head.weights, batches, damping=self.damping, dtype=torch.float64)
+        return Influence(self.head.weights, self.batches, damping=self.damping, dtype=torch.float64)
 
     @cached_property
     def risk(self) -> ModelRisk:
@@ -166,6 +175,13 @@ class TrainedModel:
             batch_size=self._batch_size,
         )
 
+    def moments(self) -> Iterator[tuple[float, TrainedModel]]:
+        """The model at each checkpoint with its rate; without any, as it is, at rate 1."""
+        if not self.checkpoints:
+            yield 1.0, self
+        for checkpoint in self.checkpoints:
+            yield checkpoint.rate, self.at(checkpoint.weights)
+
     def at(self, weights: Mapping[str, Tensor]) -> TrainedModel:
         """The same with other weights, in a copy of the model.
 
@@ -174,14 +190,9 @@ class TrainedModel:
         """
         if self.model is None:
             raise InputError("checkpoints need a model; this head has only its features")
-        model = copy.deepcopy(self.model)
-        try:
-            model.load_state_dict(dict(weights))
-        except RuntimeError as error:
-            raise InputError(f"the checkpoint does not fit the model: {error}") from error
         layer = self._head.layer if self._head is not None else self._layer
         return TrainedModel(
-            model,
+            with_weights(self.model, weights),
             self.data,
             params=self.params,
             loss=self.loss,
@@ -192,6 +203,21 @@ class TrainedModel:
             solver=self._solver,
             batch_size=self._batch_size,
         )
+
+
+def with_weights(model: AnyModule, weights: Mapping[str, Tensor]) -> AnyModule:
+    """A copy of ``model`` with other weights.
+
+    Raises:
+        InputError: they do not fit.
+    """
+    model = copy.deepcopy(model)
+    try:
+        model.load_state_dict(dict(weights))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"pass checkpoints of this model; one does not fit it: {reason}") from error
+    return model
 
 
 def _ridges(head: LinearHead) -> Ridge:

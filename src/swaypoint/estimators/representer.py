@@ -44,7 +44,7 @@ class RepresenterPoints:
     """
 
     def __init__(self, trained: TrainedModel) -> None:
-        head, batches = trained.head.weights, trained.head_risk.data
+        head, batches = trained.head.weights, trained.batches
         if not head.l2 > 0:
             raise InputError(
                 f"representer_l2 needs a ridge and l2 is {head.l2:g}; pass the training's weight decay,"
@@ -109,10 +109,10 @@ def representer_lje(trained: TrainedModel) -> np.ndarray:
     Returns:
         ``(n,)`` float64.
     """
-    inverse, ridge, n = HeadInverse(trained.influence), _ridge(trained), trained.influence.summary.points
+    inverse, ridge, n = HeadInverse(trained.influence), _ridge(trained), trained.size
     changes = []
     for chunk in trained.points():
-        steps = inverse.solve((_gradients(chunk) + ridge).flatten(1).T).T.unflatten(1, ridge.shape)
+        steps = inverse.solve((chunk.gradients() + ridge).flatten(1).T).T.unflatten(1, ridge.shape)
         changes.append(torch.einsum("bcd,db->bc", steps, chunk.features) / -n)
     return _at(_labels(trained.head_risk), torch.cat(changes)).cpu().numpy()
 
@@ -136,7 +136,7 @@ def representer_lje_on(trained: TrainedModel, test: Any) -> np.ndarray:
     Raises:
         InputError: a regression has several outputs.
     """
-    inverse, ridge, n = HeadInverse(trained.influence), _ridge(trained), trained.influence.summary.points
+    inverse, ridge, n = HeadInverse(trained.influence), _ridge(trained), trained.size
     loss, blocks = trained.head.weights.loss, []
     for queries in trained.points(test):
         read = torch.einsum("tc,dt->tcd", _readout(queries, loss), queries.features)
@@ -148,10 +148,6 @@ def representer_lje_on(trained: TrainedModel, test: Any) -> np.ndarray:
         ]
         blocks.append((torch.cat(parts, 1) + shared) / -n)
     return torch.cat(blocks).cpu().numpy()
-
-
-def _gradients(chunk: Chunk) -> Tensor:
-    return torch.einsum("bc,db->bcd", chunk.terms.residual, chunk.features)
 
 
 def _ridge(trained: TrainedModel) -> Tensor:

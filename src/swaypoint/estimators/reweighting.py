@@ -32,7 +32,7 @@ from torch.utils._pytree import tree_map
 from swaypoint.data.batches import as_tensor
 from swaypoint.errors import InputError
 from swaypoint.estimators.base import TrainedModel
-from swaypoint.risks.autodiff import ModelRisk
+from swaypoint.risks.autodiff import ModelRisk, alone, over_points
 
 Order = int | Literal["newton"]
 _MAX_STEPS = 500
@@ -131,7 +131,7 @@ def _slope(risk: ModelRisk, found: Tensor, changes: Tensor) -> Tensor:
                 weight, path = 1.0 + t * change, torch.zeros_like(risk.theta)
                 for j in range(len(known), 0, -1):  # Horner: t (a_1 + t/2 (a_2 + t/3 (a_3 + ...)))
                     path = (known[j - 1] + path) * (t / j)
-                return torch.func.grad(lambda theta: (weight * _losses(risk, theta, inputs, targets)).sum())(
+                return torch.func.grad(lambda theta: (weight * risk.losses(theta, inputs, targets)).sum())(
                     risk.theta + path
                 )
 
@@ -207,12 +207,11 @@ def _newton_of_each(trained: TrainedModel, risk: ModelRisk, inputs: Any, targets
     curvature = risk.curvature(trained.curvature)
 
     def own(inputs: Any, target: Tensor, vector: Tensor) -> Tensor:
-        single = tree_map(lambda x: x.unsqueeze(0), inputs)
-        return curvature.on_batch(single, target.unsqueeze(0), vector.unsqueeze(1))[:, 0]
+        return curvature.on_batch(alone(inputs), alone(target), vector.unsqueeze(1))[:, 0]
 
     def product(vectors: Tensor) -> Tensor:
         with risk.differentiable():
-            return torch.func.vmap(own, (0, 0, 1), out_dims=1)(inputs, targets, vectors)
+            return over_points(own, inputs, targets, vectors.T).T
 
     with risk.differentiable():
         slopes = risk.gradient_rows(inputs, targets)
@@ -265,17 +264,13 @@ def _rows(risk: ModelRisk, members: np.ndarray) -> Iterator[tuple[Any, Tensor]]:
         done += len(targets)
 
 
-def _losses(risk: ModelRisk, theta: Tensor, inputs: Any, targets: Tensor) -> Tensor:
-    return risk.loss.terms(risk.logits(theta, inputs), targets).value
-
-
 def losses_at(trained: TrainedModel, theta: Tensor, data: Any) -> Tensor:
     """Losses of ``data`` at parameters ``theta`` ``(P,)``: ``(m,)`` float64."""
     risk = differentiable_risk(trained)
     parts = []
     for inputs, targets in risk.batches(as_seen(trained, data)):
         with risk.differentiable():
-            parts.append(_losses(risk, theta.to(risk.theta), inputs, targets))
+            parts.append(risk.losses(theta.to(risk.theta), inputs, targets))
     return torch.cat(parts).double()
 
 
@@ -293,7 +288,7 @@ def own_logits(risk: ModelRisk, theta: Tensor, inputs: Any) -> Tensor:
     """Logits of each of b points at parameters of its own ``(b, P)``: ``(b, C)`` float64."""
 
     def one(theta: Tensor, inputs: Any) -> Tensor:
-        return risk.logits(theta, tree_map(lambda x: x.unsqueeze(0), inputs))[0]
+        return risk.logits(theta, alone(inputs))[0]
 
     with risk.differentiable():
-        return torch.func.vmap(one)(theta.to(risk.theta), inputs).double()
+        return over_points(one, theta.to(risk.theta), inputs).double()

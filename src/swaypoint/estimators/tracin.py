@@ -7,7 +7,6 @@ that stand for the steps, this is how much training on z has lowered the loss of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ def tracin_self(trained: TrainedModel) -> np.ndarray:
     Returns:
         ``(n,)`` float64.
     """
-    parts = [rate * _squared_norms(moment) for rate, moment in _moments(trained)]
+    parts = [rate * _squared_norms(moment) for rate, moment in trained.moments()]
     return torch.stack(parts).sum(0).cpu().numpy()
 
 
@@ -43,7 +42,7 @@ def tracin(trained: TrainedModel, test: Any) -> np.ndarray:
     Returns:
         ``(n_test, n)`` float64.
     """
-    parts = [rate * _products(moment, test) for rate, moment in _moments(trained)]
+    parts = [rate * _products(moment, test) for rate, moment in trained.moments()]
     return torch.stack(parts).sum(0).cpu().numpy()
 
 
@@ -52,20 +51,11 @@ def gradient_norm(trained: TrainedModel) -> np.ndarray:
     return _squared_norms(trained).sqrt().cpu().numpy()
 
 
-def _moments(trained: TrainedModel) -> Iterator[tuple[float, TrainedModel]]:
-    if not trained.checkpoints:
-        yield 1.0, trained
-    for checkpoint in trained.checkpoints:
-        yield checkpoint.rate, trained.at(checkpoint.weights)
-
-
 def _squared_norms(trained: TrainedModel) -> Tensor:
     """||g||^2 of every training point, ``(n,)`` float64."""
     if trained.params is not None:
         return torch.cat([rows.double().square().sum(1) for rows in trained.gradients()])
-    return torch.cat(
-        [chunk.terms.residual.square().sum(1) * chunk.features.square().sum(0) for chunk in trained.points()]
-    )
+    return torch.cat([chunk.squared_gradients() for chunk in trained.points()])
 
 
 def _products(trained: TrainedModel, test: Any) -> Tensor:

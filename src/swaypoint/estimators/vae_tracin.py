@@ -4,7 +4,6 @@ NeurIPS 2021). There are no labels, so these are plain functions, not entries of
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, get_args
 
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from swaypoint.data.batches import as_tensor
 from swaypoint.errors import InputError
-from swaypoint.estimators.base import Checkpoint
+from swaypoint.estimators.base import Checkpoint, with_weights
 
 Likelihood = Literal["bernoulli", "gaussian"]
 
@@ -200,13 +199,7 @@ def _moments(
     if not checkpoints:
         yield 1.0, model
     for checkpoint in checkpoints:
-        moment = copy.deepcopy(model)
-        try:
-            moment.load_state_dict(dict(checkpoint.weights))
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"pass checkpoints of this model; one does not fit it: {reason}") from error
-        yield checkpoint.rate, moment
+        yield checkpoint.rate, with_weights(model, checkpoint.weights)
 
 
 def _noise(model: VariationalAutoencoder, draws: int, seed: int) -> Tensor:

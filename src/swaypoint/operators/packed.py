@@ -35,6 +35,12 @@ def pair_weights(k: int, like: Tensor) -> Tensor:
     return torch.where(rows == columns, 1.0, 2.0).to(like)
 
 
+def pack_index(k: int, device: torch.device) -> Tensor:
+    """Positions of the packed entries among the ``k * k`` of the flattened matrix."""
+    rows, columns = torch.triu_indices(k, k, device=device)
+    return rows * k + columns
+
+
 def unpack_index(k: int, device: torch.device) -> Tensor:
     """``(k, k)`` positions into the packed order."""
     rows, columns = torch.triu_indices(k, k, device=device)

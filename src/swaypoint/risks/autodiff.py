@@ -114,10 +114,10 @@ class ModelRisk:
     def gradient_rows(self, inputs: Any, targets: Tensor) -> Tensor:
         """Gradients of the points of one batch, ``(b, P)``."""
 
-        def point(theta: Tensor, inputs: Any, target: Tensor) -> Tensor:
-            return self.value(theta, tree_map(lambda x: x.unsqueeze(0), inputs), target.unsqueeze(0))
+        def own(theta: Tensor, *point: Any) -> Tensor:
+            return self.losses(theta, *alone(point))[0]
 
-        return over_points(torch.func.grad(point), self.theta, inputs, targets)
+        return over_points(partial(torch.func.grad(own), self.theta), inputs, targets)
 
     def root_draws(self, draws: int, *, seed: int = 0) -> Tensor:
         """B^T W for the Gauss-Newton matrix with ridge, B^T B, and random signs W: ``(P, draws)``."""
@@ -186,8 +186,8 @@ class ModelRisk:
         output = output.logits if hasattr(output, "logits") else output
         return output.unsqueeze(1) if output.ndim == 1 else output.flatten(1)
 
-    def value(self, theta: Tensor, inputs: Any, targets: Tensor) -> Tensor:
-        return self.loss.terms(self.logits(theta, inputs), targets).value.sum()
+    def losses(self, theta: Tensor, inputs: Any, targets: Tensor) -> Tensor:
+        return self.loss.terms(self.logits(theta, inputs), targets).value
 
     @contextmanager
     def differentiable(self) -> Iterator[None]:
@@ -208,19 +208,24 @@ def in_parts(inputs: Any, targets: Tensor, size: int) -> Iterator[tuple[Any, Ten
         yield tree_map(lambda x, rows=rows: x[rows], inputs), targets[rows]
 
 
-def over_points(function: Callable[..., Tensor], theta: Tensor, *batch: Any) -> Tensor:
-    """``function(theta, ...)`` of each point of a batch, stacked: ``(b, ...)``.
+def alone(point: Any) -> Any:
+    """A point as a batch of one."""
+    return tree_map(lambda x: x.unsqueeze(0), point)
+
+
+def over_points(function: Callable[..., Tensor], *batch: Any) -> Tensor:
+    """``function`` of each point of a batch, stacked: ``(b, ...)``.
 
     Models whose control flow looks at the data (attention masks of some transformers) cannot be
     vectorised; they take the points one by one.
     """
     try:
-        return torch.func.vmap(function, (None, *(0 for _ in batch)))(theta, *batch)
+        return torch.func.vmap(function)(*batch)
     except RuntimeError as error:
         if "vmap" not in str(error):
             raise
         size = len(tree_leaves(batch)[0])
-        return torch.stack([function(theta, *tree_map(lambda x, i=i: x[i], batch)) for i in range(size)])
+        return torch.stack([function(*tree_map(lambda x, i=i: x[i], batch)) for i in range(size)])
 
 
 def _check_ridge(model: nn.Module, l2: Ridge, damping: float) -> None:
@@ -298,7 +303,7 @@ class Hessian(ModelCurvature):
         for part, labels in in_parts(inputs, targets, -(-len(targets) // 4)):
 
             def value(theta: Tensor, x: Any = part, y: Tensor = labels) -> Tensor:
-                return self._risk.value(theta, x, y)
+                return self._risk.losses(theta, x, y).sum()
 
             slope = torch.func.grad(value)
             total += self._columns(

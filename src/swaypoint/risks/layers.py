@@ -10,24 +10,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
 from swaypoint.errors import InputError
 from swaypoint.operators.kronecker import Kronecker, KroneckerBlock
-from swaypoint.operators.packed import unpack_index
-from swaypoint.risks.autodiff import ModelRisk, in_parts, over_points
+from swaypoint.operators.packed import pack_index, unpack_index
+from swaypoint.risks.autodiff import ModelRisk, alone, in_parts, over_points
 from swaypoint.risks.losses import LogitCurvature
 
 _FACTOR_BYTES = 256 << 20
 _DRAWS = 4
 _COLUMNS = 16
 """Classes up to which the columns of Lambda^(1/2) are all used; beyond, ``_DRAWS`` random mixtures."""
-
+_FLUSH = 16
+"""Batches whose float32 sums go into the float64 total at a time."""
 
 Multiplying = nn.Linear | nn.Conv2d
 
@@ -144,7 +145,7 @@ class Layers:
     """The linear layers and norms of a risk, and ``rest``, the positions of all other parameters."""
 
     def __init__(self, risk: ModelRisk) -> None:
-        self.risk, self._spare = risk, 0
+        self.risk = risk
         starts, start = {}, 0
         named = dict(risk.model.named_parameters())
         for name in risk.names:
@@ -208,21 +209,18 @@ class Layers:
                 handle.remove()
         return run, max(1, entries // size * self.risk.theta.element_size())
 
-    def reserve(self, entries: int) -> None:
-        """Leave room for so many more entries per point."""
-        self._spare = entries * self.risk.theta.element_size()
-
-    def _batches(self) -> Iterator[tuple[Any, Tensor]]:
+    def _batches(self, beside: int) -> Iterator[tuple[Any, Tensor]]:
         """Batches whose factors fit in ``_FACTOR_BYTES``."""
-        size = max(1, _FACTOR_BYTES // (self._point_bytes + self._spare))
+        size = max(1, _FACTOR_BYTES // (self._point_bytes + beside * self.risk.theta.element_size()))
         for inputs, targets in self.risk.batches():
             yield from in_parts(inputs, targets, size)
 
-    def passes(self, directions: Directions) -> Iterator[Pass]:
+    def passes(self, directions: Directions, *, beside: int = 0) -> Iterator[Pass]:
         """Every batch, forward once and backward once for each direction.
 
         Args:
             directions: from logits ``(b, C)`` and their curvature to ``(V, b, C)``.
+            beside: entries per point to leave room for.
         """
         received: dict[int, list[Tensor]] = {}
         produced: dict[int, list[Tensor]] = {}
@@ -234,7 +232,7 @@ class Layers:
 
         modules: list[nn.Module] = [layer.module for layer in self.layers]
         modules += [scale.module for scale in self.scales]
-        for inputs, targets in self._batches():
+        for inputs, targets in self._batches(beside):
             received.clear()
             produced.clear()
             handles = [module.register_forward_hook(record) for module in modules]
@@ -343,16 +341,13 @@ def _agrees(risk: ModelRisk, matrix: Tensor) -> bool:
     return float((matrix @ vector.double() - expected).norm()) <= 1e-3 * float(expected.norm())
 
 
-_FLUSH = 16
-
-
 def _contract(layers: Layers, total: Tensor) -> bool:
     """Adds sum_i J_i^T Lambda_i J_i to ``total``; False where a layer runs more than once per point."""
-    layers.reserve(max(sum(side**2 for side in layer.index.shape) for layer in layers.layers))
+    beside = max(sum(side**2 for side in layer.index.shape) for layer in layers.layers)
     indices = [layer.index for layer in layers.layers]
     pairs = [(one, two) for one in range(len(indices)) for two in range(one, len(indices))]
     sums: dict[tuple[int, int], Tensor] = {}
-    for count, batch in enumerate(layers.passes(identity), start=1):
+    for count, batch in enumerate(layers.passes(identity, beside=beside), start=1):
         if any(part.inputs.shape[1] != 1 for part in batch.layers):
             return False
         inputs = [part.inputs[:, 0] for part in batch.layers]
@@ -362,7 +357,10 @@ def _contract(layers: Layers, total: Tensor) -> bool:
             outputs = (slopes[one].mT @ curved[two]).flatten(1)
             products = (inputs[one].unsqueeze(2) * inputs[two].unsqueeze(1)).flatten(1)
             if one == two:  # both are symmetric: a quarter of the product says it all
-                outputs, products = outputs[:, _upper(outputs)], products[:, _upper(products)]
+                outputs, products = (
+                    x[:, pack_index(side, x.device)]
+                    for x, side in zip((outputs, products), indices[one].shape, strict=True)
+                )
             if (one, two) in sums:
                 sums[one, two].addmm_(outputs.T, products)
             else:
@@ -371,13 +369,6 @@ def _contract(layers: Layers, total: Tensor) -> bool:
             _flush(sums, indices, total)
     _flush(sums, indices, total)
     return True
-
-
-def _upper(products: Tensor) -> Tensor:
-    """Positions of the distinct entries among the flattened symmetric ``(b, k * k)`` products."""
-    k = round(products.shape[1] ** 0.5)
-    rows, columns = torch.triu_indices(k, k, device=products.device)
-    return rows * k + columns
 
 
 def _flush(sums: dict[tuple[int, int], Tensor], indices: list[Tensor], total: Tensor) -> None:
@@ -399,7 +390,7 @@ def _flush(sums: dict[tuple[int, int], Tensor], indices: list[Tensor], total: Te
 
 def _from_jacobians(risk: ModelRisk, total: Tensor) -> None:
     def logits(theta: Tensor, inputs: Any) -> Tensor:
-        return risk.logits(theta, tree_map(lambda x: x.unsqueeze(0), inputs))[0]
+        return risk.logits(theta, alone(inputs))[0]
 
     for inputs, targets in risk.batches():
         with risk.differentiable():
@@ -407,7 +398,7 @@ def _from_jacobians(risk: ModelRisk, total: Tensor) -> None:
         size = _at_a_time(risk, 2 * outputs * risk.dimension)
         for part, labels in in_parts(inputs, targets, size):
             with risk.differentiable():
-                jacobian = over_points(torch.func.jacrev(logits), risk.theta, part)  # (b, C, P)
+                jacobian = over_points(partial(torch.func.jacrev(logits), risk.theta), part)  # (b, C, P)
                 curvature = risk.loss.terms(risk.logits(risk.theta, part), labels).curvature
                 curved = curvature.matmul(jacobian)
             total += (jacobian.flatten(0, 1).T @ curved.flatten(0, 1)).double()
@@ -503,13 +494,12 @@ def _diagonal(risk: ModelRisk, rest: Tensor, vectors: Tensor, inputs: Any) -> Te
 
     def weighted(part: Tensor, inputs: Any, vector: Tensor) -> Tensor:
         theta = risk.theta.index_put((rest,), part)
-        single = tree_map(lambda x: x.unsqueeze(0), inputs)
-        return risk.logits(theta, single)[0] @ vector
+        return risk.logits(theta, alone(inputs))[0] @ vector
 
     total = torch.zeros(len(rest)).to(risk.theta)
     with risk.differentiable():
         for vector in vectors:
             for part, own in in_parts(inputs, vector, _at_a_time(risk, risk.dimension)):
-                slopes = over_points(torch.func.grad(weighted), risk.theta[rest], part, own)
+                slopes = over_points(partial(torch.func.grad(weighted), risk.theta[rest]), part, own)
                 total += slopes.square().sum(0)
     return total

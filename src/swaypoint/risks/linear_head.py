@@ -96,6 +96,14 @@ class Chunk:
     def features(self) -> Tensor:
         return self._remake() if self._features is None else self._features
 
+    def gradients(self) -> Tensor:
+        """Of the points' losses by the head's matrix, ``(b, C, D)``."""
+        return torch.einsum("bc,db->bcd", self.terms.residual, self.features)
+
+    def squared_gradients(self) -> Tensor:
+        """Their squared norms ``(b,)``, without forming them."""
+        return self.terms.residual.square().sum(1) * self.features.square().sum(0)
+
     def release(self) -> None:
         """Forget what can be made anew."""
         self._features = None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 
@@ -30,3 +32,13 @@ class Inverse(ABC):
     def quadratic(self, rows: Tensor) -> Tensor:
         """g^T K g of each row: ``(b, P) -> (b,)`` float64."""
         return (rows.double() * self.solve(rows.T).T.double()).sum(1)
+
+
+def largest_eigenvalue(product: Callable[[Tensor], Tensor], like: Tensor, *, steps: int = 20) -> float:
+    """Of a symmetric ``product`` of columns such as ``like`` ``(P, 1)``, by the power method, from below."""
+    start = torch.randn(len(like), 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    vector, value = start.to(like), 0.0
+    for _ in range(steps):
+        vector = product(vector / vector.norm())
+        value = float(vector.norm())
+    return value

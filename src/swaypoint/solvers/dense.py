@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from swaypoint.errors import InputError
-from swaypoint.solvers.base import Inverse
+from swaypoint.solvers.base import Inverse, largest_eigenvalue
+from swaypoint.solvers.tiled_cholesky import forward_substitution
 
 _SINGLE_LIMIT = 1e8
 """Condition number up to which float32 triangular solves keep four digits: their error grows with the
@@ -30,14 +31,10 @@ class CholeskyInverse(Inverse):
         return torch.cholesky_solve(vectors.to(self._factor), self._factor).to(vectors)
 
     def quadratic(self, rows: Tensor) -> Tensor:
-        half = rows.to(self._factor).T.contiguous()
-        # In blocks of rows nearly all of the work is matrix products, a third faster than one solve.
-        for start in range(0, len(half), _BLOCK):
-            part, stop = half[start : start + _BLOCK], min(start + _BLOCK, len(half))
-            if start:
-                part.addmm_(self._factor[start:stop, :start], half[:start], alpha=-1.0)
-            diagonal = self._factor[start:stop, start:stop]
-            part.copy_(torch.linalg.solve_triangular(diagonal, part, upper=False))
+        # In panels nearly all of the work is matrix products, a third faster than one solve.
+        ends = range(_BLOCK, len(self._factor) + _BLOCK, _BLOCK)
+        panels = [self._factor[end - _BLOCK : end, :end] for end in ends]
+        half = forward_substitution(panels, rows.to(self._factor).T.contiguous())
         return half.square().sum(0, dtype=torch.float64)
 
 
@@ -110,11 +107,6 @@ def indefinite(lowest: float, largest: float) -> str:
 
 def _condition(matrix: Tensor, factor: Tensor) -> float:
     """A lower bound of the 2-norm condition number, by a few steps of the power method each way."""
-    start = torch.randn(len(matrix), 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    up = down = start.to(matrix)
-    large = small = 1.0
-    for _ in range(10):
-        up, large = matrix @ (up / up.norm()), float(up.norm())
-        half = torch.linalg.solve_triangular(factor, down / down.norm(), upper=False)
-        down, small = torch.linalg.solve_triangular(factor.mT, half, upper=True), float(down.norm())
-    return large * small
+    like = matrix[:, :1]
+    largest = largest_eigenvalue(matrix.matmul, like, steps=10)
+    return largest * largest_eigenvalue(lambda x: torch.cholesky_solve(x, factor), like, steps=10)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from swaypoint.errors import InputError
 from swaypoint.operators.base import Operator
-from swaypoint.solvers.base import Inverse
+from swaypoint.solvers.base import Inverse, largest_eigenvalue
 
 Product = Callable[[Tensor], Tensor]
 
@@ -28,7 +28,8 @@ class LissaInverse(Inverse):
     ) -> None:
         self._operator, self._batches, self._depth, self._repeats = operator, batches, depth, repeats
         # Batches vary: the largest curvature of one can be well above that of the whole.
-        self._scale = 3.0 * largest_eigenvalue(operator)
+        like = torch.empty(operator.dimension, 1, dtype=operator.dtype, device=operator.device)
+        self._scale = 3.0 * largest_eigenvalue(operator.matmul, like)
         self.outcome = f"approximate: LiSSA of depth {depth}, scale {self._scale:.2g}"
 
     def solve(self, vectors: Tensor) -> Tensor:
@@ -51,13 +52,3 @@ class LissaInverse(Inverse):
             f" {float(residual.max()):.1e}"
         )
         return solution.to(vectors)
-
-
-def largest_eigenvalue(operator: Operator, *, steps: int = 20) -> float:
-    """By the power method, from below."""
-    vector = torch.randn(operator.dimension, 1, generator=torch.Generator().manual_seed(0))
-    vector, value = vector.to(operator.device, operator.dtype), 0.0
-    for _ in range(steps):
-        vector = operator @ (vector / vector.norm())
-        value = float(vector.norm())
-    return value

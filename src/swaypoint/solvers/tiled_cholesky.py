@@ -6,6 +6,8 @@ rows can be computed one after another. LAPACK's packed storage would need the w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -58,12 +60,17 @@ class TiledCholesky:
 
     def forward(self, right: Tensor) -> Tensor:
         """L^-1 of the columns of ``right`` (dimension, b); overwritten."""
-        start = 0
-        for panel in self._panels:
-            stop = start + len(panel)
-            part = right[start:stop]
-            if start:
-                part.addmm_(panel[:, :start], right[:start], alpha=-1.0)
-            part.copy_(torch.linalg.solve_triangular(panel[:, start:], part, upper=False))
-            start = stop
-        return right
+        return forward_substitution(self._panels, right)
+
+
+def forward_substitution(panels: Sequence[Tensor], right: Tensor) -> Tensor:
+    """L^-1 of the columns of ``right`` (dimension, b), overwritten; L as panels of rows."""
+    start = 0
+    for panel in panels:
+        stop = start + len(panel)
+        part = right[start:stop]
+        if start:
+            part.addmm_(panel[:, :start], right[:start], alpha=-1.0)
+        part.copy_(torch.linalg.solve_triangular(panel[:, start:], part, upper=False))
+        start = stop
+    return right
