@@ -291,7 +291,7 @@ def test_any_parameters_and_other_scores(tmp_path):
     (tmp_path / "table.csv").write_text("\n".join(["a,b,c,d,outcome", *rows]))
     arguments = ("audit", "table.csv", "--label", "outcome", "--epochs", 2)
     scores = "tracin,knn,loss"
-    run = command(*arguments, "--params", "*", "--score", scores, "--out", "all", cwd=tmp_path)
+    run = command(*arguments, "--params", "hidden.0.*", "--score", scores, "--out", "all", cwd=tmp_path)
     assert run.returncode == 0, run.stderr
     folder = swaypoint.folder.AuditFolder(tmp_path / "all")
     table, manifest = folder.scores().to_pandas(), folder.manifest()
@@ -299,8 +299,8 @@ def test_any_parameters_and_other_scores(tmp_path):
     assert len(table) == 160
     assert np.isfinite(table["tracin"]).all()
     assert "parameters of" in manifest["diagnostics"]["solver"]
-    assert manifest["model"]["params"] == ["*"]
-    # By all parameters it is not the last layer's ranking.
+    assert manifest["model"]["params"] == ["hidden.0.*"]
+    # By the first layer it is not the last layer's ranking.
     run = command(*arguments, "--out", "last", cwd=tmp_path)
     assert run.returncode == 0, run.stderr
     last = swaypoint.folder.AuditFolder(tmp_path / "last").scores().to_pandas()

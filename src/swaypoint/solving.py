@@ -22,6 +22,8 @@ Solver = Literal["auto", "exact", "cg", "sketch", "ekfac", "kfac", "lanczos", "n
 DENSE_LIMIT = 15_000
 """Parameters up to which ``solver="auto"`` forms the matrix: 1.8 GB, and at work up to three times that."""
 _DRAWS = 256
+_SKETCHED = 1e-3
+"""Tolerance of a sketch's solves: its own noise is a hundred times that."""
 _NOISE = {torch.float64: 1e-12, torch.float32: 1e-6, torch.float16: 1e-2, torch.bfloat16: 1e-1}
 """Relative accuracy of a curvature's entries, by the model's dtype."""
 
@@ -32,7 +34,8 @@ def invert(risk: ModelRisk, kind: Kind = "ggn", solver: Solver = "auto") -> Inve
     Args:
         solver: ``"exact"`` forms the matrix and factorises it. ``"cg"`` solves matrix-free by conjugate
             gradients, preconditioned with EK-FAC where there is one, to a relative residual of 1e-6.
-            ``"sketch"`` makes self-influences of all points from 256 such solves, with a standard error.
+            ``"sketch"`` makes self-influences of all points from 256 such solves to 1e-3, with a standard
+            error.
             ``"ekfac"`` and ``"kfac"`` (of the Gauss-Newton matrix), ``"lanczos"``, ``"nystroem"`` and
             ``"lissa"`` are approximations of unknown error. ``"auto"``: exact up to ``DENSE_LIMIT``
             parameters, else EK-FAC.
@@ -67,16 +70,16 @@ def _exact(risk: ModelRisk, kind: Kind) -> Inverse:
     return dense_inverse(matrix, _NOISE[risk.theta.dtype], floor=float(risk.ridge.min()))
 
 
-def _cg(risk: ModelRisk, kind: Kind) -> IterativeInverse:
+def _cg(risk: ModelRisk, kind: Kind, tolerance: float = 1e-6) -> IterativeInverse:
     rough = _ekfac(risk, "ggn") if risk.loss.convex else None
-    return IterativeInverse(risk.curvature(kind), precondition=rough)
+    return IterativeInverse(risk.curvature(kind), tolerance=tolerance, precondition=rough)
 
 
 def _sketch(risk: ModelRisk, kind: Kind) -> Inverse:
     _needs_ggn("sketch", kind)
     if not risk.loss.convex:
         raise InputError("a custom loss has no sketch; use solver='exact' or 'cg', or a named loss")
-    return SketchInverse(_cg(risk, kind), risk.root_draws(_DRAWS))
+    return SketchInverse(_cg(risk, kind, _SKETCHED), risk.root_draws(_DRAWS))
 
 
 def _ekfac(risk: ModelRisk, kind: Kind) -> Inverse:
