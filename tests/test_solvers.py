@@ -10,10 +10,10 @@ import swaypoint
 from swaypoint.operators.base import Operator
 from swaypoint.risks.autodiff import ModelRisk
 from swaypoint.risks.layers import Layers, dense_ggn, kronecker
-from swaypoint.solvers.conjugate_gradient import IterativeInverse
+from swaypoint.solvers.conjugate_gradient import IterativeInverse, block_conjugate_gradient
 from swaypoint.solvers.dense import dense_inverse
 from swaypoint.solvers.lissa import LissaInverse
-from swaypoint.solvers.low_rank import lanczos, nystroem
+from swaypoint.solvers.low_rank import lanczos, nystroem, nystroem_preconditioner
 from swaypoint.solving import invert
 from test_autodiff import CASES, as_function, case, trained, two_layers  # noqa: F401
 
@@ -337,6 +337,30 @@ def test_padding_that_unfold_does_not_know():
     risk = ModelRisk(model, (x, torch.arange(9) % 3))
     dense, curvature = gauss_newton(model, risk, x, "cross_entropy"), kronecker(risk)
     torch.testing.assert_close(curvature.diagonal, dense.diagonal()[curvature.rest])
+
+
+def test_the_preconditioner_leaves_a_small_condition_number():
+    """With rank r the spectrum that is left is that of the part below the r-th eigenvalue (Frangella, Tropp
+    & Udell, 2023, theorem 5.1)."""
+    generator = torch.Generator().manual_seed(0)
+    basis = torch.linalg.qr(torch.randn(300, 300, generator=generator, dtype=torch.float64))[0]
+    ridge, values = 1e-4, 100.0 * 0.9 ** torch.arange(300, dtype=torch.float64)
+    matrix = (basis * (values + ridge)) @ basis.T
+    operator = Matrix(matrix)
+    inverse = nystroem_preconditioner(operator, ridge=ridge, rank=150)
+    root = torch.linalg.cholesky(inverse.solve(torch.eye(300, dtype=torch.float64)))
+    left = torch.linalg.eigvalsh(root.T @ matrix @ root)
+    assert left[-1] / left[0] < 10 < 1e5 < (values[0] + ridge) / ridge
+    right = torch.randn(300, 4, generator=generator, dtype=torch.float64)
+
+    def solved(precondition):
+        return block_conjugate_gradient(
+            operator.matmul, right, tolerance=1e-8, max_steps=1000, precondition=precondition
+        )
+
+    found = solved(inverse.solve)
+    torch.testing.assert_close(found.value, torch.linalg.solve(matrix, right), rtol=1e-4, atol=1e-2)
+    assert 5 * found.steps < solved(None).steps
 
 
 def test_conjugate_gradients_see_what_the_preconditioner_hardly_does():

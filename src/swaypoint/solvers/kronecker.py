@@ -10,8 +10,8 @@ from swaypoint.operators.kronecker import Kronecker, KroneckerBlock
 from swaypoint.solvers.base import Inverse
 
 _FLOOR = 1e-6
-"""Smaller eigenvalues than this share of the block's mean count as this: a preconditioner that sent
-directions to zero would hide their residual."""
+"""Smaller eigenvalues than this share of the block's mean count as this: they are rounding, and so is what
+a gradient has along them."""
 
 
 class KroneckerInverse(Inverse):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from swaypoint.errors import InputError
 from swaypoint.operators.base import Operator
@@ -64,6 +65,28 @@ def nystroem(operator: Operator, *, ridge: float, rank: int = 500, seed: int = 0
     Raises:
         InputError: the curvature is indefinite.
     """
+    values, vectors = _nystroem_pairs(operator, ridge, rank, seed)
+    outcome = (
+        f"approximate: Nystroem of rank {len(values)} of {operator.dimension:,}, the rest taken as the"
+        f" ridge {ridge:.2g}; error not known"
+    )
+    return SpectralInverse(vectors, values, outcome, rest=1.0 / ridge if ridge > 0 else 0.0)
+
+
+def nystroem_preconditioner(operator: Operator, *, ridge: float, rank: int, seed: int = 0) -> Inverse:
+    """For conjugate gradients: the same, the rest taken as the smallest eigenvalue found (Frangella, Tropp &
+    Udell, 2023, section 5), which makes the condition number about that eigenvalue over the ridge.
+
+    Raises:
+        InputError: the curvature is indefinite.
+    """
+    values, vectors = _nystroem_pairs(operator, ridge, rank, seed)
+    outcome = f"Nystroem preconditioner of rank {len(values)}"
+    return SpectralInverse(vectors, values, outcome, rest=1.0 / float(values[-1]))
+
+
+def _nystroem_pairs(operator: Operator, ridge: float, rank: int, seed: int) -> tuple[Tensor, Tensor]:
+    """The largest eigenvalues, ridge included, falling, and their vectors ``(P, r)``."""
     rank = min(rank, operator.dimension)
     generator = torch.Generator().manual_seed(seed)
     test = torch.randn(operator.dimension, rank, generator=generator, dtype=torch.float64)
@@ -81,13 +104,4 @@ def nystroem(operator: Operator, *, ridge: float, rank: int = 500, seed: int = 0
     vectors, singular, _ = torch.linalg.svd(root, full_matrices=False)
     values = (singular.square() - shift).clamp_min(0.0) + ridge
     kept = values > torch.finfo(operator.dtype).eps * values[0]
-    outcome = (
-        f"approximate: Nystroem of rank {int(kept.sum())} of {operator.dimension:,}, the rest taken as the"
-        f" ridge {ridge:.2g}; error not known"
-    )
-    return SpectralInverse(
-        vectors[:, kept].to(operator.dtype),
-        values[kept].to(operator.dtype),
-        outcome,
-        rest=1.0 / ridge if ridge > 0 else 0.0,
-    )
+    return values[kept].to(operator.dtype), vectors[:, kept].to(operator.dtype)
