@@ -1,0 +1,310 @@
+"""The review page over 100,000 pictures of 32 x 32 in a real browser: how long a reviewer waits.
+
+``python -m benchmarks.review`` prints the figures; with ``--screenshots DIR --audit AUDIT`` it takes pictures
+of every view of an audit instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from safetensors.numpy import save_file
+
+from swaypoint.folder import AuditFolder, write_arrow, write_json, write_table
+from swaypoint.review.items import item_id, project
+from swaypoint.review.store import open_store
+
+POINTS, SIDE, FEATURES, CLASSES = 100_000, 32, 64, 10
+PAGES, JUMPS, VERDICTS = 7, 40, 200
+PACE = 150  # ms between two verdicts, a very fast reviewer
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+# Milliseconds since the page was asked for, when every cell in sight is filled and its picture decoded.
+SETTLED = """() => new Promise((resolve) => {
+  const look = () => {
+    const cells = [...document.querySelectorAll('.cell')];
+    const seen = cells.filter((c) => {
+      const box = c.getBoundingClientRect();
+      return box.bottom > 0 && box.top < innerHeight;
+    });
+    const images = seen.map((c) => c.querySelector('img'));
+    if (seen.length > 20 && images.every((i) => i && i.complete && i.naturalWidth > 0))
+      Promise.all(images.map((i) => i.decode())).then(() => resolve(performance.now()));
+    else requestAnimationFrame(look);
+  };
+  look();
+})"""
+JUMP = """async (top) => {
+  const start = performance.now();
+  document.getElementById('grid').scrollTop = top;
+  await new Promise(requestAnimationFrame);
+  await new Promise(requestAnimationFrame);
+  return [start, document.querySelectorAll('.cell').length];
+}"""
+# Of each key: when the next item was painted, and when the verdict was confirmed as durable.
+WATCH = """() => {
+  window.times = [];
+  addEventListener('keydown', () => times.push({ start: performance.now() }), true);
+  new MutationObserver(() => {
+    const last = times.at(-1);
+    if (last && !last.next) requestAnimationFrame(() => (last.next = performance.now() - last.start));
+  }).observe(document.getElementById('main'), { childList: true });
+  let saved = 0;
+  new MutationObserver(() => {
+    const now = Number(document.getElementById('state').dataset.saved);
+    for (; saved < now; saved++) times[saved].saved = performance.now() - times[saved].start;
+  }).observe(document.getElementById('state'), { attributes: true });
+}"""
+
+
+def synthetic_audit(path: Path, n: int = POINTS) -> AuditFolder:
+    """An audit folder as the real one writes it, of random pictures and features; needs no torch."""
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, CLASSES, n)
+    centres = generator.normal(size=(CLASSES, FEATURES))
+    features = (centres[labels] + generator.normal(size=(n, FEATURES))).astype(np.float32)
+    suggested = np.where(generator.random(n) < 0.03, generator.integers(0, CLASSES, n), labels)
+    pictures = [_picture(generator, label) for label in labels]
+    ids = [item_id(picture, str(i)) for i, picture in enumerate(pictures)]
+    places = project(features)
+    path.mkdir(parents=True)
+    write_arrow(
+        path / "items.arrow",
+        pa.table(
+            {
+                "id": ids,
+                "name": pa.array([""] * n, pa.large_string()),
+                "picture": pa.array(pictures, pa.large_binary()),
+                "row": pa.array([None] * n, pa.large_string()),
+                "x": places[:, 0],
+                "y": places[:, 1],
+            }
+        ),
+    )
+    columns = {
+        "index": np.arange(n),
+        "label": labels,
+        "cook": generator.lognormal(size=n),
+        "margin": generator.uniform(-1, 1, n),
+        "leverage": generator.lognormal(size=n),
+        "suggested_label": suggested,
+        "kind": generator.choice(["mislabeled", "boundary", "under-represented", "typical"], n),
+        "rank": generator.permutation(n) + 1,
+    }
+    write_table(path / "scores.parquet", pa.table(columns))
+    weights = (CLASSES - 1) * (FEATURES + 1)
+    save_file({"features": features}, path / "features.safetensors")
+    save_file({"weight": centres, "bias": np.zeros(CLASSES)}, path / "head.safetensors")
+    basis = np.linalg.qr(np.eye(CLASSES)[:, 1:] - 1 / CLASSES)[0]
+    save_file(
+        {
+            "inverse": np.eye(weights)[None],
+            "outputs": np.ascontiguousarray(basis[None]),
+            "features": np.eye(FEATURES + 1),
+        },
+        path / "factor.safetensors",
+    )
+    data = {"name": "synthetic", "kind": "images", "classes": [f"class {c}" for c in range(CLASSES)]}
+    write_json(path / "manifest.json", {"status": "complete", "key": "synthetic" * 4, "data": data})
+    return AuditFolder(path)
+
+
+def _picture(generator: np.random.Generator, label: int) -> bytes:
+    coarse = generator.integers(40, 216, (8, 8, 3), dtype=np.uint8)
+    coarse[..., label % 3] //= 2
+    pixels = np.kron(coarse, np.ones((4, 4, 1), dtype=np.uint8))
+    pixels += generator.integers(0, 24, pixels.shape, dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+@contextmanager
+def serving(path: Path, *options: str) -> Iterator[tuple[str, int]]:
+    """The address that opens the review, and the server's process id."""
+    command = [sys.executable, "-m", "swaypoint.cli", "review", str(path), "--no-browser", *options]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        for line in server.stdout:
+            if found := re.search(r"review: (\S+)", line):
+                yield found[1], server.pid
+                break
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def memory(pid: int) -> dict[str, float]:
+    """Of a process in MB: resident, its own (anonymous), and pages of mapped files, which the kernel may
+    drop again."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    return {
+        name: int(re.search(rf"{name}:\s+(\d+) kB", text)[1]) / 1000  # type: ignore[index]
+        for name in ("VmRSS", "RssAnon", "RssFile")
+    }
+
+
+def settled(page: Page) -> float:
+    return float(page.evaluate(SETTLED))
+
+
+def spread(values: list[float], unit: str = "ms") -> str:
+    return f"{statistics.median(values):.0f} {unit} median, {max(values):.0f} {unit} at most"
+
+
+def entered(browser: Browser, address: str) -> tuple[str, BrowserContext]:
+    """The server's address, and a context that is in."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    page = context.new_page()
+    page.goto(address)
+    page.wait_for_selector("#item[data-id]")
+    return address.partition("/open")[0], context
+
+
+def measure(browser: Browser, path: Path) -> None:
+    with serving(path, "--reviewer", "Ada") as (address, pid):
+        base, first = entered(browser, address)
+        state = first.storage_state()
+        grids = []
+        for _ in range(PAGES):
+            fresh = browser.new_context(viewport={"width": 1280, "height": 800}, storage_state=state)
+            page = fresh.new_page()
+            page.goto(f"{base}/gallery", wait_until="commit")
+            grids.append(settled(page))
+            fresh.close()
+        print(f"first grid, nothing cached: {spread(grids)}")
+        _jumps(first, base)
+        _verdicts(first, base, path)
+        page = first.new_page()
+        page.goto(f"{base}/map")
+        page.wait_for_selector("#canvas[data-painted]")
+        print(f"map of {POINTS:,} points painted in {page.get_attribute('#canvas', 'data-painted')} ms")
+        used = memory(pid)
+        print(
+            f"server memory: {used['VmRSS']:.0f} MB resident, of which {used['RssAnon']:.0f} MB its own and"
+            f" {used['RssFile']:.0f} MB pages of mapped files"
+        )
+
+
+def _jumps(context: BrowserContext, base: str) -> None:
+    page = context.new_page()
+    page.goto(f"{base}/gallery")
+    settled(page)
+    height = page.evaluate("document.getElementById('grid').scrollHeight")
+    jumps, nodes = [], 0
+    for top in np.random.default_rng(0).uniform(0, height, JUMPS):
+        start, count = page.evaluate(JUMP, float(top))
+        jumps.append(settled(page) - start)
+        nodes = max(nodes, count)
+    print(f"jump until every picture in sight is decoded: {spread(jumps)}; at most {nodes} cells in the page")
+    page.close()
+
+
+def _verdicts(context: BrowserContext, base: str, path: Path) -> None:
+    page = context.new_page()
+    page.goto(f"{base}/item?status=open")
+    page.wait_for_selector("#item[data-id]")
+    page.wait_for_timeout(1500)
+    page.evaluate(WATCH)
+    for i in range(VERDICTS):
+        page.keyboard.press("1fb"[i % 3])
+        page.wait_for_timeout(PACE)
+    page.wait_for_selector("#state[data-pending='0']", state="attached")
+    times = page.evaluate("times")
+    print(f"next item after a verdict: {spread([t['next'] for t in times if 'next' in t])}")
+    print(f"verdict durable: {spread([t['saved'] for t in times])}")
+    store = open_store(path / "review.sqlite")
+    kept = len(store.since(json.loads((path / "manifest.json").read_text())["key"]))
+    store.close()
+    print(f"{kept} of {VERDICTS} verdicts in the log")
+    assert kept == VERDICTS
+    page.close()
+
+
+# -- pictures of the page ---------------------------------------------------------------------------
+
+
+def screenshots(browser: Browser, audit: Path, out: Path) -> None:
+    """Every view of ``audit`` (a copy of it) after some verdicts: light, dark, and 400 pixels wide."""
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(shutil.copytree(audit, Path(folder) / "audit"))
+        (copy / "review.sqlite").unlink(missing_ok=True)
+        with serving(copy, "--reviewer", "Ada") as (address, _):
+            base, context = entered(browser, address)
+            page = context.pages[0]
+            for _ in range(90):
+                suggested = page.locator(".claim b.hot").count()
+                before = page.get_attribute("#item", "data-id")
+                page.keyboard.press("1" if suggested else "f")
+                page.wait_for_function("id => document.getElementById('item').dataset.id !== id", arg=before)
+            page.wait_for_selector("#state[data-pending='0']", state="attached")
+            state = context.storage_state()
+            for name, width, scheme in (("", 1280, "light"), ("-dark", 1280, "dark"), ("-400", 400, "light")):
+                shown = browser.new_context(
+                    viewport={"width": width, "height": 800},
+                    color_scheme=scheme,  # type: ignore[arg-type]
+                    storage_state=state,
+                )
+                _views(shown.new_page(), base, out, name)
+                shown.close()
+
+
+def _views(page: Page, base: str, out: Path, suffix: str) -> None:
+    for view, query in (
+        ("item", "status=open&disagree=1"),
+        ("gallery", "top=300"),
+        ("map", "lasso=-0.2,-0.9;0.5,-0.9;0.5,-0.2;-0.2,-0.2"),
+        ("progress", ""),
+        ("classes", ""),
+    ):
+        page.goto(f"{base}/{view}?{query}")
+        page.wait_for_timeout(700)
+        if view == "gallery":
+            for key in ("ArrowDown", "ArrowDown", "Shift+ArrowRight", "Shift+ArrowRight"):
+                page.keyboard.press(key)
+            page.wait_for_timeout(200)
+        page.screenshot(path=out / f"review-{view}{suffix}.png")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--screenshots", type=Path, metavar="DIR")
+    parser.add_argument("--audit", type=Path)
+    options = parser.parse_args()
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        if options.screenshots:
+            screenshots(browser, options.audit, options.screenshots)
+        else:
+            measure(browser, synthetic_audit(Path(folder) / "audit").path)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
