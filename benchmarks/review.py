@@ -32,6 +32,13 @@ from swaypoint.review.store import open_store
 POINTS, SIDE, FEATURES, CLASSES = 100_000, 32, 64, 10
 PAGES, JUMPS, VERDICTS = 7, 40, 200
 PACE = 150  # ms between two verdicts, a very fast reviewer
+LOOKS = (("", 1280, "light"), ("-dark", 1280, "dark"), ("-400", 400, "light"))
+FIRST = (
+    ("item", "status=open"),
+    ("gallery", "top=300"),
+    ("map", "lasso=-0.4,-0.1;0.3,-0.1;0.4,0.4;-0.2,0.5"),
+)
+LAST = (("progress", ""), ("classes", ""))
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -257,36 +264,34 @@ def screenshots(browser: Browser, audit: Path, out: Path) -> None:
         (copy / "review.sqlite").unlink(missing_ok=True)
         with serving(copy, "--reviewer", "Ada") as (address, _):
             base, context = entered(browser, address)
-            page = context.pages[0]
-            for _ in range(90):
-                suggested = page.locator(".claim b.hot").count()
-                before = page.get_attribute("#item", "data-id")
-                page.keyboard.press("1" if suggested else "f")
-                page.wait_for_function("id => document.getElementById('item').dataset.id !== id", arg=before)
-            page.wait_for_selector("#state[data-pending='0']", state="attached")
-            state = context.storage_state()
-            for name, width, scheme in (("", 1280, "light"), ("-dark", 1280, "dark"), ("-400", 400, "light")):
-                shown = browser.new_context(
-                    viewport={"width": width, "height": 800},
-                    color_scheme=scheme,  # type: ignore[arg-type]
-                    storage_state=state,
-                )
-                _views(shown.new_page(), base, out, name)
-                shown.close()
+            for decided, views in ((26, FIRST), (94, LAST)):
+                _decide(context.pages[0], decided)
+                for name, width, scheme in LOOKS:
+                    shown = browser.new_context(
+                        viewport={"width": width, "height": 800},
+                        color_scheme=scheme,  # type: ignore[arg-type]
+                        storage_state=context.storage_state(),
+                    )
+                    _views(shown.new_page(), base, views, out, name)
+                    shown.close()
 
 
-def _views(page: Page, base: str, out: Path, suffix: str) -> None:
-    for view, query in (
-        ("item", "status=open&disagree=1"),
-        ("gallery", "top=300"),
-        ("map", "lasso=-0.2,-0.9;0.5,-0.9;0.5,-0.2;-0.2,-0.2"),
-        ("progress", ""),
-        ("classes", ""),
-    ):
+def _decide(page: Page, count: int) -> None:
+    """As the model suggests, with a few other verdicts among them."""
+    for i in range(count):
+        before = page.get_attribute("#item", "data-id")
+        suggested = "1" if page.locator(".claim b.hot").count() else "f"
+        page.keyboard.press({4: "b", 9: "f", 15: "u", 20: "x"}.get(i, suggested))
+        page.wait_for_function("id => document.getElementById('item').dataset.id !== id", arg=before)
+    page.wait_for_selector("#state[data-pending='0']", state="attached")
+
+
+def _views(page: Page, base: str, views: tuple[tuple[str, str], ...], out: Path, suffix: str) -> None:
+    for view, query in views:
         page.goto(f"{base}/{view}?{query}")
         page.wait_for_timeout(700)
         if view == "gallery":
-            for key in ("ArrowDown", "ArrowDown", "Shift+ArrowRight", "Shift+ArrowRight"):
+            for key in ("ArrowDown", "ArrowDown", "ArrowDown", "Shift+ArrowRight", "Shift+ArrowRight"):
                 page.keyboard.press(key)
             page.wait_for_timeout(200)
         page.screenshot(path=out / f"review-{view}{suffix}.png")

@@ -22,13 +22,15 @@ import swaypoint
 from swaypoint import folder as files
 from swaypoint.api import Options, Solved, head_solver, rank, rank_parameters
 from swaypoint.data.builtin import PREFIX, read_builtin
-from swaypoint.data.dataset import Dataset, ReadOptions, fingerprint
+from swaypoint.data.dataset import Dataset, ReadOptions
+from swaypoint.data.planting import plant
 from swaypoint.errors import InputError, require
 from swaypoint.estimators import TrainedModel, methods
 from swaypoint.folder import AuditFolder
 from swaypoint.kinds import neighbours, suggest_kinds
 from swaypoint.predictors import ModelOptions, Objective, Parts, Predictor, Training, prepare
 from swaypoint.ranking import Ranking
+from swaypoint.review.items import item_id, project
 from swaypoint.risks.autodiff import Kind
 from swaypoint.scoring import Influence, Removal
 from swaypoint.solving import Solver
@@ -51,7 +53,7 @@ class AuditOptions:
         flip: plant this share of wrong labels first, and count how many are found: a self-test.
         top: how many points get a picture, their neighbours and a place in the report.
         device: ``"cpu"`` or ``"cuda"``.
-        keep_features: also write the features to the folder.
+        keep_features: write the features to the folder, which a review's neighbours and suggestions need.
     """
 
     model: ModelOptions = field(default_factory=ModelOptions)
@@ -68,7 +70,7 @@ class AuditOptions:
     flip: float = 0.0
     top: int = 200
     device: str = "cpu"
-    keep_features: bool = False
+    keep_features: bool = True
 
 
 @dataclass(frozen=True)
@@ -109,9 +111,10 @@ def audit(
     _check(options)
     run = _Run(_folder_for(source, out), listener)
     with run.stage("reading"):
-        dataset = _read(source, read or ReadOptions(), options, listener)
-        given, (dataset, flipped) = dataset, _plant(dataset, options)
-    if run.begin(given, options):
+        read = replace(read or ReadOptions(), regression=options.objective.loss in _REGRESSIONS)
+        given = _read(source, read, listener)
+        dataset, flipped = plant(given, options.flip, options.seed)
+    if run.begin(given, options, _origin(source, read)):
         return AuditFolder(run.path)
     parts = _split(len(dataset), options)
     with run.stage("training"):
@@ -161,36 +164,22 @@ def _folder_for(source: str | Path | Dataset, out: str | Path | None) -> Path:
     return Path(f"{Path(name.removeprefix(PREFIX)).stem}-audit")
 
 
-def _read(
-    source: str | Path | Dataset, read: ReadOptions, options: AuditOptions, listener: Listener
-) -> Dataset:
+def _read(source: str | Path | Dataset, read: ReadOptions, listener: Listener) -> Dataset:
     if isinstance(source, Dataset):
         return source
     if str(source).startswith(PREFIX):
         return read_builtin(str(source))
     from swaypoint.data.readers import read_dataset
 
-    regression = options.objective.loss in _REGRESSIONS
-    return read_dataset(source, options=replace(read, regression=regression), on_progress=listener.records)
+    return read_dataset(source, options=read, on_progress=listener.records)
 
 
-def _plant(dataset: Dataset, options: AuditOptions) -> tuple[Dataset, np.ndarray]:
-    """Flip a share of the labels to another class, uniformly; (n,) bool says which."""
-    flipped = np.zeros(len(dataset), dtype=bool)
-    if options.flip == 0.0:
-        return dataset, flipped
-    classes = len(dataset.classes)
-    if classes < 2:
-        raise InputError("flip needs class labels; this dataset has real-valued ones")
-    generator = np.random.default_rng(options.seed)
-    rows = generator.choice(len(dataset), round(options.flip * len(dataset)), replace=False)
-    labels = dataset.labels.copy()
-    labels[rows] = (labels[rows] + generator.integers(1, classes, len(rows))) % classes
-    flipped[rows] = True
-    changed = replace(
-        dataset, labels=labels, fingerprint=fingerprint(dataset.inputs, labels, dataset.classes)
-    )
-    return changed, flipped
+def _origin(source: str | Path | Dataset, read: ReadOptions) -> dict[str, Any] | None:
+    """What it takes to read the source again; None of a dataset in memory."""
+    if isinstance(source, Dataset):
+        return None
+    path = Path(source)
+    return {"path": str(path.absolute() if path.exists() else source), "read": asdict(read)}
 
 
 def _split(n: int, options: AuditOptions) -> Parts:
@@ -224,6 +213,7 @@ def _trained(predictor: Predictor, influence: Solved, options: AuditOptions) -> 
         damping=options.damping,
         curvature=options.curvature,
         solver=options.solver,
+        features=predictor.train,
     )
 
 
@@ -312,8 +302,36 @@ def _explain(
             table = table.append_column(name, pa.array(values))
     if options.keep_features:
         files.write_tensors(path / "features.safetensors", {"features": features})
+    files.write_arrow(path / "items.arrow", _items(dataset, parts.train, features))
     files.write_table(path / "examples.parquet", _examples(dataset, parts.train[top], near, agreement[top]))
     files.write_table(path / "scores.parquet", table)
+
+
+def _items(dataset: Dataset, rows: np.ndarray, features: torch.Tensor) -> pa.Table:
+    """What a review shows of each point; see :class:`swaypoint.review.items.Items`."""
+    images = dataset.kind == "images"
+    names = [dataset.names[row] if dataset.names else "" for row in rows]
+    places = project(features.numpy())
+    return pa.table(
+        {
+            "id": [
+                item_id(dataset.inputs[row].tobytes(), name or str(dataset.index[row]))
+                for row, name in zip(rows, names, strict=True)
+            ],
+            "name": pa.array(names, pa.large_string()),
+            "picture": pa.array(
+                (_png(dataset.inputs[row], quick=True) if images else None for row in rows), pa.large_binary()
+            ),
+            "row": pa.array((_described(dataset, row) for row in rows), pa.large_string()),
+            "x": places[:, 0],
+            "y": places[:, 1],
+        }
+    )
+
+
+def _described(dataset: Dataset, row: int) -> str | None:
+    values = dataset.describe(int(row))
+    return json.dumps(values) if values else None
 
 
 def _examples(dataset: Dataset, rows: np.ndarray, near: Any, agreement: np.ndarray) -> pa.Table:
@@ -334,9 +352,10 @@ def _examples(dataset: Dataset, rows: np.ndarray, near: Any, agreement: np.ndarr
     )
 
 
-def _png(pixels: np.ndarray) -> bytes:
+def _png(pixels: np.ndarray, *, quick: bool = False) -> bytes:
+    options = {"compress_level": 1} if quick else {"optimize": True}
     buffer = io.BytesIO()
-    require("PIL.Image", "images").fromarray(pixels).save(buffer, "PNG", optimize=True)
+    require("PIL.Image", "images").fromarray(pixels).save(buffer, "PNG", **options)
     return buffer.getvalue()
 
 
@@ -390,7 +409,7 @@ class _Run:
         yield
         self._manifest["timings"][name] = round(time.perf_counter() - start, 3)
 
-    def begin(self, dataset: Dataset, options: AuditOptions) -> bool:
+    def begin(self, dataset: Dataset, options: AuditOptions, origin: dict[str, Any] | None) -> bool:
         """Open the folder; True if it already holds this very audit, complete.
 
         Raises:
@@ -420,6 +439,7 @@ class _Run:
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "data": {
                 "name": dataset.name,
+                "origin": origin,
                 "kind": dataset.kind,
                 "points": len(dataset),
                 "train": len(dataset) - held,

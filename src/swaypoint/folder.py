@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -64,6 +65,18 @@ class AuditFolder:
         """
         return self._table("examples.parquet")
 
+    def items(self) -> pa.Table:
+        """What a review shows of each training point, in the order of :meth:`scores`; memory-mapped.
+
+        Raises:
+            InputError: missing or damaged.
+        """
+        file = self.path / "items.arrow"
+        try:
+            return pa.ipc.open_file(pa.memory_map(str(file))).read_all()
+        except (OSError, pa.ArrowInvalid) as error:
+            raise InputError(f"cannot read {file}: {error}; make the audit again") from error
+
     def _table(self, name: str) -> pa.Table:
         file = self.path / name
         try:
@@ -82,6 +95,23 @@ def write_text(path: Path, text: str) -> None:
 
 def write_table(path: Path, table: pa.Table) -> None:
     replace_file(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+
+
+def write_arrow(path: Path, table: pa.Table) -> None:
+    """Uncompressed, to be memory-mapped."""
+
+    def write(temporary: Path) -> None:
+        with pa.ipc.new_file(str(temporary), table.schema) as writer:
+            writer.write_table(table.combine_chunks())
+
+    replace_file(path, write)
+
+
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    """Of a safetensors file, without torch; empty where there is none."""
+    from safetensors.numpy import load_file
+
+    return load_file(path) if path.is_file() else {}
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:

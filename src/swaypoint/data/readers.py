@@ -48,29 +48,52 @@ def read_dataset(
         MissingExtra: the source needs Pillow or ``datasets``.
     """
     options = options or ReadOptions()
-    if options.limit is not None and options.limit < 1:
-        raise InputError(f"limit is {options.limit}; expected a positive number of records")
+    path, name = Path(source), str(source)
+    if is_npz(path):
+        return npz_dataset(name, npz_arrays(path), options)
+    table = stored_table(source, options)
+    if table is None:
+        return read_image_folder(path, options, name=name, on_progress=on_progress)
+    return read_table(name, table, options, on_progress)
+
+
+def is_npz(path: Path) -> bool:
+    return path.suffix.lower() == ".npz" and path.is_file()
+
+
+def stored_table(source: str | Path, options: ReadOptions) -> pa.Table | None:
+    """The records of a file of a table, a directory of parquet files, a saved Hugging Face dataset or a
+    hub name, as they are stored; None of a directory that is none of these.
+
+    Where reading fewer is cheaper, only the first ``options.limit`` of them.
+
+    Raises:
+        InputError: the source is missing, damaged, or of another kind.
+        MissingExtra: the source needs ``datasets``.
+    """
+    _check_limit(options)
     path, name = Path(source), str(source)
     if path.is_dir():
-        return _read_directory(path, options, on_progress)
+        return _directory_table(path, options)
     if not path.exists():
         if name.count("/") == 1 and not path.suffix and not name.startswith((".", "/")):
-            return _read_hub(name, options, on_progress)
+            return _hub_table(name, options)
         raise InputError(f"{name} does not exist; expected a dataset's file, directory or hub name")
     suffix = path.suffix.lower()
-    if suffix == ".npz":
-        return _read_npz(path, options)
     if suffix == ".parquet":
         with reading(name, "a parquet file", _REPAIR):
-            table = _checked(pq.read_table(path))
-    elif suffix in (".csv", ".tsv"):
-        table = _read_text(path, "\t" if suffix == ".tsv" else ",")
-    else:
-        raise InputError(
-            f"{name}: unknown kind of file {suffix or '(no extension)'}; expected .parquet, .csv, .tsv,"
-            " .npz, or a directory"
-        )
-    return read_table(name, table, options, on_progress)
+            return _checked(pq.read_table(path))
+    if suffix in (".csv", ".tsv"):
+        return _read_text(path, "\t" if suffix == ".tsv" else ",")
+    raise InputError(
+        f"{name}: unknown kind of file {suffix or '(no extension)'}; expected .parquet, .csv, .tsv,"
+        " .npz, or a directory"
+    )
+
+
+def _check_limit(options: ReadOptions) -> None:
+    if options.limit is not None and options.limit < 1:
+        raise InputError(f"limit is {options.limit}; expected a positive number of records")
 
 
 def _checked(table: pa.Table) -> pa.Table:
@@ -114,7 +137,7 @@ def read_table(name: str, table: pa.Table, options: ReadOptions, on_progress: Pr
         table = table.slice(0, options.limit)
     if len(set(table.column_names)) < table.num_columns:
         raise InputError(f"{name}: two columns have the same name; rename one")
-    hints = _class_names(table.schema)
+    hints = class_names(table.schema)
     label = label_column(name, table, options.label)
     labels = raw_labels(name, table, label, class_names=hints.get(label))
     if options.features is not None:
@@ -123,7 +146,7 @@ def read_table(name: str, table: pa.Table, options: ReadOptions, on_progress: Pr
         return records.dataset(
             "features", records.of(vectors.values), columns=vectors.names, raw=_rest(table, label, records)
         )
-    image = _image_column(name, table, options.image)
+    image = image_column(name, table, options.image)
     if image is not None:
         images, faults = _pictures(table[image], options, on_progress)
         records = usable_records(name, labels, faults=faults, options=options)
@@ -144,7 +167,7 @@ def _rest(table: pa.Table, label: str, records: Records) -> pa.Table:
     return table.select(readable).take(pa.array(records.rows))
 
 
-def _class_names(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
+def class_names(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
     """Class names that Hugging Face's schema metadata declares, by column."""
     stored = (schema.metadata or {}).get(b"huggingface")
     try:
@@ -164,7 +187,12 @@ def _is_image(kind: pa.DataType) -> bool:
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
-def _image_column(name: str, table: pa.Table, wanted: str | None) -> str | None:
+def image_column(name: str, table: pa.Table, wanted: str | None) -> str | None:
+    """The column of encoded pictures: the one asked for, or the only one; None where there is none.
+
+    Raises:
+        InputError: no such column, or several.
+    """
     if wanted is not None:
         if wanted not in table.column_names:
             raise InputError(f"{name}: no column {wanted!r}; it has {listed(table.column_names)}")
@@ -191,7 +219,12 @@ def _pictures(
 # -- npz ------------------------------------------------------------------------------------------
 
 
-def _read_npz(path: Path, options: ReadOptions) -> Dataset:
+def npz_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Every array of the archive by name.
+
+    Raises:
+        InputError: no archive of plain arrays.
+    """
     name = str(path)
     arrays: dict[str, np.ndarray] = {}
     with reading(
@@ -204,8 +237,29 @@ def _read_npz(path: Path, options: ReadOptions) -> Dataset:
             strange = [key for key, array in arrays.items() if not isinstance(array, np.ndarray)]
             if strange:
                 raise InputError(f"{name}: {listed(strange)} are not arrays; {_REPAIR}")
-    inputs = arrays[_array(name, arrays, options.features, ("features", "X", "x"), "features")]
-    values = arrays[_array(name, arrays, options.label, ("labels", "y"), "label")]
+    return arrays
+
+
+def npz_keys(name: str, arrays: dict[str, np.ndarray], options: ReadOptions) -> tuple[str, str]:
+    """Which of ``arrays`` are the features and the labels.
+
+    Raises:
+        InputError: there are none.
+    """
+    inputs = _array(name, arrays, options.features, ("features", "X", "x"), "features")
+    return inputs, _array(name, arrays, options.label, ("labels", "y"), "label")
+
+
+def npz_dataset(name: str, arrays: dict[str, np.ndarray], options: ReadOptions) -> Dataset:
+    """Features (n, D) or pictures (n, H, W, 3), and labels (n,).
+
+    Raises:
+        InputError: as :func:`read_dataset`.
+        MissingExtra: pictures must be resized, and Pillow is not installed.
+    """
+    _check_limit(options)
+    features, label = npz_keys(name, arrays, options)
+    inputs, values = arrays[features], arrays[label]
     if values.ndim != 1 or inputs.ndim < 2 or len(values) != len(inputs):
         raise InputError(
             f"{name}: features have shape {inputs.shape} and labels {values.shape}; expected (n, D) or"
@@ -247,16 +301,16 @@ def _array(
 # -- directories and the hub ----------------------------------------------------------------------
 
 
-def _read_directory(path: Path, options: ReadOptions, on_progress: Progress) -> Dataset:
+def _directory_table(path: Path, options: ReadOptions) -> pa.Table | None:
     name = str(path)
     if any((path / marker).is_file() for marker in _SAVED):
         datasets = require("datasets", "hub")
         with reading(name, "a saved Hugging Face dataset", "save it again with save_to_disk"):
             loaded = datasets.load_from_disk(name)
-        return _read_rows(name, loaded, options, on_progress)
+        return _rows_table(name, loaded, options)
     parquet = sorted(path.glob("*.parquet")) or sorted(path.glob("data/*.parquet"))
     if not parquet:
-        return read_image_folder(path, options, name=name, on_progress=on_progress)
+        return None
     files = [file for file in parquet if file.name.startswith(options.split)]
     if not files:
         raise InputError(
@@ -264,18 +318,17 @@ def _read_directory(path: Path, options: ReadOptions, on_progress: Progress) -> 
             f" {listed([file.name for file in parquet])}; choose with --split"
         )
     with reading(name, "a directory of parquet files", _REPAIR):
-        table = _checked(pa.concat_tables([pq.read_table(file) for file in files]))
-    return read_table(name, table, options, on_progress)
+        return _checked(pa.concat_tables([pq.read_table(file) for file in files]))
 
 
-def _read_hub(name: str, options: ReadOptions, on_progress: Progress) -> Dataset:
+def _hub_table(name: str, options: ReadOptions) -> pa.Table:
     datasets = require("datasets", "hub")
     with reading(name, "a path that exists, nor a dataset of the Hugging Face hub", "check name and network"):
         loaded = datasets.load_dataset(name, split=options.split)
-    return _read_rows(name, loaded, options, on_progress)
+    return _rows_table(name, loaded, options)
 
 
-def _read_rows(name: str, loaded: Any, options: ReadOptions, on_progress: Progress) -> Dataset:
+def _rows_table(name: str, loaded: Any, options: ReadOptions) -> pa.Table:
     """A ``datasets.Dataset``, or the split of a ``DatasetDict``."""
     if hasattr(loaded, "keys"):
         if options.split not in loaded:
@@ -288,4 +341,4 @@ def _read_rows(name: str, loaded: Any, options: ReadOptions, on_progress: Progre
             else loaded.with_format("arrow")[: options.limit]
         )
     metadata = {b"huggingface": json.dumps({"info": {"features": loaded.features.to_dict()}}).encode()}
-    return read_table(name, table.replace_schema_metadata(metadata), options, on_progress)
+    return table.replace_schema_metadata(metadata)

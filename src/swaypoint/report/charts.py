@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 
 import numpy as np
 
@@ -34,8 +35,21 @@ class Axis:
         return start + (np.asarray(values, float) - self.low) / (self.high - self.low) * (stop - start)
 
 
-def lines(curves: Sequence[Line], x: Axis, y: Axis, *, mark: float | None = None, title: str) -> str:
-    """Curves over common axes, with a legend and a vertical mark at ``mark``."""
+def percent_axis(label: str, low: float, high: float) -> Axis:
+    """From ``low`` to ``high`` or a little beyond, ticks at round numbers of per cent, four to eight."""
+    span = max(high - low, 1e-4)
+    steps = [base * 10.0**power for power in range(-5, 0) for base in (1, 2, 5)]
+    step = next((step for step in steps if span / step <= 7), steps[-1])
+    first, last = np.floor(low / step + 1e-9), np.ceil(high / step - 1e-9)
+    values = step * np.arange(min(first, last - 1), last + 1)
+    digits = max(0, -int(np.floor(np.log10(100 * step) + 1e-9)))
+    return Axis(label, values[0], values[-1], [(value, f"{100 * value:.{digits}f} %") for value in values])
+
+
+def lines(
+    curves: Sequence[Line], x: Axis, y: Axis, *, mark: float | None = None, title: str, falling: bool = False
+) -> str:
+    """Curves over common axes, with a legend (on top if ``falling``) and a vertical mark at ``mark``."""
     parts = [_frame(x, y)]
     if mark is not None:
         at = x.place(np.array([mark]), _LEFT, _WIDTH - _RIGHT)[0]
@@ -45,7 +59,8 @@ def lines(curves: Sequence[Line], x: Axis, y: Axis, *, mark: float | None = None
         py = y.place(curve.y, _HEIGHT - _BOTTOM, _TOP)
         points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(px, py, strict=True))
         parts.append(f'<polyline class="{curve.style}" points="{points}"/>')
-        row = _HEIGHT - _BOTTOM - 60 - 18 * (len(curves) - 1 - position)
+        last = _TOP + 18 * len(curves) if falling else _HEIGHT - _BOTTOM - 60
+        row = last - 18 * (len(curves) - 1 - position)
         right = _WIDTH - _RIGHT - 8
         parts.append(
             f'<line class="{curve.style}" x1="{right - 22}" x2="{right}" y1="{row - 4}" y2="{row - 4}"/>'
@@ -72,9 +87,49 @@ def histogram(counts: np.ndarray, edges: np.ndarray, x: Axis, *, mark: float, ti
     return _svg(parts, title)
 
 
-def _svg(parts: Sequence[str], title: str) -> str:
+@dataclass(frozen=True)
+class Pair:
+    """One row of :func:`intervals`: two (mean, low, high)."""
+
+    name: str
+    before: tuple[float, float, float]
+    after: tuple[float, float, float]
+
+
+def intervals(pairs: Sequence[Pair], x: Axis, names: tuple[str, str], *, title: str) -> str:
+    """Two means with their intervals a row, the second below the first."""
+    step, left = 30, 110
+    bottom = _TOP + 20 + step * len(pairs)
+    parts = []
+    for value, text in x.ticks:
+        at = float(x.place(np.array([value]), left, _WIDTH - _RIGHT)[0])
+        parts.append(f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP + 20}" y2="{bottom}"/>')
+        parts.append(f'<text class="tick x" x="{at:.1f}" y="{bottom + 16}">{text}</text>')
+    for row, pair in enumerate(pairs):
+        middle = _TOP + 20 + step * (row + 0.5)
+        parts.append(f'<text class="tick y" x="{left - 8}" y="{middle + 4}">{escape(pair.name)}</text>')
+        for (mean, low, high), style, y in (
+            (pair.before, "loss", middle - 5),
+            (pair.after, "cook", middle + 5),
+        ):
+            ends = x.place(np.array([low, high, mean]), left, _WIDTH - _RIGHT)
+            parts.append(
+                f'<line class="whisker {style}" x1="{ends[0]:.1f}" x2="{ends[1]:.1f}" y1="{y}" y2="{y}"/>'
+                f'<circle class="dot {style}" cx="{ends[2]:.1f}" cy="{y}" r="3.5"/>'
+            )
+    for name, style, at in ((names[0], "loss", left), (names[1], "cook", left + 150)):
+        parts.append(
+            f'<circle class="dot {style}" cx="{at + 4}" cy="{_TOP}" r="3.5"/>'
+            f'<text class="key" x="{at + 12}" y="{_TOP + 4}">{name}</text>'
+        )
+    middle = (left + _WIDTH - _RIGHT) / 2
+    parts.append(f'<text class="axis x" x="{middle}" y="{bottom + 34}">{x.label}</text>')
+    return _svg(parts, title, height=bottom + 40)
+
+
+def _svg(parts: Sequence[str], title: str, *, height: float = _HEIGHT) -> str:
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{title}"><title>{title}</title>'
+        f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{title}"><title>{title}</title>'
         f"{''.join(parts)}</svg>"
     )
 

@@ -1,0 +1,334 @@
+"""Is the cleaned dataset better? Models retrained on both, on the same seeds, measured on the same points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from swaypoint.data.dataset import Dataset, ReadOptions, fingerprint
+from swaypoint.data.readers import read_dataset
+from swaypoint.errors import InputError
+from swaypoint.flow import Listener
+from swaypoint.heads import LinearHead
+from swaypoint.predictors import ModelOptions, Objective, Parts, Predictor, Training, prepare
+from swaypoint.refit import refit_head
+from swaypoint.review.items import Items
+from swaypoint.review.policy import Policy, clean
+from swaypoint.review.source import read_source
+from swaypoint.review.verdicts import Review
+from swaypoint.risks.linear_head import LinearHeadRisk
+
+_DRAWS = 2000
+_FLIPS = 10_000
+_LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def excludes_zero(self) -> bool:
+        return not self.low <= 0.0 <= self.high
+
+
+@dataclass(frozen=True)
+class Group:
+    """All points, or one class: accuracy before and after, and what it gained."""
+
+    name: str
+    points: int
+    original: Interval
+    cleaned: Interval
+    gain: Interval
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two training sets, judged on the same points.
+
+    Attributes:
+        overall, classes: see :class:`Group`; ``classes`` by the points' labels.
+        p: of the hypothesis that either training set serves a point equally well, two-sided.
+        seeds: models trained on each set.
+        original_points, cleaned_points, relabeled: sizes of the two sets, and labels that changed.
+    """
+
+    overall: Group
+    classes: tuple[Group, ...]
+    p: float
+    seeds: int
+    original_points: int
+    cleaned_points: int
+    relabeled: int
+
+    @property
+    def outcome(self) -> str:
+        """One sentence."""
+        gain = self.overall.gain
+        size = f"{100 * gain.mean:+.2f} points of accuracy (95 % interval {100 * gain.low:+.2f} to"
+        size += f" {100 * gain.high:+.2f}, p = {self.p:.2g})"
+        if not gain.excludes_zero:
+            return f"no difference beyond chance: {size}; more points to measure on would tell more"
+        return f"the cleaned training set is {'better' if gain.mean > 0 else 'worse'}: {size}"
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """``rows`` of a dataset and a label for every record of it, ``(n,)``."""
+
+    rows: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """How models are trained, and where: a model that lies in ``folder`` is not trained again."""
+
+    folder: Path
+    model: ModelOptions
+    objective: Objective
+    device: str
+    listener: Listener
+
+
+@dataclass(frozen=True)
+class Trial:
+    """An audit's training set as it was given, and what there is to measure on.
+
+    Attributes:
+        dataset: as audited.
+        rows: the training points, in the order of the audit's items.
+        measured, truth: rows to measure on, and labels ``(n,)`` to measure by.
+    """
+
+    dataset: Dataset
+    rows: np.ndarray
+    measured: np.ndarray
+    truth: np.ndarray
+    shop: Workshop
+
+    @property
+    def original(self) -> TrainingSet:
+        return TrainingSet(self.rows, self.dataset.labels)
+
+    def cleaned(self, items: Items, review: Review, policy: Policy) -> TrainingSet:
+        """The training set after the decisions of ``review``."""
+        after, labels = clean(items, review, policy), self.dataset.labels.copy()
+        labels[self.rows] = after.labels.astype(labels.dtype)
+        return TrainingSet(self.rows[after.kept], labels)
+
+
+def trial(
+    items: Items,
+    *,
+    source: str | Path | None = None,
+    test: str | Path | None = None,
+    device: str = "cpu",
+    listener: Listener | None = None,
+) -> Trial:
+    """Read again what was audited.
+
+    Measured is on the points held out by the audit, by the labels before wrong ones were planted.
+
+    Args:
+        source: where the audited data are now; default: where they were.
+        test: another dataset of the same form to measure on instead.
+
+    Raises:
+        InputError: the source is gone or has changed, or ``test`` is of another form.
+    """
+    found, listener = read_source(items, source), listener or Listener()
+    arguments = items.manifest["arguments"]
+    shop = Workshop(
+        items.folder.path / "compare",
+        ModelOptions(**{**arguments["model"], "weights": None}),
+        Objective(**arguments["objective"]),
+        device,
+        listener,
+    )
+    dataset, truth = found.dataset, found.given
+    measured = np.setdiff1d(np.arange(len(dataset)), found.train)
+    if test is not None:
+        dataset, truth, measured = _with_test(dataset, truth, _read_test(items, test))
+    return Trial(dataset, found.train, measured, truth, shop)
+
+
+def _read_test(items: Items, test: str | Path) -> Dataset:
+    options = ReadOptions(**items.manifest["data"]["origin"]["read"])
+    return read_dataset(test, options=replace(options, limit=None))
+
+
+def _with_test(dataset: Dataset, truth: np.ndarray, test: Dataset) -> tuple[Dataset, np.ndarray, np.ndarray]:
+    """``dataset`` with the points of ``test`` after its own, their labels in its classes."""
+    for name, own, other in (
+        ("classes", dataset.classes, test.classes),
+        ("inputs", dataset.inputs.shape[1:], test.inputs.shape[1:]),
+        ("columns", dataset.columns, test.columns),
+    ):
+        if own != other:
+            raise InputError(f"{test.name} has other {name} than {dataset.name}: {other}, expected {own}")
+    joined = replace(
+        dataset,
+        inputs=np.concatenate([dataset.inputs, test.inputs]),
+        labels=np.concatenate([dataset.labels, test.labels]),
+    )
+    return joined, np.concatenate([truth, test.labels]), len(dataset) + np.arange(len(test))
+
+
+def compare(trial: Trial, cleaned: TrainingSet, *, seeds: int = 5) -> Comparison:
+    """Train ``seeds`` models on the audited training set and on ``cleaned``, and measure both.
+
+    Raises:
+        InputError: no points to measure on, no classes, or a model of the user's own.
+    """
+    _check(trial, seeds)
+    arms: list[list[np.ndarray]] = [[], []]
+    for seed in range(seeds):
+        for arm, training, name in zip(arms, (trial.original, cleaned), ("as given", "cleaned"), strict=True):
+            trial.shop.listener.stage(f"{name}, seed {seed + 1} of {seeds}")
+            arm.append(right(trial, training, seed))
+    before, after = (np.stack(arm).astype(np.float64) for arm in arms)
+    labels = trial.truth[trial.measured]
+    groups = [
+        _group(name, before[:, labels == c], after[:, labels == c])
+        for c, name in enumerate(trial.dataset.classes)
+        if (labels == c).any()
+    ]
+    both = np.intersect1d(trial.rows, cleaned.rows)
+    return Comparison(
+        overall=_group("all", before, after),
+        classes=tuple(groups),
+        p=sign_flip_p((after - before).mean(0)),
+        seeds=seeds,
+        original_points=len(trial.rows),
+        cleaned_points=len(cleaned.rows),
+        relabeled=int((trial.dataset.labels[both] != cleaned.labels[both]).sum()),
+    )
+
+
+def right(trial: Trial, training: TrainingSet, seed: int) -> np.ndarray:
+    """Which of the measured points the model trained on ``training`` predicts rightly: ``(m,)`` bool.
+
+    Raises:
+        InputError: the model is the user's own, of which no training is known.
+    """
+    dataset, shop = trial.dataset, trial.shop
+    if ":" in shop.model.name:
+        raise InputError(
+            "compare trains swaypoint's own models, and this audit is of yours; export the cleaned data"
+            " (swaypoint export), train on it with your own code, and measure both models"
+        )
+    rows = np.sort(training.rows)
+    mark = fingerprint(dataset.inputs[rows], training.labels[rows], dataset.classes)
+    folder = shop.folder / f"{mark[:16]}-{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    predictor = prepare(
+        replace(dataset, labels=training.labels, fingerprint=mark),
+        Parts(rows, trial.measured),
+        shop.model,
+        shop.objective,
+        training=Training(folder, seed, shop.device, shop.listener.epoch),
+    )
+    (folder / "last.ckpt").unlink(missing_ok=True)
+    return _predictions(predictor) == trial.truth[trial.measured]
+
+
+def _predictions(predictor: Predictor) -> np.ndarray:
+    """Classes of the held-out points, ``(m,)``."""
+    head = predictor.head
+    if predictor.fit:
+        head = LinearHead(refit_head(head.weights, predictor.train).head)
+    assert predictor.validation is not None
+    found = []
+    for chunk in LinearHeadRisk(head.weights, predictor.validation).chunks():
+        logits = chunk.logits
+        found.append((logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(1))
+    return np.concatenate([part.cpu().numpy() for part in found])
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the review of the first ``inspected`` points finds, and the accuracy after it."""
+
+    inspected: int
+    found: int
+    accuracy: Interval
+
+
+def cost_curve(trial: Trial, steps: Sequence[tuple[int, int, TrainingSet]], *, seeds: int = 3) -> list[Cost]:
+    """Accuracy after each of ``steps``: (points inspected, found wrong, the training set then).
+
+    Raises:
+        InputError: as :func:`compare`.
+    """
+    _check(trial, seeds)
+    curve = []
+    for inspected, found, training in steps:
+        hits = []
+        for seed in range(seeds):
+            trial.shop.listener.stage(f"{inspected:,} inspected, seed {seed + 1} of {seeds}")
+            hits.append(right(trial, training, seed))
+        values = np.stack(hits).astype(np.float64)
+        curve.append(Cost(inspected, found, Interval(float(values.mean()), *bootstrap([values])[0])))
+    return curve
+
+
+def _check(trial: Trial, seeds: int) -> None:
+    if len(trial.measured) == 0:
+        raise InputError("there are no points to measure on: audit with --validation above 0, or give --test")
+    if not trial.dataset.classes:
+        raise InputError("compare counts right classes, and this dataset has real values for labels")
+    if seeds < 1:
+        raise InputError(f"seeds is {seeds}; expected at least 1")
+
+
+def _group(name: str, before: np.ndarray, after: np.ndarray) -> Group:
+    low_high = bootstrap([before, after, after - before])
+    intervals = [
+        Interval(float(values.mean()), low, high)
+        for values, (low, high) in zip((before, after, after - before), low_high, strict=True)
+    ]
+    return Group(name, before.shape[1], *intervals)
+
+
+def bootstrap(arms: Sequence[np.ndarray], *, draws: int = _DRAWS, seed: int = 0) -> list[tuple[float, float]]:
+    """95 % percentile intervals of the means of ``(seeds, m)`` arrays, seeds and points both drawn anew
+    (Owen, 2007, the pigeonhole bootstrap), the same draws for all arrays."""
+    generator = np.random.default_rng(seed)
+    seeds, points = arms[0].shape
+    means: list[list[np.ndarray]] = [[] for _ in arms]
+    for start in range(0, draws, 100):
+        count = min(100, draws - start)
+        by_seed = generator.multinomial(seeds, np.full(seeds, 1 / seeds), count) / seeds
+        by_point = generator.multinomial(points, np.full(points, 1 / points), count) / points
+        for arm, found in zip(arms, means, strict=True):
+            found.append(np.einsum("bm,bm->b", by_seed @ arm, by_point))
+    tails = [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2]
+    quantiles = [np.quantile(np.concatenate(found), tails) for found in means]
+    return [(float(low), float(high)) for low, high in quantiles]
+
+
+def sign_flip_p(differences: np.ndarray, *, draws: int = _FLIPS, seed: int = 0) -> float:
+    """Two-sided p-value of mean zero when each paired difference is as likely as its negative (Fisher,
+    1935): exact up to the number of random sign flips.
+
+    >>> sign_flip_p(np.zeros(5))
+    1.0
+    """
+    differences = differences[differences != 0]
+    if len(differences) == 0:
+        return 1.0
+    generator, reached = np.random.default_rng(seed), 0
+    observed = abs(float(differences.sum())) * (1 - 1e-12)
+    for start in range(0, draws, 500):
+        signs = generator.integers(0, 2, (min(500, draws - start), len(differences))) * 2 - 1
+        reached += int((np.abs(signs @ differences) >= observed).sum())
+    return (reached + 1) / (draws + 1)

@@ -1,0 +1,106 @@
+"""The page of a comparison: was the cleaning worth it? One HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from swaypoint.errors import require
+from swaypoint.report import charts
+
+if TYPE_CHECKING:
+    from swaypoint.compare import Comparison, Cost, Group, Interval
+
+_SHOWN = 40
+"""Classes in the picture, those that changed most."""
+
+
+def render(comparison: Comparison, title: str) -> str:
+    """The page as one string.
+
+    Raises:
+        MissingExtra: jinja2 is not installed.
+    """
+    groups = [comparison.overall, *comparison.classes]
+    return _page("comparison", title, comparison=comparison, groups=groups, picture=picture(comparison))
+
+
+def render_cost(curve: Sequence[Cost], points: int, wrong: int, title: str) -> str:
+    """The page of a cost curve; ``wrong`` is how many of the ``points`` there are to find."""
+    return _page(
+        "cost", title, curve=curve, points=points, wrong=wrong, pictures=cost_pictures(curve, points)
+    )
+
+
+def _page(name: str, title: str, **values: Any) -> str:
+    jinja2 = require("jinja2", "report")
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.get_template(f"{name}.html").render(title=title, **values)
+
+
+def picture(comparison: Comparison) -> str:
+    """Accuracy with intervals before and after, overall and by class, as SVG."""
+    classes = sorted(comparison.classes, key=lambda group: -abs(group.gain.mean))[:_SHOWN]
+    groups = [comparison.overall, *sorted(classes, key=lambda group: group.name)]
+    pairs = [charts.Pair(group.name, _ends(group.original), _ends(group.cleaned)) for group in groups]
+    axis = charts.percent_axis("accuracy", min(min(pair.before[1], pair.after[1]) for pair in pairs), 1.0)
+    return charts.intervals(pairs, axis, ("as given", "cleaned"), title="Accuracy before and after")
+
+
+def cost_pictures(curve: Sequence[Cost], points: int) -> list[str]:
+    """Found, and accuracy with its interval, over the share of ``points`` inspected; two SVG."""
+    shares = np.array([cost.inspected / points for cost in curve])
+    found = np.array([cost.found for cost in curve], dtype=float)
+    means, lows, highs = np.array([_ends(cost.accuracy) for cost in curve]).T
+    around = np.r_[shares, shares[::-1]]
+    x = charts.percent_axis("share of the training points inspected", 0.0, float(shares.max()))
+    top = 4.0 * max(np.ceil(found.max() / 4), 1.0)
+    counts = charts.Axis("found wrong", 0.0, top, [(top * i / 4, f"{top * i / 4:.0f}") for i in range(5)])
+    accuracy = charts.percent_axis("accuracy", float(lows.min()), float(highs.max()))
+    return [
+        charts.lines([charts.Line("found wrong", "curve cook", shares, found)], x, counts, title="Found"),
+        charts.lines(
+            [
+                charts.Line("mean over seeds", "curve cook", shares, means),
+                charts.Line("95 % interval", "curve random", around, np.r_[lows, highs[::-1]]),
+            ],
+            x,
+            accuracy,
+            title="Accuracy after training on what is cleaned by then",
+        ),
+    ]
+
+
+def _ends(interval: Interval) -> tuple[float, float, float]:
+    return interval.mean, interval.low, interval.high
+
+
+def show(comparison: Comparison, console: Console) -> None:
+    """Print the comparison as a table."""
+    table = Table(box=box.SIMPLE_HEAD, title="Accuracy, with 95 % intervals", title_justify="left")
+    for name, side in (("class", "left"), ("points", "right"), ("as given", "right"), ("cleaned", "right")):
+        table.add_column(name, justify=side)  # type: ignore[arg-type]
+    table.add_column("gain", justify="right")
+    for group in (comparison.overall, *comparison.classes):
+        table.add_row(*_cells(group))
+    console.print(table)
+    console.print(escape(comparison.outcome), highlight=False, soft_wrap=True)
+
+
+def _cells(group: Group) -> tuple[Any, ...]:
+    gain = f"{100 * group.gain.mean:+.2f} ({100 * group.gain.low:+.2f} to {100 * group.gain.high:+.2f})"
+    return (
+        escape(group.name),
+        f"{group.points:,}",
+        f"{group.original.mean:.2%}",
+        f"{group.cleaned.mean:.2%}",
+        f"[bold]{gain}[/]" if group.gain.excludes_zero else gain,
+    )

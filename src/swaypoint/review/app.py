@@ -1,0 +1,351 @@
+"""The review's web application: its addresses, and what each answers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from fastapi.staticfiles import StaticFiles
+from jinja2 import Environment, FileSystemLoader
+from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from swaypoint.errors import InputError
+from swaypoint.review import overview, pages
+from swaypoint.review.desk import Action, Desk, View
+from swaypoint.review.pictures import Pictures
+from swaypoint.review.query import STATUSES, Query, quoted, sortable
+from swaypoint.review.security import Gate, Guard, Session, reviewer_name
+from swaypoint.review.verdicts import VERDICTS, Event, Review, StoreUnavailable
+
+_HERE = Path(__file__).parent
+_KINDS = ("mislabeled", "boundary", "under-represented", "typical")
+_ACTIONS = 64
+_MONTH = 30 * 24 * 3600
+
+
+@dataclass(frozen=True)
+class Door:
+    """How reviewers come in.
+
+    Attributes:
+        gate: tokens, sessions, password.
+        hosts: names that the server answers to.
+        secure: cookies go over TLS only, which a proxy in front speaks.
+    """
+
+    gate: Gate
+    hosts: frozenset[str]
+    secure: bool = False
+
+
+def create_app(desk: Desk, door: Door) -> ASGIApp:
+    """The application, behind its guard."""
+    app = FastAPI(title="swaypoint review", docs_url=None, redoc_url=None, openapi_url=None)
+    templates = _Templates(desk, door)
+    app.mount("/thumb", Pictures(desk.items))
+    app.mount("/picture", Pictures(desk.items, None))
+    app.mount(templates.static, StaticFiles(directory=_HERE / "static"))
+    _add_entrance(app, templates)
+    _add_pages(app, templates)
+    _add_writing(app, desk)
+
+    @app.exception_handler(InputError)
+    def bad_input(request: Request, error: InputError) -> Response:
+        return templates.problem(request, 400, str(error))
+
+    @app.exception_handler(StoreUnavailable)
+    def no_store(request: Request, error: StoreUnavailable) -> Response:
+        return templates.problem(request, 503, str(error))
+
+    @app.exception_handler(404)
+    def not_found(request: Request, error: Exception) -> Response:
+        return templates.problem(request, 404, "There is nothing at this address.")
+
+    return Guard(app, gate=door.gate, hosts=door.hosts, refuse=templates.refuse)
+
+
+class _Templates:
+    """Pages as HTML: what they all share, and the refusals."""
+
+    def __init__(self, desk: Desk, door: Door) -> None:
+        self.desk, self.door, self.static = desk, door, f"/static/{_digest(_HERE / 'static')}"
+        self._environment = Environment(
+            loader=FileSystemLoader(_HERE / "templates"),
+            autoescape=True,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.filters |= {"quoted": quoted, "count": "{:,}".format}
+
+    def html(self, request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
+        session: Session | None = request.state.session
+        shared = {
+            "items": self.desk.items,
+            "blind": self.desk.blind,
+            "session": session,
+            "csrf": "" if session is None else self.door.gate.csrf(session),
+            "takes_password": self.door.gate.takes_password,
+            "verdicts": VERDICTS,
+            "static": self.static,
+            "trouble": self.desk.trouble,
+        }
+        return HTMLResponse(self._environment.get_template(f"{name}.html").render(shared | values), status)
+
+    def problem(self, request: Request, status: int, reason: str) -> Response:
+        if request.method != "GET" or request.url.path.endswith(".json"):
+            return JSONResponse({"error": reason}, status)
+        return self.html(request, "problem", status, page="problem", reason=reason)
+
+    async def refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The page of who has no session."""
+        request = Request(scope, receive)
+        if request.method == "GET" and not request.url.path.endswith((".json", ".bin")):
+            response: Response = self.html(request, "refused", 403, page="refused")
+        else:
+            response = JSONResponse({"error": "This needs the address that `swaypoint review` printed."}, 403)
+        await response(scope, receive, send)
+
+
+def _digest(folder: Path) -> str:
+    """Of all files in it: a part of their address, so that a browser may keep them for good."""
+    files = sorted(file for file in folder.iterdir() if file.is_file())
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:12]
+
+
+# -- coming in --------------------------------------------------------------------------------------
+
+
+def _add_entrance(app: FastAPI, templates: _Templates) -> None:
+    gate = templates.door.gate
+
+    def admit(response: Response, session: Session) -> Response:
+        response.set_cookie(
+            gate.cookie,
+            gate.seal(session),
+            max_age=_MONTH,
+            httponly=True,
+            samesite="strict",
+            secure=templates.door.secure,
+        )
+        return response
+
+    @app.get("/open")
+    def open_(request: Request, token: str = "") -> Response:
+        session = gate.admit(token)
+        if session is None:
+            if request.state.session is not None:  # the same address again, in the same browser
+                return RedirectResponse("/", 303)
+            return templates.html(request, "refused", 403, page="refused")
+        # Not a redirect: from a link in a mail, the browser would not send the strict cookie along.
+        return admit(templates.html(request, "opened", page="opened"), session)
+
+    @app.post("/login")
+    async def login(request: Request) -> Response:
+        session = gate.login(_text(await request.body(), "password"))
+        if session is None:
+            return JSONResponse({"error": "That is not the password."}, 403)
+        return admit(JSONResponse({"ok": True}), session)
+
+    @app.get("/name")
+    def name(request: Request) -> Response:
+        return templates.html(request, "name", page="name")
+
+    @app.post("/name")
+    async def set_name(request: Request) -> Response:
+        reviewer = reviewer_name(_text(await request.body(), "name"))
+        if not reviewer:
+            return JSONResponse({"error": "A name has at least one letter."}, 400)
+        return admit(JSONResponse({"ok": True}), Session(request.state.session.id, reviewer))
+
+    @app.post("/invite")
+    def invite(request: Request) -> Response:
+        return JSONResponse({"address": str(request.base_url) + f"open?token={gate.invite()}"})
+
+
+def _text(body: bytes, name: str) -> str:
+    value = _json(body).get(name)
+    if not isinstance(value, str):
+        raise InputError(f"{name} is missing")
+    return value
+
+
+def _json(body: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        raise InputError("the request is no JSON") from None
+    if not isinstance(value, dict):
+        raise InputError("the request is no JSON object")
+    return value
+
+
+# -- pages ------------------------------------------------------------------------------------------
+
+Handler = Callable[[Request, Query, Review, str], Any]
+
+
+def _add_pages(app: FastAPI, templates: _Templates) -> None:
+    desk = templates.desk
+
+    def page(path: str) -> Callable[[Handler], Handler]:
+        """The handler's value at ``/path`` as HTML, and at ``/path.json`` as it is."""
+
+        def add(handler: Handler) -> Handler:
+            def value(request: Request, actor: str) -> tuple[Query, Any]:
+                query = Query.parse(request.query_params)
+                with desk.reading(actor) as review:
+                    return query, handler(request, query, review, actor)
+
+            def as_html(request: Request) -> Response:
+                if not (actor := request.state.session.reviewer):
+                    return RedirectResponse("/name", 303)
+                query, content = value(request, actor)
+                if isinstance(content, Response):
+                    return content
+                filters = _filters(desk) if path in ("gallery", "item", "map") else {}
+                window = _without_none(asdict(content)) if path == "gallery" else None
+                return templates.html(
+                    request, path, page=path, content=content, query=query, window=window, **filters
+                )
+
+            def as_json(request: Request) -> Response:
+                if not (actor := request.state.session.reviewer):
+                    return JSONResponse({"error": "Give your name first."}, 403)
+                _, content = value(request, actor)
+                return content if isinstance(content, Response) else _compact(content)
+
+            app.get(f"/{path}")(as_html)
+            app.get(f"/{path}.json")(as_json)
+            return handler
+
+        return add
+
+    @app.get("/")
+    def start() -> Response:
+        return RedirectResponse("/item?status=open", 303)
+
+    @page("gallery")
+    def gallery(request: Request, query: Query, review: Review, actor: str) -> Any:
+        view = _view(desk, request, query, actor)
+        return pages.gallery(desk, review, view, actor, _number(request, "start") or 0)
+
+    @page("item")
+    def item(request: Request, query: Query, review: Review, actor: str) -> Any:
+        view = _view(desk, request, query, actor)
+        if wanted := request.query_params.get("at"):
+            position = desk.items.position(wanted)
+            if position is None:
+                raise InputError(f"there is no point {wanted!r} in this audit")
+        else:
+            position = desk.first_waiting(view, actor)
+            if position is None:  # all done, or nothing matches
+                return pages.finished(view)
+        desk.look(desk.items.ids[position], actor)
+        return pages.item_page(desk, review, view, actor, position)
+
+    @page("map")
+    def map_(request: Request, query: Query, review: Review, actor: str) -> Any:
+        return pages.map_page(desk, _view(desk, request, query, actor))
+
+    @page("progress")
+    def progress(request: Request, query: Query, review: Review, actor: str) -> Any:
+        return overview.progress_page(desk, review, query)
+
+    @page("classes")
+    def classes(request: Request, query: Query, review: Review, actor: str) -> Any:
+        return overview.classes_page(desk, review)
+
+    @app.get("/point.json")
+    def point(request: Request) -> Response:
+        return _compact(pages.point(desk, _number(request, "position") or 0))
+
+    @app.get("/map.bin")
+    def map_points(request: Request) -> Response:
+        actor, query = request.state.session.reviewer, Query.parse(request.query_params)
+        with desk.reading(actor) as review:
+            points = pages.map_points(desk, review, _view(desk, request, query, actor), actor)
+        return Response(points, media_type="application/octet-stream")
+
+
+def _view(desk: Desk, request: Request, query: Query, actor: str) -> View:
+    return desk.view(query, actor, _number(request, "seq"))
+
+
+def _number(request: Request, name: str) -> int | None:
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    if not text.isdecimal() or len(text) > 15:
+        raise InputError(f"{name}={text!r} in the address makes no sense")
+    return int(text)
+
+
+def _filters(desk: Desk) -> dict[str, Any]:
+    """What the filter bar offers."""
+    names = [
+        name for name in sortable(desk.items) if name not in ("index", "rank", "label", "suggested_label")
+    ]
+    sorts = [("rank", "most influential"), ("-rank", "least influential"), ("index", "dataset order")]
+    for name in names:
+        sorts += [(f"-{name}", f"{name}, high first"), (name, f"{name}, low first")]
+    statuses = [status for status in STATUSES if status != "conflict" or not desk.blind]
+    return {"sorts": sorts, "statuses": statuses, "kinds": _KINDS}
+
+
+def _compact(content: Any) -> Response:
+    """JSON without what is None."""
+    text = json.dumps(_without_none(asdict(content)), separators=(",", ":"), ensure_ascii=False)
+    return Response(text, media_type="application/json")
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_none(part) for name, part in value.items() if part is not None}
+    if isinstance(value, list | tuple):
+        return [_without_none(part) for part in value]
+    return value
+
+
+# -- writing ----------------------------------------------------------------------------------------
+
+
+def _add_writing(app: FastAPI, desk: Desk) -> None:
+    def perform(actor: str, body: bytes) -> Response:
+        sent = _json(body).get("actions")
+        if not isinstance(sent, list) or len(sent) > _ACTIONS:
+            raise InputError(f"expected a list of at most {_ACTIONS} actions")
+        parsed = [_parsed(value) for value in sent]
+        done = iter(desk.perform(actor, [action for action in parsed if isinstance(action, Action)]))
+        results = [next(done) if isinstance(action, Action) else action for action in parsed]
+        return JSONResponse({"results": [_result(result) for result in results]})
+
+    @app.post("/actions")
+    async def actions(request: Request) -> Response:
+        if not (actor := request.state.session.reviewer):
+            return JSONResponse({"error": "Give your name first."}, 403)
+        return await run_in_threadpool(perform, actor, await request.body())
+
+
+def _parsed(value: Any) -> Action | InputError:
+    try:
+        return Action.parse(value)
+    except InputError as error:
+        return error
+
+
+def _result(result: list[Event] | InputError) -> dict[str, Any]:
+    """The points that changed (the first hundred) with what the reviewer says of them now."""
+    if isinstance(result, InputError):
+        return {"error": str(result)}
+    changed = [
+        {"id": event.item, "decision": None if event.decision is None else asdict(event.decision)}
+        for event in result[:100]
+    ]
+    return {"count": len(result), "items": changed}

@@ -1,0 +1,326 @@
+"""The training points of an audit, to be looked at: pictures, scores, suggestions, neighbours, influences.
+
+Everything here is arrays on disk, memory-mapped, and numpy: a server needs no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from swaypoint.errors import InputError
+from swaypoint.folder import AuditFolder, read_tensors
+
+_ID_LENGTH = 20
+_SAMPLE = 10_000
+_SPARE = 64
+
+
+def item_id(content: bytes, source: str) -> str:
+    """Of a point: by what it holds and where it stood, so that it is the same in the next audit.
+
+    Args:
+        content: the input as read, without its label.
+        source: its file, or its position.
+
+    >>> item_id(b"pixels", "cat/1.png") == item_id(b"pixels", "cat/2.png")
+    False
+    """
+    return hashlib.sha256(content + b"\0" + source.encode()).hexdigest()[:_ID_LENGTH]
+
+
+def project(features: np.ndarray) -> np.ndarray:
+    """The first two principal components of standardised features, ``(n, D) -> (n, 2)`` float32, each
+    scaled to -1..1 at its 1 % and 99 % quantiles."""
+    sample = features[:: max(1, len(features) // _SAMPLE)].astype(np.float64)
+    centre, spread = sample.mean(0), sample.std(0)
+    spread = np.where(spread > 0, spread, np.inf)  # a dead feature says nothing
+    _, _, axes = np.linalg.svd((sample - centre) / spread, full_matrices=False)
+    axes = np.vstack([axes, np.zeros((2, features.shape[1]))])[:2]
+    points = (features - centre) / spread @ axes.T
+    low, high = np.quantile(points, [0.01, 0.99], axis=0)
+    return (2 * (points - low) / np.where(high > low, high - low, np.inf) - 1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A class that the model holds possible."""
+
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Related:
+    """Other points, by position, and a value each (a distance, or an influence)."""
+
+    positions: np.ndarray
+    values: np.ndarray
+
+
+class Items:
+    """The training points of an audit by position (0..n-1, dataset order).
+
+    Args:
+        folder: a finished audit.
+
+    Attributes:
+        run: the audit's key.
+        classes: names in index order; () for regression.
+        ids: id of each point, see :func:`item_id`.
+        scores: columns of ``scores.parquet``, each ``(n,)``.
+        places: the map's coordinates, ``(n, 2)`` float32.
+
+    Raises:
+        InputError: not a finished audit, or one of an older version without what a review needs.
+    """
+
+    def __init__(self, folder: AuditFolder) -> None:
+        self.folder, self.manifest = folder, folder.manifest()
+        self.run: str = self.manifest["key"]
+        self.name = Path(self.manifest["data"]["name"]).name
+        self.kind: str = self.manifest["data"]["kind"]
+        self.classes: tuple[str, ...] = tuple(self.manifest["data"]["classes"])
+        table = folder.scores()
+        self.scores: dict[str, np.ndarray] = {
+            name: column.to_numpy() for name, column in zip(table.column_names, table.columns, strict=True)
+        }
+        self._table = folder.items()
+        if len(self._table) != len(table):
+            raise InputError(
+                f"{folder.path} has {len(table)} scores and {len(self._table)} items; audit again"
+            )
+        self.ids: list[str] = self._table["id"].to_pylist()
+        self.places = np.stack([self._table[axis].to_numpy() for axis in ("x", "y")], 1)
+        self._positions = {item: position for position, item in enumerate(self.ids)}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def position(self, item: str) -> int | None:
+        """Of an id; None where there is no such point."""
+        return self._positions.get(item)
+
+    def label(self, position: int) -> str:
+        """As given."""
+        return self._named(self.scores["label"][position])
+
+    def suggested(self, position: int) -> str:
+        """By the model fitted without the point."""
+        return self._named(self.scores["suggested_label"][position])
+
+    def _named(self, value: Any) -> str:
+        return self.classes[int(value)] if self.classes else f"{float(value):.6g}"
+
+    def source(self, position: int) -> str:
+        """The point's file, or its position in the source as text."""
+        return self._table["name"][position].as_py() or str(int(self.scores["index"][position]))
+
+    def picture(self, position: int) -> bytes | None:
+        """PNG of what the model saw; None where points are no pictures."""
+        value: bytes | None = self._table["picture"][position].as_py()
+        return value
+
+    def row(self, position: int) -> dict[str, str]:
+        """Column -> readable value; of pictures the file, if any."""
+        text = self._table["row"][position].as_py()
+        return json.loads(text) if text else {}
+
+    @cached_property
+    def kinds(self) -> np.ndarray:
+        """Suggested kind of each point, ``(n,)`` of text."""
+        return self.scores["kind"].astype(str)
+
+    @cached_property
+    def leverage(self) -> np.ndarray:
+        """As multiples of the mean, ``(n,)``."""
+        values = self.scores["leverage"]
+        return values / max(float(values.mean()), 1e-300)
+
+    def matching(self, text: str) -> np.ndarray:
+        """Which points have ``text`` in their file's name or their row, ``(n,)`` bool."""
+        found = pc.match_substring(pc.coalesce(self._table["name"], ""), text, ignore_case=True)
+        rows = pc.match_substring(pc.coalesce(self._table["row"], ""), text, ignore_case=True)
+        return pc.or_(found, rows).to_numpy()
+
+    # -- the model's view ---------------------------------------------------------------------------
+
+    @cached_property
+    def _features(self) -> np.ndarray | None:
+        """``(n, D)`` float32, where the audit kept them."""
+        return _mapped(self.folder.path / "features.safetensors", "features")
+
+    @cached_property
+    def _matrix(self) -> np.ndarray:
+        """W and b side by side, ``(C, D [+ 1])``."""
+        head = read_tensors(self.folder.path / "head.safetensors")
+        weight = head["weight"].astype(np.float64)
+        return np.hstack([weight, head["bias"][:, None]]) if "bias" in head else weight
+
+    def _columns(self, rows: slice) -> np.ndarray:
+        """Features ``(b, D [+ 1])`` float64 as the head's matrix multiplies them."""
+        assert self._features is not None
+        features = self._features[rows].astype(np.float64)
+        ones = np.ones((len(features), self._matrix.shape[1] - features.shape[1]))
+        return np.hstack([features, ones])
+
+    def suggestions(self, position: int, k: int = 9) -> list[Suggestion]:
+        """The model's most probable classes, the best first; the leave-one-out suggestion leads where it
+        differs. Empty without classes, or without kept features."""
+        if not self.classes or self._features is None:
+            return []
+        logits = self._columns(slice(position, position + 1)) @ self._matrix.T
+        probabilities = _probabilities(logits[0])
+        order = [int(c) for c in np.argsort(-probabilities, kind="stable")]
+        first = int(self.scores["suggested_label"][position])
+        order = [first, *(c for c in order if c != first)]
+        return [Suggestion(self.classes[c], float(probabilities[c])) for c in order[:k]]
+
+    def neighbours(self, position: int, k: int = 12) -> Related:
+        """Nearest other points in feature space: Euclidean distance of standardised features."""
+        if self._features is None:
+            return _none()
+        rough = self.distances(position)
+        rough[position] = np.inf
+        k = min(k, len(self) - 1)
+        # In float32 the expanded square loses what two near points differ by; a few spare ones are
+        # measured again as they should be.
+        near = _smallest(rough, min(k + _SPARE, len(self) - 1)).positions
+        _, spread = self._standard
+        apart = (self._features[near].astype(np.float64) - self._features[position]) / spread
+        exact = _smallest(np.sqrt(np.einsum("nd,nd->n", apart, apart)), k)
+        return Related(near[exact.positions], exact.values)
+
+    def distances(self, position: int) -> np.ndarray:
+        """Squared distance of every point to this one as :meth:`neighbours` measures, to float32's
+        accuracy, ``(n,)``; zeros where the audit kept no features."""
+        if self._features is None:
+            return np.zeros(len(self), dtype=np.float32)
+        centre, spread = self._standard
+        weighted = ((self._features[position] - centre) / spread**2).astype(np.float32)
+        cross = self._features @ weighted - np.float32(centre @ weighted)
+        return self._squares - 2.0 * cross + self._squares[position]
+
+    @cached_property
+    def _standard(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of each feature, ``(D,)`` float64 each; of a dead one infinity."""
+        assert self._features is not None
+        centre, spread = self._features.mean(0, dtype=np.float64), self._features.std(0, dtype=np.float64)
+        return centre, np.where(spread > 0, spread, np.inf)
+
+    @cached_property
+    def _squares(self) -> np.ndarray:
+        """Squared length of each standardised feature vector, ``(n,)`` float32."""
+        assert self._features is not None
+        centre, spread = self._standard
+        squares = np.empty(len(self), dtype=np.float32)
+        for rows in _chunks(len(self)):
+            squares[rows] = np.square((self._features[rows] - centre) / spread).sum(1)
+        return squares
+
+    @cached_property
+    def _factor(self) -> dict[str, np.ndarray]:
+        """``inverse`` (G, P, P), ``outputs`` (G, C, m), ``features`` (D, k); empty where not kept."""
+        return read_tensors(self.folder.path / "factor.safetensors")
+
+    def influences(self, position: int, k: int = 6) -> tuple[Related, Related]:
+        """The point's strongest proponents and opponents: I(z, z') = g(z')^T H^-1 g(z) of every other
+        training point z on the loss of this one z' (Picard et al., 2022, Eq. 1).
+
+        Proponents (positive, the largest first): without them the loss at its label would rise, they
+        support the label. Opponents (negative): they contradict it. Both empty where the audit kept no
+        features or no factor (very large heads), or has no classes.
+        """
+        if self._features is None or not self._factor or not self.classes:
+            return _none(), _none()
+        pull = self._pull(position)  # dI/dW: the influence of (r, φ) is r^T pull φ
+        weight, bias = np.split(pull.astype(np.float32), [self._features.shape[1]], axis=1)
+        values = np.empty(len(self))
+        for rows in _chunks(len(self)):
+            along = self._features[rows] @ weight.T + bias.sum(1)
+            values[rows] = np.einsum("nc,nc->n", self._residuals[rows], along)
+        values[position] = 0.0
+        for_it, against = _smallest(-values, k), _smallest(values, k)
+        return (
+            _kept(Related(for_it.positions, -for_it.values), 1.0),
+            _kept(against, -1.0),
+        )
+
+    def _pull(self, position: int) -> np.ndarray:
+        """H^-1 g of the point as a matrix like the head's, ``(C, D [+ 1])`` float64."""
+        reduce = self._factor["features"]
+        row = self._columns(slice(position, position + 1))[0] @ reduce
+        residual = self._residuals[position].astype(np.float64)
+        pull = np.zeros(self._matrix.shape)
+        for basis, block in zip(self._factor["outputs"], self._factor["inverse"], strict=True):
+            gradient = np.outer(residual @ basis, row).ravel()
+            pull += basis @ (block @ gradient).reshape(basis.shape[1], -1) @ reduce.T
+        return pull
+
+    @cached_property
+    def _residuals(self) -> np.ndarray:
+        """dl/dz of cross-entropy, ``(n, C)`` float32."""
+        residuals = np.empty((len(self), len(self._matrix)), dtype=np.float32)
+        for rows in _chunks(len(self)):
+            logits = self._columns(rows) @ self._matrix.T
+            labels = self.scores["label"][rows].astype(np.int64)
+            probabilities = _probabilities(logits)
+            probabilities[np.arange(len(labels)), labels] -= 1.0
+            residuals[rows] = probabilities[:, -logits.shape[1] :]  # of one logit only the second class
+        return residuals
+
+
+def _mapped(path: Path, name: str) -> np.ndarray | None:
+    """A float32 tensor of a safetensors file, memory-mapped; None where there is no such file.
+
+    Not by the safetensors package, which reads the whole: the features of a million points need not
+    stay in memory, the kernel may drop their pages.
+    """
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        try:
+            entry = json.loads(file.read(length))[name]
+            start, shape = entry["data_offsets"][0], tuple(entry["shape"])
+            if entry["dtype"] != "F32":
+                raise ValueError(entry["dtype"])
+            return np.memmap(path, np.float32, "r", offset=8 + length + start, shape=shape)
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"cannot read {path} ({error}); make the audit again") from error
+
+
+def _chunks(n: int) -> Iterator[slice]:
+    return (slice(start, start + _SAMPLE) for start in range(0, n, _SAMPLE))
+
+
+def _probabilities(logits: np.ndarray) -> np.ndarray:
+    """Softmax over the last axis; one logit is the second of two classes."""
+    if logits.shape[-1] == 1:
+        logits = np.concatenate([np.zeros_like(logits), logits], -1)
+    values = np.exp(logits - logits.max(-1, keepdims=True))
+    return values / values.sum(-1, keepdims=True)
+
+
+def _none() -> Related:
+    return Related(np.empty(0, dtype=np.int64), np.empty(0))
+
+
+def _smallest(values: np.ndarray, k: int) -> Related:
+    k = min(k, len(values))
+    chosen = np.argpartition(values, k - 1)[:k] if k else np.empty(0, dtype=np.int64)
+    chosen = chosen[np.argsort(values[chosen], kind="stable")]
+    return Related(chosen, values[chosen])
+
+
+def _kept(related: Related, sign: float) -> Related:
+    kept = sign * related.values > 0
+    return Related(related.positions[kept], related.values[kept])

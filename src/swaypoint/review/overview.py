@@ -1,0 +1,209 @@
+"""The pages about a review as a whole: how far it is, and what it says of the classes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from swaypoint.report import charts
+from swaypoint.review.agreement import Kappa, cohen, fleiss
+from swaypoint.review.desk import Desk
+from swaypoint.review.progress import (
+    Progress,
+    Tail,
+    Yield,
+    advice,
+    confusion,
+    progress,
+    remaining,
+    yield_curve,
+)
+from swaypoint.review.query import Query, select
+from swaypoint.review.verdicts import Review
+
+SAMPLE = 300
+_MATRIX = 14
+_PAIRS = 40
+_AGREEING = 6
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Of two reviewers, or of all together; ``kappa`` is None where it is not defined."""
+
+    who: str
+    items: int
+    observed: float
+    kappa: float | None
+
+
+@dataclass(frozen=True)
+class ProgressPage:
+    """How far the review is.
+
+    Attributes:
+        chart: the yield as SVG; empty before the first decision.
+        decided: points with a final verdict, without the sample's.
+        last_50, last_200: share of wrong ones among the queue's last so many.
+        advice: when to stop.
+        sample: the address of the random sample that ``tail`` is about, or of a new one.
+        sampled: points of the sample, and how many of them were looked at.
+        reviewers: name and number of points with a verdict that stands.
+    """
+
+    counts: Progress
+    wrong: int
+    chart: str
+    decided: int
+    last_50: float | None
+    last_200: float | None
+    advice: str
+    tail: Tail | None
+    errors: tuple[int, int] | None
+    sample: str
+    sampled: tuple[int, int] | None
+    reviewers: tuple[tuple[str, int], ...]
+    agreement: tuple[Agreement, ...]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Points with one label for which there is another: by the model, and by reviewers."""
+
+    given: str
+    other: str
+    suggested: int
+    validated: int
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One given class; ``suspects`` are its points with another suggestion."""
+
+    name: str
+    points: int
+    suspects: int
+    reviewed: int
+    wrong: int
+
+
+@dataclass(frozen=True)
+class ClassesPage:
+    """Given against suggested and validated labels.
+
+    ``suggested`` and ``validated`` are (C, C) counts, rows by given label; None with many classes, where
+    ``pairs`` (most frequent first) say it.
+    """
+
+    names: tuple[str, ...]
+    rows: tuple[ClassRow, ...]
+    pairs: tuple[Pair, ...]
+    suggested: tuple[tuple[int, ...], ...] | None
+    validated: tuple[tuple[int, ...], ...] | None
+
+
+def progress_page(desk: Desk, review: Review, query: Query) -> ProgressPage:
+    items = desk.items
+    drawn = select(Query(sample=query.sample), items, review, "") if query.sample else np.empty(0, np.int64)
+    sample = [items.ids[position] for position in drawn.tolist()]
+    counts, curve = progress(items, review), yield_curve(items, review, sample=sample)
+    tail = remaining(items, review, sample) if sample else None
+    said = Counter(actor for item in review.reviewed() for actor in review.all_on(item))
+    seen = sum(bool(review.all_on(item)) for item in sample)
+    return ProgressPage(
+        counts=counts,
+        wrong=counts.wrong,
+        chart=_chart(curve) if len(curve.decided) else "",
+        decided=int(curve.decided[-1]) if len(curve.decided) else 0,
+        last_50=float(curve.last_50[-1]) if len(curve.decided) else None,
+        last_200=float(curve.last_200[-1]) if len(curve.decided) else None,
+        advice=advice(tail, curve),
+        tail=tail,
+        errors=tail.errors if tail else None,
+        sample=Query(sample=query.sample or (SAMPLE, review.seq)).address(),
+        sampled=(len(sample), seen) if sample else None,
+        reviewers=tuple(said.most_common()),
+        agreement=_agreement(review),
+    )
+
+
+def _agreement(review: Review) -> tuple[Agreement, ...]:
+    actors = review.actors[:_AGREEING]
+    found = [
+        _agreed(f"{one} and {other}", cohen(review, one, other)) for one, other in combinations(actors, 2)
+    ]
+    if len(review.actors) > 2:
+        found.append(_agreed("all together", fleiss(review)))
+    return tuple(one for one in found if one.items)
+
+
+def _agreed(who: str, kappa: Kappa) -> Agreement:
+    value = kappa.value
+    return Agreement(who, kappa.items, kappa.observed, None if value != value else value)
+
+
+def _chart(curve: Yield) -> str:
+    last = int(curve.decided[-1])
+    step = next(base * 10**power for power in range(9) for base in (1, 2, 5) if last <= 6 * base * 10**power)
+    ticks = [(float(v), f"{v:,}") for v in range(0, last + 1, step)]
+    x = charts.Axis("points decided", 0, max(last, 1), ticks)
+    y = charts.Axis("wrong among the last", 0, 1, [(i / 4, f"{25 * i} %") for i in range(5)])
+    decided = curve.decided.astype(float)
+    curves = [
+        charts.Line("last 50", "curve cook", decided, curve.last_50),
+        charts.Line("last 200", "curve loss", decided, curve.last_200),
+    ]
+    return charts.lines(curves, x, y, title="Share of wrong points among the last decisions", falling=True)
+
+
+def classes_page(desk: Desk, review: Review) -> ClassesPage:
+    items = desk.items
+    if not items.classes:
+        return ClassesPage((), (), (), None, None)
+    k = len(items.classes)
+    label, other = (items.scores[name].astype(np.int64) for name in ("label", "suggested_label"))
+    suggested, validated = _table(label, other, k), confusion(items, review)
+    unknown = validated.unknown
+    reviewed, wrong = Counter[int](), Counter[int]()
+    for item in review.reviewed():
+        position, decision = items.position(item), review.decision(item)
+        if position is not None:
+            reviewed[int(label[position])] += 1
+            wrong[int(label[position])] += decision is not None and decision.verdict in ("mislabeled", "bad")
+    counts = validated.counts
+    suspects = suggested.sum(1) - suggested.diagonal()
+    rows = [
+        ClassRow(name, int(suggested[c].sum()), int(suspects[c]), reviewed[c], wrong[c])
+        for c, name in enumerate(items.classes)
+    ]
+    small = k <= _MATRIX
+    return ClassesPage(
+        items.classes,
+        tuple(sorted(rows, key=lambda row: (-row.wrong, -row.suspects))[:200]),
+        _pairs(items.classes, suggested, counts),
+        _nested(suggested) if small else None,
+        _nested(counts) if small and (counts.any() or unknown.any()) else None,
+    )
+
+
+def _table(rows: np.ndarray, columns: np.ndarray, k: int) -> np.ndarray:
+    return np.bincount(rows * k + columns, minlength=k * k).reshape(k, k)
+
+
+def _nested(table: np.ndarray) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(row) for row in table.tolist())
+
+
+def _pairs(names: tuple[str, ...], suggested: np.ndarray, validated: np.ndarray) -> tuple[Pair, ...]:
+    apart = 1 - np.eye(len(names), dtype=np.int64)
+    weight = apart * (suggested + validated)
+    order = np.argsort(-weight, axis=None, kind="stable")[:_PAIRS]
+    places = [divmod(int(at), len(names)) for at in order]
+    return tuple(
+        Pair(names[g], names[o], int(suggested[g, o]), int(validated[g, o]))
+        for g, o in places
+        if weight[g, o]
+    )

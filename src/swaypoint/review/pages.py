@@ -1,0 +1,357 @@
+"""What the review page shows, as values: each page is rendered as HTML, or sent as JSON as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from swaypoint.errors import InputError
+from swaypoint.review.desk import Desk, View
+from swaypoint.review.items import Items, Related
+from swaypoint.review.verdicts import VERDICTS, Decision, Review
+
+WINDOW = 200
+_CARD_COLUMNS = 6
+_NEIGHBOURS = 12
+_VOTING = 10
+_CHOICES = 9
+_CLEAR_MARGIN = 0.5
+_SPARSE = 3.0
+
+
+@dataclass(frozen=True)
+class Said:
+    """A verdict, and whose."""
+
+    reviewer: str
+    verdict: str
+    label: str | None
+    note: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point in the gallery.
+
+    ``suggested`` and ``kind`` are None where a blind review hides them; ``values`` are a row's first
+    columns, of what is no picture; ``other`` is what counts by others' verdicts where the reviewer has none.
+    """
+
+    id: str
+    rank: int
+    label: str
+    suggested: str | None
+    kind: str | None
+    picture: bool
+    values: tuple[tuple[str, str], ...]
+    own: Said | None
+    other: Said | None
+    conflict: bool
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """A window of a view: ``cells`` stand at ``start`` of its ``count``."""
+
+    query: str
+    seq: int
+    count: int
+    start: int
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A class to relabel to, on a number key; the probability is None where it is hidden or not known."""
+
+    key: str
+    label: str
+    probability: float | None
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a point may be influential: in words, and how strongly, 0..1."""
+
+    name: str
+    words: str
+    share: float
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A related point; ``value`` is its distance or influence, ``same`` that it carries the same label."""
+
+    id: str
+    label: str
+    same: bool
+    value: float
+    picture: bool
+    values: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class ItemPage:
+    """One point, and where it stands in the view.
+
+    Attributes:
+        place: from 0; None: it is not in the view.
+        previous, following, waiting: ids; ``waiting`` is the next that has no verdict yet.
+        hidden: the model's opinion is not shown (a blind second review).
+        certainty: the model's probability of the given label.
+        others: verdicts of other reviewers.
+        resolved: what counts since somebody settled a conflict.
+    """
+
+    id: str
+    query: str
+    seq: int
+    count: int
+    place: int | None
+    previous: str | None
+    following: str | None
+    waiting: str | None
+    rank: int
+    source: str
+    label: str
+    suggested: str | None
+    hidden: bool
+    kind: str | None
+    certainty: float | None
+    choices: tuple[Choice, ...]
+    reasons: tuple[Reason, ...]
+    picture: bool
+    values: tuple[tuple[str, str], ...]
+    scores: tuple[tuple[str, float], ...]
+    own: Said | None
+    others: tuple[Said, ...]
+    conflict: bool
+    neighbours: tuple[Tile, ...]
+    proponents: tuple[Tile, ...]
+    opponents: tuple[Tile, ...]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """In place of an item: nothing in the view waits."""
+
+    query: str
+    seq: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of the map, by its position."""
+
+    id: str
+    rank: int
+    label: str
+    picture: bool
+
+
+@dataclass(frozen=True)
+class MapPage:
+    """The map's legend; its points come as ``/map.bin``, see :func:`map_points`."""
+
+    query: str
+    seq: int
+    count: int
+    points: int
+    labels: tuple[str, ...]
+    verdicts: tuple[str, ...]
+
+
+def gallery(desk: Desk, review: Review, view: View, actor: str, start: int) -> Gallery:
+    """The window of ``view`` from ``start``, at most 200 points."""
+    start = max(0, start)
+    positions = view.positions[start : start + WINDOW].tolist()
+    cells = tuple(_cell(desk, review, position, actor) for position in positions)
+    return Gallery(view.query.address(), view.seq, len(view), start, cells)
+
+
+def _cell(desk: Desk, review: Review, position: int, actor: str) -> Cell:
+    items = desk.items
+    item = items.ids[position]
+    hidden = desk.hides_suggestion(actor, item)
+    own = review.by(actor, item)
+    counts = review.decision(item) if own is None else None
+    picture = items.kind == "images"
+    return Cell(
+        item,
+        int(items.scores["rank"][position]),
+        items.label(position),
+        None if hidden else items.suggested(position),
+        None if hidden else str(items.kinds[position]),
+        picture,
+        () if picture else _values(items, position, _CARD_COLUMNS),
+        None if own is None else _said(actor, own),
+        None if counts is None else _said("", counts),
+        review.conflict(item),
+    )
+
+
+def _said(reviewer: str, decision: Decision) -> Said:
+    return Said(reviewer, decision.verdict, decision.label, decision.note)
+
+
+def _values(items: Items, position: int, k: int | None = None) -> tuple[tuple[str, str], ...]:
+    return tuple((name, str(value)) for name, value in list(items.row(position).items())[:k])
+
+
+def item_page(desk: Desk, review: Review, view: View, actor: str, position: int) -> ItemPage:
+    """The point at ``position``; its neighbours and influences cost a pass over all features."""
+    items = desk.items
+    item, place = items.ids[position], view.place(position)
+    hidden = desk.hides_suggestion(actor, item)
+    certainty, choices = _choices(items, position, hidden=hidden)
+    near = items.neighbours(position, _NEIGHBOURS)
+    # What the model holds of other points tells what it holds of this one.
+    supports, contradicts = ((), ()) if hidden else items.influences(position)
+    waiting = desk.first_waiting(view, actor, 0 if place is None else place + 1)
+    own = review.by(actor, item)
+    return ItemPage(
+        id=item,
+        query=view.query.address(),
+        seq=view.seq,
+        count=len(view),
+        place=place,
+        previous=_beside(items, view, place, -1),
+        following=_beside(items, view, place, +1),
+        waiting=None if waiting in (None, position) else items.ids[waiting],  # type: ignore[index]
+        rank=int(items.scores["rank"][position]),
+        source=items.source(position),
+        label=items.label(position),
+        suggested=None if hidden else items.suggested(position),
+        hidden=hidden,
+        kind=None if hidden else str(items.kinds[position]),
+        certainty=certainty,
+        choices=choices,
+        reasons=_reasons(items, position, near, hidden=hidden),
+        picture=items.kind == "images",
+        values=_values(items, position),
+        scores=() if hidden else _scores(items, position),
+        own=None if own is None else _said(actor, own),
+        others=tuple(_said(who, what) for who, what in sorted(review.all_on(item).items()) if who != actor),
+        conflict=review.conflict(item),
+        neighbours=_tiles(items, position, near),
+        proponents=_tiles(items, position, supports) if supports else (),
+        opponents=_tiles(items, position, contradicts) if contradicts else (),
+    )
+
+
+def _beside(items: Items, view: View, place: int | None, step: int) -> str | None:
+    there = -1 if place is None else place + step
+    return items.ids[int(view.positions[there])] if 0 <= there < len(view) else None
+
+
+def _choices(items: Items, position: int, *, hidden: bool) -> tuple[float | None, tuple[Choice, ...]]:
+    """The model's probability of the given label, and the other classes, the likeliest first."""
+    given = items.label(position)
+    if not items.classes:
+        return None, ()
+    likely = [] if hidden else items.suggestions(position, len(items.classes))
+    if not likely:  # hidden or not known: in their own order, which tells nothing
+        first = () if hidden else (items.suggested(position),)
+        names = [name for name in dict.fromkeys((*first, *items.classes)) if name != given]
+        return None, tuple(Choice(str(i), name, None) for i, name in enumerate(names[:_CHOICES], start=1))
+    certainty = next(one.probability for one in likely if one.label == given)
+    others = [one for one in likely if one.label != given][:_CHOICES]
+    choices = (Choice(str(i), one.label, one.probability) for i, one in enumerate(others, start=1))
+    return certainty, tuple(choices)
+
+
+def _reasons(items: Items, position: int, near: Related, *, hidden: bool) -> tuple[Reason, ...]:
+    """Label, boundary and sparse region: the three of Picard et al. (2022), each as far as it is known."""
+    reasons = []
+    margin = float(items.scores["margin"][position])
+    given, suggested = items.label(position), items.suggested(position)
+    if not hidden and margin == margin:
+        if margin < 0:
+            manner = "clearly prefers" if margin <= -_CLEAR_MARGIN else "leans to"
+            words = f"left out, the model {manner} {suggested} over {given}"
+        else:
+            manner = "is sure of" if margin >= _CLEAR_MARGIN else "still holds, but barely,"
+            words = f"left out, the model {manner} {given}"
+        reasons.append(Reason("label", f"{words} (margin {margin:+.2f})", (1 - margin) / 2))
+    elif not hidden:
+        reasons.append(Reason("label", f"left out, the model predicts {suggested} instead of {given}", 0.5))
+    if len(near.positions) and items.classes:
+        labels = items.scores["label"]
+        voting = near.positions[:_VOTING]
+        same = int((labels[voting] == labels[position]).sum())
+        words = f"{same} of its {len(voting)} nearest neighbours carry the label {given}"
+        reasons.append(Reason("neighbours", words, 1 - same / len(voting)))
+    leverage = float(items.leverage[position])
+    words = "few points are like it" if leverage > _SPARSE else "many points are like it"
+    reasons.append(Reason("region", f"{words} (leverage {leverage:.1f} × mean)", min(1.0, leverage / 5)))
+    return tuple(reasons)
+
+
+def _scores(items: Items, position: int) -> tuple[tuple[str, float], ...]:
+    left_out = {"index", "label", "suggested_label", "rank"}
+    return tuple(
+        (name, float(values[position]))
+        for name, values in items.scores.items()
+        if name not in left_out and values.dtype.kind == "f" and np.isfinite(values[position])
+    )
+
+
+def _tiles(items: Items, position: int, related: Related) -> tuple[Tile, ...]:
+    labels, picture = items.scores["label"], items.kind == "images"
+    return tuple(
+        Tile(
+            items.ids[other],
+            items.label(other),
+            bool(labels[other] == labels[position]),
+            float(value),
+            picture,
+            () if picture else _values(items, other, 3),
+        )
+        for other, value in zip(related.positions.tolist(), related.values.tolist(), strict=True)
+    )
+
+
+def finished(view: View) -> Finished:
+    return Finished(view.query.address(), view.seq, len(view))
+
+
+def point(desk: Desk, position: int) -> Point:
+    """Raises:
+    InputError: there is none.
+    """
+    items = desk.items
+    if not 0 <= position < len(items):
+        raise InputError(f"there is no point at {position}; expected 0 to {len(items) - 1}")
+    rank = int(items.scores["rank"][position])
+    return Point(items.ids[position], rank, items.label(position), items.kind == "images")
+
+
+def map_page(desk: Desk, view: View) -> MapPage:
+    return MapPage(
+        view.query.address(), view.seq, len(view), len(desk.items), desk.items.classes, tuple(VERDICTS)
+    )
+
+
+def map_points(desk: Desk, review: Review, view: View, actor: str) -> bytes:
+    """The map's n points, little endian, one column after the other: x and y interleaved (2n float32),
+    class (n uint16), rank (n uint32), verdict (n uint8: 0 none, else 1 + its place in VERDICTS), and
+    whether it is in the view (n uint8)."""
+    items = desk.items
+    verdict, shown = np.zeros(len(items), np.uint8), np.zeros(len(items), np.uint8)
+    for item in review.reviewed():
+        position, decision = items.position(item), review.by(actor, item) or review.decision(item)
+        if position is not None and decision is not None:
+            verdict[position] = 1 + VERDICTS.index(decision.verdict)
+    shown[view.positions] = 1
+    label = items.scores["label"].astype("<u2") if items.classes else np.zeros(len(items), "<u2")
+    columns: Sequence[np.ndarray] = (
+        items.places.astype("<f4"),
+        label,
+        items.scores["rank"].astype("<u4"),
+        verdict,
+        shown,
+    )
+    return b"".join(column.tobytes() for column in columns)

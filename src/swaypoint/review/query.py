@@ -1,0 +1,239 @@
+"""Which points, in which order: what the address bar of the review page says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+from urllib.parse import quote, unquote, urlencode
+
+import numpy as np
+
+from swaypoint.errors import InputError
+from swaypoint.review.items import Items
+from swaypoint.review.progress import audit_sample
+from swaypoint.review.verdicts import VERDICTS, Review
+
+STATUSES = ("all", "open", "reviewed", "conflict")
+_CORNERS = 500
+
+
+@dataclass(frozen=True)
+class Query:
+    """A filtered and sorted view of the points.
+
+    Attributes:
+        sort: a column of the scores; ``rank`` (the most influential first), ``index`` and columns whose
+            name starts with ``-`` ascend or descend as they say.
+        label, suggested: class names as given, and as suggested.
+        kind: suggested kinds, see :data:`swaypoint.kinds.KINDS`.
+        verdict: verdicts that were given.
+        status: ``open``: nothing was said yet; ``reviewed``; ``conflict``: reviewers differ.
+        text: part of a point's file name or of its row, in any case.
+        disagree: only points whose label is not the suggested one.
+        top: only the first so many of the ranking.
+        near: id of a point; the most similar to it (itself first) come first, whatever ``sort`` says.
+        sample: ``(size, seq)``: the random sample of what nobody had reviewed at the event ``seq``, see
+            :func:`swaypoint.review.progress.audit_sample`, in its order.
+        lasso: corners of a polygon on the map, (x, y) each.
+    """
+
+    sort: str = "rank"
+    label: tuple[str, ...] = ()
+    suggested: tuple[str, ...] = ()
+    kind: tuple[str, ...] = ()
+    verdict: tuple[str, ...] = ()
+    status: str = "all"
+    text: str = ""
+    disagree: bool = False
+    top: int = 0
+    near: str = ""
+    sample: tuple[int, ...] = ()
+    lasso: tuple[tuple[float, float], ...] = ()
+
+    @classmethod
+    def parse(cls, values: Mapping[str, str]) -> Query:
+        """From an address's parameters; lists have commas (``%2C`` within a name), a lasso ``x,y;x,y``, a
+        sample ``size,seq``. Names that are no field are passed over.
+
+        Raises:
+            InputError: a value that makes no sense.
+        """
+        found: dict[str, Any] = {}
+        for name in {field.name for field in fields(cls)} & values.keys():
+            if values[name] == "":
+                continue
+            try:
+                found[name] = _parsed(name, values[name])
+            except ValueError:
+                raise InputError(f"{name}={values[name]!r} in the address makes no sense") from None
+        query = cls(**found)
+        if query.status not in STATUSES:
+            raise InputError(f"status is {query.status!r}; expected one of {', '.join(STATUSES)}")
+        if bad := set(query.verdict) - set(VERDICTS):
+            raise InputError(f"verdict is {sorted(bad)[0]!r}; expected one of {', '.join(VERDICTS)}")
+        return query
+
+    def address(self) -> str:
+        """The parameters that :meth:`parse` reads back, without what is as usual.
+
+        >>> Query(label=("7", "a,b"), disagree=True).address()
+        'label=7%2Ca%252Cb&disagree=1'
+        """
+        said = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value == field.default:
+                continue
+            if field.name == "lasso":
+                said[field.name] = ";".join(f"{x:.4g},{y:.4g}" for x, y in value)
+            elif field.name == "sample":
+                said[field.name] = ",".join(map(str, value))
+            elif isinstance(value, tuple):
+                said[field.name] = ",".join(map(quoted, value))
+            else:
+                said[field.name] = "1" if value is True else str(value)
+        return urlencode(said)
+
+
+def _parsed(name: str, value: str) -> Any:
+    if name == "lasso":
+        corners = tuple(tuple(map(float, corner.split(","))) for corner in value.split(";"))
+        if len(corners) > _CORNERS or any(len(corner) != 2 for corner in corners):
+            raise ValueError
+        return corners
+    if name == "sample":
+        size, seq = map(int, value.split(","))
+        if size < 1 or seq < 0:
+            raise ValueError
+        return size, seq
+    if name == "top":
+        return max(0, int(value))
+    if name == "disagree":
+        return value in ("1", "true", "on")
+    if name in ("sort", "status", "text", "near"):
+        return value
+    return tuple(unquote(part) for part in value.split(","))
+
+
+def quoted(name: str) -> str:
+    """A name as one of a list in the address."""
+    return quote(name, safe=" ")
+
+
+def select(query: Query, items: Items, review: Review, actor: str, *, blind: bool = False) -> np.ndarray:
+    """Positions ``(m,)`` int64 of the points that ``query`` asks for, in its order.
+
+    Args:
+        actor: whose review: which verdicts are meant.
+        blind: what others said counts for nothing; else a point that anyone reviewed is not open. And
+            what would tell the model's opinion of a point (suggested, kind, disagree) then finds none
+            that another reviewed.
+
+    Raises:
+        InputError: no such column to sort by, or no such class or point; conflicts asked for in a blind
+            review.
+    """
+    kept = np.ones(len(items), dtype=bool)
+    for column, names in (("label", query.label), ("suggested_label", query.suggested)):
+        if names:
+            kept &= np.isin(items.scores[column], _values(items, names))
+    if query.kind:
+        kept &= np.isin(items.kinds, query.kind)
+    if query.disagree:
+        kept &= items.scores["label"] != items.scores["suggested_label"]
+    if query.top:
+        kept &= items.scores["rank"] <= query.top
+    if query.lasso:
+        kept &= inside(items.places, np.array(query.lasso))
+    if query.text:
+        kept &= items.matching(query.text)
+    if query.verdict or query.status != "all":
+        kept &= _by_review(query, items, review, actor, blind=blind)
+    if blind and (query.suggested or query.kind or query.disagree):
+        kept[_reviewed_by_others(items, review, actor)] = False
+    order = _sample(query, items, review) if query.sample else np.argsort(_keys(query, items), kind="stable")
+    return order[kept[order]]
+
+
+def _sample(query: Query, items: Items, review: Review) -> np.ndarray:
+    size, seq = query.sample
+    before = Review(review.run, (event for event in review.events if event.seq <= seq))
+    drawn = audit_sample(items, before, size, seq)
+    return np.array([items.position(item) for item in drawn], dtype=np.int64)
+
+
+def _values(items: Items, names: tuple[str, ...]) -> list[float]:
+    index = {name: float(i) for i, name in enumerate(items.classes)}
+    try:
+        return [index[name] if items.classes else float(name) for name in names]
+    except (KeyError, ValueError) as error:
+        raise InputError(f"there is no class {error.args[0]!r}") from None
+
+
+def _keys(query: Query, items: Items) -> np.ndarray:
+    if query.near:
+        position = items.position(query.near)
+        if position is None:
+            raise InputError(f"there is no point {query.near!r} in this audit")
+        distances = items.distances(position)
+        distances[position] = -1.0
+        return distances
+    column = query.sort.removeprefix("-")
+    values = items.scores.get(column)
+    if values is None or values.dtype.kind not in "iuf":
+        known = ", ".join(sortable(items))
+        raise InputError(
+            f"sort is {query.sort!r}; expected one of {known}, with - before it for the largest first"
+        )
+    return -values if query.sort.startswith("-") else values
+
+
+def sortable(items: Items) -> list[str]:
+    """Columns that a view can be sorted by."""
+    return [name for name, array in items.scores.items() if array.dtype.kind in "iuf"]
+
+
+def _by_review(query: Query, items: Items, review: Review, actor: str, *, blind: bool) -> np.ndarray:
+    if blind and query.status == "conflict":
+        raise InputError("a blind review does not show conflicts; start `swaypoint review` without --blind")
+    kept = np.zeros(len(items), dtype=bool)
+    for item in review.reviewed():
+        position = items.position(item)
+        if position is None:
+            continue
+        own = review.by(actor, item)
+        seen = own is not None or not blind
+        if query.status == "open":
+            kept[position] = seen  # turned around below
+        else:
+            wanted = review.conflict(item) if query.status == "conflict" else seen
+            said = own if own is not None or blind else review.decision(item)
+            right = not query.verdict or (said is not None and said.verdict in query.verdict)
+            kept[position] = wanted and right
+    return ~kept if query.status == "open" else kept
+
+
+def _reviewed_by_others(items: Items, review: Review, actor: str) -> list[int]:
+    return [
+        position
+        for item in review.reviewed()
+        if (position := items.position(item)) is not None and review.all_on(item).keys() - {actor}
+    ]
+
+
+def inside(points: np.ndarray, polygon: np.ndarray) -> np.ndarray:
+    """Which of ``points`` (n, 2) lie in ``polygon`` (k, 2), by the even-odd rule.
+
+    >>> square = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+    >>> inside(np.array([[0.5, 0.5], [1.5, 0.5]]), square).tolist()
+    [True, False]
+    """
+    within = np.zeros(len(points), dtype=bool)
+    x, y = points[:, 0], points[:, 1]
+    for (x1, y1), (x2, y2) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
+        if y1 == y2:
+            continue
+        crosses = (y1 > y) != (y2 > y)
+        within ^= crosses & (x < (x2 - x1) * (y - y1) / (y2 - y1) + x1)
+    return within

@@ -1,0 +1,302 @@
+"""Who may enter the review page, and what a request may be: checked before any handler runs.
+
+The page runs on the reviewer's own machine, where every other page in the same browser, and every other
+user, can send requests to it. Hence: a one-time token in the printed address becomes a signed cookie
+that scripts cannot read and other sites cannot send; the Host must be a known one (DNS rebinding); a
+write must come from this page (Origin, Sec-Fetch-Site) and carry a token that only this page has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
+from time import monotonic
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+CSRF_HEADER = "x-swaypoint-csrf"
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+BODY_LIMIT = 256 * 1024
+_SESSION_SECONDS = 30 * 24 * 3600
+_BODY_SECONDS = 20
+_NAME_LENGTH = 60
+_TOKENS = 100
+_OPEN_PATHS = ("/open", "/login", "/static/")
+_HEADERS = {
+    "content-security-policy": (
+        "default-src 'self'; img-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self';"
+        " frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+
+@dataclass(frozen=True)
+class Session:
+    """One browser of one reviewer; ``reviewer`` is empty until a name was given."""
+
+    id: str
+    reviewer: str = ""
+
+
+def reviewer_name(text: str) -> str:
+    """``text`` as a name: one line of at most 60 printable characters; empty if nothing is left.
+
+    >>> reviewer_name("  Ada\\n Lovelace ")
+    'Ada Lovelace'
+    """
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(printable.split())[:_NAME_LENGTH].strip()
+
+
+def kept_secret(path: Path) -> bytes:
+    """The key that signs sessions, kept in a file that only its owner reads, so that reviewers stay in
+    when the server starts again; where it cannot be kept, a new one."""
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        kept = path.read_bytes() if path.stat().st_mode & 0o077 == 0 else b""
+        return kept if len(kept) == 32 else secrets.token_bytes(32)
+    except OSError:
+        return secrets.token_bytes(32)
+    secret = secrets.token_bytes(32)
+    with os.fdopen(handle, "wb") as file:
+        file.write(secret)
+    return secret
+
+
+class Gate:
+    """Tokens, sessions and the password.
+
+    Args:
+        secret: signs sessions, 32 bytes.
+        run: key of the audit; the cookie is named after it, as one machine may show several audits.
+        password: lets in without a token; None: tokens only.
+    """
+
+    def __init__(self, secret: bytes, *, run: str, password: str | None = None) -> None:
+        self.cookie = f"swaypoint-{run[:12]}"
+        self._secret = hmac.digest(secret, run.encode(), "sha256")
+        self._password = None if password is None else _digest(password)
+        self._tokens: OrderedDict[str, str] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def takes_password(self) -> bool:
+        return self._password is not None
+
+    def invite(self, reviewer: str = "") -> str:
+        """A token that lets one browser in, once."""
+        token = secrets.token_urlsafe(32)
+        with self._lock:
+            self._tokens[token] = reviewer
+            while len(self._tokens) > _TOKENS:
+                self._tokens.popitem(last=False)
+        return token
+
+    def admit(self, token: str) -> Session | None:
+        """The session that ``token`` opens; it is used up."""
+        with self._lock:
+            # Every token is compared, in constant time each, whichever it is.
+            found = [known for known in self._tokens if hmac.compare_digest(known.encode(), token.encode())]
+            return Session(secrets.token_hex(16), self._tokens.pop(found[0])) if found else None
+
+    def login(self, password: str) -> Session | None:
+        right = self._password is not None and hmac.compare_digest(self._password, _digest(password))
+        return Session(secrets.token_hex(16)) if right else None
+
+    def seal(self, session: Session) -> str:
+        """The cookie's value."""
+        record = json.dumps([session.id, session.reviewer, int(time.time())]).encode()
+        body = base64.urlsafe_b64encode(record).decode().rstrip("=")  # which a cookie would have to quote
+        return f"{body}.{self._sign('session', body)}"
+
+    def session(self, value: str) -> Session | None:
+        """Of a cookie's value; None unless this gate sealed it, less than 30 days ago."""
+        body, _, signature = value.partition(".")
+        if not hmac.compare_digest(signature.encode(), self._sign("session", body).encode()):
+            return None
+        identity, reviewer, at = json.loads(base64.urlsafe_b64decode(f"{body}=="))
+        return Session(identity, reviewer) if time.time() - at < _SESSION_SECONDS else None
+
+    def csrf(self, session: Session) -> str:
+        """What a write of this session carries in its header."""
+        return self._sign("csrf", session.id)
+
+    def _sign(self, purpose: str, text: str) -> str:
+        return hmac.digest(self._secret, f"{purpose}:{text}".encode(), "sha256").hex()
+
+
+def _digest(password: str) -> bytes:
+    return hashlib.sha256(password.encode()).digest()
+
+
+class Allowance:
+    """A token bucket a key: ``rate`` a second, ``burst`` at once."""
+
+    def __init__(self, rate: float, burst: int) -> None:
+        self.rate, self.burst = rate, burst
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def wait(self, key: str) -> float:
+        """Seconds until the next is allowed; 0.0: this one is, and it is counted."""
+        now = monotonic()
+        left, at = self._left.pop(key, (float(self.burst), now))
+        left = min(self.burst, left + (now - at) * self.rate)
+        allowed = left >= 1.0
+        self._left[key] = (left - 1.0 if allowed else left, now)
+        while len(self._left) > 10_000:
+            self._left.popitem(last=False)
+        return 0.0 if allowed else (1.0 - left) / self.rate
+
+
+class Guard:
+    """ASGI middleware: every check of the module's text, then ``app`` with ``scope["state"]["session"]``.
+
+    Args:
+        hosts: names that the Host header may have, without port.
+        refuse: makes the page for who has no session.
+    """
+
+    def __init__(self, app: ASGIApp, *, gate: Gate, hosts: Iterable[str], refuse: ASGIApp) -> None:
+        self.app, self.gate, self.hosts, self.refuse = app, gate, frozenset(hosts), refuse
+        self._requests, self._pictures = Allowance(50, 200), Allowance(2000, 5000)
+        self._logins = Allowance(0.2, 10)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+        elif scope["type"] == "http":  # nothing here speaks over websockets
+            await self._checked(scope, receive, _with_headers(scope["path"], send))
+
+    async def _checked(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        if _host_name(headers.get("host", "")) not in self.hosts:
+            await _refusal(403, "This server does not answer to that host name.")(scope, receive, send)
+            return
+        session = self._session(headers.get("cookie", ""))
+        scope.setdefault("state", {})["session"] = session
+        if wait := self._wait(scope, session):
+            slower = _refusal(429, "Too many requests; wait a moment.")
+            slower.headers["retry-after"] = str(max(1, round(wait)))
+            await slower(scope, receive, send)
+            return
+        is_open = scope["path"].startswith(_OPEN_PATHS)
+        if session is None and not is_open:
+            await self.refuse(scope, receive, send)
+            return
+        if scope["method"] in ("GET", "HEAD"):
+            await self.app(scope, receive, send)
+            return
+        if not _same_origin(headers) or (session is not None and not self._has_csrf(headers, session)):
+            await _refusal(403, "A write must come from this page; reload it.")(scope, receive, send)
+            return
+        body = await _body(headers, receive)
+        if isinstance(body, Response):
+            await body(scope, receive, send)
+            return
+        await self.app(scope, _replay(body, receive), send)
+
+    def _session(self, cookies: str) -> Session | None:
+        try:
+            morsel = SimpleCookie(cookies).get(self.gate.cookie)
+        except CookieError:
+            return None
+        return None if morsel is None else self.gate.session(morsel.value)
+
+    def _wait(self, scope: Scope, session: Session | None) -> float:
+        path, client = scope["path"], (scope.get("client") or ("",))[0]
+        if path in ("/login", "/open"):
+            return self._logins.wait(client)
+        if path.startswith(("/thumb/", "/picture/", "/static/")):
+            return self._pictures.wait(session.id if session else client)
+        return self._requests.wait(session.id if session else client)
+
+    def _has_csrf(self, headers: Headers, session: Session) -> bool:
+        return hmac.compare_digest(headers.get(CSRF_HEADER, "").encode(), self.gate.csrf(session).encode())
+
+
+def _host_name(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _same_origin(headers: Headers) -> bool:
+    """The browser says so; a client that says nothing is no browser, and cannot be made to write.
+
+    Compared without the scheme: a proxy may speak TLS for this server.
+    """
+    origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+    if site not in (None, "same-origin"):
+        return False
+    return origin is None or urlsplit(origin).netloc == headers.get("host")
+
+
+def _refusal(status: int, reason: str) -> JSONResponse:
+    return JSONResponse({"error": reason}, status)
+
+
+async def _body(headers: Headers, receive: Receive) -> bytes | Response:
+    """The whole of it, or the answer to one that is too large or too slow."""
+    too_large = _refusal(413, f"A request has at most {BODY_LIMIT // 1024} kB.")
+    length = headers.get("content-length", "0")
+    if not length.isdecimal() or int(length) > BODY_LIMIT:
+        return too_large
+    body = bytearray()
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            while True:
+                message = await receive()
+                body += message.get("body", b"")
+                if len(body) > BODY_LIMIT:
+                    return too_large
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return bytes(body)
+    except TimeoutError:
+        return _refusal(408, "The request did not arrive in time.")
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """``receive`` with what was read already in front."""
+    messages: list[dict[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replayed() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return replayed
+
+
+def _with_headers(path: str, send: Send) -> Send:
+    # The address of a static file holds a digest of it.
+    kept = "public, max-age=31536000, immutable" if path.startswith("/static/") else "no-store"
+
+    async def sent(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in _HEADERS.items():
+                headers[name] = value
+            headers.setdefault("cache-control", kept if message["status"] == 200 else "no-store")
+        await send(message)
+
+    return sent

@@ -1,0 +1,127 @@
+"""Runs the review page's server: where it listens, whom it answers, and what it says at the start."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import webbrowser
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import uvicorn
+
+from swaypoint.errors import InputError
+from swaypoint.review.app import Door, create_app
+from swaypoint.review.desk import Desk
+from swaypoint.review.items import Items
+from swaypoint.review.security import LOOPBACK, Gate, kept_secret, reviewer_name
+from swaypoint.review.verdicts import Store
+
+_DYNAMIC = 49_152  # first of the ports that nobody owns
+_EVERYWHERE = ("0.0.0.0", "::")
+_SHORTEST_PASSWORD = 8
+EXPOSED = (
+    "Other machines can reach this page, and everything between them and this one can read the password and"
+    " the data: there is no TLS. Put a proxy that speaks TLS in front (and say --tls-proxy), or leave --host"
+    " out and let reviewers come through: ssh -L {port}:127.0.0.1:{port} THIS-MACHINE"
+)
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Where and for whom.
+
+    Attributes:
+        host, port: where to listen; port 0: always the same for an audit, as verdicts that a browser still
+            keeps belong to an address, or any free one where that is taken.
+        reviewer: name of who opens the printed address; empty: the page asks.
+        password: lets in who has no address; must be there if ``host`` is not this machine alone.
+        names: further names by which the server is reached.
+        tls_proxy: a proxy in front speaks TLS.
+        blind: see :class:`~swaypoint.review.desk.Desk`.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    reviewer: str = ""
+    password: str | None = None
+    names: tuple[str, ...] = ()
+    tls_proxy: bool = False
+    blind: bool = False
+
+    def __post_init__(self) -> None:
+        if self.host in LOOPBACK:
+            return
+        if self.password is None:
+            raise InputError(
+                f"--host {self.host} lets other machines in; give a password by --password-file or in"
+                " SWAYPOINT_PASSWORD"
+            )
+        if len(self.password) < _SHORTEST_PASSWORD:
+            raise InputError(f"the password is too short; expected {_SHORTEST_PASSWORD} characters or more")
+
+
+def serve(
+    items: Items, store: Store, serving: Serving, *, tell: Callable[[str], None], browser: bool = True
+) -> None:
+    """Serve until interrupted.
+
+    Args:
+        tell: takes the address and the warnings.
+        browser: open the address.
+    """
+    listening = _listen(serving, items.run)
+    port = int(listening.getsockname()[1])
+    gate = Gate(kept_secret(items.folder.path / ".review.key"), run=items.run, password=serving.password)
+    door = Door(gate, _names(serving), secure=serving.tls_proxy)
+    app = create_app(Desk(items, store, blind=serving.blind), door)
+    named = serving.host if serving.host not in _EVERYWHERE else "127.0.0.1"
+    shown = f"[{named}]" if ":" in named else named
+    address = f"http://{shown}:{port}/open?token={gate.invite(reviewer_name(serving.reviewer))}"
+    if serving.host not in LOOPBACK and not serving.tls_proxy:
+        tell(EXPOSED.format(port=port))
+    tell(f"review: {address}")
+    tell("The address lets one browser in, once. Ctrl+C stops; every verdict is saved as it is given.")
+    threading.Thread(target=items.influences, args=(0,), daemon=True).start()  # the first one is slow
+    if browser:
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,  # it would show the token
+        server_header=False,
+        proxy_headers=False,
+        lifespan="off",
+        ws="none",
+        timeout_keep_alive=60,
+        timeout_graceful_shutdown=3,
+    )
+    with listening:
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listen(serving: Serving, run: str) -> socket.socket:
+    """A socket that listens there.
+
+    Raises:
+        InputError: the port is taken, or the host is not this machine's.
+    """
+    own = _DYNAMIC + int.from_bytes(run.encode()[:8], "big") % (65_536 - _DYNAMIC)
+    family = socket.AF_INET6 if ":" in serving.host else socket.AF_INET
+    for port in (serving.port,) if serving.port else (own, 0):
+        try:
+            return socket.create_server((serving.host, port), family=family, backlog=256)
+        except OSError as error:
+            reason = error.strerror or str(error)
+    raise InputError(f"cannot listen on {serving.host} port {serving.port}: {reason}")
+
+
+def _names(serving: Serving) -> frozenset[str]:
+    names = {*LOOPBACK, serving.host, *serving.names}
+    if serving.host in _EVERYWHERE:
+        own = socket.gethostname()
+        names |= {own, socket.getfqdn()}
+        with suppress(OSError):  # a machine may not know its own name
+            names |= {str(found[4][0]) for found in socket.getaddrinfo(own, None)}
+    return frozenset(name.lower() for name in names)

@@ -1,0 +1,67 @@
+"""A reviewer who knows the truth, for studies: verdicts down the ranking, and what they find."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from swaypoint.errors import InputError
+from swaypoint.review.items import Items
+from swaypoint.review.verdicts import Decision, Event
+
+ACTOR = "simulated"
+_SPACE = uuid.UUID("5f0b7b1e-6a0e-4b53-9f0a-3a2f8f4a7c10")
+
+
+def read_truth(items: Items, path: Path) -> list[str]:
+    """The true label of each point, by name, from a CSV or parquet file with the columns ``index`` (the
+    record's position in the source, as in scores.parquet) and ``label``.
+
+    Raises:
+        InputError: the file is of another form, or lacks a point.
+    """
+    try:
+        read = pq.read_table if path.suffix == ".parquet" else pa_csv.read_csv
+        table = read(path)
+        found = dict(zip(table["index"].to_pylist(), table["label"].to_pylist(), strict=True))
+    except (OSError, KeyError, pa.ArrowInvalid) as error:
+        raise InputError(
+            f"{path} holds no true labels ({error}); expected CSV or parquet with columns index and label"
+        ) from error
+    truth = [found.get(int(index)) for index in items.scores["index"]]
+    if None in truth:
+        missing = int(items.scores["index"][truth.index(None)])
+        raise InputError(f"{path} has no label for the point of index {missing}; expected all points")
+    return [str(label) for label in truth]
+
+
+def replay(items: Items, truth: Sequence[str], count: int, *, actor: str = ACTOR) -> list[Event]:
+    """The events of a reviewer who inspects the first ``count`` points of the ranking and is always right:
+    mislabeled, with the true label, where the given one is another; else correct.
+
+    Replayed again they are the same events, ids included, which a store keeps once.
+
+    Args:
+        truth: the true label of each point by name, ``(n,)``.
+
+    Raises:
+        InputError: not one label a point, or ``count`` is not in 0..n.
+    """
+    if len(truth) != len(items):
+        raise InputError(f"{len(truth)} true labels for {len(items)} points; expected one a point")
+    if not 0 <= count <= len(items):
+        raise InputError(f"count is {count}; expected 0..{len(items)}")
+    events = []
+    for position in np.argsort(items.scores["rank"])[:count].tolist():
+        item, given, true = items.ids[position], items.label(position), truth[position]
+        wrong = given != true
+        decision = Decision("mislabeled", true) if wrong else Decision("correct")
+        own = str(uuid.uuid5(_SPACE, "\0".join((items.run, item, actor, given, true))))
+        events.append(Event(own, items.run, item, actor, decision, action=own))
+    return events

@@ -1,0 +1,349 @@
+// The gallery: a hundred nodes show a hundred thousand points.
+//
+// A node belongs to one place of the view and is kept while that place is in sight; it is never drawn
+// anew, only patched, so that its picture does not blink.
+
+import { h, named, picture, toast } from "./page.js";
+import { forget, known, push, queue } from "./queue.js";
+import { listen } from "./keys.js";
+import { ask } from "./palette.js";
+
+const WINDOW = 200;
+const NODES = 96;
+const ASK_FROM = 500;
+const PAUSE = 25; // between two windows, in ms: the server allows fifty requests a second
+const main = document.getElementById("main");
+const grid = document.getElementById("grid");
+const space = document.getElementById("space");
+const bar = document.getElementById("selection");
+const zoom = document.getElementById("zoom");
+const { query, seq } = main.dataset;
+const count = Number(main.dataset.count);
+const place = `swaypoint-place:${query}`;
+
+const windows = new Map(); // number of the window -> cells
+const nodes = new Map(); // place in the view -> node
+const selection = new Set();
+const given = JSON.parse(document.getElementById("window").textContent).cells;
+const pictures = given[0]?.picture ?? true;
+let anchor = 0;
+let focus = 0;
+let form = { columns: 1, width: 1, height: 1 };
+
+// -- cells ------------------------------------------------------------------------------------------
+
+const cellAt = (i) => windows.get(Math.floor(i / WINDOW))?.[i % WINDOW];
+
+let fetching = 0;
+let wanted = [];
+let last = 0;
+
+function want(number) {
+  if (number < 0 || number * WINDOW >= count || windows.has(number)) return;
+  wanted = [number, ...wanted.filter((other) => other !== number)].slice(0, 4); // the newest first
+  pump();
+}
+
+async function pump() {
+  if (fetching || !wanted.length) return;
+  fetching = 1;
+  const rest = last + PAUSE - performance.now();
+  if (rest > 0) await new Promise((resolve) => setTimeout(resolve, rest));
+  const number = wanted.shift();
+  last = performance.now();
+  try {
+    const response = await fetch(`/gallery.json?${query ? `${query}&` : ""}seq=${seq}&start=${number * WINDOW}`);
+    if (!response.ok) throw new Error(String(response.status));
+    windows.set(number, (await response.json()).cells);
+    if (windows.size > 40) windows.delete(windows.keys().next().value);
+    draw();
+  } catch {
+    setTimeout(() => draw(), 1000);
+  }
+  fetching = 0;
+  pump();
+}
+
+// -- the grid ---------------------------------------------------------------------------------------
+
+function measure() {
+  const width = grid.clientWidth - 24;
+  const height = grid.clientHeight;
+  const caption = pictures ? 28 : 0;
+  const least = pictures ? Math.min(118, Math.max(100, width / 3.2)) : Math.min(250, width);
+  let columns = Math.max(1, Math.floor(width / least));
+  const tall = (n) => (pictures ? width / n + caption : 186);
+  // On a large screen cells grow, so that the number of nodes does not.
+  while (columns > 1 && columns * (Math.ceil(height / tall(columns)) + 2) > NODES) columns--;
+  form = { columns, width: width / columns, height: tall(columns) };
+  space.style.height = `${Math.ceil(count / columns) * form.height + 90}px`;
+}
+
+function draw() {
+  const first = Math.max(0, (Math.floor(grid.scrollTop / form.height) - 0.5) | 0) * form.columns;
+  const rows = Math.ceil(grid.clientHeight / form.height) + 2;
+  const stop = Math.min(count, first + rows * form.columns);
+  for (const [i, node] of nodes)
+    if (i < first || i >= stop) {
+      node.remove();
+      nodes.delete(i);
+    }
+  const fresh = [];
+  for (let i = first; i < stop; i++) {
+    let node = nodes.get(i);
+    if (!node) {
+      node = h("div", { class: "cell", role: "option", id: `cell-${i}`, "aria-posinset": i + 1, "aria-setsize": count });
+      node.style.transform = `translate(${12 + (i % form.columns) * form.width}px, ${10 + Math.floor(i / form.columns) * form.height}px)`;
+      node.style.width = `${form.width - 8}px`;
+      node.style.height = `${form.height - 8}px`;
+      nodes.set(i, node);
+      fresh.push(node);
+    }
+    patch(node, i);
+  }
+  space.append(...fresh);
+  const [low, high] = [Math.floor(first / WINDOW), Math.floor(Math.max(first, stop - 1) / WINDOW)];
+  want(high);
+  want(low);
+  if (windows.has(high) && windows.has(low)) want(high + 1);
+  grid.setAttribute("aria-activedescendant", nodes.has(focus) ? `cell-${focus}` : "");
+}
+
+function patch(node, i) {
+  const cell = cellAt(i);
+  node.classList.toggle("focused", i === focus);
+  node.setAttribute("aria-selected", String(selection.has(i)));
+  if (!cell) return;
+  if (!node.dataset.id) fill(node, cell);
+  const { decision, pending, mine } = standing(cell);
+  const state = `${decision ? named(decision) : ""}|${pending}|${mine}|${cell.conflict}`;
+  if (node.dataset.state === state) return;
+  node.dataset.state = state;
+  const badge = node.querySelector(".badge");
+  badge.className = `badge ${cell.conflict ? "conflict" : decision?.verdict ?? ""}${pending ? " pending" : ""}${mine ? "" : " others"}`;
+  badge.textContent = cell.conflict ? "conflict" : decision ? short(decision) : "";
+  node.classList.toggle("decided", Boolean(decision));
+  const suggestion = cell.suggested !== undefined && cell.suggested !== cell.label ? `, suggested ${cell.suggested}` : "";
+  node.setAttribute("aria-label", `rank ${cell.rank}, labelled ${cell.label}${suggestion}, ${decision ? named(decision) : "no verdict"}${pending ? ", not saved yet" : ""}`);
+}
+
+const short = ({ verdict, label }) =>
+  verdict === "mislabeled" ? (label === null || label === undefined ? "wrong" : `→ ${label}`) : { correct: "✓ fine", "under-represented": "under-repr." }[verdict] ?? verdict;
+
+function fill(node, cell) {
+  node.dataset.id = cell.id;
+  const differs = cell.suggested !== undefined && cell.suggested !== cell.label;
+  const caption = h("div", { class: "caption" },
+    h("span", { class: "line" }, h("b", {}, cell.label), differs ? h("span", { class: "hot" }, ` → ${cell.suggested}`) : null),
+    h("span", { class: "rank" }, `#${cell.rank.toLocaleString("en")}`));
+  const body = cell.picture
+    ? h("img", { src: picture(cell.id), alt: "", draggable: "false", decoding: "async" })
+    : h("dl", { class: "values" }, ...cell.values.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+  node.classList.toggle("card", !cell.picture);
+  node.append(...(cell.picture ? [h("div", { class: "frame" }, body, h("span", { class: "badge" })), caption] : [caption, body, h("span", { class: "badge" })]));
+}
+
+/** What stands of a cell: the reviewer's own verdict, else what others said. */
+function standing(cell) {
+  const here = known(cell.id);
+  if (here) return { decision: here.decision, pending: here.pending, mine: true };
+  return { decision: cell.own ?? cell.other ?? null, pending: false, mine: Boolean(cell.own) || !cell.other };
+}
+
+// -- focus and selection ----------------------------------------------------------------------------
+
+function go(to, event) {
+  const next = Math.max(0, Math.min(count - 1, to));
+  if (event?.shiftKey) {
+    selection.clear();
+    for (let i = Math.min(anchor, next); i <= Math.max(anchor, next); i++) selection.add(i);
+  } else anchor = next;
+  focus = next;
+  reveal();
+  draw();
+  told();
+  if (!zoom.hidden) zoomIn();
+}
+
+function reveal() {
+  const top = Math.floor(focus / form.columns) * form.height;
+  if (top < grid.scrollTop) grid.scrollTop = top;
+  else if (top + form.height + 14 > grid.scrollTop + grid.clientHeight - (bar.hidden ? 0 : 52)) grid.scrollTop = top + form.height + 14 - grid.clientHeight + (bar.hidden ? 0 : 52);
+}
+
+function told() {
+  bar.hidden = !selection.size;
+  document.getElementById("selected").textContent = `${selection.size.toLocaleString("en")} selected`;
+  bar.querySelector("[data-do=open]").hidden = selection.size !== 1;
+}
+
+function clear() {
+  selection.clear();
+  draw();
+  told();
+}
+
+function everything() {
+  for (let i = 0; i < count; i++) selection.add(i);
+  draw();
+  told();
+}
+
+/** The selection as [from, to) pairs. */
+function ranges() {
+  const chosen = [...selection].sort((a, b) => a - b);
+  const found = [];
+  for (const i of chosen) {
+    if (found.length && found.at(-1)[1] === i) found.at(-1)[1]++;
+    else found.push([i, i + 1]);
+  }
+  return found;
+}
+
+// -- verdicts ---------------------------------------------------------------------------------------
+
+function decide(verdict, { label = null, suggested = false } = {}) {
+  if (!count) return;
+  if (selection.size > 1) return decideAll(verdict, label, suggested);
+  const i = selection.size ? [...selection][0] : focus;
+  const cell = cellAt(i);
+  if (!cell) return;
+  const right = suggested ? cell.suggested : label;
+  if (suggested && (right === undefined || right === cell.label)) return toast(right === undefined ? "The suggestion is hidden." : "The suggestion is its label.");
+  push({ do: "decide", item: cell.id, verdict, label: right });
+  selection.clear();
+  go(i + 1);
+}
+
+function decideAll(verdict, label, suggested) {
+  const n = selection.size;
+  const what = suggested ? "relabelled as suggested" : named({ verdict, label });
+  if (n >= ASK_FROM && !confirm(`${n.toLocaleString("en")} points: ${what}?`)) return;
+  const pairs = ranges();
+  if (pairs.length > 4000) return toast("That selection is too scattered; filter instead.");
+  push({ do: "decide-all", query: Object.fromEntries(new URLSearchParams(query)), seq: Number(seq), ranges: pairs, verdict, label, suggested });
+  toast(`${n.toLocaleString("en")} points: ${what}`);
+  clear();
+}
+
+async function relabel() {
+  const one = selection.size <= 1 ? cellAt(selection.size ? [...selection][0] : focus) : null;
+  if (selection.size <= 1 && !one) return;
+  const each = { label: "as suggested", note: "each point its own", value: ask }; // no class is a function
+  const likely = one && one.suggested !== undefined && one.suggested !== one.label ? [{ label: one.suggested, note: "suggested" }] : [];
+  const label = await ask(one ? likely : [each], one?.label);
+  if (label === ask) decide("mislabeled", { suggested: true });
+  else if (label !== undefined) decide("mislabeled", { label });
+}
+
+async function number(n) {
+  if (n === 1) return decide("mislabeled", { suggested: true });
+  if (selection.size > 1) return toast("For several points: 1 takes each one's suggestion, m chooses a class.");
+  const cell = cellAt(selection.size ? [...selection][0] : focus);
+  if (!cell) return;
+  const response = await fetch(`/item.json?at=${cell.id}`).catch(() => null);
+  const choice = response?.ok ? (await response.json()).choices[n - 1] : null;
+  if (choice) decide("mislabeled", { label: choice.label });
+}
+
+// -- zoom, opening ----------------------------------------------------------------------------------
+
+function zoomIn() {
+  const cell = cellAt(focus);
+  if (!cell?.picture) return;
+  const text = `#${cell.rank} labelled ${cell.label}${cell.suggested !== undefined && cell.suggested !== cell.label ? `, suggested ${cell.suggested}` : ""}`;
+  zoom.replaceChildren(h("img", { src: picture(cell.id, true), alt: text }), h("p", {}, text));
+  zoom.hidden = false;
+}
+
+function open() {
+  const cell = cellAt(selection.size === 1 ? [...selection][0] : focus);
+  if (!cell) return;
+  sessionStorage.setItem(place, JSON.stringify({ top: grid.scrollTop, focus }));
+  location.assign(`/item?at=${cell.id}${query ? `&${query}` : ""}`);
+}
+
+// -- events -----------------------------------------------------------------------------------------
+
+let drawing = 0;
+grid.addEventListener("scroll", () => {
+  drawing ||= requestAnimationFrame(() => {
+    drawing = 0;
+    draw();
+  });
+}, { passive: true });
+new ResizeObserver(() => {
+  for (const node of nodes.values()) node.remove();
+  nodes.clear();
+  measure();
+  reveal();
+  draw();
+}).observe(grid);
+space.addEventListener("click", (event) => {
+  const node = event.target.closest(".cell");
+  if (!node) return;
+  const i = Number(node.id.slice(5));
+  if (event.shiftKey) return go(i, event);
+  if (event.ctrlKey || event.metaKey) selection.has(i) ? selection.delete(i) : selection.add(i);
+  else {
+    const only = selection.size === 1 && selection.has(i);
+    selection.clear();
+    if (!only) selection.add(i);
+  }
+  go(i);
+});
+space.addEventListener("dblclick", (event) => {
+  const node = event.target.closest(".cell");
+  if (!node) return;
+  selection.clear();
+  focus = Number(node.id.slice(5));
+  open();
+});
+zoom.addEventListener("click", () => (zoom.hidden = true));
+
+listen({
+  left: (event) => go(focus - 1, event),
+  right: (event) => go(focus + 1, event),
+  up: (event) => go(focus - form.columns, event),
+  down: (event) => go(focus + form.columns, event),
+  first: (event) => go(0, event),
+  last: (event) => go(count - 1, event),
+  back: (event) => go(focus - form.columns * Math.floor(grid.clientHeight / form.height), event),
+  on: (event) => go(focus + form.columns * Math.floor(grid.clientHeight / form.height), event),
+  correct: () => decide("correct"),
+  boundary: () => decide("boundary"),
+  "under-represented": () => decide("under-represented"),
+  bad: () => decide("bad"),
+  skip: () => decide("skip"),
+  mislabeled: relabel,
+  suggested: () => decide("mislabeled", { suggested: true }),
+  number,
+  all: everything,
+  none: clear,
+  open,
+  zoom: () => (zoom.hidden ? zoomIn() : (zoom.hidden = true)),
+  similar: () => cellAt(focus) && location.assign(`/gallery?near=${cellAt(focus).id}`),
+  leave: () => (zoom.hidden ? clear() : (zoom.hidden = true)),
+});
+
+queue.addEventListener("done", ({ detail: { action, result } }) => {
+  if (action.do !== "decide" && !result.error) {
+    if (action.do !== "decide-all" && result.count) toast(`${action.do === "undo" ? "Undone" : "Done again"}: ${result.count.toLocaleString("en")} ${result.count > 1 ? "verdicts" : "verdict"}`);
+    if (action.do === "decide-all") toast(`${result.count.toLocaleString("en")} verdicts saved`);
+    forget(); // the server's word on every cell is newer
+    windows.clear();
+  }
+  draw();
+});
+queue.addEventListener("change", draw);
+
+windows.set(0, given);
+measure();
+const before = JSON.parse(sessionStorage.getItem(place) ?? "null");
+if (before) {
+  sessionStorage.removeItem(place);
+  focus = anchor = Math.min(before.focus, Math.max(0, count - 1));
+  grid.scrollTop = before.top;
+}
+draw();
+grid.focus({ preventScroll: true });

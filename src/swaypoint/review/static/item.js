@@ -1,0 +1,178 @@
+// One item after the other: verdicts move on to the next, which is there already.
+
+import { h, named, picture, toast } from "./page.js";
+import { known, push, queue, settled } from "./queue.js";
+import { listen } from "./keys.js";
+import { ask } from "./palette.js";
+
+const AHEAD = 3;
+const KEPT = 16;
+const zoom = document.getElementById("zoom");
+const ready = new Map(); // id -> promise of an article
+let current = document.getElementById("item");
+const { query = "", seq = "" } = current.dataset;
+
+// In these views a point with a verdict is what one came to see.
+const again = /(^|&)(status=(reviewed|conflict)|verdict=)/.test(query);
+const address = (id) => `/item?at=${id}${query ? `&${query}` : ""}`;
+
+/** The article of an item, its picture decoded. */
+function article(id) {
+  let found = ready.get(id);
+  if (!found) {
+    found = fetched(id);
+    found.catch(() => ready.delete(id));
+  }
+  ready.delete(id);
+  ready.set(id, found); // the last used is the last to go
+  if (ready.size > KEPT) ready.delete(ready.keys().next().value);
+  return found;
+}
+
+async function fetched(id) {
+  const response = await fetch(`${address(id)}&seq=${seq}`);
+  if (!response.ok) throw new Error(String(response.status));
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  // Imported now, so that its pictures load while it is not shown yet.
+  const node = document.importNode(page.getElementById("item"), true);
+  await node.querySelector("#picture")?.decode().catch(() => {});
+  return node;
+}
+
+async function ahead(node) {
+  for (let i = 0; i < AHEAD && node?.dataset.waiting; i++) node = await article(node.dataset.waiting).catch(() => null);
+}
+
+async function show(id, { back = false } = {}) {
+  let node;
+  try {
+    node = await article(id);
+  } catch {
+    toast("The item cannot be loaded: no connection.");
+    return;
+  }
+  current.replaceWith(node);
+  current = node;
+  history[back ? "pushState" : "replaceState"]({ id }, "", address(id));
+  prepare();
+  if (!zoom.hidden) zoomIn();
+}
+
+/** What this tab knows better than the page as it was fetched. */
+function prepare() {
+  const own = known(current.dataset.id);
+  if (own) {
+    const line = document.getElementById("own");
+    const { decision, pending } = own;
+    current.dataset.verdict = decision?.verdict ?? "";
+    current.dataset.newLabel = decision?.label ?? "";
+    line.replaceChildren(...(decision ? ["Your verdict: ", h("span", { class: `verdict ${decision.verdict}${pending ? " pending" : ""}` }, named(decision))] : []));
+    if (decision?.note && !document.getElementById("note").value) document.getElementById("note").value = decision.note;
+  }
+  for (const button of current.querySelectorAll(".choices button, .verdicts button"))
+    button.setAttribute("aria-pressed", String(isChosen(button)));
+  ahead(current);
+}
+
+function isChosen(button) {
+  const { verdict, newLabel } = current.dataset;
+  if (!verdict) return false;
+  if (button.dataset.do === "relabel") return verdict === "mislabeled" && newLabel === button.dataset.label;
+  return button.dataset.do === verdict && (verdict !== "mislabeled" || !newLabel);
+}
+
+function decide(verdict, label = null) {
+  const { id, label: given } = current.dataset;
+  if (!id) return;
+  const note = document.getElementById("note").value.trim();
+  const resolves = document.getElementById("resolves")?.checked ?? false;
+  push({ do: "decide", item: id, verdict, label, note, resolves });
+  toast(`${given}: ${named({ verdict, label })}`);
+  advance();
+}
+
+async function advance() {
+  const next = current.dataset.waiting;
+  if (next && (again || !known(next)?.decision)) return show(next);
+  prepare();
+  // The last one: what else waits depends on verdicts that may still be on their way.
+  await settled();
+  location.assign(`/item${query ? `?${query}` : ""}`);
+}
+
+async function relabel() {
+  const { id, label: given } = current.dataset;
+  if (!id) return;
+  const first = [...current.querySelectorAll("[data-do=relabel]")].map((button) => ({
+    label: button.dataset.label,
+    note: button.querySelector(".share")?.textContent,
+  }));
+  const label = await ask(first, given);
+  if (label !== undefined) decide("mislabeled", label);
+}
+
+function number(n) {
+  const button = current.querySelectorAll("[data-do=relabel]")[n - 1];
+  if (!button) return false;
+  decide("mislabeled", button.dataset.label);
+}
+
+function zoomIn() {
+  const { id } = current.dataset;
+  if (!id || !document.getElementById("picture")) return;
+  zoom.replaceChildren(h("img", { src: picture(id, true), alt: document.getElementById("picture").alt }));
+  zoom.hidden = false;
+}
+
+const step = (name) => () => (current.dataset[name] ? show(current.dataset[name]) : toast(name === "previous" ? "This is the first." : "This is the last."));
+const leave = () => {
+  if (!zoom.hidden) zoom.hidden = true;
+  else location.assign(`/gallery${query ? `?${query}` : ""}`);
+};
+zoom.addEventListener("click", () => (zoom.hidden = true));
+
+listen({
+  correct: () => decide("correct"),
+  boundary: () => decide("boundary"),
+  "under-represented": () => decide("under-represented"),
+  bad: () => decide("bad"),
+  skip: () => decide("skip"),
+  mislabeled: relabel,
+  number,
+  relabel: (_, button) => decide("mislabeled", button.dataset.label),
+  left: step("previous"),
+  right: step("following"),
+  up: step("previous"),
+  down: step("following"),
+  previous: step("previous"),
+  following: step("following"),
+  similar: () => current.dataset.id && location.assign(`/gallery?near=${current.dataset.id}`),
+  zoom: () => (zoom.hidden ? zoomIn() : (zoom.hidden = true)),
+  leave,
+  note: () => document.getElementById("note")?.focus(),
+  keep: () => {
+    document.activeElement.blur();
+    const { verdict, newLabel } = current.dataset;
+    if (verdict) decide(verdict, newLabel || null);
+  },
+});
+
+queue.addEventListener("done", ({ detail: { action, result } }) => {
+  if (result.error) return prepare();
+  if (action.do === "decide") {
+    if (action.item === current.dataset.id) prepare();
+    return;
+  }
+  ready.clear(); // they show what was taken back
+  if (!result.count) return;
+  const [{ id, decision }] = result.items;
+  const what = result.count > 1 ? `${result.count} verdicts` : named(decision);
+  toast(action.do === "undo" ? `Undone: now ${what}` : `Done again: ${what}`);
+  if (action.do === "undo") show(id);
+  else prepare();
+});
+addEventListener("popstate", () => location.reload());
+if (current.dataset.id) {
+  history.replaceState({ id: current.dataset.id }, "", address(current.dataset.id));
+  prepare();
+}

@@ -1,0 +1,92 @@
+// Keys to commands; each page brings its own commands, by name.
+
+import { push, queue, settled } from "./queue.js";
+import { post, toast } from "./page.js";
+
+const NAMES = {
+  f: "correct", m: "mislabeled", u: "under-represented", b: "boundary", x: "bad", s: "skip",
+  z: "undo", Z: "redo", g: "similar", n: "note", "/": "filter", "?": "help", " ": "zoom",
+  ArrowLeft: "left", ArrowRight: "right", ArrowUp: "up", ArrowDown: "down",
+  h: "left", l: "right", k: "up", j: "down", H: "left", L: "right", K: "up", J: "down",
+  Enter: "open", Escape: "leave", Home: "first", End: "last", PageUp: "back", PageDown: "on",
+};
+const TYPING = "input:not([type=checkbox]):not([type=radio]), textarea, select, [contenteditable]";
+
+const shared = {
+  undo: () => push({ do: "undo" }),
+  redo: () => push({ do: "redo" }),
+  help: () => document.getElementById("keys").showModal(),
+  filter: () => {
+    const field = document.getElementById("text");
+    field?.focus();
+    field?.select();
+  },
+};
+
+/** Handle the page's keys. A command gets the event; it returns false where the key is not its own. */
+export function listen(commands) {
+  const all = { ...shared, ...commands };
+  document.addEventListener("keydown", (event) => {
+    if (document.querySelector("dialog[open]") || event.altKey || event.isComposing) return;
+    const typing = event.target.closest(TYPING);
+    if (typing) {
+      if (event.key === "Escape") typing.blur();
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && typing.id === "note") act(all.keep, event);
+      return;
+    }
+    if (event.ctrlKey || event.metaKey) {
+      if (event.key === "a") act(all.all, event);
+      return;
+    }
+    const control = event.target.closest("button, a, summary, input");
+    if (control && (event.key === "Enter" || event.key === " ")) return; // presses it
+    if (/^[1-9]$/.test(event.key)) act(all.number && ((e) => all.number(Number(e.key), e)), event);
+    else act(all[NAMES[event.key]], event);
+  });
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("button[data-do]");
+    if (button) (all[`button-${button.dataset.do}`] ?? all[button.dataset.do])?.(event, button);
+  });
+  document.getElementById("undo").addEventListener("click", shared.undo);
+  document.getElementById("redo").addEventListener("click", shared.redo);
+  document.getElementById("help").addEventListener("click", shared.help);
+  document.getElementById("invite").addEventListener("click", invite);
+  for (const button of document.querySelectorAll(".menu button"))
+    button.addEventListener("click", () => button.closest("details").removeAttribute("open"));
+  submitOnChange();
+}
+
+function act(command, event) {
+  if (command && command(event) !== false) event.preventDefault();
+}
+
+async function invite() {
+  const response = await post("/invite", {}).catch(() => null);
+  if (!response?.ok) return toast("No invitation just now: no connection.");
+  const field = document.getElementById("invitation-address");
+  field.value = (await response.json()).address;
+  document.getElementById("invitation").showModal();
+  field.select();
+}
+
+/** The filter's address without its empty fields. */
+function submitOnChange() {
+  const form = document.getElementById("filters");
+  if (!form) return;
+  const go = () => {
+    const values = [...new FormData(form)].filter(([name, value]) => value !== "" && !(name === "sort" && value === "rank"));
+    const query = new URLSearchParams(values).toString();
+    location.assign(form.getAttribute("action") + (query ? `?${query}` : ""));
+  };
+  form.addEventListener("change", (event) => event.target.id !== "text" && go());
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    go();
+  });
+}
+
+queue.addEventListener("done", ({ detail: { action, result } }) => {
+  if (action.do !== "undo" && action.do !== "redo") return;
+  if (!result.error && !result.count) toast(`Nothing to ${action.do}.`);
+});
+export { settled };

@@ -1,0 +1,47 @@
+// What every page has: who, which audit, the token of its writes; building nodes; the message line.
+
+const meta = (name) => document.querySelector(`meta[name="${name}"]`)?.content ?? "";
+export const run = meta("run");
+export const reviewer = meta("reviewer");
+export const csrf = meta("csrf");
+export const classes = JSON.parse(document.getElementById("classes")?.textContent ?? "[]");
+
+/** An element; text is always a text node, so nothing that a label holds becomes markup. */
+export function h(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === false || value === null || value === undefined) continue;
+    if (name === "class") node.className = value;
+    else node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
+  return node;
+}
+
+export const picture = (id, whole = false) => `/${whole ? "picture" : "thumb"}/${id}?r=${run.slice(0, 8)}`;
+
+let fading = 0;
+export function toast(text) {
+  const line = document.getElementById("toast");
+  line.textContent = text;
+  line.classList.add("shown");
+  clearTimeout(fading);
+  fading = setTimeout(() => line.classList.remove("shown"), 4000);
+}
+
+export const named = (decision) =>
+  decision === null ? "no verdict" : decision.label !== null && decision.label !== undefined ? `${decision.verdict} → ${decision.label}` : decision.verdict;
+
+/** crypto.randomUUID is not there over plain HTTP from another machine. */
+export function uuid() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6] & 0x0f) | 0x40;
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  const text = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return [text.slice(0, 8), text.slice(8, 12), text.slice(12, 16), text.slice(16, 20), text.slice(20)].join("-");
+}
+
+export async function post(path, body) {
+  const headers = { "content-type": "application/json", "x-swaypoint-csrf": csrf };
+  return fetch(path, { method: "POST", headers, body: JSON.stringify(body), redirect: "error" });
+}

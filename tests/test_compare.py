@@ -1,0 +1,114 @@
+"""Retraining on the cleaned dataset, and the statistics that judge it."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from swaypoint.compare import TrainingSet, Trial, Workshop, bootstrap, compare, right, sign_flip_p
+from swaypoint.data.builtin import read_builtin
+from swaypoint.errors import InputError
+from swaypoint.flow import Listener
+from swaypoint.predictors import ModelOptions, Objective
+
+
+def test_sign_flips_against_all_of_them():
+    differences = np.array([0.4, 0.2, 0.6, -0.2, 0.8, 0.2, 0.4, 0.2, -0.4, 1.0])
+    sums = [np.dot(signs, differences) for signs in itertools.product([1, -1], repeat=10)]
+    exact = np.mean(np.abs(sums) >= differences.sum() - 1e-9)
+    assert sign_flip_p(differences, draws=40_000) == pytest.approx(exact, rel=0.1)
+    assert sign_flip_p(np.r_[differences, np.zeros(50)]) == sign_flip_p(differences)  # ties say nothing
+
+
+def test_bootstrap_of_one_seed_is_the_usual_one():
+    right = np.random.default_rng(0).random((1, 400)) < 0.8
+    found = bootstrap([right.astype(float)], draws=4000)[0]
+    expected = stats.bootstrap((right[0].astype(float),), np.mean, method="percentile").confidence_interval
+    np.testing.assert_allclose(found, expected, atol=0.004)
+
+
+def test_bootstrap_counts_seeds_too():
+    """Two thirds of the variance is between seeds: the interval must be as wide as that says."""
+    generator = np.random.default_rng(1)
+    seeds = generator.normal(0, 1, (40, 1))
+    arms = seeds + generator.normal(0, 1, (1, 80)) + generator.normal(0, 0.1, (40, 80))
+    low, high = bootstrap([arms])[0]
+    deviation = np.hypot(seeds.std() / 40**0.5, 1 / 80**0.5)
+    assert high - low == pytest.approx(2 * 1.96 * deviation, rel=0.15)
+
+
+@pytest.fixture(scope="module")
+def wine():
+    return read_builtin("sklearn:wine")
+
+
+def _noisy(dataset, share):
+    labels = dataset.labels.copy()
+    wrong = np.random.default_rng(0).permutation(len(labels))[: round(share * len(labels))]
+    labels[wrong] = (labels[wrong] + 1) % 3
+    return labels
+
+
+def _trial(dataset, folder, *, labels=None, name="head", epochs=None, listener=None, measured=None):
+    order = np.random.default_rng(0).permutation(len(dataset))
+    given = dataset if labels is None else replace(dataset, labels=labels)
+    measured = np.sort(order[120:]) if measured is None else measured
+    options = ModelOptions(name, epochs=epochs)
+    shop = Workshop(folder, options, Objective(), "cpu", listener or Listener())
+    return Trial(given, np.sort(order[:120]), measured, dataset.labels, shop)
+
+
+def test_right_labels_are_better_than_wrong_ones(wine, tmp_path):
+    trial = _trial(wine, tmp_path, labels=_noisy(wine, 0.4))
+    found = compare(trial, TrainingSet(trial.rows, wine.labels), seeds=2)
+    assert found.overall.gain.low > 0
+    assert found.p < 0.05
+    assert "better" in found.outcome
+    assert sum(group.points for group in found.classes) == found.overall.points == len(trial.measured)
+    gains = sum(group.points * group.gain.mean for group in found.classes) / len(trial.measured)
+    assert gains == pytest.approx(found.overall.gain.mean)
+    assert found.relabeled == int((trial.dataset.labels != wine.labels)[trial.rows].sum())
+
+
+def test_the_same_set_twice_is_no_difference(wine, tmp_path):
+    trial = _trial(wine, tmp_path, name="mlp", epochs=3)
+    found = compare(trial, trial.original, seeds=2)
+    assert (found.p, found.overall.gain.low, found.overall.gain.high) == (1.0, 0.0, 0.0)
+    assert "no difference" in found.outcome
+
+
+def test_the_head_is_sklearns_logistic_regression(wine, tmp_path):
+    from sklearn.linear_model import LogisticRegression
+
+    scaled = (wine.inputs - wine.inputs.mean(0)) / wine.inputs.std(0)
+    trial = _trial(replace(wine, inputs=scaled.astype(np.float32)), tmp_path)
+    inputs, labels = trial.dataset.inputs, wine.labels
+    model = LogisticRegression(max_iter=10_000, tol=1e-10).fit(inputs[trial.rows], labels[trial.rows])
+    expected = model.predict(inputs[trial.measured]) == labels[trial.measured]
+    assert (right(trial, trial.original, 0) == expected).all()
+
+
+def test_a_trained_model_is_trained_once(wine, tmp_path):
+    epochs = []
+    listener = Listener(epoch=lambda *state: epochs.append(state))
+    trial = _trial(wine, tmp_path, name="mlp", epochs=2, listener=listener)
+    first, again = right(trial, trial.original, 0), right(trial, trial.original, 0)
+    assert len(epochs) == 2
+    assert (first == again).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"measured": np.empty(0, dtype=int)}, "no points to measure on"),
+        ({"seeds": 0}, "seeds is 0"),
+        ({"name": "mine:build"}, "swaypoint export"),
+    ],
+)
+def test_clear_errors(wine, tmp_path, change, said):
+    seeds = change.pop("seeds", 1)
+    trial = _trial(wine, tmp_path, **change)
+    with pytest.raises(InputError, match=said):
+        compare(trial, trial.original, seeds=seeds)

@@ -1,0 +1,115 @@
+"""A reviewer who knows the truth, and the commands that measure what the cleaning brought."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from swaypoint import flow
+from swaypoint.cli import app
+from swaypoint.errors import InputError
+from swaypoint.predictors import ModelOptions
+from swaypoint.review.items import Items
+from swaypoint.review.policy import clean
+from swaypoint.review.simulated import read_truth, replay
+from swaypoint.review.source import read_source
+from swaypoint.review.store import open_store
+from swaypoint.review.verdicts import Review
+
+
+@pytest.fixture(scope="module")
+def audit(tmp_path_factory):
+    """Wine with a tenth of the labels flipped."""
+    options = flow.AuditOptions(model=ModelOptions("mlp", epochs=5), flip=0.1)
+    return flow.audit("sklearn:wine", tmp_path_factory.mktemp("simulated") / "audit", options=options)
+
+
+@pytest.fixture(scope="module")
+def items(audit):
+    return Items(audit)
+
+
+@pytest.fixture(scope="module")
+def truth(items):
+    source = read_source(items)
+    return [source.dataset.classes[label] for label in source.given[source.train]]
+
+
+def test_the_reviewer_is_always_right(items, truth):
+    events = replay(items, truth, len(items))
+    order = np.argsort(items.scores["rank"])
+    assert [event.item for event in events] == [items.ids[i] for i in order]
+    review = Review(items.run, (replace(event, seq=i + 1) for i, event in enumerate(events)))
+    cleaned = clean(items, review, "relabel")
+    assert cleaned.kept.all()
+    assert [items.classes[int(label)] for label in cleaned.labels] == truth
+    wrong = np.array(truth) != [items.label(i) for i in range(len(items))]
+    assert (clean(items, review, "drop").kept == ~wrong).all()
+    assert wrong.sum() == items.manifest["flipped"]["in_training"]
+
+
+def test_the_first_of_the_ranking_and_once(items, truth, tmp_path):
+    events = replay(items, truth, 10)
+    assert {event.item for event in events} == {
+        items.ids[i] for i in np.flatnonzero(items.scores["rank"] <= 10)
+    }
+    store = open_store(tmp_path / "log.sqlite")
+    store.append(events)
+    store.append(replay(items, truth, 12))
+    assert store.verify() == 12
+    store.close()
+
+
+def test_truth_from_a_file(items, truth, tmp_path):
+    table = pa.table({"index": items.scores["index"][::-1], "label": truth[::-1]})
+    pa_csv.write_csv(table, tmp_path / "truth.csv")
+    pq.write_table(table, tmp_path / "truth.parquet")
+    assert read_truth(items, tmp_path / "truth.csv") == truth
+    assert read_truth(items, tmp_path / "truth.parquet") == truth
+    pa_csv.write_csv(table.slice(1), tmp_path / "short.csv")
+    with pytest.raises(InputError, match=f"no label for the point of index {int(items.scores['index'][-1])}"):
+        read_truth(items, tmp_path / "short.csv")
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="columns index and label"):
+        read_truth(items, tmp_path / "other.csv")
+
+
+@pytest.mark.parametrize(
+    ("count", "labels", "said"), [(-1, None, "count is -1"), (1, ["x"], "1 true labels")]
+)
+def test_bad_replays(items, truth, count, labels, said):
+    with pytest.raises(InputError, match=said):
+        replay(items, labels or truth, count)
+
+
+def test_commands_from_ranking_to_proof(audit, items):
+    def command(*arguments):
+        result = CliRunner().invoke(app, list(map(str, arguments)))
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    path = audit.path
+    said = command("simulate", path, "--inspect", 0.5, "--curve", "0,1", "--seeds", 1)
+    inspected, wrong = round(0.5 * len(items)), items.manifest["flipped"]["in_training"]
+    assert f"{inspected} of {len(items)} points inspected" in said
+    assert f"of {wrong} wrong labels found" in said
+    costs = json.loads((path / "cost.json").read_text())
+    assert [(cost["inspected"], cost["found"]) for cost in costs] == [(0, 0), (len(items), wrong)]
+    assert "the cost of cleaning" in (path / "cost.html").read_text()
+
+    said = command("compare", path, "--seeds", 2)
+    found = json.loads((path / "compare.json").read_text())
+    store = open_store(path / "review.sqlite")
+    decided = [event.decision for event in store.since(items.run)]
+    store.close()
+    assert found["relabeled"] == sum(d is not None and d.label is not None for d in decided)
+    assert found["overall"]["points"] == items.manifest["data"]["validation"]
+    assert "points of accuracy" in said
+    page = (path / "compare.html").read_text()
+    for name in items.classes:
+        assert name in page
