@@ -138,6 +138,38 @@ def compare(name: str, run: Callable[[], np.ndarray], ours: np.ndarray) -> None:
     print(f"{name:34} Spearman {spearmanr(values, ours).statistic:.5f}   median difference {apart:.1e}")
 
 
+def ekfac_of_one_gradient(problem: Problem, damping: float) -> np.ndarray:
+    """EK-FAC as pyDVL defines it: from one gradient a point, of sum_c sqrt(p_c) log p_c.
+
+    Its outer product has terms between classes that the Gauss-Newton matrix has not: that, and no error of
+    either, is the difference between the two.
+    """
+    model, x, y = problem
+    layers = [module for module in model if isinstance(module, nn.Linear)]
+    inputs, outputs = [], []
+
+    def record(_: nn.Module, received: tuple[Tensor, ...], output: Tensor) -> None:
+        inputs.append(received[0].detach())
+        outputs.append(output)
+
+    handles = [layer.register_forward_hook(record) for layer in layers]
+    logits = model(x)
+    for handle in handles:
+        handle.remove()
+    logs = logits.log_softmax(1)
+    pseudo = torch.autograd.grad((logs * logs.detach().exp().sqrt()).sum(), outputs, retain_graph=True)
+    own = torch.autograd.grad(F.cross_entropy(logits, y, reduction="sum"), outputs)
+    total = torch.zeros(len(x))
+    for received, slope, gradient in zip(inputs, pseudo, own, strict=True):
+        received = torch.cat([received, torch.ones(len(x), 1)], 1)
+        left = torch.linalg.eigh(slope.T @ slope)[1]
+        right = torch.linalg.eigh(received.T @ received)[1]
+        rotated, own_rotated = slope @ left, gradient @ left
+        values = torch.einsum("no,ni->oi", rotated**2, (received @ right) ** 2) / len(x)
+        total += torch.einsum("no,ni,oi->n", own_rotated**2, (received @ right) ** 2, 1 / (values + damping))
+    return total.numpy()
+
+
 def agreement() -> None:
     print("agreement on 5-8-8-8-8-8-8-5, 1,000 points, damping 0.1")
     problem = workload(1000, steps=300, hidden=8)
@@ -146,6 +178,9 @@ def agreement() -> None:
     compare("pyDVL, direct (Hessian)", lambda: pydvl_direct(problem, 0.1), hessian)
     compare("captum, naive (Hessian)", lambda: captum_naive(problem, 0.1), hessian)
     compare("pyDVL, EK-FAC", lambda: pydvl_ekfac(problem, 0.1), ekfac)
+    compare(
+        "  ours of pyDVL's gradient", lambda: pydvl_ekfac(problem, 0.1), ekfac_of_one_gradient(problem, 0.1)
+    )
     compare("kronfluence, EK-FAC", lambda: kronfluence_ekfac(problem, 0.1), ekfac)
 
 
