@@ -34,15 +34,21 @@ test-slow: setup
 bench: setup
 	$(BIN)/python -m benchmarks
 
-# The human step with a reviewer who is always right: 2 % of the digits' labels flipped, the first 5 % of the
-# ranking inspected, the verdicts exported, models retrained on both training sets. A quarter of an hour.
+# The human step with a reviewer who is always right, for docs/review.md: wrong labels are planted, the top of
+# the ranking is inspected, models are retrained on both training sets. Half an hour.
 reproduce-cleaning: setup
 	rm -rf cleaning
 	mkdir cleaning
-	$(BIN)/swaypoint audit sklearn:digits --flip 0.02 --seed 0 --out cleaning/audit
-	$(BIN)/swaypoint simulate cleaning/audit --inspect 0.05 --curve 0,0.05 --seeds 5
-	$(BIN)/swaypoint export cleaning/audit --to parquet --policy relabel --out cleaning/cleaned.parquet
-	$(BIN)/swaypoint compare cleaning/audit --seeds 5
+	$(BIN)/swaypoint audit sklearn:digits --flip 0.02 --out cleaning/digits-2
+	$(BIN)/swaypoint simulate cleaning/digits-2 --inspect 0.05
+	$(BIN)/swaypoint export cleaning/digits-2 --to parquet --policy relabel --out cleaning/digits-2.parquet
+	$(BIN)/swaypoint compare cleaning/digits-2 --seeds 5
+	$(BIN)/swaypoint audit sklearn:digits --flip 0.2 --out cleaning/digits-20
+	$(BIN)/swaypoint simulate cleaning/digits-20 --inspect 0.25
+	$(BIN)/swaypoint compare cleaning/digits-20 --seeds 4
+	$(BIN)/swaypoint audit sklearn:breast_cancer --flip 0.2 --out cleaning/cancer-20
+	$(BIN)/swaypoint simulate cleaning/cancer-20 --inspect 0.3 --curve 0,0.1,0.2,0.3 --seeds 10
+	$(BIN)/swaypoint compare cleaning/cancer-20 --seeds 10
 
 lint: setup
 	$(BIN)/lint-imports

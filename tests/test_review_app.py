@@ -26,7 +26,7 @@ from swaypoint.folder import AuditFolder, write_arrow
 from swaypoint.review.app import Door, create_app
 from swaypoint.review.desk import Desk
 from swaypoint.review.items import Items
-from swaypoint.review.pictures import encoded_anew, placeholder
+from swaypoint.review.pictures import SLOTS, decoded, encoded, placeholder, sheet
 from swaypoint.review.security import (
     BODY_LIMIT,
     CSRF_HEADER,
@@ -118,16 +118,16 @@ def broken(store, reason="the disk is full"):
 # -- coming in --------------------------------------------------------------------------------------
 
 PATHS = ["/", "/item", "/gallery", "/gallery.json", "/map", "/map.bin", "/progress", "/classes", "/name",
-         "/point.json?position=0", "/picture/{id}", "/thumb/{id}"]  # fmt: skip
+         "/point.json?position=0", "/picture/{id}", "/thumb/{id}", "/sheet/{id}"]  # fmt: skip
 
 
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("cookie", [None, "", "x", "W10=.abc", "{body}.{signature}0"])
+@pytest.mark.parametrize("cookie", [None, "", "x", "W10=.abc", "{body}.{signature}"])
 def test_without_a_session_there_is_nothing(site, path, cookie):
     stranger = site.stranger()
     if cookie is not None:
         body, _, signature = site.gate.seal(Session("a", "ada")).partition(".")
-        value = cookie.format(body=body, signature=signature[:-1])
+        value = cookie.format(body=body, signature=signature[::-1])
         stranger.cookies.set(site.gate.cookie, value)
     answer = stranger.get(path.format(id=site.items.ids[0]))
     assert answer.status_code == 403
@@ -685,7 +685,7 @@ def test_markup_stays_text(audited_hostile, tmp_path):
                 assert attributes.get("type") == "application/json" or attributes["src"].startswith(
                     "/static/"
                 )
-            assert tag != "img" or attributes["src"].startswith(("/thumb/", "/picture/"))
+            assert tag != "img" or attributes["src"].startswith(("/sheet/", "/picture/"))
 
 
 def test_every_answer_has_its_headers(site):
@@ -785,15 +785,15 @@ BAD_PICTURES = {
 
 @pytest.mark.parametrize("name", BAD_PICTURES)
 def test_what_is_no_fair_picture_is_none(name):
-    assert encoded_anew(BAD_PICTURES[name], 128) is None
+    assert decoded(BAD_PICTURES[name], 128) is None
 
 
 def test_a_picture_is_encoded_anew_without_what_it_carried():
     carried = saved("PNG")[:-12] + b"\0\0\0\x04tEXta\0<x" + struct.pack(">I", zlib.crc32(b"tEXta\0<x"))
-    found = encoded_anew(carried + saved("PNG")[-12:], None)
+    found = encoded(decoded(carried + saved("PNG")[-12:], None))
     assert b"tEXt" not in found
     assert Image.open(io.BytesIO(found)).getpixel((3, 3)) == (255, 0, 0)
-    assert Image.open(io.BytesIO(encoded_anew(saved("PNG", (600, 300)), 128))).size == (128, 64)
+    assert decoded(saved("PNG", (600, 300)), 128).size == (128, 64)
 
 
 def test_bad_pictures_in_an_audit_are_shown_as_such(folder):
@@ -810,6 +810,22 @@ def test_bad_pictures_in_an_audit_are_shown_as_such(folder):
             answer = page.get(f"/{kind}/{item}")
             assert answer.status_code == 200
             assert answer.headers["content-type"] == "image/png"
-            assert answer.content == placeholder()
-        assert page.get(f"/{kind}/{site.items.ids[-1]}").content != placeholder()
+            assert answer.content == encoded(placeholder())
+        assert page.get(f"/{kind}/{site.items.ids[-1]}").content != encoded(placeholder())
+    assert page.get(f"/sheet/{','.join(site.items.ids[:SLOTS])}").status_code == 200
     assert page.get(f"/item?at={site.items.ids[0]}").status_code == 200
+
+
+def test_a_sheet_holds_its_pictures_side_by_side(site):
+    page, ids = site.page(), site.items.ids[5:9]
+    answer = page.get(f"/sheet/{','.join(ids)}")
+    assert "immutable" in answer.headers["cache-control"]
+    drawn = np.asarray(Image.open(io.BytesIO(answer.content)))
+    assert drawn.shape == (8, 8 * SLOTS, 3)
+    for slot, item in enumerate(ids):
+        single = np.asarray(Image.open(io.BytesIO(page.get(f"/picture/{item}").content)))
+        np.testing.assert_array_equal(drawn[:, 8 * slot : 8 * slot + 8], single)
+    bad = np.asarray(sheet([b"", BAD_PICTURES["bomb"]], 32))
+    np.testing.assert_array_equal(bad[:, :32], np.asarray(placeholder()))
+    for wrong in ("", "x", f"{ids[0]},", f"{ids[0]},../../etc/passwd", ",".join(ids * 7)):
+        assert page.get(f"/sheet/{wrong}").status_code == 404

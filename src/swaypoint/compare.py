@@ -56,7 +56,8 @@ class Comparison:
 
     Attributes:
         overall, classes: see :class:`Group`; ``classes`` by the points' labels.
-        p: of the hypothesis that either training set serves a point equally well, two-sided.
+        p: of the hypothesis that either training set serves a point equally well, two-sided, for these
+            seeds: unlike the intervals it does not count that other seeds give other models.
         seeds: models trained on each set.
         original_points, cleaned_points, relabeled: sizes of the two sets, and labels that changed.
     """
@@ -74,7 +75,7 @@ class Comparison:
         """One sentence."""
         gain = self.overall.gain
         size = f"{100 * gain.mean:+.2f} points of accuracy (95 % interval {100 * gain.low:+.2f} to"
-        size += f" {100 * gain.high:+.2f}, p = {self.p:.2g})"
+        size += f" {100 * gain.high:+.2f}; for these seeds alone p = {self.p:.2g})"
         if not gain.excludes_zero:
             return f"no difference beyond chance: {size}; more points to measure on would tell more"
         return f"the cleaned training set is {'better' if gain.mean > 0 else 'worse'}: {size}"

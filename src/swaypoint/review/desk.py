@@ -6,8 +6,8 @@ import threading
 import time
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from uuid import UUID, uuid5
@@ -15,12 +15,12 @@ from uuid import UUID, uuid5
 import numpy as np
 
 from swaypoint.errors import InputError
-from swaypoint.review.items import Items
+from swaypoint.review.items import Items, Related
 from swaypoint.review.query import Query, select
 from swaypoint.review.verdicts import Decision, Event, Review, Store, StoreUnavailable
 
-_VIEWS = 32
-_LOOKING, _LOOKING_SECONDS = 200, 60.0
+_VIEWS, _RELATED = 32, 64
+_LOOKING, _LOOKING_SECONDS = 1000, 180.0
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,7 @@ class Desk:
         self._own: dict[str, Review] = {}
         self._actions: dict[str, list[Event]] = {}
         self._views: OrderedDict[tuple[Any, ...], View] = OrderedDict()
+        self._related: dict[int, tuple[Related, Related, Related]] = {}
         self._looking: OrderedDict[str, tuple[str, float]] = OrderedDict()
         self._lock = threading.RLock()
 
@@ -176,9 +177,10 @@ class Desk:
         """The first point of ``view`` from the place ``start`` on, then from its beginning, that waits for
         ``actor``; None: all done."""
         now = time.monotonic()
-        for position in (*view.positions[start:].tolist(), *view.positions[:start].tolist()):
-            if self._waits(view.query, self.items.ids[position], actor, now):
-                return int(position)
+        for part in (view.positions[start:], view.positions[:start]):
+            for position in part:  # most often the first: no list of all
+                if self._waits(view.query, self.items.ids[position], actor, now):
+                    return int(position)
         return None
 
     def _waits(self, query: Query, item: str, actor: str, now: float) -> bool:
@@ -193,11 +195,24 @@ class Desk:
             return False
         return self.blind or not (review.all_on(item) or self._taken(item, actor, now))
 
-    def look(self, item: str, actor: str) -> None:
-        """``actor`` has ``item`` before them (or will, next): others are offered another for a while."""
+    def related(self, position: int) -> tuple[Related, Related, Related]:
+        """Neighbours, proponents and opponents of a point; they cost a pass over all features, are kept for
+        a while, and need no lock."""
+        known = self._related.pop(position, None)
+        if known is None:
+            known = (self.items.neighbours(position), *self.items.influences(position))
+        self._related[position] = known
+        while len(self._related) > _RELATED:
+            with suppress(KeyError, RuntimeError):  # another thread was faster
+                del self._related[next(iter(self._related))]
+        return known
+
+    def look(self, items: Iterable[str | None], actor: str) -> None:
+        """``actor`` has ``items`` before them, or will, next: others are offered other ones for a while."""
         with self._lock:
-            self._looking.pop(item, None)
-            self._looking[item] = (actor, time.monotonic())
+            for item in filter(None, items):
+                self._looking.pop(item, None)
+                self._looking[item] = (actor, time.monotonic())
             while len(self._looking) > _LOOKING:
                 self._looking.popitem(last=False)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from swaypoint.errors import InputError
@@ -22,6 +24,7 @@ from swaypoint.folder import AuditFolder, read_tensors
 _ID_LENGTH = 20
 _SAMPLE = 10_000
 _SPARE = 64
+_PICTURES = 50
 
 
 def item_id(content: bytes, source: str) -> str:
@@ -93,13 +96,15 @@ class Items:
         self.scores: dict[str, np.ndarray] = {
             name: column.to_numpy() for name, column in zip(table.column_names, table.columns, strict=True)
         }
-        self._table = folder.items()
+        self._mapping, self._table = _table(folder)
+        self._pictures_read = 0
         if len(self._table) != len(table):
             raise InputError(
                 f"{folder.path} has {len(table)} scores and {len(self._table)} items; audit again"
             )
         self.ids: list[str] = self._table["id"].to_pylist()
         self.places = np.stack([self._table[axis].to_numpy() for axis in ("x", "y")], 1)
+        self._orders: dict[tuple[str, bool], np.ndarray] = {}
         self._positions = {item: position for position, item in enumerate(self.ids)}
 
     def __len__(self) -> int:
@@ -127,12 +132,25 @@ class Items:
     def picture(self, position: int) -> bytes | None:
         """PNG of what the model saw; None where points are no pictures."""
         value: bytes | None = self._table["picture"][position].as_py()
+        self._pictures_read += 1
+        if self._pictures_read % _PICTURES == 0 and hasattr(mmap, "MADV_DONTNEED"):
+            # Else the process would seem to hold the whole file sooner or later. The pages stay in the
+            # kernel's cache while there is room.
+            self._mapping.madvise(mmap.MADV_DONTNEED)
         return value
 
     def row(self, position: int) -> dict[str, str]:
         """Column -> readable value; of pictures the file, if any."""
         text = self._table["row"][position].as_py()
         return json.loads(text) if text else {}
+
+    def order(self, column: str, *, descending: bool = False) -> np.ndarray:
+        """Positions by a column of the scores, ties in dataset order, ``(n,)`` int64; not to be changed."""
+        key = (column, descending)
+        if key not in self._orders:
+            values = self.scores[column]
+            self._orders[key] = np.argsort(-values if descending else values, kind="stable")
+        return self._orders[key]
 
     @cached_property
     def kinds(self) -> np.ndarray:
@@ -276,6 +294,17 @@ class Items:
             probabilities[np.arange(len(labels)), labels] -= 1.0
             residuals[rows] = probabilities[:, -logits.shape[1] :]  # of one logit only the second class
         return residuals
+
+
+def _table(folder: AuditFolder) -> tuple[mmap.mmap, pa.Table]:
+    """:meth:`AuditFolder.items`, and the mapping that it reads from."""
+    file = folder.path / "items.arrow"
+    try:
+        with file.open("rb") as opened:
+            mapping = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+        return mapping, pa.ipc.open_file(pa.py_buffer(mapping)).read_all()
+    except (OSError, ValueError) as error:  # an empty file cannot be mapped; ArrowInvalid is a ValueError
+        raise InputError(f"cannot read {file}: {error}; make the audit again") from error
 
 
 def _mapped(path: Path, name: str) -> np.ndarray | None:

@@ -14,7 +14,6 @@ from swaypoint.review.verdicts import VERDICTS, Decision, Review
 
 WINDOW = 200
 _CARD_COLUMNS = 6
-_NEIGHBOURS = 12
 _VOTING = 10
 _CHOICES = 9
 _CLEAR_MARGIN = 0.5
@@ -202,14 +201,12 @@ def _values(items: Items, position: int, k: int | None = None) -> tuple[tuple[st
 
 
 def item_page(desk: Desk, review: Review, view: View, actor: str, position: int) -> ItemPage:
-    """The point at ``position``; its neighbours and influences cost a pass over all features."""
+    """The point at ``position``."""
     items = desk.items
     item, place = items.ids[position], view.place(position)
     hidden = desk.hides_suggestion(actor, item)
     certainty, choices = _choices(items, position, hidden=hidden)
-    near = items.neighbours(position, _NEIGHBOURS)
-    # What the model holds of other points tells what it holds of this one.
-    supports, contradicts = ((), ()) if hidden else items.influences(position)
+    near, supports, contradicts = desk.related(position)
     waiting = desk.first_waiting(view, actor, 0 if place is None else place + 1)
     own = review.by(actor, item)
     return ItemPage(
@@ -237,8 +234,9 @@ def item_page(desk: Desk, review: Review, view: View, actor: str, position: int)
         others=tuple(_said(who, what) for who, what in sorted(review.all_on(item).items()) if who != actor),
         conflict=review.conflict(item),
         neighbours=_tiles(items, position, near),
-        proponents=_tiles(items, position, supports) if supports else (),
-        opponents=_tiles(items, position, contradicts) if contradicts else (),
+        # What the model holds of other points tells what it holds of this one.
+        proponents=() if hidden else _tiles(items, position, supports),
+        opponents=() if hidden else _tiles(items, position, contradicts),
     )
 
 

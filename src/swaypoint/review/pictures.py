@@ -1,10 +1,13 @@
-"""Pictures for the page: decoded within limits and encoded anew, whatever the audit folder holds."""
+"""Pictures for the page: decoded within limits and encoded anew, whatever the audit folder holds.
+
+The path from the address never reaches the file system: it is looked up among the points' ids.
+"""
 
 from __future__ import annotations
 
 import io
-from collections import OrderedDict
-from functools import lru_cache
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
 
 from PIL import Image
 from starlette.concurrency import run_in_threadpool
@@ -13,18 +16,20 @@ from starlette.types import Receive, Scope, Send
 
 from swaypoint.review.items import Items
 
+SLOTS = 25
+"""Pictures side by side in a sheet; a window of the gallery and an item's relations fill whole ones."""
 # What an audit writes is PNG; the decoders of other formats never see the bytes.
 _FORMATS = ("PNG",)
 _PIXELS = 4096 * 4096
 _BYTES = 32 << 20
-_THUMB_SIDE = 128
-_KEPT_BYTES = 48 << 20
-_IN_LOOP_BYTES = 16_384
+_THUMB_SIDE, _SLOT_SIDE = 128, 96
+# What an id stands for never changes.
+_KEPT = {"cache-control": "private, max-age=31536000, immutable"}
 
 
-def encoded_anew(data: bytes, side: int | None) -> bytes | None:
-    """PNG of ``data``, at most ``side`` pixels wide and high; None where it is no picture or one beyond
-    16.8 million pixels (a decompression bomb)."""
+def decoded(data: bytes, side: int | None) -> Image.Image | None:
+    """RGB, at most ``side`` pixels wide and high; None where it is no picture, or one beyond 16.8 million
+    pixels (a decompression bomb)."""
     if len(data) > _BYTES:
         return None
     try:
@@ -34,29 +39,39 @@ def encoded_anew(data: bytes, side: int | None) -> bytes | None:
             if opened.width * opened.height > _PIXELS:
                 return None
             picture = opened.convert("RGB")
-        if side is not None:
+        if side is not None and max(picture.size) > side:
             picture.thumbnail((side, side))
-        buffer = io.BytesIO()
-        picture.save(buffer, "PNG", compress_level=1)
-        return buffer.getvalue()
+        return picture
     except Exception:  # Pillow's decoders raise any type at all on broken data
         return None
 
 
 @lru_cache(maxsize=1)
-def placeholder() -> bytes:
+def placeholder() -> Image.Image:
     """A grey square with a bar: there is no picture to show."""
     picture = Image.new("RGB", (32, 32), (150, 150, 150))
     picture.paste((200, 80, 60), (6, 14, 26, 18))
+    return picture
+
+
+def encoded(picture: Image.Image) -> bytes:
+    """As PNG, quickly."""
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
+    picture.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 
-class Pictures:
-    """ASGI application: ``/ID`` is the picture of a point, by its id only.
+def sheet(pictures: Sequence[bytes], side: int) -> Image.Image:
+    """``pictures`` from the left to the right in slots of ``side`` pixels, one that is bad as such."""
+    drawn = Image.new("RGB", (SLOTS * side, side), (128, 128, 128))
+    for slot, data in enumerate(pictures):
+        picture = decoded(data, side) or placeholder().resize((side, side))
+        drawn.paste(picture, (slot * side + (side - picture.width) // 2, (side - picture.height) // 2))
+    return drawn
 
-    The path from the address never reaches the file system: it is looked up among the ids.
+
+class Pictures:
+    """ASGI application: ``/ID`` is the picture of a point.
 
     Args:
         side: thumbnails of at most so many pixels; None: whole pictures.
@@ -64,31 +79,43 @@ class Pictures:
 
     def __init__(self, items: Items, side: int | None = _THUMB_SIDE) -> None:
         self._items, self._side = items, side
-        self._kept: OrderedDict[str, bytes] = OrderedDict()
-        self._bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        item = scope["path"].rsplit("/", 1)[-1]
-        position = self._items.position(item)
+        position = self._items.position(scope["path"].rsplit("/", 1)[-1])
         data = None if position is None else self._items.picture(position)
         if data is None:
-            await Response("there is no such picture", 404)(scope, receive, send)
-            return
-        picture = self._kept.get(item)
-        if picture is None:
-            if len(data) < _IN_LOOP_BYTES:  # a thread costs more than such a one
-                found = encoded_anew(data, self._side)
-            else:
-                found = await run_in_threadpool(encoded_anew, data, self._side)
-            picture = self._keep(item, placeholder() if found is None else found)
-        # What an id stands for never changes.
-        lasting = {"cache-control": "private, max-age=31536000, immutable"}
-        await Response(picture, 200, lasting, "image/png")(scope, receive, send)
+            answer = Response("there is no such picture", 404)
+        else:
+            answer = Response(await run_in_threadpool(self._drawn, data), 200, _KEPT, "image/png")
+        await answer(scope, receive, send)
 
-    def _keep(self, item: str, picture: bytes) -> bytes:
-        if item not in self._kept:
-            self._kept[item] = picture
-            self._bytes += len(picture)
-        while self._bytes > _KEPT_BYTES:
-            self._bytes -= len(self._kept.popitem(last=False)[1])
-        return picture
+    def _drawn(self, data: bytes) -> bytes:
+        return encoded(decoded(data, self._side) or placeholder())
+
+
+class Sheets:
+    """ASGI application: ``/ID,ID,…`` are the pictures of up to 25 points side by side.
+
+    One request where there were 25: a browser takes longer for each than for what it brings.
+    """
+
+    def __init__(self, items: Items) -> None:
+        self._items = items
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        positions = [self._items.position(item) for item in scope["path"].rsplit("/", 1)[-1].split(",")]
+        known = [position for position in positions if position is not None]
+        if len(known) < len(positions) or len(known) > SLOTS or self._items.kind != "images":
+            answer = Response("there are no such pictures", 404)
+        else:
+            answer = Response(await run_in_threadpool(self._drawn, known), 200, _KEPT, "image/png")
+        await answer(scope, receive, send)
+
+    def _drawn(self, positions: Sequence[int]) -> bytes:
+        return encoded(sheet([self._items.picture(p) or b"" for p in positions], self._side))
+
+    @cached_property
+    def _side(self) -> int:
+        """An audit's pictures have one size."""
+        first = decoded(self._items.picture(0) or b"", _SLOT_SIDE) or placeholder()
+        return max(first.size)

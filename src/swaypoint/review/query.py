@@ -152,7 +152,7 @@ def select(query: Query, items: Items, review: Review, actor: str, *, blind: boo
         kept &= _by_review(query, items, review, actor, blind=blind)
     if blind and (query.suggested or query.kind or query.disagree):
         kept[_reviewed_by_others(items, review, actor)] = False
-    order = _sample(query, items, review) if query.sample else np.argsort(_keys(query, items), kind="stable")
+    order = _sample(query, items, review) if query.sample else _order(query, items)
     return order[kept[order]]
 
 
@@ -171,22 +171,21 @@ def _values(items: Items, names: tuple[str, ...]) -> list[float]:
         raise InputError(f"there is no class {error.args[0]!r}") from None
 
 
-def _keys(query: Query, items: Items) -> np.ndarray:
+def _order(query: Query, items: Items) -> np.ndarray:
     if query.near:
         position = items.position(query.near)
         if position is None:
             raise InputError(f"there is no point {query.near!r} in this audit")
         distances = items.distances(position)
         distances[position] = -1.0
-        return distances
+        return np.argsort(distances, kind="stable")
     column = query.sort.removeprefix("-")
-    values = items.scores.get(column)
-    if values is None or values.dtype.kind not in "iuf":
+    if column not in sortable(items):
         known = ", ".join(sortable(items))
         raise InputError(
             f"sort is {query.sort!r}; expected one of {known}, with - before it for the largest first"
         )
-    return -values if query.sort.startswith("-") else values
+    return items.order(column, descending=query.sort.startswith("-"))
 
 
 def sortable(items: Items) -> list[str]:

@@ -227,7 +227,7 @@ class Guard:
         path, client = scope["path"], (scope.get("client") or ("",))[0]
         if path in ("/login", "/open"):
             return self._logins.wait(client)
-        if path.startswith(("/thumb/", "/picture/", "/static/")):
+        if path.startswith(("/sheet/", "/thumb/", "/picture/", "/static/")):
             return self._pictures.wait(session.id if session else client)
         return self._requests.wait(session.id if session else client)
 

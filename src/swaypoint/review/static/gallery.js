@@ -3,7 +3,7 @@
 // A node belongs to one place of the view and is kept while that place is in sight; it is never drawn
 // anew, only patched, so that its picture does not blink.
 
-import { h, named, picture, toast } from "./page.js";
+import { h, named, picture, slotted, toast } from "./page.js";
 import { forget, known, push, queue } from "./queue.js";
 import { listen } from "./keys.js";
 import { ask } from "./palette.js";
@@ -28,18 +28,20 @@ const given = JSON.parse(document.getElementById("window").textContent).cells;
 const pictures = given[0]?.picture ?? true;
 let anchor = 0;
 let focus = 0;
-let form = { columns: 1, width: 1, height: 1 };
+let form = { columns: 1, width: 1, height: 1, across: 0, down: 0 };
 
 // -- cells ------------------------------------------------------------------------------------------
 
 const cellAt = (i) => windows.get(Math.floor(i / WINDOW))?.[i % WINDOW];
 
 let fetching = 0;
+let asked = -1;
+let idle = 0;
 let wanted = [];
 let last = 0;
 
 function want(number) {
-  if (number < 0 || number * WINDOW >= count || windows.has(number)) return;
+  if (number < 0 || number * WINDOW >= count || windows.has(number) || number === asked) return;
   wanted = [number, ...wanted.filter((other) => other !== number)].slice(0, 4); // the newest first
   pump();
 }
@@ -49,7 +51,7 @@ async function pump() {
   fetching = 1;
   const rest = last + PAUSE - performance.now();
   if (rest > 0) await new Promise((resolve) => setTimeout(resolve, rest));
-  const number = wanted.shift();
+  const number = (asked = wanted.shift());
   last = performance.now();
   try {
     const response = await fetch(`/gallery.json?${query ? `${query}&` : ""}seq=${seq}&start=${number * WINDOW}`);
@@ -61,6 +63,7 @@ async function pump() {
     setTimeout(() => draw(), 1000);
   }
   fetching = 0;
+  asked = -1;
   pump();
 }
 
@@ -75,7 +78,7 @@ function measure() {
   const tall = (n) => (pictures ? width / n + caption : 186);
   // On a large screen cells grow, so that the number of nodes does not.
   while (columns > 1 && columns * (Math.ceil(height / tall(columns)) + 2) > NODES) columns--;
-  form = { columns, width: width / columns, height: tall(columns) };
+  form = { columns, width: Math.floor(width / columns), height: Math.floor(tall(columns)), across: grid.clientWidth, down: height };
   space.style.height = `${Math.ceil(count / columns) * form.height + 90}px`;
 }
 
@@ -105,7 +108,8 @@ function draw() {
   const [low, high] = [Math.floor(first / WINDOW), Math.floor(Math.max(first, stop - 1) / WINDOW)];
   want(high);
   want(low);
-  if (windows.has(high) && windows.has(low)) want(high + 1);
+  clearTimeout(idle); // the pictures in sight go first
+  idle = setTimeout(() => windows.has(high) && want(high + 1), 300);
   grid.setAttribute("aria-activedescendant", nodes.has(focus) ? `cell-${focus}` : "");
 }
 
@@ -114,7 +118,7 @@ function patch(node, i) {
   node.classList.toggle("focused", i === focus);
   node.setAttribute("aria-selected", String(selection.has(i)));
   if (!cell) return;
-  if (!node.dataset.id) fill(node, cell);
+  if (!node.dataset.id) fill(node, cell, i);
   const { decision, pending, mine } = standing(cell);
   const state = `${decision ? named(decision) : ""}|${pending}|${mine}|${cell.conflict}`;
   if (node.dataset.state === state) return;
@@ -130,17 +134,18 @@ function patch(node, i) {
 const short = ({ verdict, label }) =>
   verdict === "mislabeled" ? (label === null || label === undefined ? "wrong" : `→ ${label}`) : { correct: "✓ fine", "under-represented": "under-repr." }[verdict] ?? verdict;
 
-function fill(node, cell) {
+function fill(node, cell, i) {
   node.dataset.id = cell.id;
   const differs = cell.suggested !== undefined && cell.suggested !== cell.label;
   const caption = h("div", { class: "caption" },
     h("span", { class: "line" }, h("b", {}, cell.label), differs ? h("span", { class: "hot" }, ` → ${cell.suggested}`) : null),
     h("span", { class: "rank" }, `#${cell.rank.toLocaleString("en")}`));
+  const { src, slot } = slotted(windows.get(Math.floor(i / WINDOW)), i % WINDOW);
   const body = cell.picture
-    ? h("img", { src: picture(cell.id), alt: "", draggable: "false", decoding: "async" })
+    ? h("img", { src, class: `slot-${slot}`, alt: "", draggable: "false", decoding: "async" })
     : h("dl", { class: "values" }, ...cell.values.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
   node.classList.toggle("card", !cell.picture);
-  node.append(...(cell.picture ? [h("div", { class: "frame" }, body, h("span", { class: "badge" })), caption] : [caption, body, h("span", { class: "badge" })]));
+  node.append(...(cell.picture ? [h("div", { class: "frame slot" }, body, h("span", { class: "badge" })), caption] : [caption, body, h("span", { class: "badge" })]));
 }
 
 /** What stands of a cell: the reviewer's own verdict, else what others said. */
@@ -273,6 +278,7 @@ grid.addEventListener("scroll", () => {
   });
 }, { passive: true });
 new ResizeObserver(() => {
+  if (grid.clientWidth === form.across && grid.clientHeight === form.down) return;
   for (const node of nodes.values()) node.remove();
   nodes.clear();
   measure();

@@ -14,6 +14,7 @@ const { query = "", seq = "" } = current.dataset;
 
 // In these views a point with a verdict is what one came to see.
 const again = /(^|&)(status=(reviewed|conflict)|verdict=)/.test(query);
+const pause = (time) => new Promise((resolve) => setTimeout(resolve, time));
 const address = (id) => `/item?at=${id}${query ? `&${query}` : ""}`;
 
 /** The article of an item, its picture decoded. */
@@ -35,11 +36,14 @@ async function fetched(id) {
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   // Imported now, so that its pictures load while it is not shown yet.
   const node = document.importNode(page.getElementById("item"), true);
-  await node.querySelector("#picture")?.decode().catch(() => {});
+  // A tab that is not in sight may never decode.
+  await Promise.race([node.querySelector("#picture")?.decode().catch(() => {}), pause(300)]);
   return node;
 }
 
+/** Fetch what comes next; the verdict before it goes first. */
 async function ahead(node) {
+  await Promise.race([settled(), pause(150)]);
   for (let i = 0; i < AHEAD && node?.dataset.waiting; i++) node = await article(node.dataset.waiting).catch(() => null);
 }
 

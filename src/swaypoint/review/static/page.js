@@ -20,6 +20,13 @@ export function h(tag, attributes = {}, ...children) {
 
 export const picture = (id, whole = false) => `/${whole ? "picture" : "thumb"}/${id}?r=${run.slice(0, 8)}`;
 
+const SLOTS = 25; // pictures in a sheet
+export const sheet = (ids) => `/sheet/${ids.join(",")}?r=${run.slice(0, 8)}`;
+export const slotted = (cells, i) => {
+  const start = i - (i % SLOTS);
+  return { src: sheet(cells.slice(start, start + SLOTS).map((cell) => cell.id)), slot: i - start };
+};
+
 let fading = 0;
 export function toast(text) {
   const line = document.getElementById("toast");

@@ -1,7 +1,8 @@
 // Verdicts on their way: kept in this browser until the server has them for good.
 //
 // One key of localStorage an action, so that two tabs do not overwrite each other's list; sent in
-// order, one request at a time; the action's id makes a second sending harmless.
+// order, one request at a time; the action's id makes a second sending harmless, also by another tab.
+// (Not under navigator.locks: that is not there over plain HTTP from afar, and a verdict waits for it.)
 
 import { csrf, post, reviewer, run, toast, uuid } from "./page.js";
 
@@ -90,8 +91,7 @@ export async function drain() {
   if (sending || timer) return;
   sending = true;
   try {
-    // Of several tabs one sends at a time; without locks (plain HTTP from afar) a double is harmless.
-    await (navigator.locks ? navigator.locks.request(PREFIX, sendAll) : sendAll());
+    await sendAll();
   } finally {
     sending = false;
   }
@@ -118,6 +118,8 @@ async function attempt(actions) {
     return later("No connection to the server.");
   }
   const body = await response.json().catch(() => ({}));
+  // A server that dies while it answers has sent "200" and half a body: nothing is known to be saved.
+  if (response.ok && !Array.isArray(body.results)) return later("The connection broke off.");
   if (response.ok) {
     wait = 0;
     trouble("");
