@@ -75,6 +75,7 @@ JUMP = """async (top) => {
 # Of each key: when the next item was painted, and when the verdict was confirmed as durable.
 WATCH = """() => {
   window.times = [];
+  performance.setResourceTimingBufferSize(10000);
   addEventListener('keydown', () => times.push({ start: performance.now() }), true);
   new MutationObserver(() => {
     const last = times.at(-1);
@@ -86,6 +87,10 @@ WATCH = """() => {
     for (; saved < now; saved++) times[saved].saved = performance.now() - times[saved].start;
   }).observe(document.getElementById('state'), { attributes: true });
 }"""
+
+
+ANSWERS = """() => performance.getEntriesByType('resource').filter((e) => e.name.endsWith('/actions'))
+  .map((e) => e.responseEnd - e.requestStart)"""
 
 
 def synthetic_audit(path: Path, n: int = POINTS) -> AuditFolder:
@@ -197,14 +202,18 @@ def measure(browser: Browser, path: Path) -> None:
     with serving(path, "--reviewer", "Ada") as (address, pid):
         base, first = entered(browser, address)
         state = first.storage_state()
-        grids = []
+        grids, again = [], []
         for _ in range(PAGES):
             fresh = browser.new_context(viewport={"width": 1280, "height": 800}, storage_state=state)
             page = fresh.new_page()
             page.goto(f"{base}/gallery", wait_until="commit")
             grids.append(settled(page))
+            page.goto(f"{base}/progress")
+            page.goto(f"{base}/gallery?sort=-margin", wait_until="commit")
+            again.append(settled(page))
             fresh.close()
-        print(f"first grid, nothing cached: {spread(grids)}")
+        print(f"first grid, in a new browser process with nothing cached: {spread(grids)}")
+        print(f"first grid, another order from another view: {spread(again)}")
         _jumps(first, base)
         _verdicts(first, base, path)
         page = first.new_page()
@@ -244,7 +253,8 @@ def _verdicts(context: BrowserContext, base: str, path: Path) -> None:
     page.wait_for_selector("#state[data-pending='0']", state="attached")
     times = page.evaluate("times")
     print(f"next item after a verdict: {spread([t['next'] for t in times if 'next' in t])}")
-    print(f"verdict durable: {spread([t['saved'] for t in times])}")
+    print(f"verdict shown as durable, from the key: {spread([t['saved'] for t in times])}")
+    print(f"of which the server's answer: {spread(page.evaluate(ANSWERS))}")
     store = open_store(path / "review.sqlite")
     kept = len(store.since(json.loads((path / "manifest.json").read_text())["key"]))
     store.close()

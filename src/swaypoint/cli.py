@@ -337,6 +337,8 @@ def review(
 
     swaypoint review photos-audit --store postgresql://me@db/reviews --blind
     """
+    # One point's products are small: several threads wait for each other three times as long as one takes.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from swaypoint.folder import AuditFolder
     from swaypoint.review.items import Items
     from swaypoint.review.serve import Serving, serve
