@@ -1,3 +1,24 @@
-"""Fixtures that several files share, made once a session."""
+"""Fixtures that several files share."""
+
+import subprocess
+
+import pytest
 
 from review_audit import audited, audited_hostile, audited_rows, folder  # noqa: F401
+
+
+@pytest.fixture
+def disk_of(tmp_path):
+    """Mounts a file system of a size such as ``"1m"`` and returns its folder."""
+    disk = tmp_path / "disk"
+
+    def mount(size: str):
+        disk.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("a small file system can only be mounted as root")
+        return disk
+
+    yield mount
+    if disk.is_mount():
+        subprocess.run(["umount", "--lazy", disk], check=True)  # a store may still have it open

@@ -129,21 +129,8 @@ def test_an_interrupted_training_says_so_and_resumes_to_the_same_scores(finished
     np.testing.assert_allclose(ours["cook"], theirs["cook"], rtol=1e-3)
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 4 MB: the checkpoint of two megabytes fits once, not twice."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", disk], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("a small file system can only be mounted as root")
-    yield disk
-    subprocess.run(["umount", disk], check=True)
-
-
-def test_a_full_disk_during_training_is_one_line_and_leaves_nothing_half_written(small_disk):
+def test_a_full_disk_during_training_is_one_line_and_leaves_nothing_half_written(disk_of):
+    small_disk = disk_of("4m")  # the checkpoint of two megabytes fits once, not twice
     with pytest.raises(swaypoint.InputError, match=r"no space left on .* writing last\.ckpt"):
         swaypoint.audit("sklearn:digits", small_disk / "a", options=quick())
     assert sorted(file.name for file in (small_disk / "a").iterdir()) == ["last.ckpt", "manifest.json"]

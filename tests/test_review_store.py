@@ -392,21 +392,8 @@ def test_locked_by_another_program(address, monkeypatch):
     store.close()
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 1 MB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("a small file system can only be mounted as root")
-    yield disk
-    subprocess.run(["umount", "--lazy", disk], check=True)  # a store may still have it open
-
-
-def test_a_full_disk_is_said_and_writing_goes_on_when_there_is_space(small_disk):
+def test_a_full_disk_is_said_and_writing_goes_on_when_there_is_space(disk_of):
+    small_disk = disk_of("1m")
     store = open_store(small_disk / "review.sqlite")
     one, two = event("i"), [event(f"i{i}", Decision("bad", note="n" * 2000)) for i in range(20)]
     store.append([one])

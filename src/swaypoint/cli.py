@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -31,6 +31,18 @@ app = typer.Typer(
     epilog="Start with:  swaypoint audit DATA  —  then open DATA-audit/report.html",
 )
 _OBJECTIVE, _MODEL, _DATA, _RUN, _SERVER = "Objective", "Model", "Data", "Run", "Server"
+
+_Audit = Annotated[Path, typer.Argument(help="An audit folder.", metavar="AUDIT")]
+_Store = Annotated[
+    str | None,
+    typer.Option(
+        help="Where the verdicts are: a file, or postgresql://… for a team.",
+        metavar="URL",
+        show_default="AUDIT/review.sqlite",
+    ),
+]
+_Source = Annotated[Path | None, typer.Option(help="Where the audited data is now, if moved.")]
+_Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 
 
 def main() -> None:
@@ -254,7 +266,7 @@ def audit(
 
 @app.command()
 def show(
-    folder: Annotated[Path, typer.Argument(help="An audit folder.", metavar="AUDIT")],
+    folder: _Audit,
     top: Annotated[int, typer.Option(help="How many points.")] = 20,
 ) -> None:
     """Print the top of a ranking: rank, label, suggested label, kind and scores."""
@@ -266,7 +278,7 @@ def show(
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(help="An audit folder.", metavar="AUDIT")],
+    folder: _Audit,
     out: Annotated[Path | None, typer.Option(help="File to write.", show_default="AUDIT/report.html")] = None,
 ) -> None:
     """Write the report: one HTML file that needs nothing else."""
@@ -283,15 +295,8 @@ def _write_report(folder: Path, out: Path | None, console: Console) -> None:
 
 @app.command()
 def review(
-    folder: Annotated[Path, typer.Argument(help="An audit folder.", metavar="AUDIT")],
-    store: Annotated[
-        str | None,
-        typer.Option(
-            help="Where the verdicts go: a file, or postgresql://… for a team.",
-            metavar="URL",
-            show_default="AUDIT/review.sqlite",
-        ),
-    ] = None,
+    folder: _Audit,
+    store: _Store = None,
     reviewer: Annotated[
         str, typer.Option(help="Your name.", show_default="the page asks", rich_help_panel=_RUN)
     ] = "",
@@ -373,7 +378,7 @@ def _password(file: Path | None, *, ask: bool) -> str | None:
 
 @app.command()
 def export(
-    folder: Annotated[Path, typer.Argument(help="An audit folder.", metavar="AUDIT")],
+    folder: _Audit,
     to: Annotated[
         str,
         typer.Option(help="parquet, csv, json, hf, imagefolder, labelstudio, fiftyone or cleanlab."),
@@ -386,10 +391,7 @@ def export(
             " it; flag: change nothing."
         ),
     ] = "flag",
-    store: Annotated[
-        str | None,
-        typer.Option(help="Where the verdicts are.", metavar="URL", show_default="AUDIT/review.sqlite"),
-    ] = None,
+    store: _Store = None,
     split: Annotated[
         str, typer.Option(help="train: only the ranked points; all: with those held out.")
     ] = "all",
@@ -399,7 +401,7 @@ def export(
     link: Annotated[
         bool, typer.Option("--link", help="imagefolder: link the files instead of copying them.")
     ] = False,
-    source: Annotated[Path | None, typer.Option(help="Where the audited data is now, if moved.")] = None,
+    source: _Source = None,
 ) -> None:
     """Write the audited dataset with the verdicts applied; the source stays as it is.
 
@@ -428,7 +430,7 @@ def export(
 
 @app.command("import")
 def import_verdicts(
-    folder: Annotated[Path, typer.Argument(help="An audit folder.", metavar="AUDIT")],
+    folder: _Audit,
     file: Annotated[Path, typer.Argument(help="The file to read.", metavar="FILE")],
     kind: Annotated[
         str,
@@ -439,10 +441,7 @@ def import_verdicts(
     reviewer: Annotated[
         str | None, typer.Option(help="Whose verdicts they are.", show_default="as the file says")
     ] = None,
-    store: Annotated[
-        str | None,
-        typer.Option(help="Where the verdicts go.", metavar="URL", show_default="AUDIT/review.sqlite"),
-    ] = None,
+    store: _Store = None,
 ) -> None:
     """Add verdicts made elsewhere to a review, all or none; importing a file again adds nothing.
 
@@ -472,7 +471,7 @@ def import_verdicts(
 
 @app.command()
 def compare(
-    folder: Annotated[Path, typer.Argument(help="An audit folder.", metavar="AUDIT")],
+    folder: _Audit,
     policy: Annotated[str, typer.Option(help="relabel or drop what was found wrong.")] = "relabel",
     seeds: Annotated[int, typer.Option(help="Models to train on each set.")] = 5,
     test: Annotated[
@@ -481,12 +480,9 @@ def compare(
             help="Another dataset to measure on.", show_default="the points that the audit held out"
         ),
     ] = None,
-    store: Annotated[
-        str | None,
-        typer.Option(help="Where the verdicts are.", metavar="URL", show_default="AUDIT/review.sqlite"),
-    ] = None,
-    source: Annotated[Path | None, typer.Option(help="Where the audited data is now, if moved.")] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    store: _Store = None,
+    source: _Source = None,
+    device: _Device = "cpu",
 ) -> None:
     """Retrain on the training set as given and as cleaned, and measure both on points that neither holds.
 
@@ -497,21 +493,23 @@ def compare(
     from swaypoint.folder import AuditFolder, write_json, write_text
     from swaypoint.report import comparison as pages
     from swaypoint.review.items import Items
+    from swaypoint.review.source import read_source
 
     items, console = Items(AuditFolder(folder)), Console()
     with _stored_review(items, store, new=False) as (review, _), _progress() as listener:
-        trial = comparing.trial(items, source=source, test=test, device=device, listener=listener)
+        found = read_source(items, source, listener.records)
+        trial = comparing.trial(items, found, test=test, device=device, listener=listener)
         cleaned = trial.cleaned(items, review, policy)  # type: ignore[arg-type]  # checked there
-        found = comparing.compare(trial, cleaned, seeds=seeds)
-    write_json(folder / "compare.json", {"policy": policy, "test": test, **asdict(found)})
-    write_text(folder / "compare.html", pages.render(found, items.name))
-    pages.show(found, console)
+        result = comparing.compare(trial, cleaned, seeds=seeds)
+    write_json(folder / "compare.json", {"policy": policy, "test": test, **asdict(result)})
+    write_text(folder / "compare.html", pages.render(result, items.name))
+    pages.show(result, console)
     console.print(f"page: {_plain(str(folder / 'compare.html'))}", soft_wrap=True, highlight=False)
 
 
 @app.command()
 def simulate(
-    folder: Annotated[Path, typer.Argument(help="An audit folder.", metavar="AUDIT")],
+    folder: _Audit,
     inspect: Annotated[
         float, typer.Option(help="Share of the ranking that the reviewer works through.")
     ] = 0.05,
@@ -527,12 +525,9 @@ def simulate(
         typer.Option(help="Also train after these shares: 0,0.01,0.05 (writes AUDIT/cost.html)."),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Models to train at each share of the curve.")] = 3,
-    store: Annotated[
-        str | None,
-        typer.Option(help="Where the verdicts go.", metavar="URL", show_default="AUDIT/review.sqlite"),
-    ] = None,
-    source: Annotated[Path | None, typer.Option(help="Where the audited data is now, if moved.")] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    store: _Store = None,
+    source: _Source = None,
+    device: _Device = "cpu",
 ) -> None:
     """For studies: a reviewer who knows the truth works down the ranking; what does it find, and cost?
 
@@ -550,10 +545,11 @@ def simulate(
     if not 0.0 <= inspect <= 1.0:
         raise InputError(f"inspect is {inspect}; expected a share, 0 <= share <= 1")
     items, console = Items(AuditFolder(folder)), Console()
+    found = read_source(items, source) if truth is None or curve is not None else None
     if truth is not None:
         right = read_truth(items, truth)
     else:
-        found = read_source(items, source)
+        assert found is not None
         if not found.planted:
             raise InputError(f"{folder} has no planted labels; give the true ones with --truth")
         right = [found.dataset.classes[label] for label in found.given[found.train]]
@@ -566,22 +562,16 @@ def simulate(
     console.print(
         f"{len(events):,} of {len(items):,} points inspected: {wrong} of {every} wrong labels found"
     )
-    if curve is None:
+    if curve is None or found is None:
         return
     from swaypoint import compare as comparing
     from swaypoint.folder import write_json, write_text
     from swaypoint.report import comparison as pages
-    from swaypoint.review.verdicts import Review
 
-    steps = []
+    counts = [round(share * len(items)) for share in _shares(curve)]
     with _progress() as listener:
-        trial = comparing.trial(items, source=source, device=device, listener=listener)
-        for share in _shares(curve):
-            inspected = replay(items, right, round(share * len(items)))
-            hits = sum(event.decision is not None and event.decision.label is not None for event in inspected)
-            review = Review(items.run, (replace(event, seq=i + 1) for i, event in enumerate(inspected)))
-            steps.append((len(inspected), hits, trial.cleaned(items, review, "relabel")))
-        costs = comparing.cost_curve(trial, steps, seeds=seeds)
+        trial = comparing.trial(items, found, device=device, listener=listener)
+        costs = comparing.cost_curve(trial, items, replay(items, right, len(items)), counts, seeds=seeds)
     write_json(folder / "cost.json", [asdict(cost) for cost in costs])
     write_text(folder / "cost.html", pages.render_cost(costs, len(items), every, items.name))
     console.print(f"page: {_plain(str(folder / 'cost.html'))}", soft_wrap=True, highlight=False)

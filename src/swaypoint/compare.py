@@ -17,8 +17,8 @@ from swaypoint.predictors import ModelOptions, Objective, Parts, Predictor, Trai
 from swaypoint.refit import refit_head
 from swaypoint.review.items import Items
 from swaypoint.review.policy import Policy, clean
-from swaypoint.review.source import read_source
-from swaypoint.review.verdicts import Review
+from swaypoint.review.source import Source
+from swaypoint.review.verdicts import WRONG, Event, Review
 from swaypoint.risks.linear_head import LinearHeadRisk
 
 _DRAWS = 2000
@@ -129,37 +129,34 @@ class Trial:
 
 def trial(
     items: Items,
+    source: Source,
     *,
-    source: str | Path | None = None,
     test: str | Path | None = None,
     device: str = "cpu",
     listener: Listener | None = None,
 ) -> Trial:
-    """Read again what was audited.
-
-    Measured is on the points held out by the audit, by the labels before wrong ones were planted.
+    """Measures on the points held out by the audit, by the labels before wrong ones were planted.
 
     Args:
-        source: where the audited data are now; default: where they were.
+        source: of the audit, read again.
         test: another dataset of the same form to measure on instead.
 
     Raises:
-        InputError: the source is gone or has changed, or ``test`` is of another form.
+        InputError: ``test`` cannot be read, or is of another form.
     """
-    found, listener = read_source(items, source), listener or Listener()
     arguments = items.manifest["arguments"]
     shop = Workshop(
         items.folder.path / "compare",
         ModelOptions(**{**arguments["model"], "weights": None}),
         Objective(**arguments["objective"]),
         device,
-        listener,
+        listener or Listener(),
     )
-    dataset, truth = found.dataset, found.given
-    measured = np.setdiff1d(np.arange(len(dataset)), found.train)
+    dataset, truth = source.dataset, source.given
+    measured = np.setdiff1d(np.arange(len(dataset)), source.train)
     if test is not None:
         dataset, truth, measured = _with_test(dataset, truth, _read_test(items, test))
-    return Trial(dataset, found.train, measured, truth, shop)
+    return Trial(dataset, source.train, measured, truth, shop)
 
 
 def _read_test(items: Items, test: str | Path) -> Dataset:
@@ -250,9 +247,9 @@ def _predictions(predictor: Predictor) -> np.ndarray:
     assert predictor.validation is not None
     found = []
     for chunk in LinearHeadRisk(head.weights, predictor.validation).chunks():
-        logits = chunk.logits
-        found.append((logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(1))
-    return np.concatenate([part.cpu().numpy() for part in found])
+        assert chunk.terms.probabilities is not None  # there are classes
+        found.append(chunk.terms.probabilities.argmax(1).cpu().numpy())
+    return np.concatenate(found)
 
 
 @dataclass(frozen=True)
@@ -264,21 +261,25 @@ class Cost:
     accuracy: Interval
 
 
-def cost_curve(trial: Trial, steps: Sequence[tuple[int, int, TrainingSet]], *, seeds: int = 3) -> list[Cost]:
-    """Accuracy after each of ``steps``: (points inspected, found wrong, the training set then).
+def cost_curve(
+    trial: Trial, items: Items, events: Sequence[Event], counts: Sequence[int], *, seeds: int = 3
+) -> list[Cost]:
+    """Accuracy after the first ``counts`` of ``events``, a decision on another point each.
 
     Raises:
         InputError: as :func:`compare`.
     """
     _check(trial, seeds)
     curve = []
-    for inspected, found, training in steps:
-        hits = []
+    for count in counts:
+        review = Review(items.run, (replace(event, seq=i) for i, event in enumerate(events[:count], start=1)))
+        found = sum(event.decision is not None and event.decision.verdict in WRONG for event in review.events)
+        training, hits = trial.cleaned(items, review, "relabel"), []
         for seed in range(seeds):
-            trial.shop.listener.stage(f"{inspected:,} inspected, seed {seed + 1} of {seeds}")
+            trial.shop.listener.stage(f"{count:,} inspected, seed {seed + 1} of {seeds}")
             hits.append(right(trial, training, seed))
         values = np.stack(hits).astype(np.float64)
-        curve.append(Cost(inspected, found, Interval(float(values.mean()), *bootstrap([values])[0])))
+        curve.append(Cost(count, found, Interval(float(values.mean()), *bootstrap([values])[0])))
     return curve
 
 

@@ -27,7 +27,8 @@ from swaypoint.data.planting import plant
 from swaypoint.errors import InputError, require
 from swaypoint.estimators import TrainedModel, methods
 from swaypoint.folder import AuditFolder
-from swaypoint.kinds import neighbours, suggest_kinds
+from swaypoint.kinds import suggest_kinds
+from swaypoint.neighbours import neighbours
 from swaypoint.predictors import ModelOptions, Objective, Parts, Predictor, Training, prepare
 from swaypoint.ranking import Ranking
 from swaypoint.review.items import item_id, project

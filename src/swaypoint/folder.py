@@ -65,18 +65,6 @@ class AuditFolder:
         """
         return self._table("examples.parquet")
 
-    def items(self) -> pa.Table:
-        """What a review shows of each training point, in the order of :meth:`scores`; memory-mapped.
-
-        Raises:
-            InputError: missing or damaged.
-        """
-        file = self.path / "items.arrow"
-        try:
-            return pa.ipc.open_file(pa.memory_map(str(file))).read_all()
-        except (OSError, pa.ArrowInvalid) as error:
-            raise InputError(f"cannot read {file}: {error}; make the audit again") from error
-
     def _table(self, name: str) -> pa.Table:
         file = self.path / name
         try:

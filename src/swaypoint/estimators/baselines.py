@@ -11,7 +11,7 @@ from torch import Tensor
 
 from swaypoint.errors import InputError
 from swaypoint.estimators.base import Method, TrainedModel, register
-from swaypoint.kinds import neighbours
+from swaypoint.neighbours import neighbours
 from swaypoint.risks.losses import Loss
 
 NEIGHBOURS = 10
@@ -66,7 +66,7 @@ def confidence(trained: TrainedModel) -> np.ndarray:
 def knn(trained: TrainedModel) -> np.ndarray:
     """Share of the 10 nearest other points with another label, ``(n,)`` float64.
 
-    In the last layer's feature space, standardised; see :func:`swaypoint.kinds.neighbours`.
+    In the last layer's feature space, standardised; see :func:`swaypoint.neighbours.neighbours`.
 
     Raises:
         InputError: the loss has no classes.

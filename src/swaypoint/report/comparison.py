@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from swaypoint.errors import require
 from swaypoint.report import charts
+from swaypoint.report.page import render_page
 
 if TYPE_CHECKING:
     from swaypoint.compare import Comparison, Cost, Group, Interval
@@ -29,21 +28,16 @@ def render(comparison: Comparison, title: str) -> str:
         MissingExtra: jinja2 is not installed.
     """
     groups = [comparison.overall, *comparison.classes]
-    return _page("comparison", title, comparison=comparison, groups=groups, picture=picture(comparison))
+    return render_page(
+        "comparison", title=title, comparison=comparison, groups=groups, picture=picture(comparison)
+    )
 
 
 def render_cost(curve: Sequence[Cost], points: int, wrong: int, title: str) -> str:
     """The page of a cost curve; ``wrong`` is how many of the ``points`` there are to find."""
-    return _page(
-        "cost", title, curve=curve, points=points, wrong=wrong, pictures=cost_pictures(curve, points)
+    return render_page(
+        "cost", title=title, curve=curve, points=points, wrong=wrong, pictures=cost_pictures(curve, points)
     )
-
-
-def _page(name: str, title: str, **values: Any) -> str:
-    jinja2 = require("jinja2", "report")
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.get_template(f"{name}.html").render(title=title, **values)
 
 
 def picture(comparison: Comparison) -> str:

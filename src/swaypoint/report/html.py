@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from swaypoint.errors import require
 from swaypoint.folder import AuditFolder, write_text
 from swaypoint.report import charts
+from swaypoint.report.page import render_page
 from swaypoint.report.terminal import class_name
 
 _WANTED = 0.9
@@ -53,12 +53,10 @@ def render(folder: AuditFolder) -> str:
     """
     manifest = folder.manifest()
     scores = {name: column.to_numpy(zero_copy_only=False) for name, column in _columns(folder.scores())}
-    jinja2 = require("jinja2", "report")
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string((Path(__file__).parent / "template.html").read_text("utf-8"))
     concern = inspect_this_many(scores["margin"], scores["rank"], scores["loss"])
     cards = _cards(folder, scores, manifest["data"]["classes"])
-    return template.render(
+    return render_page(
+        "report",
         manifest=manifest,
         title=Path(manifest["data"]["name"]).name,
         summary=summarize(scores),

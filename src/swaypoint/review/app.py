@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from swaypoint.errors import InputError
+from swaypoint.kinds import KINDS
 from swaypoint.review import overview, pages
 from swaypoint.review.assets import Assets
 from swaypoint.review.desk import Action, Desk, View
@@ -24,7 +25,6 @@ from swaypoint.review.security import Gate, Guard, Session, reviewer_name
 from swaypoint.review.verdicts import VERDICTS, Event, Review, StoreUnavailable
 
 _HERE = Path(__file__).parent
-_KINDS = ("mislabeled", "boundary", "under-represented", "typical")
 _ACTIONS = 64
 _MONTH = 30 * 24 * 3600
 
@@ -296,7 +296,7 @@ def _filters(desk: Desk) -> dict[str, Any]:
     for name in names:
         sorts += [(f"-{name}", f"{name}, high first"), (name, f"{name}, low first")]
     statuses = [status for status in STATUSES if status != "conflict" or not desk.blind]
-    return {"sorts": sorts, "statuses": statuses, "kinds": _KINDS}
+    return {"sorts": sorts, "statuses": statuses, "kinds": KINDS}
 
 
 def _compact(content: Any) -> Response:

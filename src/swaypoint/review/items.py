@@ -297,7 +297,7 @@ class Items:
 
 
 def _table(folder: AuditFolder) -> tuple[mmap.mmap, pa.Table]:
-    """:meth:`AuditFolder.items`, and the mapping that it reads from."""
+    """The points in the order of the scores, and the mapping that they are read from."""
     file = folder.path / "items.arrow"
     try:
         with file.open("rb") as opened:

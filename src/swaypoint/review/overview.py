@@ -22,7 +22,7 @@ from swaypoint.review.progress import (
     yield_curve,
 )
 from swaypoint.review.query import Query, select
-from swaypoint.review.verdicts import Review
+from swaypoint.review.verdicts import WRONG, Review
 
 SAMPLE = 300
 _MATRIX = 14
@@ -172,7 +172,7 @@ def classes_page(desk: Desk, review: Review) -> ClassesPage:
         position, decision = items.position(item), review.decision(item)
         if position is not None:
             reviewed[int(label[position])] += 1
-            wrong[int(label[position])] += decision is not None and decision.verdict in ("mislabeled", "bad")
+            wrong[int(label[position])] += decision is not None and decision.verdict in WRONG
     counts = validated.counts
     suspects = suggested.sum(1) - suggested.diagonal()
     rows = [

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from swaypoint.errors import InputError
+from swaypoint.kinds import BOUNDARY, SPARSE
 from swaypoint.review.desk import Desk, View
 from swaypoint.review.items import Items, Related
 from swaypoint.review.verdicts import VERDICTS, Decision, Review
@@ -16,8 +17,6 @@ WINDOW = 200
 _CARD_COLUMNS = 6
 _VOTING = 10
 _CHOICES = 9
-_CLEAR_MARGIN = 0.5
-_SPARSE = 3.0
 
 
 @dataclass(frozen=True)
@@ -268,10 +267,10 @@ def _reasons(items: Items, position: int, near: Related, *, hidden: bool) -> tup
     given, suggested = items.label(position), items.suggested(position)
     if not hidden and margin == margin:
         if margin < 0:
-            manner = "clearly prefers" if margin <= -_CLEAR_MARGIN else "leans to"
+            manner = "clearly prefers" if margin <= -BOUNDARY else "leans to"
             words = f"left out, the model {manner} {suggested} over {given}"
         else:
-            manner = "is sure of" if margin >= _CLEAR_MARGIN else "still holds, but barely,"
+            manner = "is sure of" if margin >= BOUNDARY else "still holds, but barely,"
             words = f"left out, the model {manner} {given}"
         reasons.append(Reason("label", f"{words} (margin {margin:+.2f})", (1 - margin) / 2))
     elif not hidden:
@@ -283,7 +282,7 @@ def _reasons(items: Items, position: int, near: Related, *, hidden: bool) -> tup
         words = f"{same} of its {len(voting)} nearest neighbours carry the label {given}"
         reasons.append(Reason("neighbours", words, 1 - same / len(voting)))
     leverage = float(items.leverage[position])
-    words = "few points are like it" if leverage > _SPARSE else "many points are like it"
+    words = "few points are like it" if leverage > SPARSE else "many points are like it"
     reasons.append(Reason("region", f"{words} (leverage {leverage:.1f} × mean)", min(1.0, leverage / 5)))
     return tuple(reasons)
 

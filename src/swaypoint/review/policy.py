@@ -11,7 +11,7 @@ import numpy as np
 from swaypoint.data.arrays import listed
 from swaypoint.errors import InputError
 from swaypoint.review.items import Items
-from swaypoint.review.verdicts import Event, Review
+from swaypoint.review.verdicts import WRONG, Event, Review
 
 Policy = Literal["drop", "relabel", "flag"]
 POLICIES: tuple[Policy, ...] = get_args(Policy)
@@ -99,7 +99,7 @@ def clean(items: Items, review: Review, policy: Policy) -> Cleaned:
     kept, labels = np.ones(len(items), dtype=bool), items.scores["label"].copy()
     for item in review.reviewed() if policy != "flag" else ():
         decision, position = review.decision(item), items.position(item)
-        if decision is None or position is None or decision.verdict not in ("mislabeled", "bad"):
+        if decision is None or position is None or decision.verdict not in WRONG:
             continue
         if policy == "relabel" and decision.label is not None:
             labels[position] = label_value(items, decision.label, f"the verdict on {item}")

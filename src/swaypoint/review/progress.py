@@ -10,9 +10,8 @@ import numpy as np
 
 from swaypoint.errors import InputError, require
 from swaypoint.review.items import Items
-from swaypoint.review.verdicts import VERDICTS, Review, Verdict
+from swaypoint.review.verdicts import VERDICTS, WRONG, Review, Verdict
 
-WRONG: frozenset[Verdict] = frozenset({"mislabeled", "bad"})
 CONFIDENCE = 0.95
 _SHORT, _LONG = 50, 200  # decisions that the yield looks back on
 _RARE = 0.0005  # share of errors in well-kept data, to say what a sample cannot see

@@ -11,6 +11,8 @@ from swaypoint.errors import InputError
 
 Verdict = Literal["mislabeled", "correct", "under-represented", "boundary", "bad", "skip"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+WRONG: frozenset[Verdict] = frozenset({"mislabeled", "bad"})
+"""Of a point that should not stay in the training set as it is."""
 _NOTE_LENGTH = 2000
 
 

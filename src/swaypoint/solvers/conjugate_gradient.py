@@ -12,8 +12,8 @@ from swaypoint.errors import InputError
 from swaypoint.operators.base import Operator
 from swaypoint.solvers.base import Inverse
 
-_TRUE_RESIDUAL = 1e-2, 100.0
-"""Of what the steps took for solved, this or so many times the tolerance: more says that rounding or the
+_TRUE_RESIDUAL, _TRUE_TOLERANCES = 1e-2, 100.0
+"""Of what the steps took for solved, this or so many tolerances: more says that rounding or the
 preconditioner misled them."""
 
 
@@ -134,7 +134,7 @@ class IterativeInverse(Inverse):
         right = vectors.to(self._operator.dtype)
         apart = (right - self._operator @ solution.value).norm(dim=0)
         residual = float((apart / right.norm(dim=0).clamp_min(torch.finfo(right.dtype).tiny)).max())
-        if residual > max(_TRUE_RESIDUAL[0], _TRUE_RESIDUAL[1] * self._tolerance):
+        if residual > max(_TRUE_RESIDUAL, _TRUE_TOLERANCES * self._tolerance):
             raise InputError(replace(solution, residuals=apart, converged=False).outcome)
         self.outcome = f"conjugate gradients: relative residual {residual:.1e} after {solution.steps} steps"
         return solution.value.to(vectors)

@@ -5,7 +5,7 @@
 
 import { h, named, picture, slotted, toast } from "./page.js";
 import { forget, known, push, queue } from "./queue.js";
-import { listen } from "./keys.js";
+import { deciding, listen } from "./keys.js";
 import { ask } from "./palette.js";
 
 const WINDOW = 200;
@@ -316,11 +316,7 @@ listen({
   last: (event) => go(count - 1, event),
   back: (event) => go(focus - form.columns * Math.floor(grid.clientHeight / form.height), event),
   on: (event) => go(focus + form.columns * Math.floor(grid.clientHeight / form.height), event),
-  correct: () => decide("correct"),
-  boundary: () => decide("boundary"),
-  "under-represented": () => decide("under-represented"),
-  bad: () => decide("bad"),
-  skip: () => decide("skip"),
+  ...deciding(decide),
   mislabeled: relabel,
   suggested: () => decide("mislabeled", { suggested: true }),
   number,

@@ -2,7 +2,7 @@
 
 import { h, named, picture, toast } from "./page.js";
 import { known, push, queue, settled } from "./queue.js";
-import { listen } from "./keys.js";
+import { deciding, listen } from "./keys.js";
 import { ask } from "./palette.js";
 
 const AHEAD = 3;
@@ -136,11 +136,7 @@ const leave = () => {
 zoom.addEventListener("click", () => (zoom.hidden = true));
 
 listen({
-  correct: () => decide("correct"),
-  boundary: () => decide("boundary"),
-  "under-represented": () => decide("under-represented"),
-  bad: () => decide("bad"),
-  skip: () => decide("skip"),
+  ...deciding(decide),
   mislabeled: relabel,
   number,
   relabel: (_, button) => decide("mislabeled", button.dataset.label),

@@ -23,6 +23,10 @@ const shared = {
   },
 };
 
+/** The commands that decide, by what `decide` does with a verdict. */
+export const deciding = (decide) =>
+  Object.fromEntries(["correct", "boundary", "under-represented", "bad", "skip"].map((verdict) => [verdict, () => decide(verdict)]));
+
 /** Handle the page's keys. A command gets the event; it returns false where the key is not its own. */
 export function listen(commands) {
   const all = { ...shared, ...commands };
