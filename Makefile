@@ -9,15 +9,20 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 setup: $(VENV)/.ready
 
-$(VENV)/.ready: pyproject.toml constraints.txt
+# What a user installs; the tests and linters need more.
+$(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -c constraints.txt torch || \
 	    $(BIN)/pip install -q -c constraints.txt --extra-index-url $(TORCH_INDEX) torch
+	$(BIN)/pip install -q -c constraints.txt -e '.[all]'
+	touch $@
+
+$(VENV)/.ready: $(VENV)/.installed
 	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
 	touch $@
 
 # The main job on embedded data: 1,797 scanned digits, 2 % of the labels flipped at seed 0.
-demo: setup
+demo: $(VENV)/.installed
 	$(BIN)/swaypoint audit sklearn:digits --flip 0.02 --seed 0 --out demo-audit
 
 # The picture in the README, from the demo's report (needs a chromium).
@@ -36,7 +41,7 @@ bench: setup
 
 # The human step with a reviewer who is always right, for docs/review.md: wrong labels are planted, the top of
 # the ranking is inspected, models are retrained on both training sets. Half an hour.
-reproduce-cleaning: setup
+reproduce-cleaning: $(VENV)/.installed
 	rm -rf cleaning
 	mkdir cleaning
 	$(BIN)/swaypoint audit sklearn:digits --flip 0.02 --out cleaning/digits-2
