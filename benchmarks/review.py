@@ -186,7 +186,7 @@ def settled(page: Page) -> float:
 
 
 def spread(values: list[float], unit: str = "ms") -> str:
-    return f"{statistics.median(values):.0f} {unit} median, {max(values):.0f} {unit} at most"
+    return f"{statistics.median(values):.0f} {unit} median, {min(values):.0f} to {max(values):.0f} {unit}"
 
 
 def entered(browser: Browser, address: str) -> tuple[str, BrowserContext]:

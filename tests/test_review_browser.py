@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ from review_audit import HOSTILE, Server, verdicts
 from swaypoint.folder import AuditFolder
 from swaypoint.review.items import Items
 from swaypoint.review.verdicts import Decision
+from test_review_originals import photo_audits, photos  # noqa: F401
 
 FLAGS = [
     "--headless",
@@ -152,6 +154,25 @@ def test_fifty_items_by_keyboard_alone(tab, folder):
     assert decisions(folder, "Ada") == expected
     top = np.argsort(items.scores["rank"])[:50]
     assert set(expected) == {items.ids[p] for p in top}
+
+
+def test_type_ahead_among_a_thousand_classes(tab, folder):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["data"]["classes"] += [f"species {number:04}" for number in range(10, 1000)]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with Server(folder, ("--reviewer", "Ada")) as server:
+        page = opened(tab, server)
+        item = current(page)
+        page.keyboard.press("m")
+        page.keyboard.type("077")
+        expect(page.locator("#palette-list li")).to_have_count(11)  # 0077 and 0770 to 0779
+        page.keyboard.type("7")
+        page.keyboard.press("Enter")
+        moved(page, item)
+        saved(page)
+        page.goto(f"{server.base}/classes")  # without a matrix of a million cells
+        expect(page.locator("main")).to_contain_text("species 0777")
+    assert decisions(folder, "Ada") == {item: Decision("mislabeled", "species 0777")}
 
 
 def test_every_verdict_by_mouse(tab, folder):
@@ -391,6 +412,21 @@ def test_rows_are_reviewed_as_cards(tab, audited_rows, tmp_path):
         page.goto(f"{server.base}/gallery")
         expect(page.locator(f"[data-id='{item}'] .badge")).to_have_text("✓ fine")
         expect(page.locator(f"[data-id='{item}']")).to_contain_text("alcohol")
+
+
+def test_the_original_is_shown_and_zoomed_or_what_the_model_saw(tab, photos):  # noqa: F811
+    with Server(photos / "folder-audit", ("--reviewer", "Ada")) as server:
+        page = opened(tab, server)
+        expect(page.locator("#picture")).to_have_js_property("naturalWidth", 120)
+        expect(page.locator("#seen")).to_be_hidden()
+        page.keyboard.press(" ")
+        expect(page.locator("#zoom img")).to_have_js_property("naturalWidth", 120)
+        page.keyboard.press(" ")
+        expect(page.locator("#zoom")).to_be_hidden()
+        shutil.rmtree(photos / "photos")
+        page.goto(f"{server.base}/item?sort=-rank")
+        expect(page.locator("#seen")).to_have_text("as the model saw it, 8 × 8")
+        expect(page.locator("#picture")).to_have_js_property("naturalWidth", 8)
 
 
 def test_a_lasso_is_a_filter(tab, folder):

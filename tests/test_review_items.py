@@ -161,6 +161,10 @@ queries = st.builds(
     near=st.text("0123456789abcdef", max_size=20),
     sample=st.just(()) | st.tuples(st.integers(1, 999), st.integers(0, 999)),
     lasso=st.lists(st.tuples(coordinates, coordinates), max_size=4).map(tuple),
+    x=st.text(max_size=5),
+    y=st.text(max_size=5),
+    within=names,
+    region=st.integers(0, 10**6),
 )
 
 

@@ -6,19 +6,19 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from swaypoint import __version__
+from swaypoint.cli_progress import progress
+from swaypoint.cli_study import study_app
 from swaypoint.errors import InputError, MissingExtra
 
 if TYPE_CHECKING:
-    from swaypoint.flow import Listener
     from swaypoint.review.items import Items
     from swaypoint.review.verdicts import Review, Store
 
@@ -30,6 +30,7 @@ app = typer.Typer(
     help="Find the training points that sway a model: mislabeled, on the boundary, under-represented.",
     epilog="Start with:  swaypoint audit DATA  —  then open DATA-audit/report.html",
 )
+app.add_typer(study_app, name="study")
 _OBJECTIVE, _MODEL, _DATA, _RUN, _SERVER = "Objective", "Model", "Data", "Run", "Server"
 
 _Audit = Annotated[Path, typer.Argument(help="An audit folder.", metavar="AUDIT")]
@@ -255,7 +256,7 @@ def audit(
     )
     read = ReadOptions(label, features, image, image_size, split, skip_bad, limit)
     try:
-        with _progress() as listener:
+        with progress() as listener:
             folder = run(data, out, options=options, read=read, listener=listener)
     except KeyboardInterrupt:
         _fail("interrupted; the same command resumes where it stopped", 130)
@@ -283,6 +284,58 @@ def report(
 ) -> None:
     """Write the report: one HTML file that needs nothing else."""
     _write_report(folder, out, Console())
+
+
+@app.command()
+def regions(
+    folder: _Audit,
+    top: Annotated[float, typer.Option(help="Share of the influence whose points are grouped.")] = 0.5,
+    propose: Annotated[
+        int, typer.Option(help="New inputs to propose for each region that needs data.", metavar="K")
+    ] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="CSV of the proposals.", show_default="AUDIT/proposals.csv")
+    ] = None,
+    x: Annotated[str | None, typer.Option(help="With --y: draw a cut along two columns.")] = None,
+    y: Annotated[str | None, typer.Option(help="Writes AUDIT/cut.svg.")] = None,
+    within: Annotated[
+        list[str] | None,
+        typer.Option(help="Only points of this range in the cut.", metavar="COLUMN:LOW:HIGH"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the proposals.")] = 0,
+) -> None:
+    """Where in a table the model depends on few points: regions, what to do there, and new inputs.
+
+    swaypoint regions table-audit --propose 10
+
+    swaypoint regions table-audit --x alcohol --y proline --within ash:2:3
+    """
+    from swaypoint.folder import AuditFolder, write_text
+    from swaypoint.regions import Range, explore, write_proposals, write_regions
+    from swaypoint.report import regions as pages
+
+    if (x is None) != (y is None):
+        raise InputError("a cut is along two columns; give both --x and --y")
+    if x is None and within:
+        raise InputError("--within is for a cut; give --x and --y as well")
+    if propose < 0:
+        raise InputError(f"propose is {propose}; expected a number of inputs, 0 or more")
+    found, console = explore(AuditFolder(folder), top=top), Console()
+    pages.show(found, console=console)
+    write_regions(AuditFolder(folder), found)
+    written = [folder / "regions.json"]
+    if x is not None and y is not None:
+        ranges = [Range.parse(text) for text in within or ()]
+        picture = pages.cut(found.points, found.table, x, y, within=ranges, found=found.regions)
+        write_text(folder / "cut.svg", pages.standalone(picture))
+        written.append(folder / "cut.svg")
+    if propose:
+        path = folder / "proposals.csv" if out is None else out
+        count = write_proposals(found, path, k=propose, seed=seed)
+        console.print(f"{count:,} new inputs proposed", highlight=False)
+        written.append(path)
+    for path in written:
+        console.print(f"written: {_plain(str(path))}", soft_wrap=True, highlight=False)
 
 
 def _write_report(folder: Path, out: Path | None, console: Console) -> None:
@@ -418,7 +471,7 @@ def export(
 
     options = ExportOptions(policy, split, columns, link, source)  # type: ignore[arg-type]  # checked there
     items = Items(AuditFolder(folder))
-    with _stored_review(items, store, new=False) as (review, _), _progress() as listener:
+    with _stored_review(items, store, new=False) as (review, _), progress() as listener:
         written = write(items, review, out, to, options=options, on_progress=listener.records)
     console = Console()
     for note in written.notes:
@@ -496,7 +549,7 @@ def compare(
     from swaypoint.review.source import read_source
 
     items, console = Items(AuditFolder(folder)), Console()
-    with _stored_review(items, store, new=False) as (review, _), _progress() as listener:
+    with _stored_review(items, store, new=False) as (review, _), progress() as listener:
         found = read_source(items, source, listener.records)
         trial = comparing.trial(items, found, test=test, device=device, listener=listener)
         cleaned = trial.cleaned(items, review, policy)  # type: ignore[arg-type]  # checked there
@@ -569,7 +622,7 @@ def simulate(
     from swaypoint.report import comparison as pages
 
     counts = [round(share * len(items)) for share in _shares(curve)]
-    with _progress() as listener:
+    with progress() as listener:
         trial = comparing.trial(items, found, device=device, listener=listener)
         costs = comparing.cost_curve(trial, items, replay(items, right, len(items)), counts, seeds=seeds)
     write_json(folder / "cost.json", [asdict(cost) for cost in costs])
@@ -608,40 +661,6 @@ def _stored_review(items: Items, store: str | None, *, new: bool) -> Iterator[tu
             log.close()
     except StoreUnavailable as error:
         _fail(str(error), 1)
-
-
-@dataclass
-class _Bars:
-    """One line per stage on stderr; a bar where the length is known."""
-
-    progress: Progress
-    task: TaskID | None = None
-
-    def stage(self, name: str) -> None:
-        if self.task is not None:
-            self.progress.update(self.task, visible=False)
-        self.task = self.progress.add_task(name, total=None, note="")
-
-    def records(self, done: int, total: int) -> None:
-        if self.task is not None:
-            self.progress.update(self.task, completed=done, total=total)
-
-    def epoch(self, done: int, total: int, loss: float, validation: float) -> None:
-        if self.task is None:
-            return
-        note = f"loss {loss:.3f}, validation {validation:.3f}"
-        self.progress.update(self.task, completed=done, total=total, note=note)
-        self.progress.console.print(f"epoch {done}/{total}: {note}", highlight=False)
-
-
-@contextmanager
-def _progress() -> Iterator[Listener]:
-    from swaypoint.flow import Listener
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bars = _Bars(progress)
-        yield Listener(bars.stage, bars.records, bars.epoch)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ from swaypoint.solving import Solver
 INSPECTED = (0.01, 0.05, 0.10)
 _REGRESSIONS = ("squared_error", "huber", "poisson")
 _FACTOR_BYTES = 512 << 20
+_LONGEST_TEXT = 10_000  # characters of a value that a reviewer can read
 
 
 @dataclass(frozen=True)
@@ -303,6 +304,10 @@ def _explain(
             table = table.append_column(name, pa.array(values))
     if options.keep_features:
         files.write_tensors(path / "features.safetensors", {"features": features})
+        # Where there is no model, the features are the inputs.
+        if dataset.kind == "rows" or (dataset.kind == "features" and predictor.inputs is not None):
+            inputs = torch.from_numpy(dataset.inputs[parts.train])
+            files.write_tensors(path / "inputs.safetensors", {"inputs": inputs})
     files.write_arrow(path / "items.arrow", _items(dataset, parts.train, features))
     files.write_table(path / "examples.parquet", _examples(dataset, parts.train[top], near, agreement[top]))
     files.write_table(path / "scores.parquet", table)
@@ -331,7 +336,7 @@ def _items(dataset: Dataset, rows: np.ndarray, features: torch.Tensor) -> pa.Tab
 
 
 def _described(dataset: Dataset, row: int) -> str | None:
-    values = dataset.describe(int(row))
+    values = dataset.describe(int(row), longest=_LONGEST_TEXT)
     return json.dumps(values) if values else None
 
 

@@ -102,12 +102,13 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
     return load_file(path) if path.is_file() else {}
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """As safetensors; the tensors are made contiguous."""
+def write_tensors(path: Path, tensors: dict[str, Tensor], *, key: str | None = None) -> None:
+    """As safetensors, with a key in its metadata; the tensors are made contiguous."""
     from safetensors.torch import save_file
 
     owned = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    replace_file(path, lambda temporary: save_file(owned, temporary))
+    metadata = None if key is None else {"key": key}
+    replace_file(path, lambda temporary: save_file(owned, temporary, metadata))
 
 
 def replace_file(path: Path, write: Callable[[Path], Any]) -> None:

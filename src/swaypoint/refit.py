@@ -6,8 +6,8 @@ its features being frozen, the last layer's optimum is one convex problem away.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -18,7 +18,9 @@ from swaypoint.solvers.conjugate_gradient import block_conjugate_gradient
 
 TOLERANCE = 1e-9
 """Gradient norm at the optimum, relative to the root mean square of the points' residuals, in the
-whitened coordinates, where the Hessian is near the identity."""
+coordinates of the start, where its Hessian is near the identity."""
+_FLOOR = 1e-7
+"""Curvature given to directions that no point sees, relative to the seen ones."""
 
 
 @dataclass(frozen=True)
@@ -60,21 +62,23 @@ def refit_head(
     risk = LinearHeadRisk(head, data, dtype=torch.float64, device=device)
     matrix = risk.matrix
     value, gradient, scale = risk.objective(matrix)
+    start = here = _coordinates(risk, matrix)
     steps, relative = 0, torch.inf
     while True:
-        reduced = risk.reduce(gradient)
-        relative = float(reduced.norm()) / max(scale, torch.finfo(torch.float64).tiny)
+        relative = float(start.reduce(gradient).norm()) / max(scale, torch.finfo(torch.float64).tiny)
         if relative <= tolerance or steps == max_steps:
             break
+        here = _coordinates(risk, matrix) if steps else start
+        reduced = here.reduce(gradient)
         # Superlinear: solve as loosely as the gradient is far from zero (Dembo & Steihaug, 1983).
         solution = block_conjugate_gradient(
-            partial(_hessian_product, risk, matrix),
+            _hessian(risk, matrix, here),
             -reduced.unsqueeze(1),
             tolerance=max(1e-6, min(0.25, relative**0.5)),
             max_steps=min(200, reduced.numel()),
         )
         # Without positive curvature even along the gradient: a step down it.
-        step = risk.expand(solution.value[:, 0] if solution.steps else -reduced)
+        step = here.expand(solution.value[:, 0] if solution.steps else -reduced)
         found = _backtrack(risk, matrix, step, value, float((gradient * step).sum()))
         if found is None:
             break
@@ -85,8 +89,54 @@ def refit_head(
     return Refit(replace(head, weight=weight, bias=bias), steps, relative, relative <= 1e3 * tolerance)
 
 
-def _hessian_product(risk: LinearHeadRisk, matrix: Tensor, vector: Tensor) -> Tensor:
-    return risk.reduce(risk.hessian_product(matrix, risk.expand(vector[:, 0]))).unsqueeze(1)
+@dataclass(frozen=True)
+class _Coordinates:
+    """Coordinates of the head's matrix in which the objective's Hessian is near the identity: conjugate
+    gradients then need few steps.
+
+    The Hessian is taken for one block a logit, lambda_c M + R with the logit's mean curvature lambda_c,
+    the weighted second moment M of the features, and the ridge R: W^T R W = I, W^T M W = diag(s), and so
+    W^T (lambda_c M + R) W = diag(lambda_c s + 1). The ridge must be in it: where features are collinear
+    or dead it is all the curvature there is, and far from that of the other directions.
+
+    Attributes:
+        features: W, ``(D, D)``.
+        scale: (lambda_c s + 1)^-1/2, ``(C, D)``.
+        centred: the loss ignores a shift of all logits; without this direction.
+    """
+
+    features: Tensor
+    scale: Tensor
+    centred: bool
+
+    def reduce(self, gradient: Tensor) -> Tensor:
+        """A ``(C, D)`` gradient in these coordinates, flat; the adjoint of :meth:`expand`."""
+        return (self._without_shift(gradient) @ self.features * self.scale).flatten()
+
+    def expand(self, step: Tensor) -> Tensor:
+        """The step in C x D of one in these coordinates."""
+        return self._without_shift(step.view_as(self.scale) * self.scale @ self.features.T)
+
+    def _without_shift(self, matrix: Tensor) -> Tensor:
+        return matrix - matrix.mean(0) if self.centred else matrix
+
+
+def _coordinates(risk: LinearHeadRisk, matrix: Tensor) -> _Coordinates:
+    curvature, moment = risk.curvature_moments(matrix)
+    seen = moment.diagonal()
+    seen = torch.where(seen > 0, seen, 1.0)
+    ridge = risk.head.penalty(0.0).to(seen) + _FLOOR * len(seen) * curvature.mean() * seen
+    root = ridge.rsqrt()
+    values, vectors = torch.linalg.eigh(root.unsqueeze(1) * moment * root)
+    scale = (curvature.unsqueeze(1) * values.clamp_min(0.0) + 1.0).rsqrt()
+    return _Coordinates(root.unsqueeze(1) * vectors, scale, risk.head.loss.shift_invariant)
+
+
+def _hessian(risk: LinearHeadRisk, matrix: Tensor, here: _Coordinates) -> Callable[[Tensor], Tensor]:
+    def product(vector: Tensor) -> Tensor:
+        return here.reduce(risk.hessian_product(matrix, here.expand(vector[:, 0]))).unsqueeze(1)
+
+    return product
 
 
 def _backtrack(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.errors import InputError
+from swaypoint.folds import Fold
 from swaypoint.operators.head import HeadGradients
 from swaypoint.operators.packed import unpack_index
 from swaypoint.operators.removal import solve_removal
@@ -76,6 +77,7 @@ class Influence:
         dtype: of the large products. None takes float32, and repeats in float64 when the condition
             number says that float32 could be off by more than ``ACCURACY``.
         device: where to compute.
+        fold: where the shards of ``data`` are worked on; default: in this process.
 
     Raises:
         InputError: the data or the head cannot be used.
@@ -89,19 +91,20 @@ class Influence:
         damping: float = 0.0,
         dtype: torch.dtype | None = None,
         device: torch.device | str = "cpu",
+        fold: Fold | None = None,
     ) -> None:
         if dtype not in (None, torch.float32, torch.float64):
             raise InputError(f"dtype is {dtype}; expected torch.float32, torch.float64 or None")
         self.head, self.data = head, data
         self.dtype = dtype or torch.float32
-        self._factorize(damping, device)
+        self._factorize(damping, device, fold)
         if dtype is None and self.estimated_error > ACCURACY:
             self.dtype = torch.float64
-            self._factorize(damping, device)
+            self._factorize(damping, device, fold)
 
-    def _factorize(self, damping: float, device: torch.device | str) -> None:
+    def _factorize(self, damping: float, device: torch.device | str, fold: Fold | None) -> None:
         self.risk = LinearHeadRisk(self.head, self.data, damping=damping, dtype=self.dtype, device=device)
-        curvature, self.summary = self.risk.curvature()
+        curvature, self.summary = self.risk.curvature(fold)
         self.inverse: Factorization = factorize(curvature, noise=0.1 * torch.finfo(self.dtype).eps)
         self._form = curvature.quadratic_form(self.inverse.matrix, beside=self.risk.leverage_form)
         self._curvature = curvature
@@ -169,6 +172,15 @@ class Influence:
                 " pass a dataset or loader that can be iterated twice"
             )
         return Scores(**{name: np.concatenate(parts) for name, parts in columns.items()})
+
+    def cook(self, data: FeatureBatches) -> Iterator[tuple[Chunk, Tensor]]:
+        """Cook's distance alone, ``(b,)`` float64, of the points of a shard, chunk by chunk."""
+
+        def score(chunk: Chunk) -> tuple[Chunk, Tensor]:
+            blocks, _ = self._form.blocks(self.risk.features(chunk))
+            return chunk, self._form.from_blocks(blocks, self.risk.residuals(chunk))
+
+        return self.risk.map(score, data)
 
     def on(self, queries: FeatureBatches) -> Iterator[tuple[int, Tensor]]:
         """Influence I(z, z') = g(z')^T H^-1 g(z) of every point z on every query z' (the paper's

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,10 @@ class FeatureBatches(ABC):
     @abstractmethod
     def sample(self, size: int) -> tuple[Tensor, Tensor]:
         """About ``size`` points that stand for the whole, always the same ones."""
+
+    def shards(self) -> Sequence[FeatureBatches]:
+        """Parts that are worked on one by one and kept; in order they make the whole."""
+        return (self,)
 
     def __len__(self) -> int:
         return sum(len(features) for features, _ in self)

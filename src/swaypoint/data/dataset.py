@@ -114,11 +114,11 @@ class Dataset:
             raw=None if self.raw is None else self.raw.take(pa.array(positions)),
         )
 
-    def describe(self, i: int) -> dict[str, str]:
+    def describe(self, i: int, *, longest: int = _TEXT_LENGTH) -> dict[str, str]:
         """Record ``i`` as column -> readable value, without its label.
 
         Tables give the values as they were read (the category, not its one-hot inputs); image folders
-        give the file; arrays give the inputs by name.
+        give the file; arrays give the inputs by name. Values end with … after ``longest`` characters.
 
         Raises:
             IndexError: ``i`` is outside the dataset.
@@ -128,20 +128,20 @@ class Dataset:
             return {"file": self.names[position]}
         if self.raw is not None:
             return {
-                name: _readable(column[position].as_py())
+                name: _readable(column[position].as_py(), longest)
                 for name, column in zip(self.raw.column_names, self.raw.columns, strict=True)
             }
         if self.kind == "images":
             return {}
         values = self.inputs[position].tolist()
-        return {name: _readable(value) for name, value in zip(self.columns, values, strict=True)}
+        return {name: _readable(value, longest) for name, value in zip(self.columns, values, strict=True)}
 
 
-def _readable(value: Any) -> str:
+def _readable(value: Any, longest: int) -> str:
     if value is None:
         return "missing"
     text = f"{value:.7g}" if isinstance(value, float) else str(value)
-    return text if len(text) <= _TEXT_LENGTH else text[: _TEXT_LENGTH - 1] + "…"
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def fingerprint(inputs: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> str:

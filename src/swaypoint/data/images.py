@@ -50,12 +50,10 @@ class _Decoder:
             return "no image data"
         try:
             with _opened(self.image, encoded) as picture:
-                picture.load()
-                if picture.getexif():
-                    self.operations.exif_transpose(picture, in_place=True)
-                if self.exact and picture.size != (self.side, self.side):
+                upright = _upright(self.image, self.operations, picture)
+                if self.exact and upright.size != (self.side, self.side):
                     raise _SizesDiffer
-                return self.resized(_as_rgb(self.image, picture))
+                return self.resized(upright)
         except _SizesDiffer:
             raise
         except Exception as error:  # Pillow's decoders raise any type at all on broken data
@@ -70,6 +68,36 @@ class _Decoder:
 def _opened(image: ModuleType, encoded: bytes | Path) -> Any:
     source = io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded
     return image.open(source, formats=_FORMATS)
+
+
+def _upright(image: ModuleType, operations: ModuleType, picture: Any) -> Any:
+    """Decoded, turned as its camera says, in RGB."""
+    picture.load()
+    if picture.getexif():
+        operations.exif_transpose(picture, in_place=True)
+    return _as_rgb(image, picture)
+
+
+def whole_image(encoded: bytes, side: int, *, most_pixels: int) -> tuple[Any, np.ndarray]:
+    """One picture as :func:`decoded_images` reads it, a ``PIL.Image`` in RGB, before it is resized; and
+    after, ``(side, side, 3)`` uint8.
+
+    Raises:
+        InputError: it has more than ``most_pixels``, which are not decoded then, or cannot be decoded.
+    """
+    image, operations = require("PIL.Image", "images"), require("PIL.ImageOps", "images")
+    try:
+        with _opened(image, encoded) as picture:
+            if picture.width * picture.height > most_pixels:
+                raise InputError(
+                    f"an image of {picture.width} x {picture.height}; at most {most_pixels} pixels"
+                )
+            upright = _upright(image, operations, picture)
+        return upright, _Decoder(image, operations, side, exact=False).resized(upright)
+    except InputError:
+        raise
+    except Exception as error:  # Pillow's decoders raise any type at all on broken data
+        raise InputError(f"corrupted image ({shortened(str(error) or type(error).__name__, 120)})") from error
 
 
 def _as_rgb(image: ModuleType, picture: Any) -> Any:

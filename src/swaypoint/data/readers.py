@@ -301,22 +301,37 @@ def _array(
 # -- directories and the hub ----------------------------------------------------------------------
 
 
+def is_saved(path: Path) -> bool:
+    """A directory that ``datasets`` saved."""
+    return any((path / marker).is_file() for marker in _SAVED)
+
+
+def parquet_files(path: Path, split: str) -> list[Path]:
+    """Those of a split in a directory, in the order of their records; [] where there are none at all.
+
+    Raises:
+        InputError: there are only those of other splits.
+    """
+    parquet = sorted(path.glob("*.parquet")) or sorted(path.glob("data/*.parquet"))
+    files = [file for file in parquet if file.name.startswith(split)]
+    if parquet and not files:
+        raise InputError(
+            f"{path}: no parquet files of the split {split!r}; it has"
+            f" {listed([file.name for file in parquet])}; choose with --split"
+        )
+    return files
+
+
 def _directory_table(path: Path, options: ReadOptions) -> pa.Table | None:
     name = str(path)
-    if any((path / marker).is_file() for marker in _SAVED):
+    if is_saved(path):
         datasets = require("datasets", "hub")
         with reading(name, "a saved Hugging Face dataset", "save it again with save_to_disk"):
             loaded = datasets.load_from_disk(name)
         return _rows_table(name, loaded, options)
-    parquet = sorted(path.glob("*.parquet")) or sorted(path.glob("data/*.parquet"))
-    if not parquet:
-        return None
-    files = [file for file in parquet if file.name.startswith(options.split)]
+    files = parquet_files(path, options.split)
     if not files:
-        raise InputError(
-            f"{name}: no parquet files of the split {options.split!r}; it has"
-            f" {listed([file.name for file in parquet])}; choose with --split"
-        )
+        return None
     with reading(name, "a directory of parquet files", _REPAIR):
         return _checked(pa.concat_tables([pq.read_table(file) for file in files]))
 

@@ -127,6 +127,77 @@ def intervals(pairs: Sequence[Pair], x: Axis, names: tuple[str, str], *, title: 
     return _svg(parts, title, height=bottom + 40)
 
 
+HUES = (
+    *("#3b7dd8", "#e0813b", "#3f9d63", "#c94a53", "#8a63c4"),
+    *("#9a6b52", "#d770ac", "#7a838c", "#b0a02f", "#35a8b8"),
+)
+"""Colours of the classes, as on the review page's map."""
+
+
+@dataclass(frozen=True)
+class Dots:
+    """Points of :func:`scatter`: places, radii, and colours of filling and outline ("" for none)."""
+
+    x: np.ndarray
+    y: np.ndarray
+    radius: np.ndarray
+    fill: Sequence[str]
+    stroke: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A named rectangle in a :func:`scatter`, in the units of its axes."""
+
+    name: str
+    x: tuple[float, float]
+    y: tuple[float, float]
+
+
+def value_axis(label: str, low: float, high: float) -> Axis:
+    """From a little below ``low`` to a little above ``high``, ticks at round numbers."""
+    span = (high - low) or max(abs(low), 1.0)
+    power = 10.0 ** np.floor(np.log10(span / 4))
+    step = power * next(base for base in (1, 2, 5, 10) if base * power >= span / 6)
+    values = step * np.arange(np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9) + 1)
+    return Axis(label, low - 0.04 * span, high + 0.04 * span, [(value, f"{value:.6g}") for value in values])
+
+
+def scatter(
+    dots: Dots,
+    x: Axis,
+    y: Axis,
+    *,
+    boxes: Sequence[Box] = (),
+    names: Sequence[tuple[str, str]] = (),
+    title: str,
+) -> str:
+    """Points over two axes, boxes around some; ``names`` are those of the colours, (name, colour) each."""
+    label = [Axis(escape(a.label), a.low, a.high, [(v, escape(text)) for v, text in a.ticks]) for a in (x, y)]
+    parts = [_frame(*label)]
+    px, py = x.place(dots.x, _LEFT, _WIDTH - _RIGHT), y.place(dots.y, _HEIGHT - _BOTTOM, _TOP)
+    for a, b, radius, fill, stroke in zip(px, py, dots.radius, dots.fill, dots.stroke, strict=True):
+        outline = f' stroke="{stroke}" stroke-width="1.6"' if stroke else ""
+        circle = (
+            f'<circle cx="{a:.1f}" cy="{b:.1f}" r="{radius:.1f}" fill="{fill}" fill-opacity="0.6"{outline}/>'
+        )
+        parts.append(circle)
+    for box in boxes:
+        left, right = np.clip(x.place(np.array(box.x), _LEFT, _WIDTH - _RIGHT), _LEFT, _WIDTH - _RIGHT)
+        low, high = np.clip(y.place(np.array(box.y), _HEIGHT - _BOTTOM, _TOP), _TOP, _HEIGHT - _BOTTOM)
+        parts.append(
+            f'<rect x="{left:.1f}" y="{high:.1f}" width="{max(right - left, 1):.1f}"'
+            f' height="{max(low - high, 1):.1f}" fill="none" stroke="currentColor" stroke-dasharray="4 3"/>'
+            f'<text class="key" x="{left + 4:.1f}" y="{high + 13:.1f}">{escape(box.name)}</text>'
+        )
+    for row, (name, colour) in enumerate(names):
+        at = _HEIGHT + 14 + 18 * (row // 4)
+        left = _LEFT + 128 * (row % 4)
+        parts.append(f'<circle cx="{left}" cy="{at - 4}" r="5" fill="{colour}"/>')
+        parts.append(f'<text class="key" x="{left + 10}" y="{at}">{escape(name[:18])}</text>')
+    return _svg(parts, escape(title), height=_HEIGHT + 18 * -(-len(names) // 4) + (6 if names else 0))
+
+
 def _svg(parts: Sequence[str], title: str, *, height: float = _HEIGHT) -> str:
     return (
         f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{title}"><title>{title}</title>'

@@ -13,6 +13,7 @@ import numpy as np
 from swaypoint.folder import AuditFolder, write_text
 from swaypoint.report import charts
 from swaypoint.report.page import render_page
+from swaypoint.report.regions import section
 from swaypoint.report.terminal import class_name
 
 _WANTED = 0.9
@@ -64,6 +65,7 @@ def render(folder: AuditFolder) -> str:
         curve=_curve(concern) if concern else "",
         distribution=_distribution(scores["cook"]),
         classes=_by_class(scores, manifest["data"]["classes"]),
+        regions=section(folder),
         cards=cards,
         labels=sorted({card["label"] for card in cards}),
         arguments=json.dumps(manifest["arguments"], indent=1),

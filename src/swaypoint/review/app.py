@@ -19,7 +19,7 @@ from swaypoint.kinds import KINDS
 from swaypoint.review import overview, pages
 from swaypoint.review.assets import Assets
 from swaypoint.review.desk import Action, Desk, View
-from swaypoint.review.pictures import SLOTS, Pictures, Sheets
+from swaypoint.review.pictures import SLOTS, Pictures, Sheets, Thumbnails
 from swaypoint.review.query import STATUSES, Query, quoted, sortable
 from swaypoint.review.security import Gate, Guard, Session, reviewer_name
 from swaypoint.review.verdicts import VERDICTS, Event, Review, StoreUnavailable
@@ -48,9 +48,9 @@ def create_app(desk: Desk, door: Door) -> ASGIApp:
     """The application, behind its guard."""
     app = FastAPI(title="swaypoint review", docs_url=None, redoc_url=None, openapi_url=None)
     templates = _Templates(desk, door)
-    app.mount("/thumb", Pictures(desk.items))
+    app.mount("/thumb", Thumbnails(desk.items))
     app.mount("/sheet", Sheets(desk.items))
-    app.mount("/picture", Pictures(desk.items, None))
+    app.mount("/picture", Pictures(desk.items))
     app.mount("/static", templates.assets)
     _add_entrance(app, templates)
     _add_pages(app, templates)
@@ -210,9 +210,9 @@ def _add_pages(app: FastAPI, templates: _Templates) -> None:
                     return content
                 filters = _filters(desk) if path in ("gallery", "item", "map") else {}
                 window = _plain(content) if path == "gallery" else None
-                return templates.html(
-                    request, path, page=path, content=content, query=query, window=window, **filters
-                )
+                axes = _plain(content.axes) if path == "map" else None
+                shown = {"content": content, "query": query, "window": window, "axes": axes}
+                return templates.html(request, path, page=path, **shown, **filters)
 
             def as_json(request: Request) -> Response:
                 if not (actor := request.state.session.reviewer):

@@ -20,11 +20,15 @@ import pyarrow.compute as pc
 
 from swaypoint.errors import InputError
 from swaypoint.folder import AuditFolder, read_tensors
+from swaypoint.regions import Region, Table, read_regions
+from swaypoint.regions.folder import inputs_file
+from swaypoint.review.cuts import Cut, cut
 
 _ID_LENGTH = 20
 _SAMPLE = 10_000
 _SPARE = 64
 _PICTURES = 50
+_CUTS = 8
 
 
 def item_id(content: bytes, source: str) -> str:
@@ -105,6 +109,7 @@ class Items:
         self.ids: list[str] = self._table["id"].to_pylist()
         self.places = np.stack([self._table[axis].to_numpy() for axis in ("x", "y")], 1)
         self._orders: dict[tuple[str, bool], np.ndarray] = {}
+        self._cuts: dict[tuple[str, str], Cut] = {}
         self._positions = {item: position for position, item in enumerate(self.ids)}
 
     def __len__(self) -> int:
@@ -168,6 +173,46 @@ class Items:
         found = pc.match_substring(pc.coalesce(self._table["name"], ""), text, ignore_case=True)
         rows = pc.match_substring(pc.coalesce(self._table["row"], ""), text, ignore_case=True)
         return pc.or_(found, rows).to_numpy()
+
+    # -- the table ----------------------------------------------------------------------------------
+
+    @cached_property
+    def table(self) -> Table | None:
+        """The inputs of a tabular audit; None of images, and where the audit kept none."""
+        place = inputs_file(self.folder)
+        inputs = None if place is None else _mapped(*place)
+        if inputs is None or len(inputs) != len(self):
+            return None
+        return Table(inputs, self.scores["label"], tuple(self.manifest["data"]["columns"]), self.classes)
+
+    def needed_table(self) -> Table:
+        """:attr:`table`, where the address asks for its columns.
+
+        Raises:
+            InputError: there is none.
+        """
+        if self.table is None:
+            raise InputError(
+                f"{self.name} has no columns to cut along: an audit of pictures, or one without its inputs"
+            )
+        return self.table
+
+    def cut(self, x: str, y: str) -> Cut:
+        """The points along two columns of the table.
+
+        Raises:
+            InputError: no table, or no such column.
+        """
+        if (x, y) not in self._cuts:
+            if len(self._cuts) >= _CUTS:
+                self._cuts.clear()
+            self._cuts[x, y] = cut(self.needed_table(), x, y)
+        return self._cuts[x, y]
+
+    @cached_property
+    def regions(self) -> tuple[Region, ...]:
+        """As ``swaypoint regions`` found them; () if it has not been run."""
+        return read_regions(self.folder) or ()
 
     # -- the model's view ---------------------------------------------------------------------------
 

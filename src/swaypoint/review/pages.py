@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from swaypoint.errors import InputError
 from swaypoint.kinds import BOUNDARY, SPARSE
+from swaypoint.regions import Region
+from swaypoint.review.cuts import Axis
 from swaypoint.review.desk import Desk, View
 from swaypoint.review.items import Items, Related
+from swaypoint.review.pictures import seen_size
+from swaypoint.review.query import Query
 from swaypoint.review.verdicts import VERDICTS, Decision, Review
 
 WINDOW = 200
 _CARD_COLUMNS = 6
+_CARD_TEXT = 200
 _VOTING = 10
 _CHOICES = 9
 
@@ -100,7 +105,7 @@ class ItemPage:
         hidden: the model's opinion is not shown (a blind second review).
         certainty: the model's probability of the given label.
         others: verdicts of other reviewers.
-        resolved: what counts since somebody settled a conflict.
+        seen: width and height of the picture as the model saw it; None where it is none.
     """
 
     id: str
@@ -121,6 +126,7 @@ class ItemPage:
     choices: tuple[Choice, ...]
     reasons: tuple[Reason, ...]
     picture: bool
+    seen: tuple[int, int] | None
     values: tuple[tuple[str, str], ...]
     scores: tuple[tuple[str, float], ...]
     own: Said | None
@@ -151,8 +157,26 @@ class Point:
 
 
 @dataclass(frozen=True)
+class RegionLink:
+    """A region in words, and the address of its points on the map along its narrowest columns."""
+
+    number: int
+    points: int
+    action: str
+    words: str
+    query: str
+
+
+@dataclass(frozen=True)
 class MapPage:
-    """The map's legend; its points come as ``/map.bin``, see :func:`map_points`."""
+    """The map's legend; its points come as ``/map.bin``, see :func:`map_points`.
+
+    Attributes:
+        columns: of the table, along which it can be cut; () of pictures.
+        axes: of a cut; None: the map's own.
+        regions: where ``swaypoint regions`` has been run.
+        without_lasso: the address of the same view with the lasso dropped.
+    """
 
     query: str
     seq: int
@@ -160,6 +184,10 @@ class MapPage:
     points: int
     labels: tuple[str, ...]
     verdicts: tuple[str, ...]
+    columns: tuple[str, ...]
+    axes: tuple[Axis, Axis] | None
+    regions: tuple[RegionLink, ...]
+    without_lasso: str
 
 
 def gallery(desk: Desk, review: Review, view: View, actor: str, start: int) -> Gallery:
@@ -196,7 +224,10 @@ def _said(reviewer: str, decision: Decision) -> Said:
 
 
 def _values(items: Items, position: int, k: int | None = None) -> tuple[tuple[str, str], ...]:
-    return tuple((name, str(value)) for name, value in list(items.row(position).items())[:k])
+    values = items.row(position).items()
+    if k is None:
+        return tuple((name, str(value)) for name, value in values)
+    return tuple((name, str(value)[:_CARD_TEXT]) for name, value in list(values)[:k])  # a card shows no more
 
 
 def item_page(desk: Desk, review: Review, view: View, actor: str, position: int) -> ItemPage:
@@ -227,6 +258,7 @@ def item_page(desk: Desk, review: Review, view: View, actor: str, position: int)
         choices=choices,
         reasons=_reasons(items, position, near, hidden=hidden),
         picture=items.kind == "images",
+        seen=seen_size(items, position) if items.kind == "images" else None,
         values=_values(items, position),
         scores=() if hidden else _scores(items, position),
         own=None if own is None else _said(actor, own),
@@ -327,15 +359,33 @@ def point(desk: Desk, position: int) -> Point:
 
 
 def map_page(desk: Desk, view: View) -> MapPage:
+    items, query = desk.items, view.query
+    shown = items.cut(*query.cut) if query.cut else None
     return MapPage(
-        view.query.address(), view.seq, len(view), len(desk.items), desk.items.classes, tuple(VERDICTS)
+        query=query.address(),
+        seq=view.seq,
+        count=len(view),
+        points=len(items),
+        labels=items.classes,
+        verdicts=tuple(VERDICTS),
+        columns=items.table.source if items.table else (),
+        axes=(shown.x, shown.y) if shown else None,
+        regions=tuple(_region(number, region) for number, region in enumerate(items.regions, start=1)),
+        without_lasso=replace(query, lasso=()).address(),
     )
+
+
+def _region(number: int, region: Region) -> RegionLink:
+    names = [bound.column for bound in region.bounds][:2]
+    x, y = names if len(names) == 2 else ("", "")
+    words = ", ".join(map(str, region.bounds))
+    return RegionLink(number, len(region), region.action, words, Query(region=number, x=x, y=y).address())
 
 
 def map_points(desk: Desk, review: Review, view: View, actor: str) -> bytes:
     """The map's n points, little endian, one column after the other: x and y interleaved (2n float32),
     class (n uint16), rank (n uint32), verdict (n uint8: 0 none, else 1 + its place in VERDICTS), and
-    whether it is in the view (n uint8)."""
+    whether it is in the view (n uint8); of a cut then the influence (n uint8: 255 √(cook / largest))."""
     items = desk.items
     verdict, shown = np.zeros(len(items), np.uint8), np.zeros(len(items), np.uint8)
     for item in review.reviewed():
@@ -345,10 +395,16 @@ def map_points(desk: Desk, review: Review, view: View, actor: str) -> bytes:
     shown[view.positions] = 1
     label = items.scores["label"].astype("<u2") if items.classes else np.zeros(len(items), "<u2")
     columns: Sequence[np.ndarray] = (
-        items.places.astype("<f4"),
+        (items.cut(*view.query.cut).places if view.query.cut else items.places).astype("<f4"),
         label,
         items.scores["rank"].astype("<u4"),
         verdict,
         shown,
+        *((_strength(items),) if view.query.cut else ()),
     )
     return b"".join(column.tobytes() for column in columns)
+
+
+def _strength(items: Items) -> np.ndarray:
+    cook = np.minimum(items.scores["cook"], np.finfo(np.float32).max)
+    return np.rint(255.0 * np.sqrt(cook / max(float(cook.max()), 1e-300))).astype(np.uint8)

@@ -5,8 +5,11 @@ The path from the address never reaches the file system: it is looked up among t
 
 from __future__ import annotations
 
+import asyncio
 import io
+import struct
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, lru_cache
 
 from PIL import Image
@@ -15,28 +18,29 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from swaypoint.review.items import Items
+from swaypoint.review.originals import MOST_BYTES, MOST_PIXELS, Originals, shown
 
 SLOTS = 25
 """Pictures side by side in a sheet; a window of the gallery and an item's relations fill whole ones."""
 # What an audit writes is PNG; the decoders of other formats never see the bytes.
 _FORMATS = ("PNG",)
-_PIXELS = 4096 * 4096
-_BYTES = 32 << 20
-_THUMB_SIDE, _SLOT_SIDE = 128, 96
+_THUMB_SIDE, _SLOT_SIDE, _WHOLE_SIDE = 128, 96, 2048
 # What an id stands for never changes.
 _KEPT = {"cache-control": "private, max-age=31536000, immutable"}
+# An original that is not there just now may be there again.
+_SHORTLY = {"cache-control": "private, max-age=60"}
 
 
 def decoded(data: bytes, side: int | None) -> Image.Image | None:
     """RGB, at most ``side`` pixels wide and high; None where it is no picture, or one beyond 16.8 million
     pixels (a decompression bomb)."""
-    if len(data) > _BYTES:
+    if len(data) > MOST_BYTES:
         return None
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
             # Nothing is decoded yet. Checked here: Image.MAX_IMAGE_PIXELS belongs to the whole process,
             # and only warns up to twice its value.
-            if opened.width * opened.height > _PIXELS:
+            if opened.width * opened.height > MOST_PIXELS:
                 return None
             picture = opened.convert("RGB")
         if side is not None and max(picture.size) > side:
@@ -70,27 +74,61 @@ def sheet(pictures: Sequence[bytes], side: int) -> Image.Image:
     return drawn
 
 
-class Pictures:
-    """ASGI application: ``/ID`` is the picture of a point.
+def seen_size(items: Items, position: int) -> tuple[int, int] | None:
+    """Width and height of what the model saw; None where that is no picture."""
+    data = items.picture(position) or b""
+    # A PNG starts with them.
+    return struct.unpack(">II", data[16:24]) if len(data) > 24 else None
 
-    Args:
-        side: thumbnails of at most so many pixels; None: whole pictures.
-    """
 
-    def __init__(self, items: Items, side: int | None = _THUMB_SIDE) -> None:
-        self._items, self._side = items, side
+class Thumbnails:
+    """ASGI application: ``/ID`` is the picture of a point, at most 128 pixels wide and high."""
+
+    def __init__(self, items: Items) -> None:
+        self._items = items
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         position = self._items.position(scope["path"].rsplit("/", 1)[-1])
         data = None if position is None else self._items.picture(position)
         if data is None:
-            answer = Response("there is no such picture", 404)
+            answer = _missing()
         else:
             answer = Response(await run_in_threadpool(self._drawn, data), 200, _KEPT, "image/png")
         await answer(scope, receive, send)
 
     def _drawn(self, data: bytes) -> bytes:
-        return encoded(decoded(data, self._side) or placeholder())
+        return encoded(decoded(data, _THUMB_SIDE) or placeholder())
+
+
+class Pictures:
+    """ASGI application: ``/ID`` is the picture of a point, as large as there is one: the source's own, else
+    what the model saw."""
+
+    def __init__(self, items: Items) -> None:
+        self._items, self._originals = items, Originals(items)
+        # Of their own: a photograph takes a third of a second, which no verdict should wait for, and 100 MB.
+        self._threads = ThreadPoolExecutor(2, "original")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        position = self._items.position(scope["path"].rsplit("/", 1)[-1])
+        if position is None or self._items.kind != "images":
+            answer = _missing()
+        else:
+            loop = asyncio.get_running_loop()
+            answer = await loop.run_in_executor(self._threads, self._answer, position)
+        await answer(scope, receive, send)
+
+    def _answer(self, position: int) -> Response:
+        seen = decoded(self._items.picture(position) or b"", None)
+        original = None if seen is None else self._originals.picture(position, max(seen.size))
+        if original is not None:
+            content, kind = shown(original, _WHOLE_SIDE)
+            return Response(content, 200, _KEPT, kind)
+        return Response(encoded(seen or placeholder()), 200, _SHORTLY, "image/png")
+
+
+def _missing() -> Response:
+    return Response("there is no such picture", 404)
 
 
 class Sheets:

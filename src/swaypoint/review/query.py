@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote, urlencode
 import numpy as np
 
 from swaypoint.errors import InputError
+from swaypoint.regions import Range
 from swaypoint.review.items import Items
 from swaypoint.review.progress import audit_sample
 from swaypoint.review.verdicts import VERDICTS, Review
@@ -36,6 +37,10 @@ class Query:
         sample: ``(size, seq)``: the random sample of what nobody had reviewed at the event ``seq``, see
             :func:`swaypoint.review.progress.audit_sample`, in its order.
         lasso: corners of a polygon on the map, (x, y) each.
+        x, y: columns of a table that the map shows, and the lasso means, instead of its own coordinates;
+            both or none.
+        within: ranges of a table's columns, see :class:`swaypoint.regions.Range`.
+        region: number, from 1, of a region that ``swaypoint regions`` found; 0: anywhere.
     """
 
     sort: str = "rank"
@@ -50,6 +55,15 @@ class Query:
     near: str = ""
     sample: tuple[int, ...] = ()
     lasso: tuple[tuple[float, float], ...] = ()
+    x: str = ""
+    y: str = ""
+    within: tuple[str, ...] = ()
+    region: int = 0
+
+    @property
+    def cut(self) -> tuple[str, str] | None:
+        """The two columns, if both are given."""
+        return (self.x, self.y) if self.x and self.y else None
 
     @classmethod
     def parse(cls, values: Mapping[str, str]) -> Query:
@@ -107,11 +121,11 @@ def _parsed(name: str, value: str) -> Any:
         if size < 1 or seq < 0:
             raise ValueError
         return size, seq
-    if name == "top":
+    if name in ("top", "region"):
         return max(0, int(value))
     if name == "disagree":
         return value in ("1", "true", "on")
-    if name in ("sort", "status", "text", "near"):
+    if name in ("sort", "status", "text", "near", "x", "y"):
         return value
     return tuple(unquote(part) for part in value.split(","))
 
@@ -145,7 +159,13 @@ def select(query: Query, items: Items, review: Review, actor: str, *, blind: boo
     if query.top:
         kept &= items.scores["rank"] <= query.top
     if query.lasso:
-        kept &= inside(items.places, np.array(query.lasso))
+        places = items.cut(*query.cut).places if query.cut else items.places
+        kept &= inside(places, np.array(query.lasso))
+    if query.within:
+        table = items.needed_table()
+        kept &= table.inside([Range.parse(text.strip()) for text in query.within], table.inputs)
+    if query.region:
+        kept &= _in_region(query.region, items)
     if query.text:
         kept &= items.matching(query.text)
     if query.verdict or query.status != "all":
@@ -154,6 +174,15 @@ def select(query: Query, items: Items, review: Review, actor: str, *, blind: boo
         kept[_reviewed_by_others(items, review, actor)] = False
     order = _sample(query, items, review) if query.sample else _order(query, items)
     return order[kept[order]]
+
+
+def _in_region(number: int, items: Items) -> np.ndarray:
+    if number > len(items.regions):
+        known = f"there are {len(items.regions)}" if items.regions else "run `swaypoint regions` first"
+        raise InputError(f"there is no region {number}; {known}")
+    kept = np.zeros(len(items), dtype=bool)
+    kept[list(items.regions[number - 1].members)] = True
+    return kept
 
 
 def _sample(query: Query, items: Items, review: Review) -> np.ndarray:

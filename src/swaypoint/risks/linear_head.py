@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.errors import InputError
+from swaypoint.folds import Fold, InProcess, Statistic, total
 from swaypoint.operators.head import FeaturePairs, HeadCurvature
 from swaypoint.operators.packed import pair_count, unpack_index
 from swaypoint.parallel import ordered_map
@@ -123,26 +124,6 @@ class Summary:
     dropped: int
 
 
-class _Moments(NamedTuple):
-    """What one chunk adds: packed second moments (Q, pairs), feature moment (D, D), gradient (C, D),
-    the number of saturated points and of all points."""
-
-    packed: Tensor
-    second: Tensor
-    gradient: Tensor
-    saturated: Tensor
-    points: int
-
-    def plus(self, other: _Moments) -> _Moments:
-        return _Moments(
-            self.packed + other.packed,
-            self.second + other.second,
-            self.gradient + other.gradient,
-            self.saturated + other.saturated,
-            self.points + other.points,
-        )
-
-
 class LinearHeadRisk:
     """Mean loss of ``data`` as a function of a head's parameters.
 
@@ -189,6 +170,7 @@ class LinearHeadRisk:
         self._chunk_size = chunk or max(512, min(_CHUNK, _CHUNK_BYTES // (8 * entries)))
         self._chunks: list[Chunk] | None = None
         self._kept: list[tuple[Tensor, Tensor]] | None = None
+        self._sampled: tuple[Tensor, Tensor] | None = None
 
     # -- points ---------------------------------------------------------------------------------
 
@@ -336,15 +318,15 @@ class LinearHeadRisk:
         """W and b side by side, ``(C, D [+ 1])`` float64, where the risk is taken."""
         return self._matrix
 
-    def reduce(self, gradient: Tensor) -> Tensor:
-        """A raw ``(C, D)`` gradient in the whitened coordinates, flat."""
-        return torch.cat([(basis.T @ gradient @ self._whiten).flatten() for basis in self.outputs])
-
-    def expand(self, step: Tensor) -> Tensor:
-        """The step in C x D of one in the whitened coordinates; the adjoint of :meth:`reduce`."""
-        parts = step.view(len(self.outputs), self.outputs[0].shape[1], -1)
-        products = [basis @ part for basis, part in zip(self.outputs, parts, strict=True)]
-        return torch.stack(products).sum(0) @ self._whiten.T
+    def curvature_moments(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean curvature of each logit at ``matrix``, ``(C,)``, and the second moment of the features
+        weighted by the points' curvature relative to it, ``(D, D)``; of a sample, the same each time."""
+        if self._sampled is None:
+            self._sampled = self._columns(*self.data.sample(_SAMPLE), 0)
+        features, targets = self._sampled
+        diagonal = self.head.loss.terms((matrix @ features).T, targets).curvature.diagonal().abs()
+        mean = diagonal.mean(0).clamp_min(torch.finfo(diagonal.dtype).tiny)
+        return mean, (features * (diagonal / mean).mean(1)) @ features.T / len(diagonal)
 
     def _points(self) -> Iterable[tuple[Tensor, Tensor]]:
         """Checked columns and targets, in large batches; kept when they fit in ``_KEPT_BYTES``."""
@@ -387,8 +369,11 @@ class LinearHeadRisk:
 
     # -- pass one -------------------------------------------------------------------------------
 
-    def curvature(self) -> tuple[HeadCurvature, Summary]:
+    def curvature(self, fold: Fold | None = None) -> tuple[HeadCurvature, Summary]:
         """The Hessian of the mean loss (plus ridge and damping), and a summary of the data.
+
+        Args:
+            fold: where the data's shards are worked on; default: in this process.
 
         Raises:
             InputError: see the class.
@@ -397,25 +382,14 @@ class LinearHeadRisk:
         groups, m = len(self.outputs), self.outputs[0].shape[1]
         width, q = self.head.width, pair_count(m)
         pairs = FeaturePairs(width, self.dtype, self.device)
-
-        def moments_of(chunk: Chunk) -> _Moments:
-            packed = torch.cat([chunk.terms.curvature.project(basis) for basis in self.outputs])
-            return _Moments(
-                pairs.accumulate(packed.to(self.dtype), self.features(chunk)),
-                chunk.features @ chunk.features.T,
-                (chunk.features @ chunk.terms.residual).T,
-                self.saturated(chunk),
-                len(chunk),
-            )
-
-        total: _Moments | None = None
-        for part in self.map(moments_of):
-            total = part if total is None else total.plus(part)
-        if total is None:
+        moments = partial(self._moments, pairs)
+        name = f"curvature-{str(self.dtype).removeprefix('torch.')}"
+        sums = total((fold or InProcess(self.device)).map(name, moments, self.data.shards()))
+        if sums is None:
             raise InputError("the data is empty; expected at least one row")
-        moments, second, gradient, saturated, n = total
+        second, n = sums["second"].to(self.device), int(sums["points"])
         self._range, project = feature_range(second / n, self._whiten, self._resolution)
-        unpacked = pairs.unpack(moments / n).view(groups, q, width, width)
+        unpacked = pairs.unpack(sums["packed"].to(self.device) / n).view(groups, q, width, width)
         if project is not None:
             unpacked = project.T @ unpacked @ project
         diagonal = self.head.penalty(self._damping).to(self.device)
@@ -425,8 +399,26 @@ class LinearHeadRisk:
             penalty = (outputs, self._range.penalty(diagonal))
         curvature = HeadCurvature(unpacked, penalty, dtype=self.dtype)
         self.leverage_form = torch.linalg.pinv(self._range.map.T @ second @ self._range.map, hermitian=True)
-        share = float(saturated) / n if self.head.loss.classifies else None
-        return curvature, Summary(n, gradient / n, share, self._range.dropped)
+        share = float(sums["saturated"]) / n if self.head.loss.classifies else None
+        return curvature, Summary(n, sums["gradient"].to(self.device) / n, share, self._range.dropped)
+
+    def _moments(self, pairs: FeaturePairs, shard: FeatureBatches) -> Statistic:
+        """Of one shard: packed second moments (Q, pairs), feature moment (D, D), gradient (C, D), the
+        number of saturated points and of all."""
+
+        def of(chunk: Chunk) -> Statistic:
+            packed = torch.cat([chunk.terms.curvature.project(basis) for basis in self.outputs])
+            return {
+                "packed": pairs.accumulate(packed.to(self.dtype), self.features(chunk)),
+                "second": chunk.features @ chunk.features.T,
+                "gradient": (chunk.features @ chunk.terms.residual).T,
+                "saturated": self.saturated(chunk),
+                "points": torch.tensor(len(chunk)),
+            }
+
+        # The whole dataset as its only shard is remembered between the passes.
+        moments = total(self.map(of, None if shard is self.data else shard))
+        return {} if moments is None else moments
 
     def saturated(self, chunk: Chunk) -> Tensor:
         """How many of the points have p_y > 1 - 1e-6."""

@@ -3,7 +3,7 @@
 // A node belongs to one place of the view and is kept while that place is in sight; it is never drawn
 // anew, only patched, so that its picture does not blink.
 
-import { h, named, picture, slotted, toast } from "./page.js";
+import { h, named, picture, slotted, smooth, toast } from "./page.js";
 import { forget, known, push, queue } from "./queue.js";
 import { deciding, listen } from "./keys.js";
 import { ask } from "./palette.js";
@@ -11,6 +11,7 @@ import { ask } from "./palette.js";
 const WINDOW = 200;
 const NODES = 96;
 const ASK_FROM = 500;
+const LONG = 40; // characters of a value that is a text, not a number or a category
 const PAUSE = 25; // between two windows, in ms: the server allows fifty requests a second
 const main = document.getElementById("main");
 const grid = document.getElementById("grid");
@@ -143,7 +144,7 @@ function fill(node, cell, i) {
   const { src, slot } = slotted(windows.get(Math.floor(i / WINDOW)), i % WINDOW);
   const body = cell.picture
     ? h("img", { src, class: `slot-${slot}`, alt: "", draggable: "false", decoding: "async" })
-    : h("dl", { class: "values" }, ...cell.values.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+    : h("dl", { class: "values" }, ...cell.values.flatMap(([name, value]) => [h("dt", {}, name), h("dd", { class: value.length > LONG ? "text" : "" }, value)]));
   node.classList.toggle("card", !cell.picture);
   node.append(...(cell.picture ? [h("div", { class: "frame slot" }, body, h("span", { class: "badge" })), caption] : [caption, body, h("span", { class: "badge" })]));
 }
@@ -257,7 +258,7 @@ function zoomIn() {
   const cell = cellAt(focus);
   if (!cell?.picture) return;
   const text = `#${cell.rank} labelled ${cell.label}${cell.suggested !== undefined && cell.suggested !== cell.label ? `, suggested ${cell.suggested}` : ""}`;
-  zoom.replaceChildren(h("img", { src: picture(cell.id, true), alt: text }), h("p", {}, text));
+  zoom.replaceChildren(smooth(h("img", { src: picture(cell.id, true), alt: text })), h("p", {}, text));
   zoom.hidden = false;
 }
 

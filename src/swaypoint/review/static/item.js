@@ -1,11 +1,12 @@
 // One item after the other: verdicts move on to the next, which is there already.
 
-import { h, named, picture, toast } from "./page.js";
+import { h, named, picture, smooth, toast } from "./page.js";
 import { known, push, queue, settled } from "./queue.js";
 import { deciding, listen } from "./keys.js";
 import { ask } from "./palette.js";
 
 const AHEAD = 3;
+const FRAME = 17;
 const KEPT = 16;
 const zoom = document.getElementById("zoom");
 const ready = new Map(); // id -> promise of an article
@@ -36,6 +37,7 @@ async function fetched(id) {
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   // Imported now, so that its pictures load while it is not shown yet.
   const node = document.importNode(page.getElementById("item"), true);
+  smooth(node.querySelector("#picture"));
   // A tab that is not in sight may never decode.
   await Promise.race([node.querySelector("#picture")?.decode().catch(() => {}), pause(300)]);
   return node;
@@ -62,8 +64,17 @@ async function show(id, { back = false } = {}) {
   if (!zoom.hidden) zoomIn();
 }
 
+/** Say so where the picture is no larger than what the model saw. */
+function tell() {
+  const [image, note] = [document.getElementById("picture"), document.getElementById("seen")];
+  if (!image?.naturalWidth || !note) return;
+  note.hidden = Math.max(image.naturalWidth, image.naturalHeight) > Number(note.dataset.side);
+}
+
 /** What this tab knows better than the page as it was fetched. */
 function prepare() {
+  tell();
+  document.getElementById("picture")?.addEventListener("load", tell);
   const own = known(current.dataset.id);
   if (own) {
     const line = document.getElementById("own");
@@ -97,6 +108,8 @@ function decide(verdict, label = null) {
 
 async function advance() {
   const next = current.dataset.waiting;
+  // Painting takes every core: on a machine that serves and shows, the log is written sooner before it.
+  await Promise.race([settled(), pause(FRAME)]);
   if (next && (again || !known(next)?.decision)) return show(next);
   prepare();
   // The last one: what else waits depends on verdicts that may still be on their way.
@@ -124,7 +137,7 @@ function number(n) {
 function zoomIn() {
   const { id } = current.dataset;
   if (!id || !document.getElementById("picture")) return;
-  zoom.replaceChildren(h("img", { src: picture(id, true), alt: document.getElementById("picture").alt }));
+  zoom.replaceChildren(smooth(h("img", { src: picture(id, true), alt: document.getElementById("picture").alt })));
   zoom.hidden = false;
 }
 
@@ -173,6 +186,7 @@ queue.addEventListener("done", ({ detail: { action, result } }) => {
 });
 addEventListener("popstate", () => location.reload());
 if (current.dataset.id) {
+  smooth(document.getElementById("picture"));
   history.replaceState({ id: current.dataset.id }, "", address(current.dataset.id));
   prepare();
 }

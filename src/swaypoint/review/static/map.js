@@ -1,4 +1,5 @@
-// The map: every point on a canvas; a lasso becomes a filter in the address.
+// The map: every point on a canvas; a lasso becomes a filter in the address. A cut is the same along two
+// columns of a table, with axes, and dots by influence.
 
 import { h, picture, toast } from "./page.js";
 import { listen } from "./keys.js";
@@ -8,14 +9,14 @@ const main = document.getElementById("main");
 const canvas = document.getElementById("canvas");
 const tip = document.getElementById("tip");
 const legend = document.getElementById("legend");
-const { labels, verdicts } = JSON.parse(document.getElementById("legend-data").textContent);
+const { labels, verdicts, axes } = JSON.parse(document.getElementById("legend-data").textContent);
 const { query, seq } = main.dataset;
 const CORNERS = 80;
 const DISCS = 10000;
 const TEN = ["#3b7dd8", "#e0813b", "#3f9d63", "#c94a53", "#8a63c4", "#9a6b52", "#d770ac", "#7a838c", "#b0a02f", "#35a8b8"];
 const VERDICT = { mislabeled: "--hot", correct: "--ok", "under-represented": "--accent", boundary: "--warn", bad: "--bad", skip: "--soft" };
 
-let points = null; // {n, xy, label, rank, verdict, shown}
+let points = null; // {n, xy, label, rank, verdict, shown, strength of a cut}
 let view = { x: 0, y: 0, scale: 1 };
 let lasso = [];
 let cross = null;
@@ -30,7 +31,7 @@ async function load() {
   const bytes = new Uint8Array(buffer);
   // Copied: after n uint16 the uint32 need not be aligned.
   const rank = new Uint32Array(buffer.slice(10 * n, 14 * n));
-  points = { n, xy, label: new Uint16Array(buffer, 8 * n, n), rank, verdict: bytes.subarray(14 * n, 15 * n), shown: bytes.subarray(15 * n) };
+  points = { n, xy, label: new Uint16Array(buffer, 8 * n, n), rank, verdict: bytes.subarray(14 * n, 15 * n), shown: bytes.subarray(15 * n, 16 * n), strength: axes && bytes.subarray(16 * n) };
   draw();
 }
 
@@ -96,13 +97,18 @@ function paint() {
   const order = grouped(of, colours.length);
   const u = unit();
   const [cx, cy] = [canvas.width / 2 - view.x * u - side / 2, canvas.height / 2 + view.y * u - side / 2];
-  const square = (i) => context.fillRect(cx + points.xy[2 * i] * u, cy - points.xy[2 * i + 1] * u, side, side);
+  const wide = (i) => (points.strength ? side * (0.7 + (2.6 * points.strength[i]) / 255) : side);
+  const square = (i) => {
+    const more = (wide(i) - side) / 2;
+    context.fillRect(cx + points.xy[2 * i] * u - more, cy - points.xy[2 * i + 1] * u - more, wide(i), wide(i));
+  };
   const disc = (i) => {
     const [x, y] = [cx + points.xy[2 * i] * u + side / 2, cy - points.xy[2 * i + 1] * u + side / 2];
-    context.moveTo(x + side / 2, y);
-    context.arc(x, y, side / 2, 0, 7);
+    context.moveTo(x + wide(i) / 2, y);
+    context.arc(x, y, wide(i) / 2, 0, 7);
   };
   const put = points.n > DISCS ? square : disc; // ten times as fast, and too small to tell
+  paintAxes(context, ratio);
   context.fillStyle = css("--line");
   context.beginPath();
   for (let i = 0; i < points.n; i++) if (!points.shown[i]) put(i);
@@ -126,6 +132,53 @@ function grouped(of, k) {
   for (let i = 0; i < points.n; i++) if (points.shown[i]) members[of(i)].push(i);
   sorted = { mode: mode(), members };
   return members;
+}
+
+// -- a cut's axes -----------------------------------------------------------------------------------
+
+const valueAt = (axis, place) => axis.low + ((place + 1) / 2) * (axis.high - axis.low);
+const placeOf = (axis, value) => (2 * (value - axis.low)) / (axis.high - axis.low) - 1;
+const said = (axis, value) => (axis.names.length ? axis.names[Math.round(value)] ?? "" : String(Number(value.toPrecision(4))));
+
+/** Round values in sight, five or so; of categories each. */
+function ticks(axis, from, to) {
+  const [low, high] = [valueAt(axis, from), valueAt(axis, to)];
+  const power = 10 ** Math.floor(Math.log10((high - low) / 5));
+  const step = axis.names.length ? 1 : power * [1, 2, 5, 10].find((base) => (high - low) / (base * power) <= 7);
+  const found = [];
+  for (let k = Math.ceil(low / step); k * step <= high && found.length < 60; k++) found.push(k * step);
+  return found;
+}
+
+function paintAxes(context, ratio) {
+  if (!axes) return;
+  const [left, bottom] = toMap(0, canvas.height);
+  const [right, top] = toMap(canvas.width, 0);
+  context.font = `${12 * ratio}px system-ui, sans-serif`;
+  context.strokeStyle = css("--line");
+  context.lineWidth = ratio;
+  const line = (...ends) => {
+    context.beginPath();
+    context.moveTo(ends[0], ends[1]);
+    context.lineTo(ends[2], ends[3]);
+    context.stroke();
+  };
+  context.fillStyle = css("--soft");
+  context.textAlign = "center";
+  for (const value of ticks(axes[0], left, right)) {
+    const [x] = toScreen(placeOf(axes[0], value), 0);
+    line(x, 0, x, canvas.height);
+    context.fillText(said(axes[0], value), x, canvas.height - 6 * ratio);
+  }
+  context.fillText(axes[0].name, canvas.width / 2, canvas.height - 22 * ratio);
+  context.textAlign = "left";
+  for (const value of ticks(axes[1], bottom, top)) {
+    const [, y] = toScreen(0, placeOf(axes[1], value));
+    line(0, y, canvas.width, y);
+    const apart = y > 36 * ratio && y < canvas.height - 36 * ratio; // from the column's name, and the other axis
+    if (apart) context.fillText(said(axes[1], value), 6 * ratio, y - 4 * ratio);
+  }
+  context.fillText(axes[1].name, 6 * ratio, 16 * ratio);
 }
 
 function paintLasso(context, ratio) {
@@ -209,10 +262,11 @@ async function hover(event) {
   if (i < 0) return;
   const found = await idOf(i);
   if (!found || over !== i) return;
-  tip.replaceChildren(found.picture ? h("img", { src: picture(found.id), alt: "" }) : null ?? "", h("span", {}, `#${found.rank} labelled ${found.label}`));
+  const at = axes?.map((axis, k) => `${axis.name} ${said(axis, valueAt(axis, points.xy[2 * i + k]))}`).join(", ");
+  tip.replaceChildren(found.picture ? h("img", { src: picture(found.id), alt: "" }) : null ?? "", h("span", {}, `#${found.rank} labelled ${found.label}${at ? `: ${at}` : ""}`));
   const [x, y] = toScreen(points.xy[2 * i], points.xy[2 * i + 1]).map((value) => value / (devicePixelRatio || 1));
-  tip.style.transform = `translate(${Math.min(x + 12, canvas.clientWidth - 150)}px, ${Math.max(0, y - 40)}px)`;
-  tip.hidden = false;
+  tip.hidden = false; // only then it has a width
+  tip.style.transform = `translate(${Math.max(0, Math.min(x + 12, canvas.clientWidth - tip.offsetWidth))}px, ${Math.max(0, y - 40)}px)`;
 }
 
 let resting = 0;
@@ -286,6 +340,12 @@ for (const button of document.querySelectorAll("[name=colour]"))
   });
 const kept = document.querySelector(`[name=colour][value="${sessionStorage.getItem("swaypoint-colour") ?? "label"}"]`);
 if (kept) kept.checked = true;
+for (const field of document.querySelectorAll(".axes [form]"))
+  field.addEventListener("change", () => {
+    const drawn = field.form.elements.lasso;
+    if (drawn && field.name !== "within") drawn.value = ""; // it means places along the axes before
+    field.form.requestSubmit();
+  });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 new ResizeObserver(size).observe(canvas);
 listen({});

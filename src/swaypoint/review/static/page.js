@@ -20,6 +20,14 @@ export function h(tag, attributes = {}, ...children) {
 
 export const picture = (id, whole = false) => `/${whole ? "picture" : "thumb"}/${id}?r=${run.slice(0, 8)}`;
 
+/** An image whose pixels show as such where they are few, and not where they are many. */
+export function smooth(image) {
+  const look = () => image.classList.toggle("smooth", image.naturalWidth > 128);
+  image?.addEventListener("load", look);
+  if (image?.complete) look();
+  return image;
+}
+
 const SLOTS = 25; // pictures in a sheet
 export const sheet = (ids) => `/sheet/${ids.join(",")}?r=${run.slice(0, 8)}`;
 export const slotted = (cells, i) => {

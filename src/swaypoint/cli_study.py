@@ -1,0 +1,117 @@
+"""The command line of the studies: ``swaypoint study toy``, ``acas``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markdown import Markdown
+
+study_app = typer.Typer(no_args_is_help=True, help="Reproduce the paper's studies, with numbers.")
+
+
+@study_app.callback()
+def studies() -> None:
+    """Reproduce the paper's studies, with numbers."""
+
+
+@study_app.command()
+def toy(
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("toy"),
+    seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
+    seeds: Annotated[int, typer.Option(help="How many, from the first on.")] = 6,
+    points: Annotated[int, typer.Option(help="Of a problem; a fifth is held out.")] = 1500,
+    steps: Annotated[int, typer.Option(help="Of each L-BFGS-B, at most.")] = 4000,
+    epochs: Annotated[int, typer.Option(help="With the flipped label, before L-BFGS-B.")] = 60,
+) -> None:
+    """Two-dimensional problems whose boundary is known, and one flipped label: what is influential?
+
+    Writes pictures, an animation and toy.json. Interrupted, the same command goes on.
+
+    swaypoint study toy --out toy
+    """
+    # Its products are small: several threads would wait for each other longer than one computes.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from swaypoint.cli_progress import progress
+    from swaypoint.studies.toy.boundaries import BoundaryOptions
+    from swaypoint.studies.toy.flip import FlipOptions
+    from swaypoint.studies.toy.study import ToyOptions, study
+    from swaypoint.studies.toy.summary import tables
+
+    options = ToyOptions(
+        seed, seeds, BoundaryOptions(points=points, steps=steps), FlipOptions(steps=steps, epochs=epochs)
+    )
+    with progress() as listener:
+        summary = study(options, out, listener)
+    console = Console()
+    console.print(Markdown(tables(summary)))
+    console.print(f"written: {out}", soft_wrap=True, highlight=False, markup=False)
+
+
+@study_app.command()
+def acas(
+    table: Annotated[
+        str,
+        typer.Option(
+            help="hcas: HorizontalCAS, solved here; decoded: of the published ACAS Xu networks; or an HDF5"
+            " file in the layout of docs/acas.md.",
+            metavar="hcas|decoded|FILE",
+        ),
+    ] = "hcas",
+    networks: Annotated[
+        Path | None, typer.Option(help="With decoded: folder of ACASXU_run2a_*.nnet.", metavar="DIR")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("acas"),
+    width: Annotated[
+        int, typer.Option(help="Of the surrogate's six hidden layers; 390 makes the paper's 3 MB.")
+    ] = 50,
+    sample: Annotated[int, typer.Option(help="Points that it is trained and validated on.")] = 4_000_000,
+    epochs: Annotated[int, typer.Option(help="Passes over the sample (the paper: 200).")] = 12,
+    batch: Annotated[int, typer.Option(help="Points a step (the paper: 8096).")] = 2048,
+    rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 5e-3,
+    top: Annotated[int, typer.Option(help="Most influential points to keep.")] = 10_000,
+    propose: Annotated[int, typer.Option(help="New inputs to propose for a region.", metavar="K")] = 10,
+    gather: Annotated[
+        int,
+        typer.Option(
+            help="Also close the loop so many times: gather where the regions say, retrain, compare."
+        ),
+    ] = 0,
+    seed: Annotated[int, typer.Option(help="Of split, sample, weights and order.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu or cuda, for the training.")] = "cpu",
+) -> None:
+    """Which states of a collision avoidance table a surrogate depends on, and where to gather data.
+
+    Solves or reads the table, trains the surrogate, scores every training point. Interrupted, the same
+    command goes on.
+
+      swaypoint study acas
+
+      swaypoint study acas --table decoded --networks nnet/ --out decoded
+    """
+    from swaypoint.cli_progress import progress
+    from swaypoint.report.regions import show
+    from swaypoint.studies.acas.gathering import Gathering
+    from swaypoint.studies.acas.gathering import gather as close_loop
+    from swaypoint.studies.acas.learning import Learning
+    from swaypoint.studies.acas.study import AcasOptions, study
+    from swaypoint.studies.acas.summary import claims, gains
+
+    learning = Learning(width, sample, epochs, batch, rate, seed, device)
+    options = AcasOptions(table, networks, learning, top, propose)
+    console = Console()
+    with progress() as listener:
+        result = study(options, out, listener)
+    console.print(Markdown(claims(result)))
+    show(result.explored, console=console)
+    if gather:
+        with progress() as listener:
+            listener.stage("gathering")
+            found = close_loop(
+                result.table, Gathering(seeds=gather), out / "gathering", on_progress=listener.records
+            )
+        console.print(Markdown(gains(found)))
+    console.print(f"written: {out}", soft_wrap=True, highlight=False, markup=False)

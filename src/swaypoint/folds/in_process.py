@@ -1,0 +1,25 @@
+"""The default fold: this process, one thread a core."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+
+from swaypoint.folds.base import Fold, Shard, Statistic
+from swaypoint.parallel import ordered_map
+
+
+class InProcess(Fold):
+    """Shards side by side, each on one core; a single shard has all cores to itself."""
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self._device = torch.device(device)
+
+    def map(
+        self, name: str, function: Callable[[Shard], Statistic], shards: Sequence[Shard]
+    ) -> Iterator[Statistic]:
+        if len(shards) == 1:
+            yield function(shards[0])
+        else:
+            yield from ordered_map(function, shards, self._device)

@@ -1,0 +1,32 @@
+"""Regions of the input space that a model depends on most, what to do there, and where to gather data."""
+
+from swaypoint.regions.finding import Bound, Points, Region, regions
+from swaypoint.regions.folder import (
+    Exploration,
+    described,
+    explore,
+    read_points,
+    read_regions,
+    write_proposals,
+    write_regions,
+)
+from swaypoint.regions.proposals import proposal_table, propose
+from swaypoint.regions.table import Range, Table
+
+__all__ = [
+    "Bound",
+    "Exploration",
+    "Points",
+    "Range",
+    "Region",
+    "Table",
+    "described",
+    "explore",
+    "proposal_table",
+    "propose",
+    "read_points",
+    "read_regions",
+    "regions",
+    "write_proposals",
+    "write_regions",
+]

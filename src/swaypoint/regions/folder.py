@@ -1,0 +1,148 @@
+"""Regions of an audit: from its folder, and kept in it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pyarrow import csv
+
+from swaypoint.errors import InputError
+from swaypoint.folder import AuditFolder, read_tensors, replace_file, write_json
+from swaypoint.regions.finding import GATHERING, Bound, Points, Region, regions
+from swaypoint.regions.proposals import proposal_table, propose
+from swaypoint.regions.table import Table
+
+FILE = "regions.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Exploration:
+    """The regions of an audit, of its training points and their table; ``top`` as it was asked for."""
+
+    regions: tuple[Region, ...]
+    points: Points
+    table: Table
+    top: float
+
+
+def explore(folder: AuditFolder, *, top: float = 0.5) -> Exploration:
+    """Group the most influential training points of a tabular audit, see
+    :func:`swaypoint.regions.regions`; members are positions in ``scores.parquet``.
+
+    Raises:
+        InputError: not a finished audit of a table, or one without its inputs; ``top`` out of range.
+        MissingExtra: scikit-learn is not installed.
+    """
+    points, table = read_points(folder)
+    return Exploration(regions(points, table, top=top), points, table, top)
+
+
+def is_tabular(manifest: dict[str, Any]) -> bool:
+    """Whether an audit's points are rows or features, not images."""
+    return manifest["data"]["kind"] in ("rows", "features")
+
+
+def inputs_file(folder: AuditFolder) -> tuple[Path, str] | None:
+    """Where a tabular audit has the inputs of its training points, ``(n, d)`` float32: a safetensors file
+    and the tensor's name; None where it kept none."""
+    manifest = folder.manifest()
+    name = "inputs"
+    if manifest["data"]["kind"] == "features" and manifest["model"]["layer"] == "":
+        name = "features"  # the head is the whole model
+    file = folder.path / f"{name}.safetensors"
+    return (file, name) if is_tabular(manifest) and file.is_file() else None
+
+
+def read_points(folder: AuditFolder) -> tuple[Points, Table]:
+    """The training points of a tabular audit, and the table that they are.
+
+    Raises:
+        InputError: as :func:`explore`.
+    """
+    data = folder.manifest()["data"]
+    if not is_tabular(folder.manifest()):
+        raise InputError(
+            f"{folder.path} is an audit of {data['kind']}; regions are for tables and features,"
+            " images are grouped on the map of `swaypoint review`"
+        )
+    place = inputs_file(folder)
+    if place is None:
+        raise InputError(
+            f"{folder.path} does not hold the inputs of its points;"
+            " make the audit again, with --keep-features"
+        )
+    inputs = read_tensors(place[0])[place[1]]
+    scores = folder.scores()
+    column = {name: scores[name].to_numpy() for name in ("cook", "label", "suggested_label", "margin")}
+    classes = tuple(data["classes"])
+    labels, predicted = column["label"], column["suggested_label"]
+    points = Points(inputs, column["cook"], labels, predicted, column["margin"] if classes else None)
+    return points, Table(inputs, labels, tuple(data["columns"]), classes)
+
+
+def write_regions(folder: AuditFolder, found: Exploration) -> None:
+    """As ``regions.json``."""
+    stored = {"key": folder.manifest()["key"], "top": found.top, "regions": described(found)}
+    write_json(folder.path / FILE, stored)
+
+
+def described(found: Exploration) -> list[dict[str, Any]]:
+    """The regions as JSON has them; NaN as null."""
+    return [
+        {name: None if value != value else value for name, value in asdict(region).items()}
+        for region in found.regions
+    ]
+
+
+def write_proposals(found: Exploration, path: Path, *, k: int = 10, seed: int = 0) -> int:
+    """Up to ``k`` new inputs for each region that asks for some (``gather``, ``boundary``), as CSV.
+
+    Returns:
+        How many were written.
+
+    Raises:
+        InputError: ``k`` < 1, or no place to write to.
+    """
+    proposals = [
+        (number, propose(region, found.points, found.table, k=k, seed=seed))
+        for number, region in enumerate(found.regions, start=1)
+        if region.action in GATHERING
+    ]
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"cannot write {path}: there is no folder {path.parent}")
+    table = proposal_table(proposals, found.table)
+    replace_file(path, lambda temporary: csv.write_csv(table, temporary))
+    return len(table)
+
+
+def read_regions(folder: AuditFolder) -> tuple[Region, ...] | None:
+    """Those that ``swaypoint regions`` wrote; None if it has not been run.
+
+    Raises:
+        InputError: the file is damaged, or of another audit.
+    """
+    file = folder.path / FILE
+    if not file.is_file():
+        return None
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        found = tuple(_region(value) for value in stored["regions"])
+        key = stored["key"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"cannot read {file} ({error}); write it again with: swaypoint regions {folder.path}"
+        ) from error
+    if key != folder.manifest()["key"]:
+        raise InputError(f"{file} is of another audit; write it again with: swaypoint regions {folder.path}")
+    return found
+
+
+def _region(value: dict[str, Any]) -> Region:
+    known: dict[str, Any] = {name: float("nan") if part is None else part for name, part in value.items()}
+    known["members"] = tuple(map(int, value["members"]))
+    known["classes"] = tuple((str(name), int(count)) for name, count in value["classes"])
+    known["bounds"] = tuple(Bound(**bound | {"values": tuple(bound["values"])}) for bound in value["bounds"])
+    return Region(**known)

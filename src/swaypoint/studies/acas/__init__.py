@@ -1,0 +1,1 @@
+"""Collision avoidance: two open tables of horizontal advisories."""

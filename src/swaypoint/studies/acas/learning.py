@@ -1,0 +1,137 @@
+"""Training a surrogate on a sample of a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from swaypoint.folder import write_json, write_tensors
+from swaypoint.studies.acas.scoring import Split
+from swaypoint.studies.acas.surrogate import Surrogate
+from swaypoint.studies.tables import Table
+from swaypoint.training.loop import Plan, Progress, train
+from swaypoint.training.loop import Split as Parts
+from swaypoint.training.models import Recipe
+
+_HELD_OUT = 200_000
+
+
+@dataclass(frozen=True)
+class Learning:
+    """How the surrogate is trained: Adam, one cycle (Smith & Topin, 2018).
+
+    Attributes:
+        width: of its six hidden layers; 50, or 390 for the paper's 3 MB.
+        sample: points drawn from the table; four fifths of them train.
+        epochs, batch: passes over the sample, and points a step (the paper: 200, 8096).
+        rate: peak learning rate.
+        seed: of sample, weights and order.
+    """
+
+    width: int = 50
+    sample: int = 4_000_000
+    epochs: int = 20
+    batch: int = 8096
+    rate: float = 5e-3
+    seed: int = 0
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A trained surrogate, and its accuracy on the held-out points after each epoch."""
+
+    surrogate: Surrogate
+    curve: tuple[float, ...]
+
+
+def learn(
+    table: Table, split: Split, learning: Learning, folder: Path, *, report: Progress | None = None
+) -> Learned:
+    """Train, or return what was trained before; an interrupted training goes on after its last epoch.
+
+    Args:
+        folder: gets ``surrogate.safetensors`` and ``training.json``.
+        report: told of each epoch.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    surrogate = build(learning, len(table.actions))
+    weights, record = folder / "surrogate.safetensors", folder / "training.json"
+    asked = {"table": table.name, "shape": list(table.shape), "split": asdict(split)} | asdict(learning)
+    stored: dict[str, Any] = json.loads(record.read_text()) if record.is_file() else {}
+    if stored.get("asked") != asked:
+        stored = {"asked": asked, "curve": []}
+        for stale in (weights, folder / "last.ckpt"):
+            stale.unlink(missing_ok=True)
+        write_json(record, stored)
+    if not weights.is_file():
+
+        def note(epoch: int, epochs: int, loss: float, accuracy: float) -> None:
+            curve = [*stored["curve"][: epoch - 1], accuracy]
+            stored["curve"] = curve
+            write_json(record, stored)
+            if report is not None:
+                report(epoch, epochs, loss, accuracy)
+
+        index = draw(table, learning.sample, learning.seed)
+        train_on(surrogate, table, index, split.held_out(index), learning, folder, report=note)
+        write_tensors(weights, surrogate.state_dict())
+        (folder / "last.ckpt").unlink(missing_ok=True)
+    surrogate.load_state_dict(load_file(weights))
+    return Learned(surrogate.eval(), tuple(stored["curve"]))
+
+
+def build(learning: Learning, outputs: int) -> Surrogate:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(learning.seed)
+        return Surrogate(learning.width, outputs)
+
+
+def draw(table: Table, size: int, seed: int) -> np.ndarray:
+    """Flat indices of about ``size`` different points, ascending."""
+    if size >= table.size:
+        return np.arange(table.size)
+    return np.unique(np.random.default_rng(seed).integers(0, table.size, size))
+
+
+def spread(rows: np.ndarray, size: int) -> np.ndarray:
+    """At most ``2 * size`` of them, evenly."""
+    return rows[:: max(1, len(rows) // size)]
+
+
+def train_on(
+    surrogate: Surrogate,
+    table: Table,
+    index: np.ndarray,
+    held_out: np.ndarray,
+    learning: Learning,
+    folder: Path,
+    *,
+    report: Callable[[int, int, float, float], None] | None = None,
+) -> None:
+    """Train in place on the points ``index`` of which ``held_out`` only measure."""
+    recipe = Recipe(
+        name=f"6 × {learning.width}",
+        build=lambda _, outputs: Surrogate(learning.width, outputs),
+        epochs=learning.epochs,
+        batch_size=learning.batch,
+        optimizer="adam",
+        rate=learning.rate,
+        decay=0.0,
+        augment=False,
+    )
+    parts = Parts(
+        torch.from_numpy(table.points(index)),
+        torch.from_numpy(table.decisions(index)).long(),
+        train=torch.from_numpy(np.flatnonzero(~held_out)),
+        validation=torch.from_numpy(spread(np.flatnonzero(held_out), _HELD_OUT)),
+    )
+    plan = Plan(learning.epochs, learning.seed, folder, learning.device)
+    train(surrogate, parts, recipe, plan, report=report)

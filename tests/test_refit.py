@@ -1,0 +1,85 @@
+"""The head's optimum: scikit-learn's, and as fast where features are collinear or dead."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+
+from swaypoint.data.batches import ArrayBatches
+from swaypoint.refit import refit_head
+from swaypoint.risks.linear_head import HeadWeights, LinearHeadRisk
+from swaypoint.risks.losses import CrossEntropy
+
+
+def blank(width: int, l2: float, outputs: int = 10) -> HeadWeights:
+    weight = torch.zeros(outputs, width, dtype=torch.float64)
+    return HeadWeights(weight, weight[:, 0].clone(), CrossEntropy(), l2, penalize_bias=False)
+
+
+def grey_pixels(copies: int) -> tuple[np.ndarray, np.ndarray]:
+    """Digits whose every pixel stands there ``copies`` times, some of them always 0."""
+    pixels, labels = (array[:600] for array in load_digits(return_X_y=True))
+    return np.repeat(pixels, copies, axis=1), labels
+
+
+@pytest.fixture
+def products(monkeypatch):
+    """Counts products with the Hessian, which the time of a refit goes into."""
+    count = [0]
+    product = LinearHeadRisk.hessian_product
+
+    def counted(*arguments):
+        count[0] += 1
+        return product(*arguments)
+
+    monkeypatch.setattr(LinearHeadRisk, "hessian_product", counted)
+    return count
+
+
+def test_collinear_and_dead_features_take_as_many_steps(products):
+    taken = []
+    for copies in (1, 3):
+        features, labels = grey_pixels(copies)
+        fitted = refit_head(blank(64 * copies, copies / len(labels)), ArrayBatches(features, labels))
+        assert fitted.converged, fitted.outcome
+        taken.append(products[0] - sum(taken))
+    assert taken[1] <= 1.2 * taken[0]
+
+
+def test_a_repeated_column_is_one_with_a_smaller_ridge():
+    """w = 3 u at the optimum, and l2 (u^2 + u^2 + u^2) = l2 / 3 w^2."""
+    (once, labels), (thrice, _) = grey_pixels(1), grey_pixels(3)
+    l2 = 1.0 / len(labels)
+    single = refit_head(blank(64, l2 / 3), ArrayBatches(once, labels)).head
+    tripled = refit_head(blank(192, l2), ArrayBatches(thrice, labels)).head
+    summed = tripled.weight.view(10, 64, 3).sum(2)
+    torch.testing.assert_close(summed, single.weight, rtol=0, atol=1e-6)
+    torch.testing.assert_close(tripled.bias, single.bias, rtol=0, atol=1e-6)
+
+
+def test_collinear_and_dead_features_have_scikit_learns_optimum():
+    features, labels = grey_pixels(3)
+    features, labels = features[labels < 4], labels[labels < 4]
+    fitted = refit_head(blank(192, 1.0 / len(labels), 4), ArrayBatches(features, labels)).head
+    expected = LogisticRegression(C=1.0, tol=1e-10, max_iter=200, solver="newton-cholesky")
+    expected.fit(features, labels)
+    np.testing.assert_allclose(fitted.weight, expected.coef_, atol=1e-6)
+    np.testing.assert_allclose(fitted.bias - fitted.bias.mean(), expected.intercept_, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+def test_units_of_a_feature_do_not_matter_without_a_ridge_on_it(scale, products):
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(300, 5))
+    labels = (features[:, 0] + generator.normal(size=300) > 0).astype(np.int64)
+    plain = refit_head(blank(5, 0.0, 2), ArrayBatches(features, labels))
+    before = products[0]
+    scaled = refit_head(blank(5, 0.0, 2), ArrayBatches(features * [1, 1, scale, 1, 1], labels))
+    assert scaled.converged
+    assert products[0] - before <= 1.5 * before
+    torch.testing.assert_close(
+        scaled.head.weight[:, 2] * scale, plain.head.weight[:, 2], rtol=1e-6, atol=1e-9
+    )

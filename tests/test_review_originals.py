@@ -1,0 +1,239 @@
+"""The source's own pictures in the review page, and only those that were audited."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image, ImageFile
+
+import swaypoint
+from review_audit import quick
+from swaypoint.data.dataset import ReadOptions
+from swaypoint.folder import AuditFolder
+from swaypoint.review import originals
+from swaypoint.review.items import Items
+from swaypoint.review.originals import Originals, shown
+from test_review_app import Site
+
+SIZE = (120, 90)
+SEEN = 8
+
+
+def photograph(generator: np.random.Generator) -> Image.Image:
+    coarse = generator.integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    return Image.fromarray(np.kron(coarse, np.ones((10, 10, 1), dtype=np.uint8)))
+
+
+def encoded(picture: Image.Image, kind: str = "PNG", **options) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def audit(source: Path, out: Path) -> Path:
+    return swaypoint.audit(source, out, options=quick("hostile"), read=ReadOptions(image_size=SEEN)).path
+
+
+@pytest.fixture(scope="module")
+def photo_audits(tmp_path_factory) -> Path:
+    """``photos``, two of them turned by their camera, and ``photos.parquet``, with their audits."""
+    root, generator = tmp_path_factory.mktemp("originals"), np.random.default_rng(0)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    rows = []
+    for label in ("cat", "dog"):
+        (root / "photos" / label).mkdir(parents=True)
+        for i in range(10):
+            options = {"exif": turned} if i == 0 else {}
+            data = encoded(photograph(generator), "JPEG", quality=90, **options)
+            (root / "photos" / label / f"{i}.jpg").write_bytes(data)
+            rows.append({"image": {"bytes": data, "path": f"{i}.jpg"}, "label": label})
+    pq.write_table(pa.Table.from_pylist(rows), root / "photos.parquet", row_group_size=7)
+    audit(root / "photos", root / "folder-audit")
+    audit(root / "photos.parquet", root / "table-audit")
+    return root
+
+
+@pytest.fixture
+def photos(photo_audits, tmp_path) -> Path:
+    """A copy to change, whose manifests say where it is now."""
+    root = Path(shutil.copytree(photo_audits, tmp_path / "copy"))
+    for manifest in root.glob("*/manifest.json"):
+        manifest.write_text(manifest.read_text().replace(str(photo_audits), str(root)))
+    return root
+
+
+@pytest.fixture(params=["folder-audit", "table-audit"])
+def items(request, photos) -> Items:
+    return Items(AuditFolder(photos / request.param))
+
+
+@pytest.fixture
+def of_folder(photos) -> Items:
+    return Items(AuditFolder(photos / "folder-audit"))
+
+
+def whole(items: Items, position: int) -> Image.Image | None:
+    return Originals(items).picture(position, SEEN)
+
+
+def test_every_picture_is_the_sources_own(items, photos):
+    stored = pq.read_table(photos / "photos.parquet")["image"].to_pylist()
+    for p in range(len(items)):
+        # PIL alone: what the file shows, turned as its camera says.
+        opened = Image.open(io.BytesIO(stored[int(items.scores["index"][p])]["bytes"]))
+        expected = opened.convert("RGB")
+        if opened.getexif().get(0x0112) == 6:
+            expected = expected.transpose(Image.Transpose.ROTATE_270)
+        np.testing.assert_array_equal(np.asarray(whole(items, p)), np.asarray(expected))
+
+
+def gone(file: Path) -> None:
+    file.unlink()
+
+
+def changed(file: Path) -> None:
+    file.write_bytes(encoded(photograph(np.random.default_rng(1)), "JPEG"))
+
+
+def cut_short(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:300])
+
+
+def a_folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+def a_pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+def linked_elsewhere(file: Path) -> None:
+    """The very same bytes, but outside of the source."""
+    outside = file.parents[2] / "outside.jpg"
+    shutil.move(file, outside)
+    file.symlink_to(outside)
+
+
+def other_files_link(file: Path) -> None:
+    file.unlink()
+    file.symlink_to("/etc/passwd")
+
+
+def a_loop(file: Path) -> None:
+    file.unlink()
+    file.symlink_to(file)
+
+
+def unreadable_kind(file: Path) -> None:
+    file.write_text("<svg xmlns='http://www.w3.org/2000/svg' width='100' height='100'/>")
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [gone, changed, cut_short, a_folder, a_pipe, linked_elsewhere, other_files_link, a_loop, unreadable_kind],
+)
+def test_what_is_no_longer_the_point_is_not_shown(of_folder, photos, harm):
+    harm(photos / "photos" / of_folder.source(0))
+    assert whole(of_folder, 0) is None
+    assert whole(of_folder, 1) is not None  # the others still are
+
+
+def test_a_file_moved_within_the_source_is_not_another_point(of_folder, photos):
+    first, second = (photos / "photos" / of_folder.source(p) for p in (0, 1))
+    shutil.copy(second, first)
+    assert whole(of_folder, 0) is None
+
+
+def test_a_source_that_moved_and_came_back(items, photos):
+    source = Path(items.manifest["data"]["origin"]["path"])
+    source.rename(photos / "elsewhere")
+    found = Originals(items)
+    assert found.picture(0, SEEN) is None
+    (photos / "elsewhere").rename(source)
+    assert found.picture(0, SEEN) is not None
+
+
+def test_a_changed_table_is_not_shown(photos):
+    items = Items(AuditFolder(photos / "table-audit"))
+    table = pq.read_table(photos / "photos.parquet")
+    pq.write_table(table.take(list(range(len(table)))[::-1]), photos / "photos.parquet")
+    assert whole(items, 0) is None
+    (photos / "photos.parquet").write_bytes(b"PAR1, but no more")
+    assert whole(items, 0) is None
+    pq.write_table(table.slice(0, 1), photos / "photos.parquet")
+    assert whole(items, len(items) - 1) is None
+
+
+@pytest.mark.parametrize("name", ["../outside.jpg", "/etc/passwd", "cat/../../outside.jpg", "cat\0.jpg", "."])
+def test_a_name_that_leads_out_of_the_source_is_not_followed(of_folder, photos, name, monkeypatch):
+    shutil.copy(photos / "photos" / of_folder.source(0), photos / "outside.jpg")
+    monkeypatch.setattr(of_folder, "source", lambda position: name)
+    monkeypatch.setattr(originals, "item_id", lambda *_: of_folder.ids[0])  # even where the content fits
+    assert whole(of_folder, 0) is None
+
+
+def test_a_bomb_is_not_decoded(of_folder, photos, monkeypatch):
+    bomb = encoded(Image.new("1", (20_000, 20_000)))
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
+    (photos / "photos" / of_folder.source(0)).write_bytes(bomb)
+    assert len(bomb) < 100_000
+    assert whole(of_folder, 0) is None
+
+
+def test_a_huge_file_is_not_read_whole(of_folder, photos):
+    with (photos / "photos" / of_folder.source(0)).open("ab") as file:
+        file.truncate(originals.MOST_BYTES + 1)
+    assert whole(of_folder, 0) is None
+
+
+def test_what_the_model_saw_whole_needs_no_original(of_folder):
+    assert Originals(of_folder).picture(0, max(SIZE)) is None
+
+
+def test_large_pictures_are_shown_smaller():
+    content, kind = shown(Image.new("RGB", (5000, 1000)), 2048)
+    assert kind == "image/jpeg"
+    assert Image.open(io.BytesIO(content)).size == (2048, 410)
+
+
+def test_the_page_serves_the_original_and_falls_back_in_silence(photos):
+    site = Site(photos / "folder-audit")
+    page, item = site.page(), site.items.ids[1]
+    answer = page.get(f"/picture/{item}")
+    assert sorted(Image.open(io.BytesIO(answer.content)).size) == sorted(SIZE)
+    assert answer.headers["content-type"] == "image/png"
+    assert "immutable" in answer.headers["cache-control"]
+    assert answer.content != (photos / "photos" / site.items.source(1)).read_bytes()  # encoded anew
+    (photos / "photos" / site.items.source(1)).unlink()
+    answer = page.get(f"/picture/{item}")
+    assert Image.open(io.BytesIO(answer.content)).size == (SEEN, SEEN)
+    assert "immutable" not in answer.headers["cache-control"]  # it may come back
+    assert f"as the model saw it, {SEEN} × {SEEN}" in page.get(f"/item?at={item}").text
+    site.store.close()
+
+
+@pytest.mark.parametrize("path", ["/picture/{name}", "/picture/..%2F{name}", "/picture/%2Fetc%2Fpasswd"])
+def test_a_name_is_no_address(photos, path):
+    site = Site(photos / "folder-audit")
+    answer = site.page().get(path.format(name=site.items.source(0)))
+    assert answer.status_code == 404
+    site.store.close()
+
+
+def test_audits_whose_source_is_not_known(photos):
+    manifest = photos / "folder-audit" / "manifest.json"
+    content = json.loads(manifest.read_text())
+    content["data"]["origin"] = None
+    manifest.write_text(json.dumps(content))
+    assert whole(Items(AuditFolder(photos / "folder-audit")), 0) is None
