@@ -111,6 +111,7 @@ def test_labels_are_random_within_the_band_alone():
     sample = draw(KNOWN["noisy"], 20_000, np.random.default_rng(3))
     right = sample.labels == (np.hypot(*sample.points.T) < 0.6)
     np.testing.assert_array_equal(sample.noisy, np.abs(np.hypot(*sample.points.T) - 0.6) < 0.1)
+    np.testing.assert_array_equal(sample.wrong, ~right)
     assert right[~sample.noisy].all()
     assert right[sample.noisy].mean() == pytest.approx(0.5, abs=0.03)
 
@@ -119,7 +120,7 @@ def test_one_label_is_flipped_far_from_the_boundary_and_from_the_corners():
     for seed in range(20):
         sample, flipped = flipped_sample(400, np.random.default_rng(seed))
         wrong = np.flatnonzero(sample.labels != (sample.points[:, 0] > 0))
-        assert wrong.tolist() == [flipped]
+        assert wrong.tolist() == np.flatnonzero(sample.wrong).tolist() == [flipped]
         assert 0.3 < abs(sample.points[flipped, 0]) < 0.7
         assert abs(sample.points[flipped, 1]) < 0.7
 
@@ -170,7 +171,7 @@ def test_counts_by_hand():
     distance = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
     flags = np.arange(10)
     points = np.zeros((10, 2))
-    sample = Sample(points, flags, distance, stretch=flags < 1, noisy=flags >= 8)
+    sample = Sample(points, flags, distance, stretch=flags < 1, noisy=flags >= 8, wrong=flags == 3)
     cook, loss = np.array([9, 2, 3, 8, 0, 0, 0, 0, 1, 1.0]), np.arange(10.0)
     found = counts(sample, cook, loss, top=0.2, near=0.3)
     assert found == pytest.approx(
@@ -178,6 +179,7 @@ def test_counts_by_hand():
             "near_top": 0.5, "near_base": 0.3, "near_ratio": 0.5 / 0.3, "near_ratio_by_loss": 0.0,
             "stretch_top": 0.5, "stretch_base": 0.1, "stretch_ratio": 5.0, "stretch_ratio_by_loss": 0.0,
             "noisy_top": 0.0, "noisy_base": 0.2, "noisy_ratio": 0.0, "noisy_ratio_by_loss": 5.0,
+            "wrong_top": 0.5, "wrong_base": 0.1, "wrong_ratio": 5.0, "wrong_ratio_by_loss": 0.0,
             "stretch_against_near": 9 / 2.5,
         }
     )  # fmt: skip
@@ -210,20 +212,22 @@ def test_cooks_distances_are_those_of_dense_differentiation(hidden):
 
 
 def spied(monkeypatch, module):
-    """Dense Cook's distances at each call of the module's ``rank``."""
-    dense = []
+    """The ridge and the dense Cook's distances at each call of the module's ``rank``."""
+    ridges, dense = [], []
 
     def spy(model, points, labels, l2):
+        ridges.append(l2)
         dense.append(dense_cooks_distance(model, points, labels, l2))
         return rank(model, points, labels, l2)
 
     monkeypatch.setattr(module, "rank", spy)
-    return dense
+    return ridges, dense
 
 
 def test_the_cell_of_a_problem_holds_them(monkeypatch):
-    dense = spied(monkeypatch, boundaries)
+    ridges, dense = spied(monkeypatch, boundaries)
     found = boundary_cell(KNOWN["sparse"], TINY.boundaries, 5)
+    assert ridges == [TINY.boundaries.l2]
     np.testing.assert_allclose(found.points["cook"], dense[0], rtol=1e-8)
     x, y = found.points["x"].to_numpy(), found.points["y"].to_numpy()
     np.testing.assert_array_equal(found.points["label"], KNOWN["sparse"].side(np.stack([x, y], 1)))
@@ -231,9 +235,10 @@ def test_the_cell_of_a_problem_holds_them(monkeypatch):
 
 
 def test_the_cell_of_the_flipped_label_holds_them(monkeypatch):
-    dense = spied(monkeypatch, flip)
+    ridges, dense = spied(monkeypatch, flip)
     found = flip_cell(TINY.flip, 5)
     records = found.measured["records"]
+    assert ridges == [TINY.flip.l2] * 4 + [TINY.flip.weak_l2]
     assert [record["epoch"] for record in records] == ["0", "2", "4", CONVERGED]
     flipped = int(found.points["flipped"].to_numpy().argmax())
     for record, expected in zip(records, dense, strict=False):

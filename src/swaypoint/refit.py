@@ -62,7 +62,7 @@ def refit_head(
     risk = LinearHeadRisk(head, data, dtype=torch.float64, device=device)
     matrix = risk.matrix
     value, gradient, scale = risk.objective(matrix)
-    start = here = _coordinates(risk, matrix)
+    start = _coordinates(risk, matrix)
     steps, relative = 0, torch.inf
     while True:
         relative = float(start.reduce(gradient).norm()) / max(scale, torch.finfo(torch.float64).tiny)

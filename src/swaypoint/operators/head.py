@@ -19,6 +19,7 @@ from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from swaypoint.operators.base import Curvature, Gradients, QuadraticForm
 from swaypoint.operators.packed import pack_pairs, pair_weights, unpack_index
@@ -87,21 +88,29 @@ class FeaturePairs:
 
     def accumulate(self, coefficients: Tensor, features: Tensor) -> Tensor:
         """``coefficients @ S^T``: (Q, b), (D, b) -> (Q, pairs) float64."""
-        products = self._products()
+        products, count = self._products(), len(coefficients)
+        coefficients = _filled(coefficients)
         total = torch.zeros(len(coefficients), self.pairs).to(coefficients)
         for columns in products.steps(features.shape[1]):
             for start, stop, block in products.of(features[:, columns]):
                 total[:, start:stop].addmm_(coefficients[:, columns], block.T)
-        return total.double()
+        return total[:count].double()
 
     def contract(self, coefficients: Tensor, features: Tensor) -> Tensor:
         """``coefficients @ S``: (Q, pairs), (D, b) -> (Q, b)."""
-        products = self._products()
+        products, count = self._products(), len(coefficients)
+        coefficients = _filled(coefficients)
         result = torch.zeros(len(coefficients), features.shape[1]).to(coefficients)
         for columns in products.steps(features.shape[1]):
             for start, stop, block in products.of(features[:, columns]):
                 result[:, columns].addmm_(coefficients[:, start:stop], block)
-        return result
+        return result[:count]
+
+
+def _filled(rows: Tensor) -> Tensor:
+    """With rows of zeros up to a multiple of four: the kernels' tiles are as high, and the product of a
+    few rows takes a tenth to a third less time for it."""
+    return F.pad(rows, (0, 0, 0, -len(rows) % 4))
 
 
 class _Products:

@@ -93,13 +93,16 @@ def counts(
 ) -> dict[str, float]:
     """Shares of the top of a ranking, their base rates and ratios; by Cook's distance and by the loss.
 
-    Keys: ``near``, ``stretch``, ``noisy`` followed by ``_top``, ``_base``, ``_ratio``, ``_ratio_by_loss``;
-    ``stretch_against_near``: the median Cook's distance of points near the boundary within the stretch, over
-    that of points near the boundary elsewhere: as near, so that only the sampling differs.
+    Keys: ``near``, ``stretch``, ``noisy``, ``wrong`` followed by ``_top``, ``_base``, ``_ratio``,
+    ``_ratio_by_loss``; ``stretch_against_near``: the median Cook's distance of points near the boundary in
+    the stretch, over that of points near the boundary elsewhere: as near, so that only the sampling differs.
     """
     close = among_first(-sample.distance, near)
+    groups = (
+        ("near", close), ("stretch", sample.stretch), ("noisy", sample.noisy), ("wrong", sample.wrong)
+    )  # fmt: skip
     found: dict[str, float] = {}
-    for name, wanted in (("near", close), ("stretch", sample.stretch), ("noisy", sample.noisy)):
+    for name, wanted in groups:
         if not wanted.any():
             continue
         by_cook, by_loss = enrichment(cook, wanted, top), enrichment(loss, wanted, top)

@@ -97,6 +97,7 @@ def flipped_sample(count: int, random: np.random.Generator) -> tuple[Sample, int
     place = random.choice([-_PLACE, _PLACE]), random.uniform(-_PLACE, _PLACE)
     flipped = int(np.linalg.norm(sample.points - place, axis=1).argmin())
     sample.labels[flipped] = 1 - sample.labels[flipped]
+    sample.wrong[flipped] = True
     return sample, flipped
 
 
@@ -111,7 +112,7 @@ def _step(
 def _record(
     model: nn.Module, sample: Sample, flipped: int, options: FlipOptions, epoch: str
 ) -> tuple[dict[str, Any], np.ndarray]:
-    ranking = rank(model, sample.points, sample.labels, 2 * options.l2)
+    ranking = rank(model, sample.points, sample.labels, options.l2)
     cook = ranking.values
     near = among_first(-sample.distance, options.near)
     outermost = among_first(np.linalg.norm(sample.points, axis=1), options.near)

@@ -43,7 +43,8 @@ class Problem:
 @dataclass(frozen=True)
 class Sample:
     """Drawn points: ``points`` (n, 2) float64, ``labels`` (n,) int64, ``distance`` (n,) float64 to the true
-    boundary, ``stretch`` and ``noisy`` (n,) bool: in the watched stretch, in the band of random labels.
+    boundary, ``stretch``, ``noisy``, ``wrong`` (n,) bool: in the watched stretch, in the band of random
+    labels, labelled otherwise than its side.
     """
 
     points: np.ndarray
@@ -51,15 +52,14 @@ class Sample:
     distance: np.ndarray
     stretch: np.ndarray
     noisy: np.ndarray
+    wrong: np.ndarray
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, rows: np.ndarray) -> Sample:
         """Those of ``rows``."""
-        return Sample(
-            self.points[rows], self.labels[rows], self.distance[rows], self.stretch[rows], self.noisy[rows]
-        )
+        return Sample(**{name: values[rows] for name, values in vars(self).items()})
 
 
 def draw(problem: Problem, count: int, generator: np.random.Generator) -> Sample:
@@ -73,11 +73,12 @@ def draw(problem: Problem, count: int, generator: np.random.Generator) -> Sample
         kept.append(points)
         missing -= len(points)
     points = np.concatenate(kept)
-    distance, labels = problem.distance(points), problem.side(points).astype(np.int64)
+    distance, side = problem.distance(points), problem.side(points).astype(np.int64)
+    labels = side.copy()
     noisy = distance < problem.band
     labels[noisy] = generator.integers(0, 2, int(noisy.sum()))
     stretch = np.zeros(count, dtype=bool) if problem.stretch is None else problem.stretch(points)
-    return Sample(points, labels, distance, stretch, noisy)
+    return Sample(points, labels, distance, stretch, noisy, labels != side)
 
 
 def _to_segment(points: np.ndarray, start: tuple[float, float], end: tuple[float, float]) -> np.ndarray:

@@ -93,7 +93,12 @@ def _fits(problems: dict[str, Any]) -> str:
     return _markdown(names, rows)
 
 
-_WANTED = {"near": "near the boundary", "stretch": "in the watched stretch", "noisy": "in the noisy band"}
+_WANTED = {
+    "near": "near the boundary",
+    "stretch": "in the watched stretch",
+    "noisy": "in the noisy band",
+    "wrong": "of a wrong label",
+}
 
 
 def _tops(problems: dict[str, Any]) -> str:
