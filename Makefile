@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Used only where the CPU build of torch is not found by pip's own configuration.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: setup demo test test-slow lint bench readme reproduce-toy reproduce-cleaning clean
+.PHONY: setup demo test test-slow lint bench readme reproduce-toy reproduce-acas reproduce-cleaning clean
 
 setup: $(VENV)/.ready
 
@@ -61,6 +61,13 @@ reproduce-cleaning: $(VENV)/.installed
 reproduce-toy: $(VENV)/.installed
 	$(BIN)/swaypoint study toy --out toy
 	cp toy/toy.json toy/toy-points.parquet toy/toy-problems.png toy/toy-flip.png toy/toy-flip.webp docs
+
+# The ACAS Xu study, for docs/acas.md: NETWORKS is a folder with the published ACASXU_run2a_*.nnet. Half an hour.
+reproduce-acas: $(VENV)/.installed
+	$(BIN)/swaypoint study acas --table decoded --networks $(NETWORKS) --out acas --gather 6
+	cp acas/cuts.png docs/acas-cuts.png
+	cp acas/findings.json docs/acas-findings.json
+	cp acas/gathering.json docs/acas-gathering.json
 
 lint: setup
 	$(BIN)/lint-imports

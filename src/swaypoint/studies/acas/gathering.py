@@ -90,7 +90,9 @@ def gather(
         measured.append(stored["accuracy"])
         if on_progress is not None:
             on_progress(seed + 1, gathering.seeds)
-    return [_gain(where, measured) for where in measured[0]["none"]]
+    gains = [_gain(where, measured) for where in measured[0]["none"]]
+    write_json(folder.with_suffix(".json"), {"asked": asked, "gains": [asdict(gain) for gain in gains]})
+    return gains
 
 
 def _repetition(table: Table, gathering: Gathering, seed: int, folder: Path) -> dict[str, dict[str, float]]:

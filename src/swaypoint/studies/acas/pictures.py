@@ -15,7 +15,7 @@ from swaypoint.studies.tables import EXTRA, Table
 
 COLOURS = ("#e9e7e1", "#9ecae1", "#fdbe85", "#2171b5", "#d94801")
 """COC grey, left blue, right orange, the strong turns dark."""
-_LARGEST = 90.0
+_LARGEST, _SEEN = 90.0, 2e-3
 
 
 def draw_cuts(table: Table, cuts: Sequence[Cut], path: Path) -> None:
@@ -88,7 +88,8 @@ _DOTS = {"facecolor": "#00000055", "edgecolor": "black", "linewidth": 0.4}
 
 def _sizes(cut: Cut) -> np.ndarray:
     cook = np.nan_to_num(cut.cook)
-    return _LARGEST * cook / max(cook.max(), np.finfo(float).tiny)
+    share = cook / max(cook.max(), np.finfo(float).tiny)
+    return np.where(share < _SEEN, 0.0, _LARGEST * share)
 
 
 def _radius(rho: np.ndarray) -> np.ndarray:
