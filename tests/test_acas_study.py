@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from pyarrow import csv
 from torch.nn import functional as F
 
 from swaypoint.errors import InputError
@@ -396,7 +397,10 @@ def test_the_study_of_a_users_table(table: Table, tmp_path: Path) -> None:
     summary = json.loads((out / "findings.json").read_text())
     assert summary["scored"] == result.scores.points
     assert (out / "cuts.png").read_bytes().startswith(b"\x89PNG")
-    assert (out / "proposals.csv").is_file()
+    proposals_ = csv.read_csv(out / "proposals.csv").to_pydict()
+    for axis in table.axes:
+        distance = np.abs(np.subtract.outer(proposals_[axis.name], axis.values)).min(1)
+        assert distance.max() < 1e-5  # on the grid
     again = study(options, out)
     assert np.array_equal(again.scores.cook, result.scores.cook)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from pyarrow import csv
 
 from swaypoint.errors import InputError
 from swaypoint.folder import AuditFolder, read_tensors, replace_file, write_json
-from swaypoint.regions.finding import GATHERING, Bound, Points, Region, regions
+from swaypoint.regions.finding import GATHERING, Action, Bound, Points, Region, regions
 from swaypoint.regions.proposals import proposal_table, propose
 from swaypoint.regions.table import Table
 
@@ -97,8 +98,16 @@ def described(found: Exploration) -> list[dict[str, Any]]:
     ]
 
 
-def write_proposals(found: Exploration, path: Path, *, k: int = 10, seed: int = 0) -> int:
-    """Up to ``k`` new inputs for each region that asks for some (``gather``, ``boundary``), as CSV.
+def write_proposals(
+    found: Exploration,
+    path: Path,
+    *,
+    k: int = 10,
+    seed: int = 0,
+    actions: Collection[Action] = GATHERING,
+) -> int:
+    """Up to ``k`` new inputs for each region of one of the ``actions``, by default those that ask for some,
+    as CSV.
 
     Returns:
         How many were written.
@@ -109,7 +118,7 @@ def write_proposals(found: Exploration, path: Path, *, k: int = 10, seed: int = 
     proposals = [
         (number, propose(region, found.points, found.table, k=k, seed=seed))
         for number, region in enumerate(found.regions, start=1)
-        if region.action in GATHERING
+        if region.action in actions
     ]
     if not path.absolute().parent.is_dir():
         raise InputError(f"cannot write {path}: there is no folder {path.parent}")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,7 @@ from swaypoint.folder import write_json, write_table
 from swaypoint.folds import Durable
 from swaypoint.regions import Exploration, Points, described, regions, write_proposals
 from swaypoint.regions import Table as Rows
+from swaypoint.regions.finding import Action
 from swaypoint.scoring import Influence
 from swaypoint.studies.acas import scoring
 from swaypoint.studies.acas.decoded import decode
@@ -42,7 +43,7 @@ class AcasOptions:
         networks: folder of the published ``.nnet`` files, for ``"decoded"``.
         learning: of the surrogate.
         top: how many of the most influential points are kept.
-        propose: new inputs to propose for each region that asks for some.
+        propose: new inputs to propose for each region.
     """
 
     table: str = "hcas"
@@ -100,7 +101,8 @@ def study(options: AcasOptions, out: Path, listener: Listener | None = None) -> 
         draw_cuts(table, cuts, out / "cuts.png")
         explored = explore(table, split, scores)
         write_json(out / "regions.json", described(explored))
-        write_proposals(explored, out / "proposals.csv", k=options.propose)
+        # A table is right by definition: labels need no check, any region can be asked about.
+        write_proposals(explored, out / "proposals.csv", k=options.propose, actions=get_args(Action))
     result = AcasStudy(table, learned, scores, found, explored, clock.seconds)
     write_json(out / "findings.json", _summary(result, options, influence))
     return result
