@@ -70,7 +70,7 @@ def test_an_interrupted_pass_goes_on_with_the_shards_that_are_missing(tmp_path: 
         list(Durable(tmp_path, "key").map("pass", first, list(range(6))))
     assert values(Durable(tmp_path, "key").map("pass", second, list(range(6)))) == [n**2 for n in range(6)]
     assert sorted(first.seen + second.seen) == list(range(6))
-    assert set(second.seen) >= {3, 4, 5}
+    assert 3 in second.seen  # another thread may have finished what comes after it
 
 
 def test_passes_do_not_share_statistics(tmp_path: Path) -> None:
