@@ -1,7 +1,7 @@
 """92.0 million points: the published networks decoded, every training point scored exactly, in one run.
 
-``python -m benchmarks.acas_scoring --networks DIR [--surrogate FILE] [--width 50]``; without a trained
-surrogate one is trained for a minute first, which is not timed.
+``python -m benchmarks.acas_scoring --networks DIR [--surrogate FILE] [--width 50] [--shards N]``; without a
+trained surrogate one is trained for a minute first, which is not timed; of 108 shards the first N are scored.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import torch
 from safetensors.torch import load_file
 
 from benchmarks.machine import describe, product_rate
@@ -35,13 +38,23 @@ def surrogate_of(path: Path | None, width: int, table: Table, folder: Path) -> S
     return surrogate.eval()
 
 
-def run(networks: Path, surrogate_file: Path | None, width: int, folder: Path) -> None:
+def first_shards(table: Table, count: int | None) -> Table:
+    """The part with tau = 0 and the first speeds of the own ship."""
+    if count is None:
+        return table
+    tau, own, *rest = table.axes
+    axes = (replace(tau, values=tau.values[:1]), replace(own, values=own.values[:count]), *rest)
+    return replace(table, axes=axes, decision=np.asarray(table.decision)[:1, :count])
+
+
+def run(networks: Path, surrogate_file: Path | None, width: int, count: int | None, folder: Path) -> None:
     """In a process of its own, so that the peak is that of decoding and scoring."""
     start = time.perf_counter()
     table = decode(networks, folder / "table.h5").load()
-    decoded = time.perf_counter() - start
-    print(f"decoded {table.size:,} points: {decoded:.0f} s")
+    decoded, cells = time.perf_counter() - start, table.size
+    print(f"decoded {cells:,} points: {decoded:.0f} s")
     surrogate = surrogate_of(surrogate_file, width, table, folder)
+    table = first_shards(table, count)
     start = time.perf_counter()
     fold = Durable(folder / "shards", "benchmark")
     influence = scoring.factorize(table, surrogate, Split(), fold)
@@ -54,18 +67,16 @@ def run(networks: Path, surrogate_file: Path | None, width: int, folder: Path) -
     print(f"decoding and both passes: {decoded + both:.0f} s; {throughput:.2f} million points a second")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(f"peak memory {peak / 1e6:.2f} GB")
-    seconds = ideal(table, scores.points, width)
+    seconds = ideal(cells, scores.points, width)
     print(f"at the matrix-product rate alone: {seconds:.0f} s, {seconds / (decoded + both):.0%} of the time")
 
 
-def ideal(table: Table, points: int, width: int) -> float:
+def ideal(cells: int, points: int, width: int) -> float:
     """Seconds that the products take at the machine's rate: networks in float32, contractions in float64."""
-    import torch
-
     decoding = 2 * (5 * 50 + 5 * 50 * 50 + 50 * 5)
     features = 2 * (Encounter.width * width + 5 * width**2)
     outputs, pairs = 4 * 5 // 2, (width + 1) * (width + 2) // 2
-    single = table.size * decoding + 2 * points * features
+    single = cells * decoding + 2 * points * features
     double = 2 * points * 2 * outputs * pairs
     return (single / product_rate() + double / product_rate(torch.float64)) / 1e9
 
@@ -75,10 +86,11 @@ def main() -> None:
     parser.add_argument("--networks", type=Path, required=True)
     parser.add_argument("--surrogate", type=Path)
     parser.add_argument("--width", type=int, default=50)
+    parser.add_argument("--shards", type=int)
     parser.add_argument("--in", type=Path, dest="folder", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.folder:
-        run(options.networks, options.surrogate, options.width, options.folder)
+        run(options.networks, options.surrogate, options.width, options.shards, options.folder)
         return
     print(describe(), flush=True)
     with tempfile.TemporaryDirectory() as folder:
