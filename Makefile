@@ -64,7 +64,7 @@ reproduce-toy: $(VENV)/.installed
 
 # The ACAS Xu study, for docs/acas.md: NETWORKS is a folder with the published ACASXU_run2a_*.nnet. Half an hour.
 reproduce-acas: $(VENV)/.installed
-	$(BIN)/swaypoint study acas --table decoded --networks $(NETWORKS) --out acas --gather 6
+	$(BIN)/swaypoint study acas --table decoded --networks $(NETWORKS) --out acas --gather 5
 	cp acas/cuts.png docs/acas-cuts.png
 	cp acas/findings.json docs/acas-findings.json
 	cp acas/gathering.json docs/acas-gathering.json

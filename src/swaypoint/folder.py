@@ -111,6 +111,14 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], *, key: str | None = N
     replace_file(path, lambda temporary: save_file(owned, temporary, metadata))
 
 
+def full_disk(path: Path) -> InputError:
+    """What to say when there is no space for ``path``."""
+    return InputError(
+        f"no space left on {path.parent} while writing {path.name}; free some and run the same"
+        " command again: it resumes"
+    )
+
+
 def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
     """Write to a temporary name beside ``path``, then rename: the old file or the new one, never half.
 
@@ -128,10 +136,7 @@ def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
         temporary.replace(path)
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise InputError(
-                f"no space left on {path.parent} while writing {path.name}; free some and run the same"
-                " command again: it resumes"
-            ) from error
+            raise full_disk(path) from error
         raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swaypoint.errors import InputError, require
-from swaypoint.folder import replace_file, write_json
+from swaypoint.folder import full_disk, replace_file, write_json
 from swaypoint.studies.tables import EXTRA, Axis, Table, block_place, leading_axes
 
 _LEVEL = 1  # of gzip: 4 saves another tenth of the bytes and takes twice as long
@@ -219,8 +219,5 @@ def _disk(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise InputError(
-                f"no space left on {path.parent} while writing {path.name}; free some and run the same"
-                " command again: it resumes"
-            ) from error
+            raise full_disk(path) from error
         raise InputError(f"cannot write {path}: {error}; write to another place") from error

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from swaypoint.data.batches import ArrayBatches
-from swaypoint.errors import InputError, require
+from swaypoint.errors import InputError
 from swaypoint.folder import write_json
 from swaypoint.regions import Points, propose, regions
 from swaypoint.regions import Table as Rows
@@ -20,6 +20,7 @@ from swaypoint.studies.acas.findings import surroundings
 from swaypoint.studies.acas.learning import Learning, build, draw, train_on
 from swaypoint.studies.acas.scoring import Split, head_of
 from swaypoint.studies.acas.surrogate import Surrogate
+from swaypoint.studies.intervals import interval
 from swaypoint.studies.tables import Table
 
 ARMS = ("none", "random", "regions")
@@ -144,17 +145,11 @@ def proposals(
     table: Table, surrogate: Surrogate, start: np.ndarray, gathering: Gathering, split: Split, seed: int
 ) -> np.ndarray:
     """Flat indices of grid points inside the regions, in proportion to their influence; none held out."""
-    states, labels = table.points(start), table.decisions(start).astype(np.int64)
+    rows = rows_of(table, start)
+    states, labels = rows.inputs, rows.labels
     with torch.no_grad():
         features = surrogate.features(torch.from_numpy(states))
     scores = Influence(head_of(surrogate), ArrayBatches(features, labels)).scores(leave_one_out=False)
-    rows = Rows(
-        states,
-        labels,
-        tuple(axis.name for axis in table.axes),
-        table.actions,
-        tuple(axis.values for axis in table.axes),
-    )
     points = Points(states, scores.cook, labels, scores.suggested_label)
     found = regions(points, rows, top=gathering.top)
     whole = sum(region.influence for region in found)
@@ -165,6 +160,17 @@ def proposals(
         chosen.append(place(table, propose(region, points, rows, k=k, seed=seed)))
     index = np.unique(np.concatenate(chosen))
     return np.setdiff1d(index[~split.held_out(index)], start)
+
+
+def rows_of(table: Table, index: np.ndarray) -> Rows:
+    """The points of a flat index as the rows that regions are measured against."""
+    return Rows(
+        table.points(index),
+        table.decisions(index).astype(np.int64),
+        tuple(axis.name for axis in table.axes),
+        table.actions,
+        tuple(axis.values for axis in table.axes),
+    )
 
 
 def place(table: Table, inputs: np.ndarray) -> np.ndarray:
@@ -186,10 +192,7 @@ def _predicted(surrogate: Surrogate, table: Table, index: np.ndarray) -> np.ndar
 
 
 def _gain(where: str, measured: list[dict[str, dict[str, float]]]) -> Gain:
-    stats = require("scipy.stats", "study")
     values = {arm: np.array([accuracy[arm][where] for accuracy in measured]) for arm in ARMS}
-    difference = values["regions"] - values["random"]
-    half = stats.t.ppf(0.975, len(measured) - 1) * difference.std(ddof=1) / np.sqrt(len(measured))
-    mean, half = float(difference.mean()), float(half)
+    difference = interval(values["regions"] - values["random"])
     none, random, chosen = (float(values[arm].mean()) for arm in ARMS)
-    return Gain(where, none, random, chosen, gain=mean, low=mean - half, high=mean + half)
+    return Gain(where, none, random, chosen, gain=difference.mean, low=difference.low, high=difference.high)

@@ -17,12 +17,11 @@ from swaypoint.flow import Listener
 from swaypoint.folder import write_json, write_table
 from swaypoint.folds import Durable
 from swaypoint.regions import Exploration, Points, described, regions, write_proposals
-from swaypoint.regions import Table as Rows
 from swaypoint.regions.finding import Action
-from swaypoint.scoring import Influence
 from swaypoint.studies.acas import scoring
 from swaypoint.studies.acas.decoded import decode
 from swaypoint.studies.acas.findings import Finding, findings, surroundings
+from swaypoint.studies.acas.gathering import rows_of
 from swaypoint.studies.acas.hcas import solve_all
 from swaypoint.studies.acas.learning import Learned, Learning, draw, learn
 from swaypoint.studies.acas.pictures import draw_cuts
@@ -104,7 +103,7 @@ def study(options: AcasOptions, out: Path, listener: Listener | None = None) -> 
         # A table is right by definition: labels need no check, any region can be asked about.
         write_proposals(explored, out / "proposals.csv", k=options.propose, actions=get_args(Action))
     result = AcasStudy(table, learned, scores, found, explored, clock.seconds)
-    write_json(out / "findings.json", _summary(result, options, influence))
+    write_json(out / "findings.json", _summary(result, options))
     return result
 
 
@@ -170,13 +169,7 @@ def explore(table: Table, split: Split, scores: TableScores) -> Exploration:
     """Regions of the most influential points, measured against a sample of the training points."""
     sample = draw(table, _REFERENCE, seed=1)
     sample = sample[~split.held_out(sample)]
-    rows = Rows(
-        table.points(sample),
-        table.decisions(sample).astype(np.int64),
-        tuple(axis.name for axis in table.axes),
-        table.actions,
-        tuple(axis.values for axis in table.axes),
-    )
+    rows = rows_of(table, sample)
     labels = table.decisions(scores.index).astype(np.int64)
     points = Points(table.points(scores.index), scores.cook, labels, scores.predicted.astype(np.int64))
     top = 0.5
@@ -212,7 +205,7 @@ def _cuts_table(table: Table, scores: TableScores) -> pa.Table:
     return pa.table(columns)
 
 
-def _summary(result: AcasStudy, options: AcasOptions, influence: Influence) -> dict[str, Any]:
+def _summary(result: AcasStudy, options: AcasOptions) -> dict[str, Any]:
     scores = result.scores
     first = np.sort(scores.cut_sum)[::-1]
     return {

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from swaypoint.studies.intervals import interval
 from swaypoint.studies.toy.cells import Cell
-from swaypoint.studies.toy.measures import interval
 
 _FITTED = ("train_accuracy", "validation_accuracy", "loss", "gradient", "steps")
 
