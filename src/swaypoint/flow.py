@@ -26,6 +26,7 @@ from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.planting import plant
 from swaypoint.errors import InputError, require
 from swaypoint.estimators import TrainedModel, methods
+from swaypoint.fitness import examine
 from swaypoint.folder import AuditFolder
 from swaypoint.kinds import suggest_kinds
 from swaypoint.neighbours import neighbours
@@ -130,7 +131,10 @@ def audit(
             ranking = rank_parameters(trained, ranking)
         scores = _scores(trained, options)
         _write_factor(run.path, influence)
-        run.record(model=_describe(predictor, influence, options), diagnostics=ranking.diagnostics.to_dict())
+        diagnostics = ranking.diagnostics
+        if isinstance(influence, Influence) and options.params is None:
+            diagnostics = diagnostics.beside(examine(influence))
+        run.record(model=_describe(predictor, influence, options), diagnostics=diagnostics.to_dict())
     with run.stage("explaining"):
         _explain(run.path, dataset, parts, predictor, ranking, scores, options)
         run.record(flipped=_found(ranking, parts, flipped, options))

@@ -23,14 +23,18 @@ from swaypoint.user_models import InputBatches, load_model, load_object
 Report = Callable[[int, int, float, float], None]
 
 
+IMAGE_MODELS = ("resnet20", "vgg19", "efficientnet_b0")
+
+
 @dataclass(frozen=True)
 class ModelOptions:
     """Which model makes the features.
 
     Attributes:
-        name: ``"mlp"`` or ``"resnet20"`` (trained here), ``"head"`` (none: the inputs are features, a
-            convex head is fitted to them), ``"package.module:factory"`` (yours), or ``"none"``, which
-            takes the first three by what the data are: rows, images, features.
+        name: ``"mlp"`` or one of :data:`IMAGE_MODELS` (trained here), ``"head"`` (none: the inputs are
+            features, a convex head is fitted to them), ``"package.module:factory"`` (yours), or
+            ``"none"``, which chooses by what the data are: mlp for rows, resnet20 for images, head for
+            features.
         weights: of yours; ``.safetensors`` or a ``.pt`` state dict.
         transform: ``"package.module:function"`` from one image or row to your model's input.
         layer: dotted name of the last layer; default: the last trainable linear one.
@@ -102,11 +106,12 @@ def resolve(options: ModelOptions, dataset: Dataset) -> str:
         name = {"images": "resnet20", "rows": "mlp", "features": "head"}[dataset.kind]
     if ":" in name:
         return name
-    if name not in ("mlp", "resnet20", "head"):
+    if name not in ("mlp", "head", *IMAGE_MODELS):
         raise InputError(
-            f"unknown model {name!r}; expected none, mlp, resnet20, head, or package.module:factory"
+            f"unknown model {name!r}; expected none, mlp, {', '.join(IMAGE_MODELS)}, head, or"
+            " package.module:factory"
         )
-    if (name == "resnet20") != (dataset.kind == "images"):
+    if (name in IMAGE_MODELS) != (dataset.kind == "images"):
         raise InputError(f"model {name!r} does not take {dataset.kind}; leave --model out for the default")
     return name
 
@@ -170,7 +175,7 @@ def _default(
 ) -> Predictor:
     from safetensors.torch import load_file
 
-    from swaypoint.training.models import RECIPES, build
+    from swaypoint.training.recipes import RECIPES, build
 
     recipe = RECIPES[name]
     inputs = torch.from_numpy(dataset.inputs)
@@ -198,7 +203,7 @@ def _train(
     require("lightning", "train")
     from swaypoint.folder import write_tensors
     from swaypoint.training.loop import Plan, Split, train
-    from swaypoint.training.models import RECIPES
+    from swaypoint.training.recipes import RECIPES
 
     recipe = RECIPES[resolve(options, dataset)]
     split = Split(

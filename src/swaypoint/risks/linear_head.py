@@ -392,15 +392,20 @@ class LinearHeadRisk:
         unpacked = pairs.unpack(sums["packed"].to(self.device) / n).view(groups, q, width, width)
         if project is not None:
             unpacked = project.T @ unpacked @ project
-        diagonal = self.head.penalty(self._damping).to(self.device)
-        penalty = None
-        if bool(diagonal.any()):
-            outputs = torch.stack([basis.T @ basis for basis in self.outputs])
-            penalty = (outputs, self._range.penalty(diagonal))
-        curvature = HeadCurvature(unpacked, penalty, dtype=self.dtype)
+        curvature = HeadCurvature(unpacked, self.penalty(), dtype=self.dtype)
         self.leverage_form = torch.linalg.pinv(self._range.map.T @ second @ self._range.map, hermitian=True)
         share = float(sums["saturated"]) / n if self.head.loss.classifies else None
         return curvature, Summary(n, sums["gradient"].to(self.device) / n, share, self._range.dropped)
+
+    def penalty(self, factor: float = 1.0) -> tuple[Tensor, Tensor] | None:
+        """``factor`` times ridge plus damping in the reduced coordinates, as :class:`HeadCurvature` adds it;
+        None: there are none."""
+        assert self._range is not None
+        diagonal = factor * self.head.penalty(self._damping).to(self.device)
+        if not bool(diagonal.any()):
+            return None
+        outputs = torch.stack([basis.T @ basis for basis in self.outputs])
+        return outputs, self._range.penalty(diagonal)
 
     def _moments(self, pairs: FeaturePairs, shard: FeatureBatches) -> Statistic:
         """Of one shard: packed second moments (Q, pairs), feature moment (D, D), gradient (C, D), the
