@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+from typer.testing import CliRunner
 
+from swaypoint.cli import app
 from swaypoint.data.dataset import Dataset
 from swaypoint.errors import InputError
-from swaypoint.studies.cifar10.cells import FOLDS, Cell, fold_of
-from swaypoint.studies.cifar10.detection import Found, mean_curve
+from swaypoint.studies.cifar10.cells import FOLDS, Cell, cell_of, fold_of
+from swaypoint.studies.cifar10.detection import Found, intervals, mean_curve
 from swaypoint.studies.cifar10.images import CLASSES, Images, Noise
 from swaypoint.studies.cifar10.learning import learn, snapshots
+from swaypoint.studies.cifar10.measured import RIDGES
+from swaypoint.studies.cifar10.scores import cross_validated, forgetting
+from swaypoint.studies.cifar10.summary import SCORES
 
 # -- wrong labels -----------------------------------------------------------------------------------
 
@@ -61,32 +70,35 @@ def scored():
 
 def test_measures_are_scikit_learns(scored):
     score, wrong = scored
-    found = Found.of(score, wrong)
-    assert found.auroc == pytest.approx(roc_auc_score(wrong, score), abs=1e-12)
-    assert found.average_precision == pytest.approx(average_precision_score(wrong, score), abs=1e-12)
+    found = Found.of(score, wrong).measures()
+    assert found["auroc"] == pytest.approx(roc_auc_score(wrong, score), abs=1e-12)
+    assert found["average_precision"] == pytest.approx(average_precision_score(wrong, score), abs=1e-12)
     false, true, _ = roc_curve(wrong, score, drop_intermediate=False)
-    ours = found.curve()
+    ours = Found.of(score, wrong).curve()
     np.testing.assert_allclose(np.interp(false, *ours)[np.diff(false, prepend=-1) > 0].max(), true.max())
-    assert np.trapezoid(ours[1], ours[0]) == pytest.approx(found.auroc, abs=0.02)
+    assert np.trapezoid(ours[1], ours[0]) == pytest.approx(found["auroc"], abs=0.02)
 
 
 def test_ties_count_one_half(scored):
     score, wrong = scored
-    assert Found.of(score.round(), wrong).auroc == pytest.approx(roc_auc_score(wrong, score.round()))
+    assert Found.of(score.round(), wrong).measures()["auroc"] == pytest.approx(
+        roc_auc_score(wrong, score.round())
+    )
 
 
-@pytest.mark.parametrize("recall", [0.5, 0.9, 1.0])
+@pytest.mark.parametrize("recall", [0.5, 0.9, 0.95])
 def test_inspected_is_how_far_one_must_look(scored, recall):
     score, wrong = scored
     hits = np.cumsum(wrong[np.argsort(-score)])
     needed = int(np.argmax(hits >= np.ceil(recall * wrong.sum()))) + 1
-    assert Found.of(score, wrong).inspected(recall) == pytest.approx(needed / 2000)
+    found = Found.of(score, wrong).measures()
+    assert found[f"inspected_{100 * recall:.0f}"] == pytest.approx(needed / 2000)
 
 
 def test_a_perfect_and_a_useless_score():
     wrong = np.arange(1000) < 10
     assert Found.of(wrong.astype(float), wrong).measures()["average_precision"] == 1.0
-    assert Found.of(np.zeros(1000), wrong).auroc == 0.5
+    assert Found.of(np.zeros(1000), wrong).measures()["auroc"] == 0.5
 
 
 def test_intervals_hold_the_measure_and_narrow_with_more_points():
@@ -95,8 +107,8 @@ def test_intervals_hold_the_measure_and_narrow_with_more_points():
     for n in (500, 50_000):
         wrong = rng.random(n) < 0.05
         found = Found.of(rng.normal(size=n) + 1.5 * wrong, wrong)
-        low, high = found.intervals()["auroc"]
-        assert low < found.auroc < high
+        low, high = intervals([found])["auroc"]
+        assert low < found.measures()["auroc"] < high
         widths.append(high - low)
     assert widths[1] == pytest.approx(widths[0] / 10, rel=0.6)
 
@@ -178,5 +190,95 @@ def test_names_tell_cells_apart():
         replace(cell, schedule="slow"),
     ]
     assert len({cell.name, *(other.name for other in others)}) == 6
-    with pytest.raises(InputError, match="resnet20"):
-        replace(cell, architecture="alexnet").recipe()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"architecture": "alexnet"}, "resnet20, vgg19"),
+        ({"noise": (0.1, 0, "gaussian")}, "uniform, asymmetric"),
+        ({"noise": (1.5, 0, "uniform")}, "0 < share < 1"),
+        ({"regulariser": "l3"}, "none, l1l2"),
+        ({"schedule": "fast"}, "cycle, step"),
+    ],
+)
+def test_what_is_not_there_is_named(changed, message):
+    words = {
+        "architecture": "resnet20",
+        "noise": (0.1, 0, "uniform"),
+        "seed": 0,
+        "epochs": 1,
+        "regulariser": "none",
+        "schedule": "slow",
+    }
+    assert cell_of(**words).schedule == "slow"
+    with pytest.raises(InputError, match=message):
+        cell_of(**words | changed)
+
+
+# -- the whole study ------------------------------------------------------------------------------------
+
+
+def write_images(dataset, path):
+    encoded = []
+    for pixels in dataset.inputs:
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "PNG")
+        encoded.append({"bytes": buffer.getvalue(), "path": None})
+    pq.write_table(pa.table({"img": encoded, "label": dataset.labels}), path)
+
+
+@pytest.fixture(scope="module")
+def studied(few, tmp_path_factory):
+    root = tmp_path_factory.mktemp("study")
+    write_images(few.training, root / "train.parquet")
+    write_images(few.test, root / "test.parquet")
+    words = f"--data {root / 'train.parquet'} --test {root / 'test.parquet'} --out {root / 'out'} --noise 0.1"
+    runs = ["--models 2 --epochs 2 --folds", "--models 1 --epochs 3 --schedule slow --regulariser l1l2"]
+    for options in (*runs, "--models 0"):
+        result = CliRunner().invoke(app, ["study", "cifar10", *words.split(), *options.split()])
+        assert result.exit_code == 0, result.output
+    return root / "out", result.output
+
+
+def test_study_measures_every_score(studied, few):
+    out, printed = studied
+    detections = pq.read_table(out / "detections.parquet").to_pylist()
+    together = {row["score"] for row in detections if row["member"] == "all"}
+    assert together == {row["score"] for row in detections if row["member"] == "0"}
+    assert together | {row["score"] for row in detections if row["member"] == "folds"} == set(SCORES)
+    wrong = pq.read_table(out / "wrong.parquet").to_pylist()
+    assert [row["rows"] for row in wrong] == [
+        np.flatnonzero(Noise(0.1, 0).flip(few.training.labels[few.ranked])[1]).tolist()
+    ]
+    assert {(len(row["above"]), row["right"]) for row in detections} == {(12, 108)}
+    for regime in ("cycle", "slow"):
+        assert list(out.glob(f"roc-*-{regime}.png"))
+    text = (out / "cifar10.md").read_text()
+    assert "cleanlab on 5-fold probabilities" in text
+    assert "Fitness for influence" in text
+    assert "ResNet-20, 10 % uniform flips" in printed
+
+
+def test_study_measures_fitness_on_the_way(studied):
+    out, _ = studied
+    rows = pq.read_table(out / "fitness.parquet").to_pylist()
+    assert [row["epoch"] for row in rows if row["schedule"] == "slow"] == [1, 2, 3]
+    assert all(0 <= row["cook_auroc"] <= 1 and row["within"] > 0 for row in rows)
+    assert {row["ridge"] for row in rows} <= set(RIDGES)
+
+
+def test_forgetting_counts_falls():
+    margins = np.array([[1.0, -1.0, 2.0, -1.0], [-1.0, -1.0, 1.0, 1.0], [-1.0, -2.0, -1.0, -3.0]])
+    assert forgetting(margins).tolist() == [2.0, 0.0, 4.0]
+
+
+def test_out_of_fold_scores_are_of_the_model_that_left_the_point_out(few, tmp_path):
+    cell = Cell("resnet20", Noise(0.1, 0), seed=0, epochs=1)
+    folds = [learn(replace(cell, fold=fold), few, tmp_path) for fold in range(FOLDS)]
+    scores = cross_validated(folds)
+    for point in (0, 50, 119):
+        learned = folds[fold_of(120)[point]]
+        logits = learned.features[point] @ learned.weight.T + learned.bias
+        loss = torch.nn.functional.cross_entropy(logits, torch.tensor(int(learned.given[point])))
+        assert scores["out_of_fold_loss"][point] == pytest.approx(float(loss), rel=1e-4)

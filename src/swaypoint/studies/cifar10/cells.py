@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, cast, get_args
 
 import numpy as np
 
 from swaypoint.errors import InputError
-from swaypoint.studies.cifar10.images import Noise
+from swaypoint.studies.cifar10.images import Flips, Noise
 from swaypoint.training.recipes import RECIPES, ElasticNet, Recipe
 
 Regulariser = Literal["none", "l1l2"]
 Schedule = Literal["cycle", "step", "cosine", "slow"]
+ARCHITECTURES = ("resnet20", "vgg19", "efficientnet_b0")
 FOLDS = 5
 _SNAPSHOTS = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8)
 
@@ -46,8 +47,6 @@ class Cell:
 
     def recipe(self) -> Recipe:
         """How it is trained."""
-        if self.architecture not in RECIPES:
-            raise InputError(f"no architecture {self.architecture!r}; expected one of {', '.join(RECIPES)}")
         recipe = RECIPES[self.architecture]
         # Small images first: on a CPU they buy twice as many epochs for the same time.
         recipe = replace(
@@ -68,6 +67,42 @@ class Cell:
         if self.schedule != "slow":
             return ()
         return tuple(sorted({max(1, round(share * self.epochs)) for share in _SNAPSHOTS} - {self.epochs}))
+
+
+def cell_of(
+    *,
+    architecture: str,
+    noise: tuple[float, int, str],
+    seed: int,
+    epochs: int,
+    regulariser: str,
+    schedule: str,
+) -> Cell:
+    """A cell from words, checked.
+
+    Raises:
+        InputError: there is no such architecture, kind of noise, regulariser or schedule; the choices are
+            named.
+    """
+    share, noise_seed, kind = noise
+    for name, value, known in (
+        ("architecture", architecture, ARCHITECTURES),
+        ("kind of flips", kind, get_args(Flips)),
+        ("regulariser", regulariser, get_args(Regulariser)),
+        ("schedule", schedule, get_args(Schedule)),
+    ):
+        if value not in known:
+            raise InputError(f"no {name} {value!r}; expected {', '.join(known)}")
+    if not 0.0 < share < 1.0:
+        raise InputError(f"noise is {share}; expected a share, 0 < share < 1")
+    return Cell(
+        architecture,
+        Noise(share, noise_seed, cast(Flips, kind)),
+        seed,
+        epochs,
+        cast(Regulariser, regulariser),
+        cast(Schedule, schedule),
+    )
 
 
 def fold_of(n: int) -> np.ndarray:

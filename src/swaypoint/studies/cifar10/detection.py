@@ -3,7 +3,7 @@ each wrong one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +17,8 @@ class Found:
     """A score against the truth.
 
     Attributes:
-        above: right labels with a higher score than each wrong one, ascending ``(m,)`` float64; a tie
-            counts one half.
+        above: right labels with a higher score than each wrong one, ``(m,)`` float64 in dataset order; a
+            tie counts one half.
         right: how many right labels there are.
     """
 
@@ -31,46 +31,37 @@ class Found:
         others = np.sort(score[~wrong])
         below = np.searchsorted(others, score[wrong], side="left")
         not_above = np.searchsorted(others, score[wrong], side="right")
-        return cls(np.sort(len(others) - 0.5 * (below + not_above)), len(others))
+        return cls(len(others) - 0.5 * (below + not_above), len(others))
 
-    @property
-    def auroc(self) -> float:
-        """Area under the ROC curve (the probability that a wrong label scores above a right one)."""
-        return float(_auroc(self.above, self.right))
-
-    @property
-    def average_precision(self) -> float:
-        """Mean of the precisions at each wrong label."""
-        return float(_average_precision(self.above, self.right))
-
-    def inspected(self, recall: float) -> float:
-        """Share of the points that must be looked at until this share of the wrong labels is found."""
-        return float(_inspected(self.above, self.right, recall))
+    def measures(self) -> dict[str, float]:
+        """Area under the ROC curve (the probability that a wrong label scores above a right one), average
+        precision (the mean precision at each wrong label), and the share of all points that must be looked
+        at until 50, 90 and 95 % of the wrong labels are found: by column name."""
+        above = np.sort(self.above)
+        return {name: float(measure(above, self.right)) for name, measure in MEASURES.items()}
 
     def curve(self) -> tuple[np.ndarray, np.ndarray]:
         """False and true positive rates of the ROC curve, from (0, 0) to (1, 1)."""
         found = np.arange(1, len(self.above) + 1) / len(self.above)
-        false = np.concatenate([[0.0], self.above / self.right, [1.0]])
+        false = np.concatenate([[0.0], np.sort(self.above) / self.right, [1.0]])
         return false, np.concatenate([[0.0], found, [1.0]])
 
-    def measures(self) -> dict[str, float]:
-        """All of them, by column name."""
-        return {name: float(measure(self.above, self.right)) for name, measure in MEASURES.items()}
 
-    def intervals(self, seed: int = 0) -> dict[str, tuple[float, float]]:
-        """95 % of each measure over resamples of the wrong labels (bootstrap, percentiles)."""
-        rows = np.random.default_rng(seed).integers(0, len(self.above), (_RESAMPLES, len(self.above)))
-        drawn = np.sort(self.above[rows], axis=1)
-        return {
-            name: (float(low), float(high))
-            for name, measure in MEASURES.items()
-            for low, high in [np.quantile(measure(drawn, self.right), (0.025, 0.975))]
-        }
+def intervals(found: Sequence[Found], seed: int = 0) -> dict[str, tuple[float, float]]:
+    """95 % of the mean of each measure over scores of the same points, over resamples of the wrong labels
+    (bootstrap, percentiles)."""
+    m = len(found[0].above)
+    rows = np.random.default_rng(seed).integers(0, m, (_RESAMPLES, m))
+    drawn = [(np.sort(one.above[rows], axis=1), one.right) for one in found]
+    return {
+        name: tuple(np.quantile(np.mean([measure(*one) for one in drawn], axis=0), (0.025, 0.975)).tolist())
+        for name, measure in MEASURES.items()
+    }
 
 
-def mean_curve(found: list[Found], at: np.ndarray) -> np.ndarray:
+def mean_curve(found: Sequence[Found], at: np.ndarray) -> np.ndarray:
     """Mean true positive rate of several scores at the false positive rates ``at``."""
-    return np.mean([np.interp(at, *curve) for curve in (one.curve() for one in found)], axis=0)
+    return np.mean([np.interp(at, *one.curve()) for one in found], axis=0)
 
 
 # The last axis of ``above`` is that of the wrong labels, ascending.

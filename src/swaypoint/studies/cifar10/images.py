@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from swaypoint.data.dataset import Dataset
+from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.readers import read_dataset
 from swaypoint.errors import InputError
 
@@ -83,15 +83,16 @@ class Images:
         return np.setdiff1d(np.arange(len(self.training)), self.ranked)
 
 
-def read_images(training: str | Path, test: str | Path) -> Images:
-    """Both sets, from what :func:`~swaypoint.data.readers.read_dataset` reads.
+def read_images(training: str | Path, test: str | Path | None = None) -> Images:
+    """Both sets, from what :func:`~swaypoint.data.readers.read_dataset` reads; no ``test``: the split of
+    that name of ``training``.
 
     Raises:
         InputError: not ten classes of images.
     """
     parts = []
-    for source in (training, test):
-        dataset = read_dataset(source)
+    for source, split in ((training, "train"), (test or training, "train" if test else "test")):
+        dataset = read_dataset(source, options=ReadOptions(split=split))
         if dataset.kind != "images" or len(dataset.classes) != len(CLASSES):
             raise InputError(
                 f"{source} holds {dataset.kind} in {len(dataset.classes)} classes; expected CIFAR-10's images"
