@@ -20,11 +20,11 @@ from typer.testing import CliRunner
 from swaypoint.cli import app
 from swaypoint.data.dataset import Dataset
 from swaypoint.errors import InputError
+from swaypoint.ridge import RIDGES
 from swaypoint.studies.cifar10.cells import FOLDS, Cell, cell_of, fold_of
 from swaypoint.studies.cifar10.detection import Found, intervals, mean_curve
 from swaypoint.studies.cifar10.images import CLASSES, Images, Noise
 from swaypoint.studies.cifar10.learning import learn, snapshots
-from swaypoint.studies.cifar10.measured import RIDGES
 from swaypoint.studies.cifar10.scores import cross_validated, forgetting
 from swaypoint.studies.cifar10.summary import SCORES
 

@@ -166,6 +166,14 @@ def audit(
     refit: Annotated[
         bool, typer.Option("--refit", help="Bring the head to its optimum first.", rich_help_panel=_OBJECTIVE)
     ] = False,
+    refit_ridge: Annotated[
+        bool,
+        typer.Option(
+            "--refit-ridge",
+            help="The same, with the ridge whose left-out points are predicted best.",
+            rich_help_panel=_OBJECTIVE,
+        ),
+    ] = False,
     params: Annotated[
         str | None,
         typer.Option(
@@ -242,7 +250,7 @@ def audit(
         objective=Objective(loss, l2),
         damping=damping,
         removal=removal,  # type: ignore[arg-type]  # checked where it is used
-        refit=refit,
+        refit="ridge" if refit_ridge else refit,
         params=None if params is None else tuple(params.split(",")),
         curvature=curvature,  # type: ignore[arg-type]
         solver=solver,  # type: ignore[arg-type]

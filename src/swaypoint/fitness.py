@@ -127,7 +127,7 @@ def _damping(correlation: float) -> Check:
         f"rank correlation {correlation:.3f} with a tenth or ten times the ridge and damping",
         "fit" if correlation > 0.95 else "caution",
         "How much the ranking hangs on the ridge, which is a choice, rather than on the data.",
-        "choose the ridge that predicts left-out points best, or use the loss-based scores as well",
+        "let the ridge be chosen (refit='ridge', --refit-ridge)",
     )
 
 
@@ -202,5 +202,5 @@ def _saturation(share: float) -> Check:
         f"{share:.1%} of the points have p(label) > 1 - 1e-6",
         verdict,
         "An over-trained model gives every point the same tiny loss, which then tells none apart.",
-        "stop training earlier, add weight decay or label smoothing, or refit the head with l2 > 0",
+        "refit the head with a ridge (refit='ridge', --refit-ridge), or stop the training earlier",
     )

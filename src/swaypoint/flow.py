@@ -20,7 +20,7 @@ import torch
 
 import swaypoint
 from swaypoint import folder as files
-from swaypoint.api import Options, Solved, head_solver, rank, rank_parameters
+from swaypoint.api import Options, Refitting, Solved, head_solver, rank, rank_parameters
 from swaypoint.data.builtin import PREFIX, read_builtin
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.planting import plant
@@ -63,7 +63,7 @@ class AuditOptions:
     objective: Objective = field(default_factory=Objective)
     damping: float = 0.0
     removal: Removal = "infinitesimal"
-    refit: bool = False
+    refit: Refitting = False
     params: tuple[str, ...] | None = None
     curvature: Kind = "ggn"
     solver: Solver = "auto"

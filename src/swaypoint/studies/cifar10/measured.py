@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,25 +9,20 @@ import torch
 
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.fitness import collapse_of, damping_sensitivity, effective_number
-from swaypoint.refit import refit_head
+from swaypoint.ridge import refit_ridge
 from swaypoint.scoring import Influence
 from swaypoint.studies.cifar10.detection import Found
 from swaypoint.studies.cifar10.learning import Learned
 from swaypoint.studies.cifar10.scores import head_of
 
-RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)
-
 
 def fitness_row(learned: Learned) -> dict[str, Any]:
     """Measures of :mod:`swaypoint.fitness`, detection by Cook's distance and by the loss as the model is, and
-    by Cook's distance after the remedy: the head refitted with a ridge, of :data:`RIDGES` the one whose
-    left-out points are predicted best."""
+    by Cook's distance after the remedy, a head refitted with a ridge."""
     data = ArrayBatches(learned.features, learned.given)
     influence = Influence(head_of(learned), data, dtype=torch.float64)
     scores, facts, form = influence.scores(), influence.facts(), collapse_of(influence)
-    refitted = [_refitted(learned, data, ridge) for ridge in RIDGES]
-    losses = [float(found.scores().loo_loss.mean()) for found in refitted]
-    remedied = refitted[int(np.argmin(losses))]
+    remedied = Influence(refit_ridge(head_of(learned), data).head, data, dtype=torch.float64)
     noise = scores.cook.mean() / len(scores.cook)
     return {
         "epoch": learned.facts.get("epoch", learned.cell.epochs),
@@ -47,11 +41,6 @@ def fitness_row(learned: Learned) -> dict[str, Any]:
         **_detection("loss", scores.loss, learned.wrong),
         **_detection("remedied", remedied.scores().cook, learned.wrong),
     }
-
-
-def _refitted(learned: Learned, data: ArrayBatches, ridge: float) -> Influence:
-    head = refit_head(replace(head_of(learned), l2=ridge), data).head
-    return Influence(head, data, dtype=torch.float64)
 
 
 def _detection(name: str, score: np.ndarray, wrong: np.ndarray) -> dict[str, float]:
