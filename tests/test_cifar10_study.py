@@ -25,7 +25,7 @@ from swaypoint.studies.cifar10.cells import FOLDS, Cell, cell_of, fold_of
 from swaypoint.studies.cifar10.detection import Found, intervals, mean_curve
 from swaypoint.studies.cifar10.images import CLASSES, Images, Noise
 from swaypoint.studies.cifar10.learning import learn, snapshots
-from swaypoint.studies.cifar10.scores import cross_validated, forgetting
+from swaypoint.studies.cifar10.scores import cross_validated
 from swaypoint.studies.cifar10.summary import SCORES
 
 # -- wrong labels -----------------------------------------------------------------------------------
@@ -266,11 +266,6 @@ def test_study_measures_fitness_on_the_way(studied):
     assert [row["epoch"] for row in rows if row["schedule"] == "slow"] == [1, 2, 3]
     assert all(0 <= row["cook_auroc"] <= 1 and row["within"] > 0 for row in rows)
     assert {row["ridge"] for row in rows} <= set(RIDGES)
-
-
-def test_forgetting_counts_falls():
-    margins = np.array([[1.0, -1.0, 2.0, -1.0], [-1.0, -1.0, 1.0, 1.0], [-1.0, -2.0, -1.0, -3.0]])
-    assert forgetting(margins).tolist() == [2.0, 0.0, 4.0]
 
 
 def test_out_of_fold_scores_are_of_the_model_that_left_the_point_out(few, tmp_path):

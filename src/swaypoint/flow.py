@@ -220,6 +220,7 @@ def _trained(predictor: Predictor, influence: Solved, options: AuditOptions) -> 
         curvature=options.curvature,
         solver=options.solver,
         features=predictor.train,
+        course=predictor.course,
     )
 
 

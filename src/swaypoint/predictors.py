@@ -16,6 +16,8 @@ from swaypoint.api import blank_head
 from swaypoint.data.batches import ArrayBatches, FeatureBatches
 from swaypoint.data.dataset import Dataset
 from swaypoint.errors import InputError, require
+from swaypoint.estimators import Course
+from swaypoint.folder import read_tensors, write_tensors
 from swaypoint.heads import LinearHead
 from swaypoint.risks.losses import as_loss
 from swaypoint.user_models import InputBatches, load_model, load_object
@@ -69,8 +71,11 @@ class Parts:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A head and the features of both parts. ``fit`` says that the head has yet to be fitted; ``inputs``
-    are what the model takes of the training part, None where there is no model."""
+    """A head and the features of both parts.
+
+    ``fit`` says that the head has yet to be fitted; ``inputs`` are what the model takes of the training part,
+    None where there is no model; ``course`` is of a classifier's training, where it was trained here.
+    """
 
     name: str
     head: LinearHead
@@ -78,6 +83,7 @@ class Predictor:
     validation: FeatureBatches | None
     fit: bool = False
     inputs: InputBatches | None = None
+    course: Course | None = None
 
     @property
     def hash(self) -> str:
@@ -181,15 +187,16 @@ def _default(
     inputs = torch.from_numpy(dataset.inputs)
     model = build(recipe, inputs[parts.train], max(len(dataset.classes), 1), seed=training.seed)
     saved = training.folder / "model.safetensors"
-    if saved.exists():
-        model.load_state_dict(load_file(saved))
-    else:
+    if not saved.exists():
         _train(model, inputs, dataset, parts, options, training)
+    model.load_state_dict(load_file(saved))
+    recorded = read_tensors(training.folder / "course.safetensors")
     l2 = recipe.decay if objective.l2 is None else objective.l2
     head = LinearHead.from_module(model.to(training.device).eval(), "head", objective.loss, l2)
     # The recipe decays weights, not biases.
     head = head.with_weights(replace(head.weights, penalize_bias=False))
-    return _with_model(recipe.name, head, dataset, parts, None)
+    course = Course(recorded["margins"], recorded["losses"]) if recorded else None
+    return replace(_with_model(recipe.name, head, dataset, parts, None), course=course)
 
 
 def _train(
@@ -201,9 +208,9 @@ def _train(
     training: Training,
 ) -> None:
     require("lightning", "train")
-    from swaypoint.folder import write_tensors
     from swaypoint.training.loop import Plan, Split, train
     from swaypoint.training.recipes import RECIPES
+    from swaypoint.training.trajectory import Trajectory
 
     recipe = RECIPES[resolve(options, dataset)]
     split = Split(
@@ -216,7 +223,11 @@ def _train(
     if epochs < 1:
         raise InputError(f"epochs is {epochs}; expected at least 1")
     plan = Plan(epochs, training.seed, training.folder, "gpu" if "cuda" in training.device else "cpu")
-    train(model, split, recipe, plan, report=training.report)
+    watches = [Trajectory("head", len(dataset), epochs)] if dataset.classes else []
+    train(model, split, recipe, plan, report=training.report, callbacks=watches)
+    for watch in watches:
+        course = {"margins": watch.margins[parts.train], "losses": watch.losses[parts.train]}
+        write_tensors(training.folder / "course.safetensors", course)
     write_tensors(training.folder / "model.safetensors", model.state_dict())
 
 

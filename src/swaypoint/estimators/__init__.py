@@ -3,6 +3,7 @@
 from swaypoint.estimators import (
     baselines,
     boundary,
+    course,
     discriminative_jackknife,
     groups,
     influence,
@@ -13,14 +14,16 @@ from swaypoint.estimators import (
     tracin,
     vae_tracin,
 )
-from swaypoint.estimators.base import Checkpoint, Method, TrainedModel, methods, register
+from swaypoint.estimators.base import Checkpoint, Course, Method, TrainedModel, methods, register
 
 __all__ = [
     "Checkpoint",
+    "Course",
     "Method",
     "TrainedModel",
     "baselines",
     "boundary",
+    "course",
     "discriminative_jackknife",
     "groups",
     "influence",

@@ -9,7 +9,7 @@ import torch
 
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.errors import require
-from swaypoint.estimators import TrainedModel, methods
+from swaypoint.estimators import Course, TrainedModel, methods
 from swaypoint.heads import LinearHead
 from swaypoint.risks.linear_head import HeadWeights
 from swaypoint.risks.losses import as_loss
@@ -27,6 +27,8 @@ _METHODS = (
     "gradient_norm",
     "representer_l2",
     "knn",
+    "area_under_margin",
+    "forgetting",
 )
 
 
@@ -44,7 +46,12 @@ def head_of(learned: Learned) -> HeadWeights:
 def trained_model(learned: Learned) -> TrainedModel:
     """As the estimators take it: features in place of images."""
     features = ArrayBatches(learned.features, learned.given)
-    return TrainedModel(LinearHead(head_of(learned)), (learned.features, learned.given), features=features)
+    return TrainedModel(
+        LinearHead(head_of(learned)),
+        (learned.features, learned.given),
+        features=features,
+        course=Course(learned.margins, learned.losses),
+    )
 
 
 def scores_of(learned: Learned) -> dict[str, np.ndarray]:
@@ -57,20 +64,10 @@ def scores_of(learned: Learned) -> dict[str, np.ndarray]:
         found[name] = score(trained)
     if learned.tracin is not None:
         found["tracin"] = learned.tracin.astype(np.float64)
-    found["area_under_margin"] = -learned.margins.astype(np.float64).mean(1)
-    found["forgetting"] = forgetting(learned.margins)
     found["cleanlab_left_out"] = cleanlab_order(
         learned.given, softmax(trained.influence.scores(keep_logits=True).loo_logits)
     )
     return found
-
-
-def forgetting(margins: np.ndarray) -> np.ndarray:
-    """How often a point was right and then wrong at its next visit, ``(n,)``; one that never was right
-    counts as forgotten at every visit (Toneva et al., 2019)."""
-    right = margins > 0
-    events = (right[:, :-1] & ~right[:, 1:]).sum(1)
-    return np.where(right.any(1), events, margins.shape[1]).astype(np.float64)
 
 
 def softmax(logits: np.ndarray | None) -> np.ndarray:
