@@ -146,6 +146,13 @@ def audit(
     epochs: Annotated[
         int | None, typer.Option(help="Epochs of the default model's training.", rich_help_panel=_MODEL)
     ] = None,
+    models: Annotated[
+        int,
+        typer.Option(
+            help="Train so many of the default model, from other seeds, and rank by all.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = 1,
     loss: Annotated[
         str,
         typer.Option(
@@ -200,7 +207,8 @@ def audit(
     score: Annotated[
         str | None,
         typer.Option(
-            help="Other scores to write beside Cook's distance, comma-separated; an unknown name lists all.",
+            help="Other scores to write beside Cook's distance, comma-separated; an unknown name lists all."
+            " auto, the recommended one for wrong labels, also ranks.",
             rich_help_panel=_OBJECTIVE,
         ),
     ] = None,
@@ -246,7 +254,7 @@ def audit(
     from swaypoint.report.terminal import show as show_ranking
 
     options = AuditOptions(
-        model=ModelOptions(model, weights, transform, layer, epochs),
+        model=ModelOptions(model, weights, transform, layer, epochs, models),
         objective=Objective(loss, l2),
         damping=damping,
         removal=removal,  # type: ignore[arg-type]  # checked where it is used

@@ -26,9 +26,11 @@ from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.planting import plant
 from swaypoint.errors import InputError, require
 from swaypoint.estimators import TrainedModel, methods
+from swaypoint.estimators.recommended import recommended
 from swaypoint.fitness import examine
 from swaypoint.folder import AuditFolder
 from swaypoint.kinds import suggest_kinds
+from swaypoint.members import Members
 from swaypoint.neighbours import neighbours
 from swaypoint.predictors import ModelOptions, Objective, Parts, Predictor, Training, prepare
 from swaypoint.ranking import Ranking
@@ -50,7 +52,8 @@ class AuditOptions:
     Attributes:
         model, objective: what is audited.
         damping, removal, refit, params, curvature, solver: see :func:`swaypoint.cooks_distance`.
-        scores: names in ``swaypoint.methods`` whose scores become columns beside Cook's distance.
+        scores: names in ``swaypoint.methods`` whose scores become columns beside Cook's distance; ``"auto"``,
+            the recommended one for wrong labels, also ranks in its place.
         validation: share of the points that is held out of training and ranking.
         seed: of split, training and planted errors.
         flip: plant this share of wrong labels first, and count how many are found: a self-test.
@@ -129,15 +132,20 @@ def audit(
         trained = _trained(predictor, influence, options)
         if options.params is not None:
             ranking = rank_parameters(trained, ranking)
-        scores = _scores(trained, options)
+        scores = _scores(trained, ranking, options)
         _write_factor(run.path, influence)
         diagnostics = ranking.diagnostics
         if isinstance(influence, Influence) and options.params is None:
             diagnostics = diagnostics.beside(examine(influence))
-        run.record(model=_describe(predictor, influence, options), diagnostics=diagnostics.to_dict())
+    if options.model.models > 1:
+        members = _members(run, dataset, parts, options, first=(ranking, predictor), listener=listener)
+        diagnostics = diagnostics.beside((members.check(),))
+        scores |= {name: score for name, score in members.columns().items() if name in (*scores, "models")}
     with run.stage("explaining"):
+        run.record(model=_describe(predictor, influence, options), diagnostics=diagnostics.to_dict())
         _explain(run.path, dataset, parts, predictor, ranking, scores, options)
-        run.record(flipped=_found(ranking, parts, flipped, options))
+        run.record(ranked_by=_lead(scores))
+        run.record(flipped=_found(ranking, scores, parts, flipped, options))
     (run.path / "last.ckpt").unlink(missing_ok=True)
     run.finish()
     return AuditFolder(run.path)
@@ -151,6 +159,10 @@ def _check(options: AuditOptions) -> None:
         raise InputError(f"validation is {options.validation}; expected a share, 0 <= share < 1")
     if not 0.0 <= options.flip < 1.0:
         raise InputError(f"flip is {options.flip}; expected a share, 0 <= share < 1")
+    if options.model.models < 1:
+        raise InputError(f"models is {options.model.models}; expected a positive number")
+    if options.model.models > 1 and (":" in options.model.name or options.params is not None):
+        raise InputError("models > 1 trains the default model from several seeds; leave model and params out")
     if options.top < 1:
         raise InputError(f"top is {options.top}; expected a positive number")
     if options.params is not None and (options.removal != "infinitesimal" or options.refit):
@@ -224,9 +236,36 @@ def _trained(predictor: Predictor, influence: Solved, options: AuditOptions) -> 
     )
 
 
-def _scores(trained: TrainedModel, options: AuditOptions) -> dict[str, np.ndarray]:
+def _members(
+    run: _Run,
+    dataset: Dataset,
+    parts: Parts,
+    options: AuditOptions,
+    *,
+    first: tuple[Ranking, Predictor],
+    listener: Listener,
+) -> Members:
+    """The first model and the others, each trained in a folder of its own."""
+    scored = [(first[0].values, recommended(first[0].loo_loss, first[1].course))]
+    for number in range(1, options.model.models):
+        folder = run.path / "models" / str(number + 1)
+        folder.mkdir(parents=True, exist_ok=True)
+        with run.stage(f"model {number + 1}"):
+            training = Training(folder, options.seed + number, options.device, listener.epoch)
+            other = prepare(dataset, parts, options.model, options.objective, training=training)
+            ranking = rank(other.head.weights, other.train, _scoring(options, other))[0]
+            scored.append((ranking.values, recommended(ranking.loo_loss, other.course)))
+        (folder / "last.ckpt").unlink(missing_ok=True)
+    cooks, autos = zip(*scored, strict=True)
+    return Members(cooks, autos)
+
+
+def _scores(trained: TrainedModel, ranking: Ranking, options: AuditOptions) -> dict[str, np.ndarray]:
     scores = {}
     for name in options.scores:
+        if name == "auto":  # its leave-one-out losses are known already, of large heads too
+            scores[name] = recommended(ranking.loo_loss, trained.course)
+            continue
         score = methods[name].score
         assert score is not None  # checked at the start
         scores[name] = score(trained)
@@ -293,7 +332,8 @@ def _explain(
 ) -> None:
     features = torch.cat([part.float().cpu() for part, _ in predictor.train])
     labels = dataset.labels[parts.train]
-    top = ranking.order[: options.top]
+    order = _order(ranking, scores)
+    top = order[: options.top]
     near = neighbours(features, labels, top)
     agreement = np.full(len(ranking), np.nan)
     if dataset.classes:
@@ -303,7 +343,10 @@ def _explain(
     index = dataset.index[parts.train]
     table = table.set_column(0, "index", pa.array(index))
     table = table.add_column(1, "split", pa.array(["train"] * len(table)))
-    table = table.add_column(table.num_columns - 1, "kind", pa.array(kinds))
+    table = table.drop_columns("rank").append_column("kind", pa.array(kinds))
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(1, len(order) + 1)
+    table = table.append_column("rank", pa.array(rank))
     for name, values in scores.items():
         if name not in table.column_names:  # the loss and the margin are there already
             table = table.append_column(name, pa.array(values))
@@ -316,6 +359,16 @@ def _explain(
     files.write_arrow(path / "items.arrow", _items(dataset, parts.train, features))
     files.write_table(path / "examples.parquet", _examples(dataset, parts.train[top], near, agreement[top]))
     files.write_table(path / "scores.parquet", table)
+
+
+def _lead(scores: dict[str, np.ndarray]) -> str:
+    """What ranks: the recommended score where it was asked for, several models together where there are."""
+    return next((name for name in ("auto", "models") if name in scores), "cooks_distance")
+
+
+def _order(ranking: Ranking, scores: dict[str, np.ndarray]) -> np.ndarray:
+    lead = _lead(scores)
+    return np.argsort(-scores[lead], kind="stable") if lead in scores else ranking.order
 
 
 def _items(dataset: Dataset, rows: np.ndarray, features: torch.Tensor) -> pa.Table:
@@ -371,13 +424,18 @@ def _png(pixels: np.ndarray, *, quick: bool = False) -> bytes:
 
 
 def _found(
-    ranking: Ranking, parts: Parts, flipped: np.ndarray, options: AuditOptions
+    ranking: Ranking,
+    scores: dict[str, np.ndarray],
+    parts: Parts,
+    flipped: np.ndarray,
+    options: AuditOptions,
 ) -> dict[str, Any] | None:
-    """How many planted errors stand in the first shares of three orders."""
+    """How many planted errors stand in the first shares of several orders."""
     planted = flipped[parts.train]
     if not planted.any():
         return None
-    orders = {"cook": ranking.order, "loss": np.argsort(-ranking.loss, kind="stable")}
+    orders = {_lead(scores): _order(ranking, scores)} if _lead(scores) in scores else {}
+    orders |= {"cook": ranking.order, "loss": np.argsort(-ranking.loss, kind="stable")}
     orders["random"] = np.random.default_rng(options.seed + 1).permutation(len(planted))
     rows = []
     for share in INSPECTED:

@@ -41,6 +41,7 @@ class ModelOptions:
         transform: ``"package.module:function"`` from one image or row to your model's input.
         layer: dotted name of the last layer; default: the last trainable linear one.
         epochs: of the training; default: the recipe's.
+        models: how many of the default model are trained, from other seeds, and ranked together.
     """
 
     name: str = "none"
@@ -48,6 +49,7 @@ class ModelOptions:
     transform: str | None = None
     layer: str | None = None
     epochs: int | None = None
+    models: int = 1
 
 
 @dataclass(frozen=True)

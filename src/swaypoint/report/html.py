@@ -14,7 +14,7 @@ from swaypoint.folder import AuditFolder, write_text
 from swaypoint.report import charts
 from swaypoint.report.page import render_page
 from swaypoint.report.regions import section
-from swaypoint.report.terminal import class_name
+from swaypoint.report.terminal import class_name, ranked_by
 
 _WANTED = 0.9
 _SHOWN_COLUMNS = 8
@@ -62,7 +62,7 @@ def render(folder: AuditFolder) -> str:
         title=Path(manifest["data"]["name"]).name,
         summary=summarize(scores),
         concern=concern,
-        curve=_curve(concern) if concern else "",
+        curve=_curve(concern, ranked_by(manifest)) if concern else "",
         distribution=_distribution(scores["cook"]),
         classes=_by_class(scores, manifest["data"]["classes"]),
         regions=section(folder),
@@ -106,7 +106,7 @@ def summarize(scores: dict[str, np.ndarray]) -> dict[str, Any]:
     }
 
 
-def _curve(concern: Concern) -> str:
+def _curve(concern: Concern, ranked: str) -> str:
     n = len(concern.cook)
     shares = np.arange(1, n + 1) / n
     wanted = max(0.1, 2.5 * concern.inspect / n)
@@ -117,9 +117,7 @@ def _curve(concern: Concern) -> str:
     y = charts.Axis("share of the suspects seen", 0, 1, [(i / 4, f"{25 * i} %") for i in range(5)])
     start = np.zeros(1)
     curves = [
-        charts.Line(
-            "Cook's distance", "curve cook", np.r_[start, shares[thin]], np.r_[start, concern.cook[thin]]
-        ),
+        charts.Line(ranked, "curve cook", np.r_[start, shares[thin]], np.r_[start, concern.cook[thin]]),
         charts.Line("loss", "curve loss", np.r_[start, shares[thin]], np.r_[start, concern.loss[thin]]),
         charts.Line("random order", "curve random", np.array([0, limit]), np.array([0, limit])),
     ]

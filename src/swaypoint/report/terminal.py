@@ -13,6 +13,11 @@ from rich.table import Table
 from swaypoint.errors import InputError
 from swaypoint.folder import AuditFolder
 
+_ORDERS = {
+    "cooks_distance": "Cook's distance",
+    "models": "Cook's distance of several models",
+    "auto": "the recommended score",
+}
 _COLOURS = {"fit": "green", "caution": "yellow", "unfit": "red"}
 _WORDS = {"fit": "fit for influence", "caution": "use with caution", "unfit": "not fit"}
 _VERDICTS = {verdict: f"[{_COLOURS[verdict]}]{words}[/]" for verdict, words in _WORDS.items()}
@@ -35,7 +40,7 @@ def show(folder: AuditFolder, *, top: int = 20, console: Console | None = None) 
     order = np.argsort(columns["rank"])[:top]
     names = manifest["data"]["classes"]
     table = Table(
-        title=f"First {len(order)} of {len(scores):,} by Cook's distance",
+        title=f"First {len(order)} of {len(scores):,} by {ranked_by(manifest)}",
         title_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -86,6 +91,11 @@ def show_fitness(folder: AuditFolder, *, console: Console | None = None) -> None
     console.print(table)
 
 
+def ranked_by(manifest: dict[str, Any]) -> str:
+    """What the ranking is by, in words; audits of before it was recorded are by Cook's distance."""
+    return _ORDERS[manifest.get("ranked_by", "cooks_distance")]
+
+
 def class_name(names: list[str], value: Any) -> str:
     """A class by its index, or a real value as it is."""
     return names[int(value)] if names and np.isfinite(value) else f"{value:.4g}"
@@ -121,9 +131,12 @@ def _heading(manifest: dict[str, Any], console: Console) -> None:
 def _planted(flipped: dict[str, Any]) -> Table:
     title = f"Planted wrong labels found ({flipped['in_training']} among the ranked points)"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for name in ("inspected", "Cook's distance", "loss", "random order"):
+    names = {"auto": "recommended", "models": "Cook, all models", "cook": "Cook's distance", "loss": "loss"}
+    names |= {"random": "random order"}
+    shown = [name for name in names if name in flipped["found"][0]]
+    for name in ("inspected", *(names[name] for name in shown)):
         table.add_column(name, justify="right")
     for row in flipped["found"]:
-        cells = [f"{row['hits'][name]} ({row[name]:.0%})" for name in ("cook", "loss", "random")]
+        cells = [f"{row['hits'][name]} ({row[name]:.0%})" for name in shown]
         table.add_row(f"first {row['inspected']:.0%}", *cells)
     return table

@@ -18,6 +18,7 @@ from swaypoint.studies.cifar10.cells import fold_of
 from swaypoint.studies.cifar10.learning import Learned
 
 _METHODS = (
+    "auto",
     "cooks_distance",
     "finite_removal",
     "loss",

@@ -18,6 +18,7 @@ Regime = tuple[Any, ...]
 
 _ARCHITECTURES = {"resnet20": "ResNet-20", "vgg19": "VGG-19", "efficientnet_b0": "EfficientNet-B0"}
 SCORES = {
+    "auto": "recommended (`--score auto`)",
     "cooks_distance": "Cook's distance (the paper)",
     "finite_removal": "Cook's distance, finite removal",
     "loss": "loss",

@@ -1,0 +1,34 @@
+"""The score that swaypoint recommends for finding wrong labels; chosen in docs/cifar10.md.
+
+Where labels are wrong by chance, what tells a wrong one is how improbable the model finds it, and the better
+the probabilities, the better the score. So it averages the two views of the loss that cost nothing: that of
+the head without the point, which no point can lower by being learned, and that of the last third of the
+training, which saw the point augmented and with many weights. Several models are averaged likewise.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from swaypoint.estimators.base import Course, Method, TrainedModel, register
+from swaypoint.estimators.leave_one_out import leave_one_out_loss
+
+_LAST = 1 / 3
+
+
+def recommended(left_out: np.ndarray, course: Course | None) -> np.ndarray:
+    """Mean of the leave-one-out losses ``(n,)`` and of the losses of the last third of the training, where
+    it was recorded; ``(n,)`` float64, large: look at it first."""
+    if course is None:
+        return left_out
+    epochs = course.losses.shape[1]
+    last = course.losses[:, epochs - max(1, round(_LAST * epochs)) :].astype(np.float64)
+    return 0.5 * (left_out + last.mean(1))
+
+
+def auto(trained: TrainedModel) -> np.ndarray:
+    """:func:`recommended` of a trained model, ``(n,)`` float64."""
+    return recommended(leave_one_out_loss(trained), trained.course)
+
+
+register(Method("auto", "none", "leave-one-out loss and that of the training's last third", score=auto))

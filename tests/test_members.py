@@ -1,0 +1,122 @@
+"""The recommended score, and several models ranked together: in an audit, against their parts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import swaypoint
+from swaypoint.cli import app
+from swaypoint.estimators import Course
+from swaypoint.estimators.recommended import recommended
+from swaypoint.flow import AuditOptions
+from swaypoint.folder import AuditFolder
+from swaypoint.members import Members
+from swaypoint.predictors import ModelOptions
+from swaypoint.report.html import write_report
+
+FEW = ModelOptions(epochs=6)
+
+
+def audit(path, **options):
+    return swaypoint.audit(
+        "sklearn:wine", path, options=AuditOptions(**{"model": FEW, "flip": 0.05} | options)
+    )
+
+
+def columns(folder):
+    table = folder.scores()
+    return {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
+
+
+def positions(score):
+    order = np.argsort(-score, kind="stable")
+    rank = np.empty(len(score), dtype=int)
+    rank[order] = np.arange(1, len(score) + 1)
+    return rank
+
+
+def test_recommended_is_the_mean_of_both_views():
+    losses = np.array([[9.0, 9.0, 9.0, 9.0, 1.0, 3.0], [5.0, 5.0, 5.0, 5.0, 0.0, 0.5]])
+    score = recommended(np.array([1.0, 0.25]), Course(-losses, losses))
+    np.testing.assert_allclose(score, [(1.0 + 2.0) / 2, (0.25 + 0.25) / 2])
+    one_epoch = recommended(np.array([1.0, 0.25]), Course(-losses[:, :1], losses[:, :1]))
+    np.testing.assert_allclose(one_epoch, [5.0, 2.625])
+    np.testing.assert_array_equal(recommended(np.array([1.0, 0.25]), None), [1.0, 0.25])
+
+
+def test_several_models_are_averaged():
+    rng = np.random.default_rng(0)
+    cooks, losses = rng.gamma(1.0, size=(3, 50)), rng.gamma(1.0, size=(3, 50))
+    found = Members(cooks, losses).columns()
+    np.testing.assert_allclose(found["models"], np.log(cooks).mean(0))
+    np.testing.assert_allclose(found["auto"], losses.mean(0))
+
+
+def test_models_that_disagree_are_reported():
+    rng = np.random.default_rng(1)
+    score = rng.gamma(1.0, size=1000)
+    same = Members([score, score * rng.uniform(0.99, 1.01, 1000)], [score, score]).check()
+    other = Members([score, rng.permutation(score)], [score, score]).check()
+    assert same.verdict == "fit"
+    assert other.verdict == "caution"
+    assert "--models" in other.remedy
+
+
+def test_score_auto_ranks(tmp_path):
+    folder = audit(tmp_path / "auto", scores=("auto", "knn"))
+    found, manifest = columns(folder), folder.manifest()
+    np.testing.assert_array_equal(found["rank"], positions(found["auto"]))
+    assert not np.array_equal(found["rank"], positions(found["cook"]))
+    assert manifest["ranked_by"] == "auto"
+    assert set(manifest["flipped"]["found"][0]["hits"]) == {"auto", "cook", "loss", "random"}
+    top = folder.examples()["index"].to_pylist()
+    assert top == found["index"][np.argsort(found["rank"])][: len(top)].tolist()
+    shown = CliRunner().invoke(app, ["show", str(folder.path)])
+    assert "by the recommended score" in shown.output
+
+
+def test_without_auto_the_ranking_is_the_papers(tmp_path):
+    folder = audit(tmp_path / "plain")
+    found = columns(folder)
+    np.testing.assert_array_equal(found["rank"], positions(found["cook"]))
+    assert folder.manifest()["ranked_by"] == "cooks_distance"
+    assert "auto" not in found
+
+
+def test_several_models_rank_together(tmp_path):
+    together = audit(tmp_path / "three", model=ModelOptions(epochs=6, models=3))
+    found, alone = columns(together), columns(audit(tmp_path / "one"))
+    np.testing.assert_allclose(found["cook"], alone["cook"])  # of the first model
+    np.testing.assert_array_equal(found["rank"], positions(found["models"]))
+    assert together.manifest()["ranked_by"] == "models"
+    checks = {check["name"]: check for check in together.manifest()["diagnostics"]["checks"]}
+    assert "3 models" in checks["Agreement"]["value"]
+    assert sorted(path.name for path in (together.path / "models").iterdir()) == ["2", "3"]
+    page = write_report(AuditFolder(together.path), tmp_path / "report.html").read_text()
+    assert "Agreement" in page
+    assert "several models" in page
+
+
+def test_the_recommended_score_of_several_models_is_their_mean(tmp_path):
+    together = audit(tmp_path / "two", model=ModelOptions(epochs=6, models=2), scores=("auto",))
+    alone = audit(tmp_path / "one", scores=("auto",))
+    found, first = columns(together), columns(alone)["auto"]
+    second = 2 * found["auto"] - first
+    assert (second > 0).all()  # a mean of losses
+    assert np.corrcoef(second, first)[0, 1] < 0.9999  # of another model
+    np.testing.assert_array_equal(found["rank"], positions(found["auto"]))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": ModelOptions(models=0)}, "expected a positive number"),
+        ({"model": ModelOptions("net:build", models=2)}, "leave model and params out"),
+        ({"model": ModelOptions(models=2), "params": ("*",)}, "leave model and params out"),
+    ],
+)
+def test_bad_numbers_of_models(tmp_path, options, message):
+    with pytest.raises(swaypoint.InputError, match=message):
+        audit(tmp_path / "bad", **options)
