@@ -254,6 +254,8 @@ def test_study_measures_every_score(studied, few):
     assert {(len(row["above"]), row["right"]) for row in detections} == {(12, 108)}
     for regime in ("cycle", "slow"):
         assert list(out.glob(f"roc-*-{regime}.png"))
+    with Image.open(out / "suspects.png") as sheet:
+        assert sheet.width > 1000
     text = (out / "cifar10.md").read_text()
     assert "cleanlab on 5-fold probabilities" in text
     assert "Fitness for influence" in text
@@ -271,9 +273,10 @@ def test_study_measures_fitness_on_the_way(studied):
 def test_out_of_fold_scores_are_of_the_model_that_left_the_point_out(few, tmp_path):
     cell = Cell("resnet20", Noise(0.1, 0), seed=0, epochs=1)
     folds = [learn(replace(cell, fold=fold), few, tmp_path) for fold in range(FOLDS)]
-    scores = cross_validated(folds)
+    scores, suggested = cross_validated(folds)
     for point in (0, 50, 119):
         learned = folds[fold_of(120)[point]]
         logits = learned.features[point] @ learned.weight.T + learned.bias
         loss = torch.nn.functional.cross_entropy(logits, torch.tensor(int(learned.given[point])))
+        assert suggested[point] == int(logits.argmax())
         assert scores["out_of_fold_loss"][point] == pytest.approx(float(loss), rel=1e-4)

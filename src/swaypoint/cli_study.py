@@ -125,6 +125,7 @@ def cifar10(
     test: Annotated[
         str | None, typer.Option(help="The test set.", show_default="the hub's test split of --data")
     ] = None,
+    name: Annotated[str, typer.Option(help="What the pictures call the data.")] = "CIFAR-10",
     out: Annotated[Path, typer.Option(help="Folder to write; several commands may share it.")] = Path(
         "cifar10"
     ),
@@ -153,6 +154,7 @@ def cifar10(
     from swaypoint.cli_progress import progress
     from swaypoint.studies.cifar10.cells import cell_of
     from swaypoint.studies.cifar10.study import CifarOptions, study
+    from swaypoint.studies.cifar10.summary import brief
 
     cell = cell_of(
         architecture=arch,
@@ -162,9 +164,9 @@ def cifar10(
         regulariser=regulariser,
         schedule=schedule,
     )
-    options = CifarOptions(cell, models, folds, data, test, device)
+    options = CifarOptions(cell, models, folds, data, test, name, device)
     with progress() as listener:
-        text = study(options, out, listener)
+        detections = study(options, out, listener)
     console = Console()
-    console.print(Markdown(text))
+    console.print(Markdown(brief(detections)))
     console.print(f"written: {out}", soft_wrap=True, highlight=False, markup=False)

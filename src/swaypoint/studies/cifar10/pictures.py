@@ -1,4 +1,4 @@
-"""ROC curves over sets of models: Picard et al. (2022), Figs. 5 and 6."""
+"""ROC curves over sets of models (Picard et al., 2022, Figs. 5 and 6), and a sheet of doubtful images."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import numpy as np
 from swaypoint.errors import require
 from swaypoint.folder import replace_file
 from swaypoint.studies.cifar10.detection import mean_curve
+from swaypoint.studies.cifar10.images import CLASSES
 from swaypoint.studies.cifar10.summary import SCORES, Detections, Regime
 
+_COLUMNS = 10
 _SHOWN = {
+    "auto": "#6a51a3",
     "cooks_distance": "#d94801",
     "loss": "#2171b5",
     "gradient_norm": "#969696",
@@ -19,7 +22,7 @@ _SHOWN = {
 }
 
 
-def draw_regime(detections: Detections, regime: Regime, path: Path) -> None:
+def draw_regime(detections: Detections, regime: Regime, path: Path, name: str) -> None:
     """Each model's curve thin, their mean bold, chance dashed; on the right the share found against the share
     looked at, the beginning stretched. PNG."""
     require("matplotlib", "study")
@@ -53,5 +56,24 @@ def draw_regime(detections: Detections, regime: Regime, path: Path) -> None:
     plain.set(xlabel="right labels above", ylabel="wrong labels found", xlim=(-0.01, 1), ylim=(0, 1.01))
     plain.legend(loc="lower right", frameon=False, title="mean AUROC")
     stretched.set(xscale="log", xlabel="share of the points looked at", xlim=(2e-5, 1), ylim=(0, 1.01))
-    figure.suptitle(f"{detections.title(regime)}: {models} models, CIFAR-10")
+    figure.suptitle(f"{detections.title(regime)}: {models} models, {name}")
+    replace_file(path, lambda temporary: figure.savefig(temporary, format="png", dpi=110))
+
+
+def draw_suspects(
+    pixels: np.ndarray, labels: np.ndarray, suggested: np.ndarray, rows: np.ndarray, path: Path
+) -> None:
+    """Images ``(k, 32, 32, 3)``, the most doubtful first, each over its row in the training set, its label
+    and the model's. PNG."""
+    require("matplotlib", "study")
+    from matplotlib.figure import Figure
+
+    lines = -(-len(rows) // _COLUMNS)
+    figure = Figure(figsize=(1.35 * _COLUMNS, 1.75 * lines), layout="constrained")
+    axes = figure.subplots(lines, _COLUMNS, squeeze=False).ravel()
+    for axis in axes:
+        axis.axis("off")
+    for axis, image, label, other, row in zip(axes, pixels, labels, suggested, rows, strict=False):
+        axis.imshow(image)
+        axis.set_title(f"{row}\n{CLASSES[label]}\n{CLASSES[other]}?", fontsize=8)
     replace_file(path, lambda temporary: figure.savefig(temporary, format="png", dpi=110))

@@ -89,8 +89,14 @@ def cleanlab_order(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     return found.astype(np.float64) - quality
 
 
-def cross_validated(folds: Sequence[Learned]) -> dict[str, np.ndarray]:
-    """Scores of each point by the model that was not trained on it; ``folds`` in order."""
+def predicted(learned: Learned) -> np.ndarray:
+    """The model's class of each point, ``(n,)``."""
+    head = head_of(learned)
+    return torch.nn.functional.linear(learned.features.double(), head.weight, head.bias).argmax(1).numpy()
+
+
+def cross_validated(folds: Sequence[Learned]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Scores and class of each point by the model that was not trained on it; ``folds`` in order."""
     n = len(folds[0].given)
     fold, labels = fold_of(n), folds[0].given
     logits, cook = np.empty((n, folds[0].weight.shape[0])), np.empty(n)
@@ -103,8 +109,9 @@ def cross_validated(folds: Sequence[Learned]) -> dict[str, np.ndarray]:
         cook[out] = torch.cat(parts).numpy()
     shifted = logits - logits.max(1, keepdims=True)
     loss = np.log(np.exp(shifted).sum(1)) - shifted[np.arange(n), labels]
-    return {
+    scores = {
         "cleanlab": cleanlab_order(labels, softmax(logits)),
         "out_of_fold_loss": loss,
         "out_of_fold_cook": cook,
     }
+    return scores, logits.argmax(1)

@@ -20,11 +20,13 @@ from swaypoint.studies.cifar10.detection import Found
 from swaypoint.studies.cifar10.images import Images, read_images
 from swaypoint.studies.cifar10.learning import Learned, learn, snapshots
 from swaypoint.studies.cifar10.measured import fitness_row
-from swaypoint.studies.cifar10.pictures import draw_regime
-from swaypoint.studies.cifar10.scores import cross_validated, scores_of
+from swaypoint.studies.cifar10.pictures import draw_regime, draw_suspects
+from swaypoint.studies.cifar10.scores import cross_validated, predicted, scores_of
 from swaypoint.studies.cifar10.summary import REGIME, Detections, tables
 
 _ALL, _FOLDS = "all", "folds"
+_LABELS = ("wrong", "given", "suggested")
+_SUSPECTS = 50
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class CifarOptions:
         cell: the first model; the others differ in their seed alone.
         models: how many.
         folds: also five models that each leave a fifth out, for cleanlab.
+        name: what the pictures call the data.
         data, test: the training and the test set, as :func:`~swaypoint.data.readers.read_dataset` reads
             them; no test set: the split of that name of ``data``.
     """
@@ -44,16 +47,18 @@ class CifarOptions:
     folds: bool
     data: str
     test: str | None = None
+    name: str = "CIFAR-10"
     device: str = "cpu"
 
 
-def study(options: CifarOptions, out: Path, listener: Listener | None = None) -> str:
+def study(options: CifarOptions, out: Path, listener: Listener | None = None) -> Detections:
     """Train the models that are missing, score the points of each, and sum up all that ``out`` holds.
 
     ``out`` gets ``cells/`` (a folder a model: weights, features, trajectory), ``scores/`` (a parquet a
     model), ``detections.parquet`` (right labels above each wrong one, by model and score),
-    ``wrong.parquet`` (which labels were wrong), ``fitness.parquet``, ``roc-*.png`` and ``cifar10.md``, which
-    is returned. An interrupted study goes on within the model that it was at.
+    ``wrong.parquet`` (which labels were wrong), ``fitness.parquet``, ``roc-*.png``, ``suspects.png``
+    (untouched labels that the command's models doubt most) and ``cifar10.md``, all of it as tables. An
+    interrupted study goes on within the model that it was at.
 
     Raises:
         InputError: an option out of range, data that are not CIFAR-10, or another recipe's models in ``out``.
@@ -75,14 +80,16 @@ def study(options: CifarOptions, out: Path, listener: Listener | None = None) ->
     if options.folds:
         _folds(options.cell, images, out, options.device, listener)
     listener.stage("summing up")
-    return summarise(out)
+    detections = summarise(out, options.name)
+    _suspects(options.cell, images, out)
+    return detections
 
 
 def _model(cell: Cell, images: Images, out: Path, device: str, listener: Listener) -> None:
     def make() -> pieces.Cell:
         learned = learn(cell, images, out / "cells", device=device, report=listener.epoch)
         stages = [fitness_row(stage) for stage in (*snapshots(learned, out / "cells"), learned)]
-        return _scored(scores_of(learned), learned, {"fitness": stages})
+        return _scored(scores_of(learned), predicted(learned), learned, {"fitness": stages})
 
     listener.stage(cell.name)
     pieces.cell(out / "scores" / f"{cell.name}.parquet", {"cell": asdict(cell), "of": "model"}, make)
@@ -95,22 +102,24 @@ def _folds(cell: Cell, images: Images, out: Path, device: str, listener: Listene
             listener.stage(f"fold {fold + 1} of {FOLDS}")
             one = replace(cell, fold=fold)
             learned.append(learn(one, images, out / "cells", device=device, report=listener.epoch))
-        return _scored(cross_validated(learned), learned[0], {"fitness": []})
+        return _scored(*cross_validated(learned), learned[0], {"fitness": []})
 
     path = out / "scores" / f"{cell.name}-folds.parquet"
     pieces.cell(path, {"cell": asdict(cell), "of": _FOLDS}, make)
 
 
-def _scored(scores: dict[str, np.ndarray], learned: Learned, measured: dict[str, Any]) -> pieces.Cell:
+def _scored(
+    scores: dict[str, np.ndarray], suggested: np.ndarray, learned: Learned, measured: dict[str, Any]
+) -> pieces.Cell:
     facts = {"accuracy": learned.facts["accuracy"], "seconds": learned.facts["seconds"]}
-    columns = {name: pa.array(values) for name, values in scores.items()}
-    return pieces.Cell(facts | measured, pa.table({"wrong": learned.wrong} | columns))
+    columns = {"wrong": learned.wrong, "given": learned.given, "suggested": suggested}
+    return pieces.Cell(facts | measured, pa.table(columns | scores))
 
 
 # -- summing up -------------------------------------------------------------------------------------
 
 
-def summarise(out: Path) -> str:
+def summarise(out: Path, name: str) -> Detections:
     """All that ``out`` holds as tables and pictures; see :func:`study`."""
     models = list(_scored_models(out))
     rows, wrong, fitness = [], {}, []
@@ -126,10 +135,9 @@ def summarise(out: Path) -> str:
     write_table(out / "fitness.parquet", pa.Table.from_pylist(fitness))
     detections = Detections.from_rows(rows)
     for regime in detections.regimes():
-        draw_regime(detections, regime, out / f"roc-{detections.slug(regime)}.png")
-    text = tables(detections, fitness)
-    write_text(out / "cifar10.md", text)
-    return text
+        draw_regime(detections, regime, out / f"roc-{detections.slug(regime)}.png", name)
+    write_text(out / "cifar10.md", tables(detections, fitness))
+    return detections
 
 
 def _scored_models(out: Path) -> Iterator[tuple[dict[str, Any], pieces.Cell]]:
@@ -157,7 +165,7 @@ def _detections(settings: dict[str, Any], piece: pieces.Cell) -> list[dict[str, 
             wrong,
         )
         for name, column in zip(piece.points.column_names, piece.points.columns, strict=True)
-        if name != "wrong"
+        if name not in _LABELS
     ]
 
 
@@ -182,7 +190,37 @@ def _together(models: list[tuple[dict[str, Any], pieces.Cell]]) -> list[dict[str
         accuracy = float(np.mean([piece.measured["accuracy"]["test"] for _, piece in group]))
         regime = _regime(group[0][0]) | {"member": _ALL, "accuracy": accuracy}
         wrong = points[0]["wrong"].to_numpy()
-        for name in points[0].column_names[1:]:
-            score = combine([table[name].to_numpy() for table in points], "rank")
-            rows.append(_row(regime, name, score, wrong))
+        for name in points[0].column_names:
+            if name not in _LABELS:
+                score = together([table[name].to_numpy() for table in points], name)
+                rows.append(_row(regime, name, score, wrong))
     return rows
+
+
+def together(scores: list[np.ndarray], name: str) -> np.ndarray:
+    """Of several models: the mean of the recommended score, as the audit has it; of others the mean rank."""
+    return np.mean(scores, axis=0) if name == "auto" else combine(scores, "rank")
+
+
+def _suspects(cell: Cell, images: Images, out: Path) -> None:
+    """The most suspicious images whose label was not touched: are those of the dataset itself right?"""
+    found = [
+        piece
+        for settings, piece in _scored_models(out)
+        if settings["of"] == "model" and settings["cell"] == asdict(cell) | {"seed": settings["cell"]["seed"]}
+    ]
+    if not found:
+        return
+    tables = [piece.points for piece in found]
+    score = together([table["auto"].to_numpy() for table in tables], "auto")
+    score[tables[0]["wrong"].to_numpy()] = -np.inf
+    rows = np.argsort(-score, kind="stable")[:_SUSPECTS]
+    suggested = tables[0]["suggested"].to_numpy()[rows]
+    places = images.ranked[rows]
+    draw_suspects(
+        images.training.inputs[places],
+        images.training.labels[places],
+        suggested,
+        places,
+        out / "suspects.png",
+    )

@@ -74,6 +74,26 @@ class Detections:
         return f"{_ARCHITECTURES[architecture]}, {100 * share:g} % {kind} flips{words}{slow}"
 
 
+def brief(detections: Detections) -> str:
+    """What fits a terminal: a line a score and regime."""
+    parts = []
+    for regime in detections.regimes():
+        parts += [f"{detections.title(regime)}: {_models(detections, regime)}", ""]
+        rows = []
+        for member, of in _MEMBERS.items():
+            for score in SCORES:
+                found = [one.measures() for _, one in detections.of(regime, score, member=member)]
+                if found:
+                    mean = {name: float(np.mean([one[name] for one in found])) for name in MEASURES}
+                    shares = [f"{mean[name]:.3f}" for name in ("auroc", "average_precision")]
+                    rows.append([of, score, *shares, f"{mean['inspected_90']:.1%}"])
+        parts += [markdown(["of", "score", "AUROC", "precision", "for 90 %"], rows), ""]
+    return "\n".join(parts)
+
+
+_MEMBERS = {"one": "one model", "all": "models together", "folds": "five folds"}
+
+
 def tables(detections: Detections, fitness: Sequence[dict[str, Any]]) -> str:
     """Everything as Markdown."""
     parts = []
@@ -96,7 +116,7 @@ def _models(detections: Detections, regime: Regime) -> str:
 
 def _table(detections: Detections, regime: Regime) -> str:
     rows = []
-    for member, of in (("one", "one model"), ("all", "models together"), ("folds", "five folds")):
+    for member, of in _MEMBERS.items():
         for score, name in SCORES.items():
             found = [found for _, found in detections.of(regime, score, member=member)]
             if found:
