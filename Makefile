@@ -85,6 +85,9 @@ reproduce-cifar10: $(VENV)/.installed
 	$(CIFAR10) --models 1 --noise 0.05 --noise-seed 3
 	$(CIFAR10) --models 1 --noise 0.05 --noise-seed 4 --kind asymmetric
 	$(CIFAR10) --models 3 --noise 0.005 --noise-seed 1 --folds
+	for part in detections wrong fitness; do cp cifar10/$$part.parquet docs/cifar10-$$part.parquet; done
+	cp cifar10/roc-resnet20-uniform-0.005-none-cycle.png docs/cifar10-roc.png
+	cp cifar10/suspects.png docs/cifar10-suspects.png
 
 # The paper's matrix, on a GPU.
 reproduce-cifar10-full: $(VENV)/.installed
