@@ -2,47 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from swaypoint.data.dataset import Dataset, Kind, ReadOptions, Skipped, fingerprint
-from swaypoint.errors import InputError, MissingExtra
+from swaypoint.errors import InputError
 
 Faults = dict[int, str]
 """What is wrong with a record, by its position in the source."""
 
 _EXACT_INTEGERS = 2.0**53  # float64 tells neighbouring integers apart below this
 _LISTED = 20
-
-
-@contextmanager
-def reading(name: str, what: str, remedy: str) -> Iterator[None]:
-    """Library calls on ``name``: whatever they raise becomes one InputError.
-
-    Broken files raise nearly anything in the libraries that parse them (ArrowInvalid, OSError,
-    KeyError, BadZipFile, zlib.error, SyntaxError, MemoryError for an absurd length, ...), so the net
-    is wide; keep the block to the library call, so that our own mistakes stay visible.
-
-    Raises:
-        InputError: the block raised anything but InputError or MissingExtra.
-    """
-    try:
-        yield
-    except (InputError, MissingExtra):
-        raise
-    except Exception as error:
-        detail = shortened(f"{type(error).__name__}: {error}")
-        raise InputError(f"{name}: not {what} that can be read ({detail}); {remedy}") from error
-
-
-def shortened(text: str, length: int = 200) -> str:
-    """``text`` on one line of at most ``length`` characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= length else line[: length - 1] + "…"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from swaypoint.data.arrays import Faults, RawLabels, reading, shortened, usable_records
+from swaypoint.data.arrays import Faults, RawLabels, usable_records
 from swaypoint.data.dataset import Dataset, ReadOptions
-from swaypoint.errors import InputError, require
+from swaypoint.errors import InputError, reading, require, shortened
 
 Encoded = bytes | Path | None
 """A picture as stored; None where the source holds nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,13 +20,12 @@ from swaypoint.data.arrays import (
     Records,
     listed,
     number_faults,
-    reading,
     usable_records,
 )
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.images import Encoded, Progress, decoded_images, pixel_images, read_image_folder
 from swaypoint.data.tables import input_columns, label_column, raw_labels, vector_column
-from swaypoint.errors import InputError, require
+from swaypoint.errors import InputError, reading, require
 
 _CHUNK = 1000
 _SAVED = ("dataset_info.json", "state.json", "dataset_dict.json")
@@ -58,7 +58,7 @@ def read_dataset(
 
 
 def is_npz(path: Path) -> bool:
-    return path.suffix.lower() == ".npz" and path.is_file()
+    return path.suffix.lower() == ".npz" and os.path.isfile(path)
 
 
 def stored_table(source: str | Path, options: ReadOptions) -> pa.Table | None:
@@ -73,9 +73,10 @@ def stored_table(source: str | Path, options: ReadOptions) -> pa.Table | None:
     """
     _check_limit(options)
     path, name = Path(source), str(source)
-    if path.is_dir():
+    # Not Path.is_dir() and its like, which raise for a name too long.
+    if os.path.isdir(name):
         return _directory_table(path, options)
-    if not path.exists():
+    if not os.path.exists(name):
         if name.count("/") == 1 and not path.suffix and not name.startswith((".", "/")):
             return _hub_table(name, options)
         raise InputError(f"{name} does not exist; expected a dataset's file, directory or hub name")
