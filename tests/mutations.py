@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import tempfile
 from collections.abc import Callable
@@ -122,7 +123,7 @@ def _changed(draw: st.DrawFn, value: Any) -> Any:
         list(value) if isinstance(value, dict) else list(range(len(value))) if isinstance(value, list) else []
     )
     if not parts or draw(st.integers(0, 9)) == 0:
-        return draw(st.sampled_from(HOSTILE))
+        return copy.deepcopy(draw(st.sampled_from(HOSTILE)))
     part = draw(st.sampled_from(parts))
     change = draw(st.sampled_from(["inside", "inside", "inside", "inside", "leave out", "double"]))
     if change == "inside":

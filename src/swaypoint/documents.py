@@ -1,10 +1,15 @@
-"""JSON files of a known shape: read and checked at once, so that whoever uses the content need not."""
+"""JSON and parquet files: read and checked at once, so that whoever uses the content need not."""
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from swaypoint.errors import InputError, reading, shortened
 
@@ -70,3 +75,63 @@ def _is(value: Any, kind: Any) -> bool:
 
 def _shown(value: Any) -> str:
     return shortened(repr(value), 60)
+
+
+def read_parquet(path: Path, remedy: str) -> pa.Table:
+    """A parquet file whose checksums, offsets and text have been looked at: damage shows here, not later.
+
+    Raises:
+        InputError: it is missing, damaged, larger than the memory, or two columns have the same name.
+    """
+    with reading(path, "a parquet file", remedy):
+        with pq.ParquetFile(path) as file:
+            schema, groups = file.schema_arrow, file.metadata
+            _decode_names(schema)
+            widths = sum(_width(kind) for kind in schema.types)
+        if len(set(schema.names)) < len(schema.names):
+            raise InputError(f"{path}: two columns have the same name; rename one")
+        require_memory(path, groups.num_rows * widths, f"{groups.num_rows:,} records")
+        # Of the file alone: by default the folders' names would become columns.
+        table = pq.read_table(path, partitioning=None, page_checksum_verification=True)
+        table.validate(full=True)
+    return table
+
+
+def _decode_names(fields: Iterable[pa.Field]) -> None:
+    for field in fields:
+        field.name  # noqa: B018  raises where it is not UTF-8
+        if pa.types.is_nested(field.type):
+            _decode_names(field.type.field(i) for i in range(field.type.num_fields))
+
+
+def _width(kind: pa.DataType) -> int:
+    """Bytes that a value takes at least."""
+    if pa.types.is_fixed_size_list(kind):
+        return kind.list_size * _width(kind.value_type)
+    if pa.types.is_struct(kind):
+        return sum(_width(field.type) for field in kind)
+    try:
+        return -(-kind.bit_width // 8)
+    except ValueError:  # of texts and lists, where each begins
+        return 4
+
+
+def require_memory(name: object, size: int, what: str) -> None:
+    """Refuse what cannot be held: a few bytes may declare, or unpack to, more than any machine has.
+
+    Args:
+        size: bytes it takes.
+        what: it is, in the message.
+
+    Raises:
+        InputError: this machine has less memory.
+    """
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError):  # a system that does not say
+        return
+    if size > memory:
+        raise InputError(
+            f"{name}: {what} take {size / 2**30:,.1f} GiB, more than this machine's {memory / 2**30:,.1f};"
+            " read less of it, or repair it if it should be smaller"
+        )

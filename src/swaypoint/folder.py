@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from swaypoint.documents import misfit, read_json
+from swaypoint.documents import misfit, read_json, read_parquet
 from swaypoint.errors import InputError, reading
 
 if TYPE_CHECKING:
@@ -183,9 +183,7 @@ class AuditFolder:
 
     def _table(self, name: str, columns: dict[str, str]) -> pa.Table:
         file = self.path / name
-        with reading(file, "a parquet file", REMEDY):
-            table = pq.read_table(file, page_checksum_verification=True)
-            table.validate(full=True)
+        table = read_parquet(file, REMEDY)
         _check_columns(file, table, columns)
         return table
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
 from swaypoint.data.arrays import (
     Faults,
@@ -25,6 +24,7 @@ from swaypoint.data.arrays import (
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.images import Encoded, Progress, decoded_images, pixel_images, read_image_folder
 from swaypoint.data.tables import input_columns, label_column, raw_labels, vector_column
+from swaypoint.documents import read_parquet
 from swaypoint.errors import InputError, reading, require
 
 _CHUNK = 1000
@@ -82,8 +82,7 @@ def stored_table(source: str | Path, options: ReadOptions) -> pa.Table | None:
         raise InputError(f"{name} does not exist; expected a dataset's file, directory or hub name")
     suffix = path.suffix.lower()
     if suffix == ".parquet":
-        with reading(name, "a parquet file", _REPAIR):
-            return _checked(pq.read_table(path))
+        return read_parquet(path, _REPAIR)
     if suffix in (".csv", ".tsv"):
         return _read_text(path, "\t" if suffix == ".tsv" else ",")
     raise InputError(
@@ -95,20 +94,6 @@ def stored_table(source: str | Path, options: ReadOptions) -> pa.Table | None:
 def _check_limit(options: ReadOptions) -> None:
     if options.limit is not None and options.limit < 1:
         raise InputError(f"limit is {options.limit}; expected a positive number of records")
-
-
-def _checked(table: pa.Table) -> pa.Table:
-    """The table, its offsets and its text having been looked at: damage shows here, not later."""
-    table.validate(full=True)
-    _decode_names(table.schema)
-    return table
-
-
-def _decode_names(fields: Iterable[pa.Field]) -> None:
-    for field in fields:
-        field.name  # noqa: B018  raises where it is not UTF-8
-        if pa.types.is_nested(field.type):
-            _decode_names(field.type.field(i) for i in range(field.type.num_fields))
 
 
 def _read_text(path: Path, delimiter: str) -> pa.Table:
@@ -334,7 +319,7 @@ def _directory_table(path: Path, options: ReadOptions) -> pa.Table | None:
     if not files:
         return None
     with reading(name, "a directory of parquet files", _REPAIR):
-        return _checked(pa.concat_tables([pq.read_table(file) for file in files]))
+        return pa.concat_tables([read_parquet(file, _REPAIR) for file in files])
 
 
 def _hub_table(name: str, options: ReadOptions) -> pa.Table:
