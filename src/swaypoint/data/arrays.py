@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from swaypoint.data.dataset import Dataset, Kind, ReadOptions, Skipped, fingerprint
-from swaypoint.errors import InputError
+from swaypoint.errors import InputError, shortened
 
 Faults = dict[int, str]
 """What is wrong with a record, by its position in the source."""
@@ -19,13 +19,13 @@ _LISTED = 20
 
 
 def listed(names: Sequence[str]) -> str:
-    """``names`` for a message, the first twenty of them.
+    """``names`` for a message, the first twenty of them, and no more than the beginning of a long one.
 
     >>> listed(["a", "b"])
     'a, b'
     """
     more = f", … ({len(names)} in all)" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more
+    return ", ".join(shortened(name, 60) for name in names[:_LISTED]) + more
 
 
 def row_name(row: int) -> str:

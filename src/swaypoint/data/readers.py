@@ -24,7 +24,7 @@ from swaypoint.data.arrays import (
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.images import Encoded, Progress, decoded_images, pixel_images, read_image_folder
 from swaypoint.data.tables import input_columns, label_column, raw_labels, vector_column
-from swaypoint.documents import read_parquet
+from swaypoint.documents import misfit, read_parquet, require_memory
 from swaypoint.errors import InputError, reading, require
 
 _CHUNK = 1000
@@ -71,7 +71,7 @@ def stored_table(source: str | Path, options: ReadOptions) -> pa.Table | None:
         InputError: the source is missing, damaged, or of another kind.
         MissingExtra: the source needs ``datasets``.
     """
-    _check_limit(options)
+    _check_options(options)
     path, name = Path(source), str(source)
     # Not Path.is_dir() and its like, which raise for a name too long.
     if os.path.isdir(name):
@@ -91,9 +91,11 @@ def stored_table(source: str | Path, options: ReadOptions) -> pa.Table | None:
     )
 
 
-def _check_limit(options: ReadOptions) -> None:
+def _check_options(options: ReadOptions) -> None:
     if options.limit is not None and options.limit < 1:
         raise InputError(f"limit is {options.limit}; expected a positive number of records")
+    if options.image_size is not None and options.image_size < 1:
+        raise InputError(f"image_size is {options.image_size}; expected a positive number of pixels")
 
 
 def _read_text(path: Path, delimiter: str) -> pa.Table:
@@ -134,7 +136,7 @@ def read_table(name: str, table: pa.Table, options: ReadOptions, on_progress: Pr
         )
     image = image_column(name, table, options.image)
     if image is not None:
-        images, faults = _pictures(table[image], options, on_progress)
+        images, faults = _pictures(name, table[image], options, on_progress)
         records = usable_records(name, labels, faults=faults, options=options)
         return records.dataset("images", records.of(images), raw=_rest(table, label, records))
     inputs = input_columns(name, table, skip=(label,), options=options)
@@ -153,18 +155,33 @@ def _rest(table: pa.Table, label: str, records: Records) -> pa.Table:
     return table.select(readable).take(pa.array(records.rows))
 
 
-def class_names(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
-    """Class names that Hugging Face's schema metadata declares, by column."""
+def declared_features(schema: pa.Schema) -> dict[str, dict[str, Any]]:
+    """What Hugging Face's schema metadata declares, by column; nothing where it is of another kind."""
     stored = (schema.metadata or {}).get(b"huggingface")
     try:
         features = json.loads(stored)["info"]["features"] if stored else {}
-        return {
-            column: tuple(map(str, feature["names"]))
-            for column, feature in features.items()
-            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and "names" in feature
-        }
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return {}  # metadata of another kind: the labels then name themselves
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    if not isinstance(features, dict):
+        return {}
+    return {column: feature for column, feature in features.items() if isinstance(feature, dict)}
+
+
+def class_names(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
+    """Class names that Hugging Face's schema metadata declares, by column.
+
+    Where they are no different texts the labels name themselves.
+    """
+    declared = {
+        column: feature.get("names")
+        for column, feature in declared_features(schema).items()
+        if feature.get("_type") == "ClassLabel"
+    }
+    return {
+        column: tuple(names)
+        for column, names in declared.items()
+        if misfit(names, [str]) is None and len(set(names)) == len(names)
+    }
 
 
 def _is_image(kind: pa.DataType) -> bool:
@@ -192,14 +209,14 @@ def image_column(name: str, table: pa.Table, wanted: str | None) -> str | None:
 
 
 def _pictures(
-    column: pa.ChunkedArray, options: ReadOptions, on_progress: Progress
+    name: str, column: pa.ChunkedArray, options: ReadOptions, on_progress: Progress
 ) -> tuple[np.ndarray, Faults]:
     def chunks() -> Iterator[list[Encoded]]:
         for start in range(0, len(column), _CHUNK):
             values = column.slice(start, _CHUNK).to_pylist()
             yield [value["bytes"] if isinstance(value, dict) else value for value in values]
 
-    return decoded_images(chunks, len(column), image_size=options.image_size, on_progress=on_progress)
+    return decoded_images(name, chunks, len(column), image_size=options.image_size, on_progress=on_progress)
 
 
 # -- npz ------------------------------------------------------------------------------------------
@@ -218,6 +235,8 @@ def npz_arrays(path: Path) -> dict[str, np.ndarray]:
     ):
         if not zipfile.is_zipfile(path):
             raise InputError(f"{name}: not an .npz archive, or cut short; {_REPAIR}")
+        with zipfile.ZipFile(path) as archive:
+            require_memory(name, sum(member.file_size for member in archive.infolist()), "its arrays")
         with np.load(path, allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in stored.files}
             strange = [key for key, array in arrays.items() if not isinstance(array, np.ndarray)]
@@ -243,7 +262,7 @@ def npz_dataset(name: str, arrays: dict[str, np.ndarray], options: ReadOptions) 
         InputError: as :func:`read_dataset`.
         MissingExtra: pictures must be resized, and Pillow is not installed.
     """
-    _check_limit(options)
+    _check_options(options)
     features, label = npz_keys(name, arrays, options)
     inputs, values = arrays[features], arrays[label]
     if values.ndim != 1 or inputs.ndim < 2 or len(values) != len(inputs):
