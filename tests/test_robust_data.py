@@ -110,13 +110,13 @@ def test_the_undamaged_files_are_read(tmp_path, name):
     assert len(use(options.get(name, ReadOptions()))(tmp_path / name)) >= 3
 
 
-@fuzz(300)
+@fuzz(120)
 @given(data=st.data(), name=st.sampled_from(sorted(FILES)), options=st.sampled_from(READS))
 def test_damaged_bytes(data, name, options):
     use_damaged(use(options), name, data.draw(damaged(FILES[name])))
 
 
-@fuzz(300)
+@fuzz(120)
 @given(data=st.data(), options=st.sampled_from(READS))
 def test_edited_tables(data, options):
     use_damaged(use(options), "a.csv", data.draw(edited(CSV)))
@@ -169,7 +169,7 @@ def columns(draw: st.DrawFn, rows: int) -> pa.Array:
     return pa.nulls(rows, kind)
 
 
-@fuzz(300)
+@fuzz(120)
 @given(data=st.data(), rows=st.integers(0, 5), options=st.sampled_from(READS))
 def test_columns_of_any_type(data, rows, options):
     names = data.draw(
@@ -184,7 +184,7 @@ def test_columns_of_any_type(data, rows, options):
     use_damaged(use(options), "a.parquet", stored)
 
 
-@fuzz(150)
+@fuzz(80)
 @given(data=st.data())
 def test_any_metadata_of_a_schema(data):
     feature = st.sampled_from([*HOSTILE, {"_type": "ClassLabel"}, {"_type": "ClassLabel", "names": None}])
@@ -200,7 +200,7 @@ def test_any_metadata_of_a_schema(data):
     use_damaged(use(), "a.parquet", parquet(content))
 
 
-@fuzz(150)
+@fuzz(80)
 @given(data=st.data(), options=st.sampled_from(READS))
 def test_arrays_of_any_type(data, options):
     kinds = ["f8", "f2", "c16", "i1", "u8", "?", "S3", "U3", "M8[s]", "V4", ">f4", "f8,i4"]
@@ -231,7 +231,7 @@ def small_machine(monkeypatch):
 
 
 def repeated_rows() -> bytes:
-    return parquet(pa.table({"x": np.zeros(3_000_000), "label": np.zeros(3_000_000, np.int8)}))
+    return parquet(pa.table({"x": np.zeros(2_500_000), "label": np.zeros(2_500_000, np.int8)}))
 
 
 def long_first_vector() -> bytes:
@@ -240,7 +240,7 @@ def long_first_vector() -> bytes:
 
 def compressed_zeros() -> bytes:
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, features=np.zeros((3_000_000, 1)), labels=np.zeros(3_000_000, np.int8))
+    np.savez_compressed(buffer, features=np.zeros((2_500_000, 1)), labels=np.zeros(2_500_000, np.int8))
     return buffer.getvalue()
 
 
@@ -255,7 +255,7 @@ def declared(shape: str) -> bytes:
 
 
 BOMBS = {
-    "rows.parquet": (repeated_rows, ReadOptions(), "3,000,000 records"),
+    "rows.parquet": (repeated_rows, ReadOptions(), "2,500,000 records"),
     "vectors.parquet": (long_first_vector, READS[2], "vectors"),
     "zeros.npz": (compressed_zeros, ReadOptions(), "its arrays"),
     "shape.npz": (lambda: declared("(10000000000, 100000)"), ReadOptions(), "npz"),
@@ -325,7 +325,7 @@ def test_a_side_of_no_pixels(tmp_path, side):
         read_dataset(photos(tmp_path / "photos"), options=ReadOptions(image_size=side))
 
 
-@fuzz(100)
+@fuzz(40)
 @given(data=st.data(), kind=st.sampled_from(["PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF"]))
 def test_damaged_pictures(tmp_path_factory, data, kind):
     root = tmp_path_factory.mktemp("pictures")

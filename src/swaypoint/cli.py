@@ -62,7 +62,9 @@ def _fail(message: str, code: int) -> NoReturn:
 
 
 def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
+    """On one line, without markup, and without what could steer the terminal or not be printed on it."""
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return shown.replace("[", r"\[")
 
 
 def _version(value: bool) -> None:

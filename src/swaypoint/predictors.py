@@ -18,7 +18,7 @@ from swaypoint.data.dataset import Dataset
 from swaypoint.errors import InputError, require
 from swaypoint.heads import LinearHead
 from swaypoint.risks.losses import as_loss
-from swaypoint.user_models import InputBatches, load_model, load_object
+from swaypoint.user_models import InputBatches, load_model, load_object, load_weights
 
 Report = Callable[[int, int, float, float], None]
 
@@ -168,8 +168,6 @@ def _default(
     objective: Objective,
     training: Training,
 ) -> Predictor:
-    from safetensors.torch import load_file
-
     from swaypoint.training.models import RECIPES, build
 
     recipe = RECIPES[name]
@@ -177,7 +175,7 @@ def _default(
     model = build(recipe, inputs[parts.train], max(len(dataset.classes), 1), seed=training.seed)
     saved = training.folder / "model.safetensors"
     if saved.exists():
-        model.load_state_dict(load_file(saved))
+        load_weights(model, saved, remedy="remove it, and run the same command again")
     else:
         _train(model, inputs, dataset, parts, options, training)
     l2 = recipe.decay if objective.l2 is None else objective.l2

@@ -172,7 +172,7 @@ def class_names(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
 
     Where they are no different texts the labels name themselves.
     """
-    declared = {
+    declared: dict[str, Any] = {
         column: feature.get("names")
         for column, feature in declared_features(schema).items()
         if feature.get("_type") == "ClassLabel"
