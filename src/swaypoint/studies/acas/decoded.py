@@ -118,7 +118,7 @@ class Decoder:
         """Of costs (5, b) in float32, with the near ties evaluated again."""
         if not bool(costs.isfinite().all()):
             raise InputError(
-                "the networks' costs are beyond float32; a .nnet file has a wrong number: fetch the files anew"
+                "the networks' costs overflow float32; a .nnet file has a wrong number: fetch the files anew"
             )
         best, decisions = costs.min(0)
         scale = max(network.output_range for network in self.networks)
