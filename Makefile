@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Used only where the CPU build of torch is not found by pip's own configuration.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: setup demo test test-slow lint bench readme reproduce-toy reproduce-acas reproduce-cifar10 \
+.PHONY: setup demo test test-slow fuzz lint bench readme reproduce-toy reproduce-acas reproduce-cifar10 \
     reproduce-cifar10-full reproduce-cleaning clean
 
 setup: $(VENV)/.ready
@@ -38,6 +38,10 @@ test: setup
 
 test-slow: setup
 	$(BIN)/pytest -m slow
+
+# Damaged files of every kind, fifty times as many as the tests have. An hour.
+fuzz: setup
+	$(BIN)/pytest tests/test_robust_*.py --hypothesis-profile=fuzz
 
 bench: setup
 	$(BIN)/python -m benchmarks

@@ -9,10 +9,11 @@ import json
 import sys
 from pathlib import Path
 
+from safetensors.numpy import load_file
+
 from benchmarks.machine import describe, median_seconds
 from swaypoint import LinearHead, cooks_distance
 from swaypoint.data.batches import ArrayBatches
-from swaypoint.folder import read_tensors
 from swaypoint.risks.linear_head import HeadWeights
 from swaypoint.risks.losses import CrossEntropy
 from swaypoint.scoring import Influence
@@ -22,9 +23,7 @@ def main() -> None:
     import torch
 
     cell = Path(sys.argv[1])
-    kept = {
-        name: torch.from_numpy(value) for name, value in read_tensors(cell / "features.safetensors").items()
-    }
+    kept = {name: torch.from_numpy(value) for name, value in load_file(cell / "features.safetensors").items()}
     facts = json.loads((cell / "facts.json").read_text())
     features = kept["features"]
     labels = torch.nn.functional.linear(features, kept["weight"], kept["bias"]).argmax(

@@ -124,7 +124,7 @@ MALFORMED = [
     (7, "1,1,1,1,0,1", "line 8: a range is not above 0"),
     (8, "1,2,3,4,5,6", "line 9: 6 numbers; expected 5: weight row 1 of 4, layer 1 of 3"),
     (8, "1,2,,4,5", "line 9: could not convert string to float: ''"),
-    (12, "inf", "line 13: a number is not finite; expected bias 1 of 4, layer 1 of 3"),
+    (12, "inf", "line 13: a number is not finite in float32; expected bias 1 of 4, layer 1 of 3"),
 ]
 
 

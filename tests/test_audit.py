@@ -207,8 +207,8 @@ BAD_MODELS = {
     "no such module": (("nowhere:build",), "cannot import 'nowhere:build'"),
     "not a module": (("mynet:no_model",), "gave a int; expected a torch.nn.Module"),
     "no weights": (("mynet:build", "absent.pt"), "weights file absent.pt does not exist"),
-    "pickle": (("mynet:build", "evil.pt"), "cannot read weights from evil.pt"),
-    "other weights": (("mynet:build", "other.safetensors"), "do not fit the model"),
+    "pickle": (("mynet:build", "evil.pt"), "evil.pt: not weights that can be read"),
+    "other weights": (("mynet:build", "other.safetensors"), "other.safetensors: not weights of this model"),
     "unknown": (("alexnet",), "unknown model 'alexnet'"),
     "wrong kind": (("resnet20",), "does not take features"),
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
@@ -138,15 +139,15 @@ def test_damaged_folders_are_named(audited, tmp_path):
     for name in ("manifest.json", "scores.parquet", "examples.parquet"):
         content = (audited.path / name).read_bytes()
         (tmp_path / name).write_bytes(content[: len(content) // 2])
-    with pytest.raises(swaypoint.InputError, match=r"manifest.json is not readable JSON"):
+    with pytest.raises(swaypoint.InputError, match=r"manifest.json: not a JSON file"):
         AuditFolder(tmp_path).manifest()
-    with pytest.raises(swaypoint.InputError, match=r"cannot read .*scores.parquet"):
+    with pytest.raises(swaypoint.InputError, match=r"scores.parquet: not a parquet file"):
         AuditFolder(tmp_path).scores()
-    with pytest.raises(swaypoint.InputError, match=r"cannot read .*examples.parquet"):
+    with pytest.raises(swaypoint.InputError, match=r"examples.parquet: not a parquet file"):
         AuditFolder(tmp_path).examples()
 
 
 def test_tables_round_trip(tmp_path):
     table = pa.table({"a": [1.5, float("nan")], "b": ["x", None]})
     files.write_table(tmp_path / "scores.parquet", table)
-    assert AuditFolder(tmp_path).scores().schema == table.schema
+    assert pq.read_table(tmp_path / "scores.parquet").schema == table.schema

@@ -726,7 +726,7 @@ def test_label_studio_annotations(audits, tmp_path):
 
 
 BAD_TASKS = {
-    "json": ("{", "is not JSON"),
+    "json": ("{", "not JSON"),
     "no list": ("{}", "holds no list of tasks"),
     "min": ([{"id": 3, "choice": "cat"}], "task 1: no data and annotations; export as JSON, not JSON-MIN"),
     "no id": ([{"data": {}, "annotations": []}], "task 1: its data has no id"),

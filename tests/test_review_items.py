@@ -121,7 +121,7 @@ def test_rows_have_values_and_no_picture(audited_rows):
 
 def test_damage_is_named(folder):
     (folder / "features.safetensors").write_bytes((8).to_bytes(8, "little") + b"{}      ")
-    with pytest.raises(InputError, match=r"features\.safetensors .*make the audit again"):
+    with pytest.raises(InputError, match=r"features\.safetensors: .*make the audit again"):
         Items(AuditFolder(folder)).neighbours(0)
     (folder / "items.arrow").write_bytes(b"not arrow")
     with pytest.raises(InputError, match=r"items\.arrow.*make the audit again"):

@@ -16,7 +16,7 @@ from rich.console import Console
 from swaypoint import __version__
 from swaypoint.cli_progress import progress
 from swaypoint.cli_study import study_app
-from swaypoint.errors import InputError, MissingExtra
+from swaypoint.errors import InputError, MissingExtra, reading
 
 if TYPE_CHECKING:
     from swaypoint.review.items import Items
@@ -62,7 +62,9 @@ def _fail(message: str, code: int) -> NoReturn:
 
 
 def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
+    """On one line, without markup, and without what could steer the terminal or not be printed on it."""
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return shown.replace("[", r"\[")
 
 
 def _version(value: bool) -> None:
@@ -450,7 +452,8 @@ def review(
 
 def _password(file: Path | None, *, ask: bool) -> str | None:
     if file is not None:
-        return file.read_text(encoding="utf-8").partition("\n")[0].strip()
+        with reading(file, "a password in UTF-8", "write it into a file of text"):
+            return file.read_text(encoding="utf-8").partition("\n")[0].strip()
     if (given := os.environ.get("SWAYPOINT_PASSWORD")) is not None:
         return given
     if not ask:

@@ -17,7 +17,7 @@ from swaypoint.predictors import ModelOptions, Objective, Parts, Predictor, Trai
 from swaypoint.refit import refit_head
 from swaypoint.review.items import Items
 from swaypoint.review.policy import Policy, clean
-from swaypoint.review.source import Source
+from swaypoint.review.source import Source, origin
 from swaypoint.review.verdicts import WRONG, Event, Review
 from swaypoint.risks.linear_head import LinearHeadRisk
 
@@ -145,10 +145,11 @@ def trial(
         InputError: ``test`` cannot be read, or is of another form.
     """
     arguments = items.manifest["arguments"]
+    model = {name: arguments["model"][name] for name in ("name", "transform", "layer", "epochs")}
     shop = Workshop(
         items.folder.path / "compare",
-        ModelOptions(**{**arguments["model"], "weights": None}),
-        Objective(**arguments["objective"]),
+        ModelOptions(**model),
+        Objective(arguments["objective"]["loss"], arguments["objective"]["l2"]),
         device,
         listener or Listener(),
     )
@@ -160,8 +161,9 @@ def trial(
 
 
 def _read_test(items: Items, test: str | Path) -> Dataset:
-    options = ReadOptions(**items.manifest["data"]["origin"]["read"])
-    return read_dataset(test, options=replace(options, limit=None))
+    read = origin(items)
+    options = ReadOptions() if read is None else replace(read[1], limit=None)
+    return read_dataset(test, options=options)
 
 
 def _with_test(dataset: Dataset, truth: np.ndarray, test: Dataset) -> tuple[Dataset, np.ndarray, np.ndarray]:

@@ -1,8 +1,10 @@
-"""The two errors a user can meet: bad input, and a missing extra."""
+"""The two errors a user can meet, bad input and a missing extra, and how a broken file becomes the first."""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 
@@ -26,3 +28,30 @@ def require(module: str, extra: str) -> ModuleType:
         raise MissingExtra(
             f"{module.split('.')[0]} is not installed; it comes with: pip install 'swaypoint[{extra}]'"
         ) from error
+
+
+@contextmanager
+def reading(name: object, what: str, remedy: str) -> Iterator[None]:
+    """Library calls on the file ``name``: whatever they raise becomes one InputError.
+
+    Broken files raise nearly anything in the libraries that parse them (ArrowInvalid, OSError,
+    KeyError, BadZipFile, zlib.error, SyntaxError, RecursionError for nested JSON, MemoryError for an
+    absurd length, ...), so the net is wide; keep the block to the library call, so that our own mistakes
+    stay visible.
+
+    Raises:
+        InputError: the block raised anything but InputError or MissingExtra.
+    """
+    try:
+        yield
+    except (InputError, MissingExtra):
+        raise
+    except Exception as error:
+        detail = shortened(f"{type(error).__name__}: {error}")
+        raise InputError(f"{name}: not {what} that can be read ({detail}); {remedy}") from error
+
+
+def shortened(text: str, length: int = 200) -> str:
+    """``text`` on one line of at most ``length`` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else line[: length - 1] + "…"

@@ -20,7 +20,7 @@ from swaypoint.estimators import Course
 from swaypoint.folder import read_tensors, write_tensors
 from swaypoint.heads import LinearHead
 from swaypoint.risks.losses import as_loss
-from swaypoint.user_models import InputBatches, load_model, load_object
+from swaypoint.user_models import InputBatches, load_model, load_object, load_weights
 
 Report = Callable[[int, int, float, float], None]
 
@@ -181,8 +181,6 @@ def _default(
     objective: Objective,
     training: Training,
 ) -> Predictor:
-    from safetensors.torch import load_file
-
     from swaypoint.training.recipes import RECIPES, build
 
     recipe = RECIPES[name]
@@ -191,14 +189,15 @@ def _default(
     saved = training.folder / "model.safetensors"
     if not saved.exists():
         _train(model, inputs, dataset, parts, options, training)
-    model.load_state_dict(load_file(saved))
-    recorded = read_tensors(training.folder / "course.safetensors")
+    load_weights(model, saved, remedy="remove it, and run the same command again")
+    course = training.folder / "course.safetensors"
+    recorded = read_tensors(course, {"margins": "ne", "losses": "ne"}, n=len(parts.train))
     l2 = recipe.decay if objective.l2 is None else objective.l2
     head = LinearHead.from_module(model.to(training.device).eval(), "head", objective.loss, l2)
     # The recipe decays weights, not biases.
     head = head.with_weights(replace(head.weights, penalize_bias=False))
-    course = Course(recorded["margins"], recorded["losses"]) if recorded else None
-    return replace(_with_model(recipe.name, head, dataset, parts, None), course=course)
+    known = Course(recorded["margins"], recorded["losses"]) if recorded else None
+    return replace(_with_model(recipe.name, head, dataset, parts, None), course=known)
 
 
 def _train(

@@ -14,12 +14,15 @@ import pyarrow.parquet as pq
 import torch
 from torch import nn
 
-from swaypoint.errors import InputError
+from swaypoint.documents import read_parquet
+from swaypoint.errors import InputError, reading
 from swaypoint.estimators.base import Checkpoint, TrainedModel
 from swaypoint.folder import write_table, write_tensors
 from swaypoint.risks.autodiff import Ridge
 from swaypoint.risks.linear_head import Chunk
 from swaypoint.scoring import Influence
+
+_REMEDY = "remove it, or record again"
 
 
 class InfluenceRecorder:
@@ -106,12 +109,13 @@ class InfluenceRecorder:
         """All records of the folder, one below the other, with a column ``epoch``.
 
         Raises:
-            InputError: there is none.
+            InputError: there is none, or one is damaged.
         """
         parts = []
         for path in self._records():
-            part = pq.read_table(path)
-            epoch = np.full(len(part), int(path.stem.removeprefix("epoch-")))
+            part = read_parquet(path, _REMEDY)
+            with reading(path, "an epoch's record", _REMEDY):
+                epoch = np.full(len(part), int(path.stem.removeprefix("epoch-")))
             parts.append(part.replace_schema_metadata().add_column(0, "epoch", pa.array(epoch)))
         return pa.concat_tables(parts)
 
@@ -119,7 +123,7 @@ class InfluenceRecorder:
         """The kept weights with their rates, in order, for TracIn over any parameters.
 
         Raises:
-            InputError: none were kept.
+            InputError: none were kept, or they are damaged.
         """
         from safetensors.torch import load_file
 
@@ -128,8 +132,9 @@ class InfluenceRecorder:
             weights = path.with_suffix(".safetensors")
             if not weights.exists():
                 raise InputError(f"{weights} is missing; record with keep_weights=True")
-            metadata = pq.read_schema(path).metadata
-            found.append(Checkpoint(load_file(weights), float(metadata[b"rate"])))
+            with reading(weights, "a checkpoint", _REMEDY):
+                rate = float(pq.read_schema(path).metadata[b"rate"])
+                found.append(Checkpoint(load_file(weights), rate))
         return found
 
     def _records(self) -> list[Path]:

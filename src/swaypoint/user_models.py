@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from swaypoint.errors import InputError, require
+from swaypoint.documents import require_memory
+from swaypoint.errors import InputError, reading, require, shortened
+
+_SAVE = (
+    "save them with safetensors.torch.save_file(model.state_dict(), …) or torch.save(model.state_dict(), …)"
+)
 
 
 def load_object(reference: str) -> Any:
@@ -27,8 +34,8 @@ def load_object(reference: str) -> Any:
     sys.path.insert(0, str(Path.cwd()))
     try:
         return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"cannot import {reference!r}: {error}") from error
+    except (ImportError, AttributeError, SyntaxError, TypeError, ValueError) as error:
+        raise InputError(f"cannot import {reference!r}: {shortened(str(error))}") from error
     finally:
         sys.path.pop(0)
 
@@ -45,33 +52,34 @@ def load_model(factory: str, weights: Path | None) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise InputError(f"{factory!r} gave a {type(model).__name__}; expected a torch.nn.Module")
     if weights is not None:
-        _load_weights(model, weights)
+        load_weights(model, weights)
     return model
 
 
-def _load_weights(model: nn.Module, path: Path) -> None:
-    if not path.exists():
+def load_weights(model: nn.Module, path: Path, *, remedy: str = _SAVE) -> None:
+    """Load a ``.safetensors`` file, or a ``.pt`` state dict, of which nothing but tensors is read.
+
+    Raises:
+        InputError: it cannot be read, holds more than tensors, does not fit, or is not finite.
+    """
+    if not os.path.isfile(path):
         raise InputError(f"weights file {path} does not exist")
-    try:
+    with reading(path, "weights", remedy):
         state: Any
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
             state = load_file(path)
         else:
+            if zipfile.is_zipfile(path):
+                with zipfile.ZipFile(path) as archive:
+                    require_memory(path, sum(part.file_size for part in archive.infolist()), "its tensors")
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # each reader has its own family of errors; all mean the same here
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"cannot read weights from {path}: {reason}. Save them with"
-            " safetensors.torch.save_file(model.state_dict(), ...) or torch.save(model.state_dict(), ...)"
-        ) from error
     state = state.get("state_dict", state) if isinstance(state, dict) else state
-    try:
+    with reading(path, "weights of this model", remedy):
         model.load_state_dict(state)
-    except (RuntimeError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(f"the weights in {path} do not fit the model: {reason}") from error
+    if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
+        raise InputError(f"{path}: its weights are not all finite; {remedy}")
 
 
 class InputBatches:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from swaypoint.data.dataset import Dataset, Kind, ReadOptions, Skipped, fingerprint
-from swaypoint.errors import InputError, MissingExtra
+from swaypoint.errors import InputError, shortened
 
 Faults = dict[int, str]
 """What is wrong with a record, by its position in the source."""
@@ -19,40 +18,14 @@ _EXACT_INTEGERS = 2.0**53  # float64 tells neighbouring integers apart below thi
 _LISTED = 20
 
 
-@contextmanager
-def reading(name: str, what: str, remedy: str) -> Iterator[None]:
-    """Library calls on ``name``: whatever they raise becomes one InputError.
-
-    Broken files raise nearly anything in the libraries that parse them (ArrowInvalid, OSError,
-    KeyError, BadZipFile, zlib.error, SyntaxError, MemoryError for an absurd length, ...), so the net
-    is wide; keep the block to the library call, so that our own mistakes stay visible.
-
-    Raises:
-        InputError: the block raised anything but InputError or MissingExtra.
-    """
-    try:
-        yield
-    except (InputError, MissingExtra):
-        raise
-    except Exception as error:
-        detail = shortened(f"{type(error).__name__}: {error}")
-        raise InputError(f"{name}: not {what} that can be read ({detail}); {remedy}") from error
-
-
-def shortened(text: str, length: int = 200) -> str:
-    """``text`` on one line of at most ``length`` characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= length else line[: length - 1] + "…"
-
-
 def listed(names: Sequence[str]) -> str:
-    """``names`` for a message, the first twenty of them.
+    """``names`` for a message, the first twenty of them, and no more than the beginning of a long one.
 
     >>> listed(["a", "b"])
     'a, b'
     """
     more = f", … ({len(names)} in all)" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more
+    return ", ".join(shortened(name, 60) for name in names[:_LISTED]) + more
 
 
 def row_name(row: int) -> str:

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from swaypoint.data.arrays import Faults, RawLabels, reading, shortened, usable_records
+from swaypoint.data.arrays import Faults, RawLabels, usable_records
 from swaypoint.data.dataset import Dataset, ReadOptions
-from swaypoint.errors import InputError, require
+from swaypoint.documents import require_memory
+from swaypoint.errors import InputError, reading, require, shortened
 
 Encoded = bytes | Path | None
 """A picture as stored; None where the source holds nothing."""
@@ -66,6 +67,8 @@ class _Decoder:
 
 
 def _opened(image: ModuleType, encoded: bytes | Path) -> Any:
+    if isinstance(encoded, Path) and not encoded.is_file():  # a pipe would be waited for
+        raise OSError("no file")
     source = io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded
     return image.open(source, formats=_FORMATS)
 
@@ -109,6 +112,7 @@ def _as_rgb(image: ModuleType, picture: Any) -> Any:
 
 
 def decoded_images(
+    name: str,
     chunks: Callable[[], Iterator[list[Encoded]]],
     total: int,
     *,
@@ -118,14 +122,18 @@ def decoded_images(
     """All pictures as one array (total, side, side, 3) uint8, black where a picture is bad.
 
     Args:
+        name: of the source, for messages.
         chunks: starts the pictures from the first one; called again to look at the first picture, and
             once more when a picture's size differs from the first one's.
         image_size: the side; default as in :class:`ReadOptions`.
 
     Raises:
+        InputError: they do not fit into memory.
         MissingExtra: Pillow is not installed.
     """
     image, operations = require("PIL.Image", "images"), require("PIL.ImageOps", "images")
+    side = image_size or _LARGEST_OWN_SIDE
+    require_memory(name, 3 * total * side**2, f"{total:,} pictures of {side} x {side}")
     with warnings.catch_warnings():
         warnings.simplefilter("error", image.DecompressionBombWarning)
         width, height = _first_size(image, chunks())
@@ -137,7 +145,7 @@ def decoded_images(
                 return _decode(decoder, chunks(), total, threads=threads, on_progress=on_progress)
             except _SizesDiffer:
                 pass
-        decoder = _Decoder(image, operations, image_size or _LARGEST_OWN_SIDE, exact=False)
+        decoder = _Decoder(image, operations, side, exact=False)
         return _decode(decoder, chunks(), total, threads=threads, on_progress=on_progress)
 
 
@@ -224,7 +232,7 @@ def read_image_folder(root: Path, options: ReadOptions, *, name: str, on_progres
             yield [root / file for file in relative[start : start + _CHUNK]]
 
     images, faults = decoded_images(
-        chunks, len(files), image_size=options.image_size, on_progress=on_progress
+        name, chunks, len(files), image_size=options.image_size, on_progress=on_progress
     )
     labels = RawLabels(
         "class", np.array([label for label, _ in files]), np.zeros(len(files), dtype=bool), names=classes
@@ -268,7 +276,17 @@ def _folder_files(root: Path, options: ReadOptions, name: str) -> dict[str, list
 def _visible(folder: Path) -> tuple[list[str], list[str]]:
     """Sorted names of the folders and of the files in ``folder`` that are not hidden."""
     with os.scandir(folder) as entries:
-        shown = sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith("."))
+        shown = sorted((entry.name, _is_folder(entry)) for entry in entries if not entry.name.startswith("."))
+    for name, _ in shown:
+        if name.encode("utf-8", "ignore").decode() != name:
+            raise InputError(f"{folder}: the name {os.fsencode(name)!r} is not UTF-8 text; rename it")
     return [name for name, is_folder in shown if is_folder], [
         name for name, is_folder in shown if not is_folder
     ]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False

@@ -16,8 +16,10 @@ def plant(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, np.ndarra
     The same arguments plant the same errors.
 
     Raises:
-        InputError: the labels are no classes.
+        InputError: the labels are no classes, or there is no such share or seed.
     """
+    if not 0.0 <= share < 1.0 or seed < 0:
+        raise InputError(f"flip is {share} and seed {seed}; expected 0 <= flip < 1, and a seed of at least 0")
     flipped = np.zeros(len(dataset), dtype=bool)
     if share == 0.0:
         return dataset, flipped

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
 from swaypoint.data.arrays import (
     Faults,
@@ -19,13 +19,13 @@ from swaypoint.data.arrays import (
     Records,
     listed,
     number_faults,
-    reading,
     usable_records,
 )
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.images import Encoded, Progress, decoded_images, pixel_images, read_image_folder
 from swaypoint.data.tables import input_columns, label_column, raw_labels, vector_column
-from swaypoint.errors import InputError, require
+from swaypoint.documents import misfit, read_parquet, require_memory
+from swaypoint.errors import InputError, reading, require
 
 _CHUNK = 1000
 _SAVED = ("dataset_info.json", "state.json", "dataset_dict.json")
@@ -58,7 +58,7 @@ def read_dataset(
 
 
 def is_npz(path: Path) -> bool:
-    return path.suffix.lower() == ".npz" and path.is_file()
+    return path.suffix.lower() == ".npz" and os.path.isfile(path)
 
 
 def stored_table(source: str | Path, options: ReadOptions) -> pa.Table | None:
@@ -71,18 +71,18 @@ def stored_table(source: str | Path, options: ReadOptions) -> pa.Table | None:
         InputError: the source is missing, damaged, or of another kind.
         MissingExtra: the source needs ``datasets``.
     """
-    _check_limit(options)
+    _check_options(options)
     path, name = Path(source), str(source)
-    if path.is_dir():
+    # Not Path.is_dir() and its like, which raise for a name too long.
+    if os.path.isdir(name):
         return _directory_table(path, options)
-    if not path.exists():
+    if not os.path.exists(name):
         if name.count("/") == 1 and not path.suffix and not name.startswith((".", "/")):
             return _hub_table(name, options)
         raise InputError(f"{name} does not exist; expected a dataset's file, directory or hub name")
     suffix = path.suffix.lower()
     if suffix == ".parquet":
-        with reading(name, "a parquet file", _REPAIR):
-            return _checked(pq.read_table(path))
+        return read_parquet(path, _REPAIR)
     if suffix in (".csv", ".tsv"):
         return _read_text(path, "\t" if suffix == ".tsv" else ",")
     raise InputError(
@@ -91,23 +91,11 @@ def stored_table(source: str | Path, options: ReadOptions) -> pa.Table | None:
     )
 
 
-def _check_limit(options: ReadOptions) -> None:
+def _check_options(options: ReadOptions) -> None:
     if options.limit is not None and options.limit < 1:
         raise InputError(f"limit is {options.limit}; expected a positive number of records")
-
-
-def _checked(table: pa.Table) -> pa.Table:
-    """The table, its offsets and its text having been looked at: damage shows here, not later."""
-    table.validate(full=True)
-    _decode_names(table.schema)
-    return table
-
-
-def _decode_names(fields: Iterable[pa.Field]) -> None:
-    for field in fields:
-        field.name  # noqa: B018  raises where it is not UTF-8
-        if pa.types.is_nested(field.type):
-            _decode_names(field.type.field(i) for i in range(field.type.num_fields))
+    if options.image_size is not None and options.image_size < 1:
+        raise InputError(f"image_size is {options.image_size}; expected a positive number of pixels")
 
 
 def _read_text(path: Path, delimiter: str) -> pa.Table:
@@ -148,7 +136,7 @@ def read_table(name: str, table: pa.Table, options: ReadOptions, on_progress: Pr
         )
     image = image_column(name, table, options.image)
     if image is not None:
-        images, faults = _pictures(table[image], options, on_progress)
+        images, faults = _pictures(name, table[image], options, on_progress)
         records = usable_records(name, labels, faults=faults, options=options)
         return records.dataset("images", records.of(images), raw=_rest(table, label, records))
     inputs = input_columns(name, table, skip=(label,), options=options)
@@ -167,18 +155,33 @@ def _rest(table: pa.Table, label: str, records: Records) -> pa.Table:
     return table.select(readable).take(pa.array(records.rows))
 
 
-def class_names(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
-    """Class names that Hugging Face's schema metadata declares, by column."""
+def declared_features(schema: pa.Schema) -> dict[str, dict[str, Any]]:
+    """What Hugging Face's schema metadata declares, by column; nothing where it is of another kind."""
     stored = (schema.metadata or {}).get(b"huggingface")
     try:
         features = json.loads(stored)["info"]["features"] if stored else {}
-        return {
-            column: tuple(map(str, feature["names"]))
-            for column, feature in features.items()
-            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and "names" in feature
-        }
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return {}  # metadata of another kind: the labels then name themselves
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    if not isinstance(features, dict):
+        return {}
+    return {column: feature for column, feature in features.items() if isinstance(feature, dict)}
+
+
+def class_names(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
+    """Class names that Hugging Face's schema metadata declares, by column.
+
+    Where they are no different texts the labels name themselves.
+    """
+    declared: dict[str, Any] = {
+        column: feature.get("names")
+        for column, feature in declared_features(schema).items()
+        if feature.get("_type") == "ClassLabel"
+    }
+    return {
+        column: tuple(names)
+        for column, names in declared.items()
+        if misfit(names, [str]) is None and len(set(names)) == len(names)
+    }
 
 
 def _is_image(kind: pa.DataType) -> bool:
@@ -206,14 +209,14 @@ def image_column(name: str, table: pa.Table, wanted: str | None) -> str | None:
 
 
 def _pictures(
-    column: pa.ChunkedArray, options: ReadOptions, on_progress: Progress
+    name: str, column: pa.ChunkedArray, options: ReadOptions, on_progress: Progress
 ) -> tuple[np.ndarray, Faults]:
     def chunks() -> Iterator[list[Encoded]]:
         for start in range(0, len(column), _CHUNK):
             values = column.slice(start, _CHUNK).to_pylist()
             yield [value["bytes"] if isinstance(value, dict) else value for value in values]
 
-    return decoded_images(chunks, len(column), image_size=options.image_size, on_progress=on_progress)
+    return decoded_images(name, chunks, len(column), image_size=options.image_size, on_progress=on_progress)
 
 
 # -- npz ------------------------------------------------------------------------------------------
@@ -232,6 +235,8 @@ def npz_arrays(path: Path) -> dict[str, np.ndarray]:
     ):
         if not zipfile.is_zipfile(path):
             raise InputError(f"{name}: not an .npz archive, or cut short; {_REPAIR}")
+        with zipfile.ZipFile(path) as archive:
+            require_memory(name, sum(member.file_size for member in archive.infolist()), "its arrays")
         with np.load(path, allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in stored.files}
             strange = [key for key, array in arrays.items() if not isinstance(array, np.ndarray)]
@@ -257,7 +262,7 @@ def npz_dataset(name: str, arrays: dict[str, np.ndarray], options: ReadOptions) 
         InputError: as :func:`read_dataset`.
         MissingExtra: pictures must be resized, and Pillow is not installed.
     """
-    _check_limit(options)
+    _check_options(options)
     features, label = npz_keys(name, arrays, options)
     inputs, values = arrays[features], arrays[label]
     if values.ndim != 1 or inputs.ndim < 2 or len(values) != len(inputs):
@@ -333,7 +338,7 @@ def _directory_table(path: Path, options: ReadOptions) -> pa.Table | None:
     if not files:
         return None
     with reading(name, "a directory of parquet files", _REPAIR):
-        return _checked(pa.concat_tables([pq.read_table(file) for file in files]))
+        return pa.concat_tables([read_parquet(file, _REPAIR) for file in files])
 
 
 def _hub_table(name: str, options: ReadOptions) -> pa.Table:

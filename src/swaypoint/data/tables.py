@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from swaypoint.data.arrays import Faults, RawLabels, listed, number_faults
 from swaypoint.data.dataset import ReadOptions
+from swaypoint.documents import require_memory
 from swaypoint.errors import InputError
 
 MOST_CATEGORIES = 100
@@ -90,7 +91,8 @@ def raw_labels(
     elif pa.types.is_boolean(kind):
         array = np.array([bool(value) for value in values.to_pylist()], dtype=bool)
     elif pa.types.is_integer(kind):
-        array = values.fill_null(0).to_numpy().astype(np.int64)
+        array = values.fill_null(0).to_numpy()
+        array = array if array.dtype == np.uint64 else array.astype(np.int64)
     elif _is_number(kind):
         array = values.cast(pa.float64()).fill_null(0.0).to_numpy()
     else:
@@ -182,6 +184,7 @@ def vector_column(name: str, table: pa.Table, column: str) -> Columns:
     if (lengths < 1).all():
         raise InputError(f"{name}: column {column!r} is empty; expected numbers in every record")
     width = int(lengths[np.flatnonzero(lengths > 0)[0]])
+    require_memory(name, 16 * len(values) * width, f"{len(values):,} vectors of {width:,} numbers")
     good = lengths == width
     flat = values.filter(pa.array(good)).flatten()
     numbers = np.full((len(values), width), np.nan)

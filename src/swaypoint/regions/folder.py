@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pyarrow import csv
 
-from swaypoint.errors import InputError
+from swaypoint.documents import read_json
+from swaypoint.errors import InputError, reading
 from swaypoint.folder import AuditFolder, read_tensors, replace_file, write_json
 from swaypoint.regions.finding import GATHERING, Action, Bound, Points, Region, regions
 from swaypoint.regions.proposals import proposal_table, propose
 from swaypoint.regions.table import Table
 
 FILE = "regions.json"
+_REGION = {
+    "members": [int],
+    "classes": [[(str, int)]],
+    "bounds": [{"column": str, "low": float, "high": float, "values": [str], "share": float}],
+    "action": set(get_args(Action)),
+    "reason": str,
+    **dict.fromkeys(("influence", "share", "spacing", "reach"), float),
+    **dict.fromkeys(("disagreement", "errors", "margin"), (float, None)),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +84,8 @@ def read_points(folder: AuditFolder) -> tuple[Points, Table]:
             f"{folder.path} does not hold the inputs of its points;"
             " make the audit again, with --keep-features"
         )
-    inputs = read_tensors(place[0])[place[1]]
     scores = folder.scores()
+    inputs = read_tensors(place[0], {place[1]: "nd"}, n=len(scores), d=len(data["columns"]))[place[1]]
     column = {name: scores[name].to_numpy() for name in ("cook", "label", "suggested_label", "margin")}
     classes = tuple(data["classes"])
     labels, predicted = column["label"], column["suggested_label"]
@@ -136,22 +145,21 @@ def read_regions(folder: AuditFolder) -> tuple[Region, ...] | None:
     file = folder.path / FILE
     if not file.is_file():
         return None
-    try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
+    remedy = f"write it again with: swaypoint regions {folder.path}"
+    manifest, stored = folder.manifest(), read_json(file, {"key": str, "regions": [_REGION]}, remedy)
+    if stored["key"] != manifest["key"]:
+        raise InputError(f"{file} is of another audit; {remedy}")
+    with reading(file, "a list of regions", remedy):
         found = tuple(_region(value) for value in stored["regions"])
-        key = stored["key"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"cannot read {file} ({error}); write it again with: swaypoint regions {folder.path}"
-        ) from error
-    if key != folder.manifest()["key"]:
-        raise InputError(f"{file} is of another audit; write it again with: swaypoint regions {folder.path}")
+    members = [member for region in found for member in region.members]
+    if members and not 0 <= min(members) <= max(members) < manifest["data"]["train"]:
+        raise InputError(f"{file}: its regions hold points that the audit does not have; {remedy}")
     return found
 
 
 def _region(value: dict[str, Any]) -> Region:
-    known: dict[str, Any] = {name: float("nan") if part is None else part for name, part in value.items()}
-    known["members"] = tuple(map(int, value["members"]))
-    known["classes"] = tuple((str(name), int(count)) for name, count in value["classes"])
+    known: dict[str, Any] = {name: float("nan") if value[name] is None else value[name] for name in _REGION}
+    known["members"] = tuple(value["members"])
+    known["classes"] = tuple((name, count) for name, count in value["classes"])
     known["bounds"] = tuple(Bound(**bound | {"values": tuple(bound["values"])}) for bound in value["bounds"])
     return Region(**known)

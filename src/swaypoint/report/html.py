@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from swaypoint.errors import InputError
 from swaypoint.folder import AuditFolder, write_text
 from swaypoint.report import charts
 from swaypoint.report.page import render_page
@@ -161,8 +162,9 @@ def _cards(folder: AuditFolder, scores: dict[str, np.ndarray], names: list[str])
     mean = max(float(scores["leverage"].mean()), 1e-300)
     cards = []
     for example in folder.examples().to_pylist():
-        row = position[example["index"]]
-        values = list(json.loads(example["row"]).items()) if example["row"] else []
+        if (row := position.get(example["index"])) is None:
+            raise InputError(f"{folder.path}: an example is none of the points; make the audit again")
+        values = list(folder.row(example["row"]).items())
         margin = float(scores["margin"][row])
         cards.append(
             {

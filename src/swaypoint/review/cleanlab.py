@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from swaypoint.errors import InputError
+from swaypoint.documents import read_parquet
+from swaypoint.errors import InputError, reading
 from swaypoint.folder import AuditFolder, write_table
 from swaypoint.review.cells import read_cells, write_cells
 from swaypoint.review.items import Items
@@ -103,14 +104,13 @@ def _columns(path: Path) -> dict[str, list[str]]:
         return read_cells(path)
     if not path.is_file():
         raise InputError(f"{path} does not exist; expected cleanlab's table of label issues")
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path} is not a parquet file that can be read ({error})") from error
-    return {
-        name: ["" if value is None else str(value) for value in column.to_pylist()]
-        for name, column in zip(table.column_names, table.columns, strict=True)
-    }
+    remedy = "expected cleanlab's table of label issues"
+    table = read_parquet(path, remedy)
+    with reading(path, "a table of values", remedy):
+        return {
+            name: ["" if value is None else str(value) for value in column.to_pylist()]
+            for name, column in zip(table.column_names, table.columns, strict=True)
+        }
 
 
 def _scores(path: Path, name: str, texts: list[str]) -> np.ndarray:

@@ -17,7 +17,7 @@ from swaypoint.review.items import Items
 from swaypoint.review.labelstudio import read_annotations
 from swaypoint.review.policy import SEPARATOR
 from swaypoint.review.records import PREFIX
-from swaypoint.review.verdicts import Event, Review
+from swaypoint.review.verdicts import Event, Review, check_event
 
 _NAMESPACE = uuid.UUID("3e6d1f0c-52a7-5c0b-9a43-8f1c4b7f2d10")
 _UNDECIDED = ("", "unreviewed", "conflict")
@@ -117,7 +117,12 @@ def read_verdicts(
         fields = (claim.item, claim.actor, said.verdict, said.label or "", said.note, claim.stamp)
         identity = _identity(items.run, *fields)
         if identity not in there and review.by(claim.actor, claim.item) != said:
-            events.append(Event(identity, items.run, claim.item, claim.actor, said, action))
+            event = Event(identity, items.run, claim.item, claim.actor, said, action)
+            try:
+                check_event(event)
+            except InputError as error:
+                raise InputError(f"{path}, the verdict on {claim.item}: {error}") from error
+            events.append(event)
     return Imported(events, len(last) - len(events))
 
 

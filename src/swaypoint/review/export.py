@@ -32,7 +32,7 @@ from swaypoint.review.items import Items
 from swaypoint.review.labelstudio import write_tasks
 from swaypoint.review.policy import Policy, clean
 from swaypoint.review.records import Records, label_name, records
-from swaypoint.review.source import read_source
+from swaypoint.review.source import origin, read_source
 from swaypoint.review.verdicts import Review
 
 CHANGES = ("id", "source", "label_before", "label_after", "verdict", "reviewer", "decided_at", "note")
@@ -157,7 +157,7 @@ def _write_changes(chosen: Records, changed: np.ndarray, path: Path) -> None:
 
 def _notes(chosen: Records) -> Iterator[str]:
     items, source = chosen.items, chosen.source
-    arguments, read = items.manifest["arguments"], items.manifest["data"]["origin"]["read"]
+    arguments, read = items.manifest["arguments"], origin(items)
     if source.planted:
         yield (
             f"the audit planted {source.planted:,} wrong labels (--flip {arguments['flip']:g}, seed"
@@ -165,8 +165,8 @@ def _notes(chosen: Records) -> Iterator[str]:
         )
     if skipped := len(source.dataset.skipped):
         yield f"{skipped:,} records that the audit could not read are left out"
-    if read["limit"] is not None:
-        yield f"only the first {read['limit']:,} records were audited (--limit); others are left out"
+    if read is not None and read[1].limit is not None:
+        yield f"only the first {read[1].limit:,} records were audited (--limit); others are left out"
     if not chosen.standing:
         yield "nothing has been reviewed yet"
     if conflicts := sum(ruling.verdict == "conflict" for ruling in chosen.standing.values()):

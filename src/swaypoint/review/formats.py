@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from swaypoint.data.readers import class_names
+from swaypoint.data.readers import class_names, declared_features
 from swaypoint.errors import InputError, require
 from swaypoint.review.cells import write_cells
 from swaypoint.review.records import Records
@@ -95,7 +95,7 @@ def _with_features(schema: pa.Schema, records: Records, classes: tuple[str, ...]
     features = {field.name: _feature(field.type) for field in schema}
     features |= {
         name: feature
-        for name, feature in _declared(metadata).items()
+        for name, feature in declared_features(schema).items()
         if name in features and name not in records.label_columns
     }
     if (image := records.source.image) is not None and features[image].get("_type") != "Image":
@@ -104,14 +104,6 @@ def _with_features(schema: pa.Schema, records: Records, classes: tuple[str, ...]
     features |= {name: {"names": names, "_type": "ClassLabel"} for name in classes}
     metadata[b"huggingface"] = json.dumps({"info": {"features": features}}).encode()
     return schema.with_metadata(metadata)
-
-
-def _declared(metadata: dict[bytes, bytes]) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(metadata[b"huggingface"])["info"]["features"]
-    except (KeyError, ValueError, TypeError):
-        return {}  # none, or metadata of another kind
-    return found
 
 
 def _feature(kind: pa.DataType) -> dict[str, Any]:

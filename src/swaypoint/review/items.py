@@ -6,7 +6,6 @@ Everything here is arrays on disk, memory-mapped, and numpy: a server needs no t
 from __future__ import annotations
 
 import hashlib
-import json
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from swaypoint.errors import InputError
-from swaypoint.folder import AuditFolder, read_tensors
+from swaypoint.folder import REMEDY, AuditFolder, map_tensor, read_tensors
 from swaypoint.regions import Region, Table, read_regions
 from swaypoint.regions.folder import inputs_file
 from swaypoint.review.cuts import Cut, cut
@@ -100,13 +98,15 @@ class Items:
         self.scores: dict[str, np.ndarray] = {
             name: column.to_numpy() for name, column in zip(table.column_names, table.columns, strict=True)
         }
-        self._mapping, self._table = _table(folder)
+        self._mapping, self._table = folder.items()
         self._pictures_read = 0
         if len(self._table) != len(table):
             raise InputError(
                 f"{folder.path} has {len(table)} scores and {len(self._table)} items; audit again"
             )
         self.ids: list[str] = self._table["id"].to_pylist()
+        if len(set(self.ids)) < len(self.ids):
+            raise InputError(f"{folder.path / 'items.arrow'}: two points have the same id; {REMEDY}")
         self.places = np.stack([self._table[axis].to_numpy() for axis in ("x", "y")], 1)
         self._orders: dict[tuple[str, bool], np.ndarray] = {}
         self._cuts: dict[tuple[str, str], Cut] = {}
@@ -146,8 +146,7 @@ class Items:
 
     def row(self, position: int) -> dict[str, str]:
         """Column -> readable value; of pictures the file, if any."""
-        text = self._table["row"][position].as_py()
-        return json.loads(text) if text else {}
+        return self.folder.row(self._table["row"][position].as_py())
 
     def order(self, column: str, *, descending: bool = False) -> np.ndarray:
         """Positions by a column of the scores, ties in dataset order, ``(n,)`` int64; not to be changed."""
@@ -180,8 +179,8 @@ class Items:
     def table(self) -> Table | None:
         """The inputs of a tabular audit; None of images, and where the audit kept none."""
         place = inputs_file(self.folder)
-        inputs = None if place is None else _mapped(*place)
-        if inputs is None or len(inputs) != len(self):
+        inputs = None if place is None else map_tensor(*place, len(self))
+        if inputs is None:
             return None
         return Table(inputs, self.scores["label"], tuple(self.manifest["data"]["columns"]), self.classes)
 
@@ -219,12 +218,16 @@ class Items:
     @cached_property
     def _features(self) -> np.ndarray | None:
         """``(n, D)`` float32, where the audit kept them."""
-        return _mapped(self.folder.path / "features.safetensors", "features")
+        return map_tensor(self.folder.path / "features.safetensors", "features", len(self))
 
     @cached_property
     def _matrix(self) -> np.ndarray:
         """W and b side by side, ``(C, D [+ 1])``."""
-        head = read_tensors(self.folder.path / "head.safetensors")
+        assert self._features is not None
+        path, width = self.folder.path / "head.safetensors", self._features.shape[1]
+        head = read_tensors(path, {"weight": "cd", "bias": "c?"}, d=width)
+        if not head or len(self.classes) - len(head["weight"]) not in (0, len(self.classes) == 2):
+            raise InputError(f"{path}: it has no weights for {len(self.classes)} classes; {REMEDY}")
         weight = head["weight"].astype(np.float64)
         return np.hstack([weight, head["bias"][:, None]]) if "bias" in head else weight
 
@@ -232,6 +235,7 @@ class Items:
         """Features ``(b, D [+ 1])`` float64 as the head's matrix multiplies them."""
         assert self._features is not None
         features = self._features[rows].astype(np.float64)
+        self._check_finite(features)
         ones = np.ones((len(features), self._matrix.shape[1] - features.shape[1]))
         return np.hstack([features, ones])
 
@@ -276,8 +280,15 @@ class Items:
     def _standard(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of each feature, ``(D,)`` float64 each; of a dead one infinity."""
         assert self._features is not None
-        centre, spread = self._features.mean(0, dtype=np.float64), self._features.std(0, dtype=np.float64)
+        with np.errstate(invalid="ignore"):
+            centre, spread = self._features.mean(0, dtype=np.float64), self._features.std(0, dtype=np.float64)
+        self._check_finite(spread)
         return centre, np.where(spread > 0, spread, np.inf)
+
+    def _check_finite(self, values: np.ndarray) -> None:
+        if not np.isfinite(values).all():
+            path = self.folder.path / "features.safetensors"
+            raise InputError(f"{path}: its features are not all finite; {REMEDY}")
 
     @cached_property
     def _squares(self) -> np.ndarray:
@@ -292,7 +303,13 @@ class Items:
     @cached_property
     def _factor(self) -> dict[str, np.ndarray]:
         """``inverse`` (G, P, P), ``outputs`` (G, C, m), ``features`` (D, k); empty where not kept."""
-        return read_tensors(self.folder.path / "factor.safetensors")
+        path = self.folder.path / "factor.safetensors"
+        outputs, columns = self._matrix.shape
+        axes = {"inverse": "gpp", "outputs": "gcm", "features": "dk"}
+        factor = read_tensors(path, axes, c=outputs, d=columns)
+        if factor and len(factor["inverse"][0]) != factor["outputs"].shape[2] * factor["features"].shape[1]:
+            raise InputError(f"{path}: its tensors do not fit together; {REMEDY}")
+        return factor
 
     def influences(self, position: int, k: int = 6) -> tuple[Related, Related]:
         """The point's strongest proponents and opponents: I(z, z') = g(z')^T H^-1 g(z) of every other
@@ -339,37 +356,6 @@ class Items:
             probabilities[np.arange(len(labels)), labels] -= 1.0
             residuals[rows] = probabilities[:, -logits.shape[1] :]  # of one logit only the second class
         return residuals
-
-
-def _table(folder: AuditFolder) -> tuple[mmap.mmap, pa.Table]:
-    """The points in the order of the scores, and the mapping that they are read from."""
-    file = folder.path / "items.arrow"
-    try:
-        with file.open("rb") as opened:
-            mapping = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
-        return mapping, pa.ipc.open_file(pa.py_buffer(mapping)).read_all()
-    except (OSError, ValueError) as error:  # an empty file cannot be mapped; ArrowInvalid is a ValueError
-        raise InputError(f"cannot read {file}: {error}; make the audit again") from error
-
-
-def _mapped(path: Path, name: str) -> np.ndarray | None:
-    """A float32 tensor of a safetensors file, memory-mapped; None where there is no such file.
-
-    Not by the safetensors package, which reads the whole: the features of a million points need not
-    stay in memory, the kernel may drop their pages.
-    """
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        try:
-            entry = json.loads(file.read(length))[name]
-            start, shape = entry["data_offsets"][0], tuple(entry["shape"])
-            if entry["dtype"] != "F32":
-                raise ValueError(entry["dtype"])
-            return np.memmap(path, np.float32, "r", offset=8 + length + start, shape=shape)
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"cannot read {path} ({error}); make the audit again") from error
 
 
 def _chunks(n: int) -> Iterator[slice]:

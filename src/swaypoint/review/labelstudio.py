@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
-from swaypoint.errors import InputError
+from swaypoint.errors import InputError, reading
 from swaypoint.review.claims import Claim, actor, decided, decision, point, read_text
 from swaypoint.review.items import Items
 from swaypoint.review.records import Records
@@ -109,10 +109,8 @@ def read_annotations(path: Path, items: Items, reviewer: str | None) -> list[Cla
     Raises:
         InputError: not such a file, or an annotation that makes no sense; the task is named.
     """
-    try:
+    with reading(path, "JSON", "export as JSON from Label Studio"):
         tasks = json.loads(read_text(path))
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}); export as JSON from Label Studio") from error
     if not isinstance(tasks, list):
         raise InputError(f"{path} holds no list of tasks; export as JSON from Label Studio")
     claims = []

@@ -18,11 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from swaypoint.data.dataset import ReadOptions
 from swaypoint.data.images import whole_image
 from swaypoint.data.readers import image_column, is_saved, parquet_files
 from swaypoint.errors import InputError
 from swaypoint.review.items import Items, item_id
+from swaypoint.review.source import origin
 
 MOST_PIXELS = 4096 * 4096
 MOST_BYTES = 32 << 20
@@ -102,10 +102,10 @@ def _stored(items: Items) -> _Stored | None:
     Raises:
         InputError, OSError: the source is not what it was.
     """
-    origin = items.manifest["data"].get("origin")
-    if origin is None or items.kind != "images":
+    read = origin(items)
+    if read is None or items.kind != "images":
         return None
-    path, options = Path(origin["path"]), ReadOptions(**origin["read"])
+    path, options = Path(read[0]), read[1]
     if path.is_dir():
         if is_saved(path):
             return None
@@ -135,7 +135,7 @@ class Originals:
             if encoded is None:
                 return None
             whole, seen = whole_image(encoded, side, most_pixels=MOST_PIXELS)
-        except (InputError, OSError, ValueError, TypeError, pa.ArrowException):
+        except (InputError, OSError, ValueError, pa.ArrowException):
             return None
         if item_id(seen.tobytes(), name) != self._items.ids[position] or max(whole.size) <= side:
             return None

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
-from swaypoint.errors import InputError
+from swaypoint.documents import read_parquet
+from swaypoint.errors import InputError, reading
 from swaypoint.review.items import Items
 from swaypoint.review.verdicts import Decision, Event
 
@@ -26,14 +25,10 @@ def read_truth(items: Items, path: Path) -> list[str]:
     Raises:
         InputError: the file is of another form, or lacks a point.
     """
-    try:
-        read = pq.read_table if path.suffix == ".parquet" else pa_csv.read_csv
-        table = read(path)
+    remedy = "expected CSV or parquet with the columns index and label"
+    with reading(path, "a table of true labels", remedy):
+        table = read_parquet(path, remedy) if path.suffix == ".parquet" else pa_csv.read_csv(path)
         found = dict(zip(table["index"].to_pylist(), table["label"].to_pylist(), strict=True))
-    except (OSError, KeyError, pa.ArrowInvalid) as error:
-        raise InputError(
-            f"{path} holds no true labels ({error}); expected CSV or parquet with columns index and label"
-        ) from error
     truth = [found.get(int(index)) for index in items.scores["index"]]
     if None in truth:
         missing = int(items.scores["index"][truth.index(None)])

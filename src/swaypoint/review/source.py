@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +30,7 @@ from swaypoint.data.readers import (
     stored_table,
 )
 from swaypoint.data.tables import label_column
+from swaypoint.documents import misfit
 from swaypoint.errors import InputError, require
 from swaypoint.review.items import Items, item_id
 
@@ -180,6 +183,28 @@ def _numbers(own: pa.ChunkedArray, labels: np.ndarray, changed: np.ndarray) -> p
     return pc.if_else(pa.array(changed), new, own)
 
 
+_READ: dict[str, Any] = {
+    **dict.fromkeys(("label", "features", "image"), (str, None)),
+    **dict.fromkeys(("image_size", "limit"), (int, None)),
+    **dict.fromkeys(("skip_bad", "regression"), bool),
+    "split": str,
+}
+
+
+def origin(items: Items) -> tuple[str, ReadOptions] | None:
+    """Where the audited source was and how it was read; None of a dataset in memory, or an older audit.
+
+    Raises:
+        InputError: the manifest says it in another way.
+    """
+    stored = items.manifest["data"].get("origin")
+    if stored is None:
+        return None
+    if (problem := misfit(stored, {"path": str, "read": _READ}, "origin")) is not None:
+        raise InputError(f"{items.folder.path / 'manifest.json'}: {problem}; make the audit again")
+    return stored["path"], ReadOptions(**{name: stored["read"][name] for name in _READ})
+
+
 def read_source(items: Items, path: str | Path | None = None, on_progress: Progress = None) -> Source:
     """Read again what ``items`` come from, and check that it is still what was audited.
 
@@ -190,17 +215,17 @@ def read_source(items: Items, path: str | Path | None = None, on_progress: Progr
         InputError: it is gone, has changed, or was a dataset in memory.
         MissingExtra: as :func:`~swaypoint.data.readers.read_dataset`.
     """
-    data = items.manifest["data"]
-    origin = data.get("origin")
-    if origin is None:
+    data, read = items.manifest["data"], origin(items)
+    if read is None:
         raise InputError(
             f"{items.folder.path} does not say how to read its source again (a dataset in memory, or an"
             " older audit); audit a file, a folder or a hub name to export it"
         )
-    where = str(origin["path"] if path is None else path)
-    if Path(where).is_absolute() and not Path(where).exists():
+    stored, options = read
+    where = str(stored if path is None else path)
+    if Path(where).is_absolute() and not os.path.exists(where):  # Path.exists() raises for a name too long
         raise InputError(f"the audited source {where} is not there; put it back, or say where with --source")
-    source = _read(where, ReadOptions(**origin["read"]), on_progress)
+    source = _read(where, options, on_progress)
     if source.dataset.fingerprint != data["fingerprint"]:
         raise InputError(
             f"{where} is not what {items.folder.path} audited on {items.manifest['created'][:10]}: inputs or"
@@ -221,7 +246,10 @@ class _Stored:
 
 def _as_audited(stored: _Stored, items: Items) -> Source:
     arguments, given = items.manifest["arguments"], stored.dataset
-    dataset, _ = plant(given, arguments["flip"], arguments["seed"])
+    try:
+        dataset, _ = plant(given, arguments["flip"], arguments["seed"])
+    except InputError as error:
+        raise InputError(f"{items.folder.path / 'manifest.json'}: {error}; make the audit again") from error
     train = np.searchsorted(dataset.index, items.scores["index"]).clip(max=len(dataset) - 1)
     names = dataset.names or [str(index) for index in dataset.index]
     ids = [item_id(row.tobytes(), name) for row, name in zip(dataset.inputs, names, strict=True)]

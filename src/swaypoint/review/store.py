@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from swaypoint.errors import InputError, require
 from swaypoint.review.databases import PATIENCE, Database, database
 from swaypoint.review.migrations import VERSION_TABLE, upgrade
-from swaypoint.review.verdicts import Decision, Event, Store, StoreUnavailable
+from swaypoint.review.verdicts import Decision, Event, Store, StoreUnavailable, check_event
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -24,7 +24,6 @@ else:
     sa = require("sqlalchemy", "review")
 
 _CHUNK = 500  # of an IN list: older SQLites take 999 parameters
-_NAME_LENGTH = 200  # three of them fit an index row of PostgreSQL
 
 EVENTS = sa.Table(
     "event",
@@ -102,7 +101,7 @@ class SqlStore(Store):
             StoreUnavailable: as the contract says.
         """
         for event in events:
-            _check(event)
+            check_event(event)
         if not events:
             return []
         with self._writing() as connection:
@@ -177,20 +176,6 @@ class SqlStore(Store):
             raise self._database.explain(error) from error
         except sa.exc.TimeoutError as error:
             raise StoreUnavailable(f"{self._database.name} is busy; try again") from error
-
-
-def _check(event: Event) -> None:
-    names = {"id": event.id, "run": event.run, "item": event.item, "actor": event.actor}
-    names |= {"action": event.action} | ({} if event.undoes is None else {"undoes": event.undoes})
-    for name, value in names.items():
-        if not 0 < len(value) <= _NAME_LENGTH:
-            raise InputError(f"{name} has {len(value)} characters; expected 1 to {_NAME_LENGTH}")
-    decision = event.decision
-    texts = names | ({"label": decision.label or "", "note": decision.note} if decision else {})
-    for name, value in texts.items():
-        # PostgreSQL takes neither, and what one database takes, both should.
-        if "\0" in value or value.encode("utf-8", "ignore").decode() != value:
-            raise InputError(f"{name} has a NUL or half a surrogate pair: {value[:60]!r}; leave it out")
 
 
 def _stored(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Event]:

@@ -14,6 +14,7 @@ VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 WRONG: frozenset[Verdict] = frozenset({"mislabeled", "bad"})
 """Of a point that should not stay in the training set as it is."""
 _NOTE_LENGTH = 2000
+_NAME_LENGTH = 200  # three of them fit an index row of PostgreSQL
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,26 @@ class Event:
     at: str = ""
     before: Decision | None = None
     digest: str = ""
+
+
+def check_event(event: Event) -> None:
+    """That every store can keep it.
+
+    Raises:
+        InputError: a name (id, run, item, actor, action) is empty or beyond 200 characters; a text has a NUL
+            or half a surrogate pair.
+    """
+    names = {"id": event.id, "run": event.run, "item": event.item, "actor": event.actor}
+    names |= {"action": event.action} | ({} if event.undoes is None else {"undoes": event.undoes})
+    for name, value in names.items():
+        if not 0 < len(value) <= _NAME_LENGTH:
+            raise InputError(f"{name} has {len(value)} characters; expected 1 to {_NAME_LENGTH}")
+    decision = event.decision
+    texts = names | ({"label": decision.label or "", "note": decision.note} if decision else {})
+    for name, value in texts.items():
+        # PostgreSQL takes neither, and what one database takes, both should.
+        if "\0" in value or value.encode("utf-8", "ignore").decode() != value:
+            raise InputError(f"{name} has a NUL or half a surrogate pair: {value[:60]!r}; leave it out")
 
 
 class Store(ABC):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import math
 import os
 import shutil
@@ -23,6 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from swaypoint.documents import read_json
 from swaypoint.errors import InputError, require
 from swaypoint.folder import full_disk, replace_file, write_json
 from swaypoint.studies.tables import EXTRA, Axis, Table, block_place, leading_axes
@@ -168,8 +168,10 @@ class TableWriter:
     def _start(self) -> None:
         """Keep what an interrupted writing of the same plan left, or begin anew."""
         task = self._folder / "task.json"
-        if task.exists() and json.loads(task.read_text())["fingerprint"] == self.plan.fingerprint():
-            return
+        if task.exists():
+            stored = read_json(task, {"fingerprint": str}, f"remove the folder {self._folder}")
+            if stored["fingerprint"] == self.plan.fingerprint():
+                return
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
         for name in self._types():

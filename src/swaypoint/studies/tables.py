@@ -16,12 +16,15 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from swaypoint.errors import InputError, require
+from swaypoint.documents import misfit, require_memory
+from swaypoint.errors import InputError, reading, require
 
 EXTRA = "study"
 _BLOCK = 1 << 17  # points: a chunk of the file, decompressed whole; several fit into the cache below
 _CACHE = 32 << 20  # bytes of decompressed chunks held
 _MOST_ACTIONS = 256
+_MOST_CHUNK = 256 << 20  # bytes: read whole, and a file of a megabyte may hold gigabytes of zeros
+_MOST_VALUES = 1 << 24  # of an axis, which is read whole
 
 Index = NDArray[np.integer] | slice
 
@@ -182,6 +185,8 @@ class Table:
 
     def load(self, *, costs: bool = False) -> Table:
         """The same table in memory, with its costs only if asked for."""
+        size = self.size * (1 + 4 * len(self.actions) * costs)
+        require_memory(f"table {self.name!r}", size, f"its {self.size:,} points")
         decision = self.decisions(slice(None)).reshape(self.shape)
         cost = self.costs(slice(None)).reshape(*self.shape, -1) if costs else None
         return replace(self, decision=decision, cost=cost)
@@ -198,15 +203,13 @@ class Table:
         path = Path(path)
         if not path.is_file():
             raise InputError(f"there is no table {path}; expected an HDF5 file, see docs/acas.md")
-        try:
+        with reading(path, "an HDF5 table", "write it again, see docs/acas.md"):
             file = h5py.File(path, "r", rdcc_nbytes=_CACHE)
-            return _table(file, path)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
-        except (OSError, RuntimeError, KeyError) as error:
-            raise InputError(
-                f"cannot read {path} as HDF5: {error}; write it again, see docs/acas.md"
-            ) from error
+            try:
+                return _table(file, path)
+            except InputError as error:
+                file.close()
+                raise InputError(f"{path}: {error}") from error
 
     def _flat(self, index: Index) -> NDArray[np.int64]:
         if isinstance(index, slice):
@@ -305,8 +308,13 @@ def _table(file: Any, path: Path) -> Table:
 
     def dataset(name: str) -> Any:
         found = file.get(name)
-        if not isinstance(found, h5py.Dataset):
+        if not isinstance(found, h5py.Dataset) or found.shape is None:
             raise InputError(f"has no dataset {name!r}; see docs/acas.md for the layout")
+        chunk = math.prod(found.chunks or ()) * found.dtype.itemsize
+        if chunk > _MOST_CHUNK:
+            raise InputError(f"dataset {name!r} has chunks of {chunk:,} bytes; at most {_MOST_CHUNK:,}")
+        if found.size and not found.is_virtual and not found.id.get_storage_size():
+            raise InputError(f"the values of dataset {name!r} were never written; write it again")
         return found
 
     axes = []
@@ -314,19 +322,31 @@ def _table(file: Any, path: Path) -> Table:
         stored = dataset(name)
         if stored.ndim != 1:
             raise InputError(f"axis {name!r} has shape {stored.shape}; expected one dimension")
+        if stored.dtype.kind not in "iuf" or stored.size > _MOST_VALUES:
+            raise InputError(
+                f"axis {name!r} has values of {stored.dtype} and shape {stored.shape}; expected one or more"
+                f" numbers, at most {_MOST_VALUES:,}"
+            )
         unit = stored.attrs.get("unit", "")
-        if not isinstance(unit, str):
+        if not _is_text(unit):
             raise InputError(f"attribute 'unit' of axis {name!r} is {unit!r}; expected a text")
         axes.append(Axis(name, unit, stored[:]))
     cost = dataset("cost") if "cost" in file else None
     name = file.attrs.get("name", path.stem)
-    return Table(str(name), tuple(axes), _texts(file, "actions"), dataset("decision"), cost)
+    if not _is_text(name):
+        raise InputError(f"attribute 'name' is {name!r}; expected a text")
+    return Table(name, tuple(axes), _texts(file, "actions"), dataset("decision"), cost)
 
 
 def _texts(file: Any, name: str) -> tuple[str, ...]:
     values = file.attrs.get(name)
     texts = [] if values is None else list(np.atleast_1d(values))
     texts = [text.decode(errors="replace") if isinstance(text, bytes) else text for text in texts]
-    if not texts or not all(isinstance(text, str) for text in texts):
+    if not texts or not all(map(_is_text, texts)):
         raise InputError(f"attribute {name!r} is {values!r}; expected a list of texts, see docs/acas.md")
     return tuple(texts)
+
+
+def _is_text(value: Any) -> bool:
+    """HDF5 holds any bytes as text; those that are not UTF-8 could not be printed."""
+    return misfit(value, str) is None

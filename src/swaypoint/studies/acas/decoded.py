@@ -116,6 +116,10 @@ class Decoder:
 
     def _decide(self, costs: Tensor, block: int) -> Block:
         """Of costs (5, b) in float32, with the near ties evaluated again."""
+        if not bool(costs.isfinite().all()):
+            raise InputError(
+                "the networks' costs overflow float32; a .nnet file has a wrong number: fetch the files anew"
+            )
         best, decisions = costs.min(0)
         scale = max(network.output_range for network in self.networks)
         ties = ((costs < best + _TIE * scale).sum(0) > 1).nonzero()[:, 0].numpy()

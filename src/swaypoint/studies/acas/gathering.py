@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from swaypoint.data.batches import ArrayBatches
+from swaypoint.documents import read_json
 from swaypoint.errors import InputError
 from swaypoint.folder import write_json
 from swaypoint.regions import Points, propose, regions
@@ -84,7 +85,8 @@ def gather(
     measured: list[dict[str, dict[str, float]]] = []
     for seed in range(gathering.seeds):
         path = folder / f"seed-{seed}.json"
-        stored = json.loads(path.read_text()) if path.is_file() else {}
+        remedy = "remove it, and run the same command again"
+        stored = read_json(path, {"asked": {}, "accuracy": {}}, remedy) if path.is_file() else {}
         if stored.get("asked") != asked:
             stored = {"asked": asked, "accuracy": _repetition(table, gathering, seed, folder)}
             write_json(path, stored)

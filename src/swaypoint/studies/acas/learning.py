@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
+from swaypoint.documents import read_json
 from swaypoint.folder import write_json, write_tensors
 from swaypoint.studies.acas.scoring import Split
 from swaypoint.studies.acas.surrogate import Surrogate
@@ -19,6 +18,9 @@ from swaypoint.studies.tables import Table
 from swaypoint.training.loop import Plan, Progress, train
 from swaypoint.training.loop import Split as Parts
 from swaypoint.training.recipes import Recipe
+from swaypoint.user_models import load_weights
+
+_REMEDY = "remove it, and run the same command again"
 
 _HELD_OUT = 200_000
 
@@ -65,7 +67,8 @@ def learn(
     surrogate = build(learning, len(table.actions))
     weights, record = folder / "surrogate.safetensors", folder / "training.json"
     asked = {"table": table.name, "shape": list(table.shape), "split": asdict(split)} | asdict(learning)
-    stored: dict[str, Any] = json.loads(record.read_text()) if record.is_file() else {}
+    shape = {"asked": {}, "curve": [float]}
+    stored: dict[str, Any] = read_json(record, shape, _REMEDY) if record.is_file() else {}
     if stored.get("asked") != asked:
         stored = {"asked": asked, "curve": []}
         for stale in (weights, folder / "last.ckpt"):
@@ -84,7 +87,7 @@ def learn(
         train_on(surrogate, table, index, split.held_out(index), learning, folder, report=note)
         write_tensors(weights, surrogate.state_dict())
         (folder / "last.ckpt").unlink(missing_ok=True)
-    surrogate.load_state_dict(load_file(weights))
+    load_weights(surrogate, weights, remedy=_REMEDY)
     return Learned(surrogate.eval(), tuple(stored["curve"]))
 
 

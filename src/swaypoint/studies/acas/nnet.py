@@ -17,8 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from swaypoint.errors import InputError
+from swaypoint.errors import InputError, shortened
 
+_LARGEST = float(np.finfo(np.float32).max)
 _BATCH = 1 << 12  # 4,096 points of 50 units: 0.8 MB, which stays in the cache
 
 
@@ -132,6 +133,8 @@ class _Lines:
 
     def __init__(self, path: Path) -> None:
         self.path, self.number = path, 0
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise InputError(f"cannot read {path}: no file; expected a .nnet file")
         try:
             text = path.read_text(encoding="utf-8")
         except OSError as error:
@@ -161,11 +164,11 @@ class _Lines:
         if len(fields) != count:
             raise self.error(f"{len(fields)} numbers; expected {count}: {what}")
         try:
-            values = np.array([float(field) for field in fields])
+            values = np.array([_number(field) for field in fields])
         except ValueError as error:
-            raise self.error(f"{error}; expected {what}") from error
-        if not np.isfinite(values).all():
-            raise self.error(f"a number is not finite; expected {what}")
+            raise self.error(f"{shortened(str(error), 80)}; expected {what}") from error
+        if not (np.abs(values) <= _LARGEST).all():
+            raise self.error(f"a number is not finite in float32; expected {what}")
         return values
 
     def integers(self, count: int, what: str, least: int) -> list[int]:
@@ -177,3 +180,9 @@ class _Lines:
     def end(self) -> None:
         if next(self._rest, None) is not None:
             raise self.error("more lines than the layer sizes say")
+
+
+def _number(field: str) -> float:
+    if "_" in field:  # Python's own notation, in which 1_0 is ten
+        raise ValueError(f"could not convert string to float: {field!r}")
+    return float(field)

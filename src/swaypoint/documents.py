@@ -1,0 +1,137 @@
+"""JSON and parquet files: read and checked at once, so that whoever uses the content need not."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from swaypoint.errors import InputError, reading, shortened
+
+_MOST = 2**63
+
+
+def read_json(path: Path, shape: Any, remedy: str) -> Any:
+    """The content of a JSON file, which has the shape; see :func:`misfit`.
+
+    Raises:
+        InputError: it is missing, no JSON, or of another shape; it is said where, and ``remedy``.
+    """
+    with reading(path, "a JSON file", remedy):
+        value = json.loads(path.read_text(encoding="utf-8"))
+    if (problem := misfit(value, shape)) is not None:
+        raise InputError(f"{path}: {problem}; {remedy}")
+    return value
+
+
+def misfit(value: Any, shape: Any, where: str = "its content") -> str | None:
+    """What in ``value`` does not have the shape; None where all of it has.
+
+    A shape is a type (``str`` of text that UTF-8 can hold, ``float`` of any number, ``int`` of one that 64
+    bits hold, ``bool``), None, a set of the possible texts, a list of one shape (any number of such), a
+    dict (an object with at least these names), or a tuple of shapes (any of them).
+
+    >>> misfit({"seed": 0, "tags": ["a", 1]}, {"seed": int, "tags": [str]})
+    "'tags'[1] is 1, no str"
+    """
+    if isinstance(shape, dict):
+        if not isinstance(value, dict):
+            return f"{where} is {_shown(value)}, no object"
+        missing = [name for name in shape if name not in value]
+        if missing:
+            return f"{where} has no {missing[0]!r}"
+        inner = ((value[name], part, repr(name)) for name, part in shape.items())
+        return next((found for args in inner if (found := misfit(*args)) is not None), None)
+    if isinstance(shape, list):
+        if not isinstance(value, list):
+            return f"{where} is {_shown(value)}, no list"
+        parts = ((part, shape[0], f"{where}[{i}]") for i, part in enumerate(value))
+        return next((found for args in parts if (found := misfit(*args)) is not None), None)
+    if isinstance(shape, tuple):
+        problems = [misfit(value, part, where) for part in shape]
+        return None if None in problems else problems[-1]
+    if isinstance(shape, set):
+        fits = isinstance(value, str) and value in shape
+        return None if fits else f"{where} is {_shown(value)}, none of {', '.join(sorted(shape))}"
+    return (
+        None if _is(value, shape) else f"{where} is {_shown(value)}, no {getattr(shape, '__name__', shape)}"
+    )
+
+
+def _is(value: Any, kind: Any) -> bool:
+    if kind is None or kind is bool:
+        return value is None if kind is None else isinstance(value, bool)
+    if kind is str:
+        return isinstance(value, str) and value.encode("utf-8", "ignore").decode() == value
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return kind is float if isinstance(value, float) else abs(value) < _MOST
+
+
+def _shown(value: Any) -> str:
+    return shortened(repr(value), 60)
+
+
+def read_parquet(path: Path, remedy: str) -> pa.Table:
+    """A parquet file whose checksums, offsets and text have been looked at: damage shows here, not later.
+
+    Raises:
+        InputError: it is missing, damaged, larger than the memory, or two columns have the same name.
+    """
+    with reading(path, "a parquet file", remedy):
+        with pq.ParquetFile(path) as file:
+            schema, groups = file.schema_arrow, file.metadata
+            _decode_names(schema)
+            widths = sum(_width(kind) for kind in schema.types)
+        if len(set(schema.names)) < len(schema.names):
+            raise InputError(f"{path}: two columns have the same name; rename one")
+        require_memory(path, groups.num_rows * widths, f"{groups.num_rows:,} records")
+        # Of the file alone: by default the folders' names would become columns.
+        table = pq.read_table(path, partitioning=None, page_checksum_verification=True)
+        table.validate(full=True)
+    return table
+
+
+def _decode_names(fields: Iterable[pa.Field]) -> None:
+    for field in fields:
+        field.name  # noqa: B018  raises where it is not UTF-8
+        if pa.types.is_nested(field.type):
+            _decode_names(field.type.field(i) for i in range(field.type.num_fields))
+
+
+def _width(kind: pa.DataType) -> int:
+    """Bytes that a value takes at least."""
+    if pa.types.is_fixed_size_list(kind):
+        return kind.list_size * _width(kind.value_type)
+    if pa.types.is_struct(kind):
+        return sum(_width(field.type) for field in kind)
+    try:
+        return -(-kind.bit_width // 8)
+    except ValueError:  # of texts and lists, where each begins
+        return 4
+
+
+def require_memory(name: object, size: int, what: str) -> None:
+    """Refuse what cannot be held: a few bytes may declare, or unpack to, more than any machine has.
+
+    Args:
+        size: bytes it takes.
+        what: it is, in the message.
+
+    Raises:
+        InputError: this machine has less memory.
+    """
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError):  # a system that does not say
+        return
+    if size > memory:
+        raise InputError(
+            f"{name}: {what} take {size / 2**30:,.1f} GiB, more than this machine's {memory / 2**30:,.1f};"
+            " read less of it, or repair it if it should be smaller"
+        )
