@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -171,6 +171,10 @@ class LinearHeadRisk:
         self._chunks: list[Chunk] | None = None
         self._kept: list[tuple[Tensor, Tensor]] | None = None
         self._sampled: tuple[Tensor, Tensor] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the points that are remembered: workers of a fold have shards of their own."""
+        return self.__dict__ | {"_chunks": None, "_kept": None, "_sampled": None}
 
     # -- points ---------------------------------------------------------------------------------
 
@@ -384,7 +388,7 @@ class LinearHeadRisk:
         pairs = FeaturePairs(width, self.dtype, self.device)
         moments = partial(self._moments, pairs)
         name = f"curvature-{str(self.dtype).removeprefix('torch.')}"
-        sums = total((fold or InProcess(self.device)).map(name, moments, self.data.shards()))
+        sums = (fold or InProcess(self.device)).total(name, moments, self.data.shards())
         if sums is None:
             raise InputError("the data is empty; expected at least one row")
         second, n = sums["second"].to(self.device), int(sums["points"])
