@@ -173,6 +173,11 @@ class Influence:
             )
         return Scores(**{name: np.concatenate(parts) for name, parts in columns.items()})
 
+    def columns(self, data: FeatureBatches, *, removal: Removal) -> Iterator[dict[str, Tensor]]:
+        """The columns of :class:`Scores` for the points of a shard, chunk by chunk, ``(b,)`` each."""
+        score = partial(self._score, removal=removal, leave_one_out=True, keep_logits=False)
+        return self.risk.map(score, data)
+
     def cook(self, data: FeatureBatches) -> Iterator[tuple[Chunk, Tensor]]:
         """Cook's distance alone, ``(b,)`` float64, of the points of a shard, chunk by chunk."""
 

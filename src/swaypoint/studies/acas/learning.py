@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
+from swaypoint.data.splitting import Split
 from swaypoint.folder import write_json, write_tensors
-from swaypoint.studies.acas.scoring import Split
 from swaypoint.studies.acas.surrogate import Surrogate
 from swaypoint.studies.tables import Table
 from swaypoint.training.loop import Plan, Progress, train
