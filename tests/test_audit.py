@@ -60,7 +60,7 @@ def test_scores_are_those_of_the_saved_model(finished):
     """Recomputed from model.safetensors by dense autodiff."""
     from oracles import cooks_distance, rows_and_hessian
     from swaypoint.data.builtin import read_builtin
-    from swaypoint.training.models import RESNET20, build
+    from swaypoint.training.recipes import RESNET20, build
 
     scores = finished.scores().to_pandas()
     images = torch.from_numpy(read_builtin("sklearn:digits").inputs[scores["index"]])

@@ -8,8 +8,10 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
+import swaypoint
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.refit import refit_head
+from swaypoint.ridge import refit_ridge
 from swaypoint.risks.linear_head import HeadWeights, LinearHeadRisk
 from swaypoint.risks.losses import CrossEntropy
 
@@ -83,3 +85,39 @@ def test_units_of_a_feature_do_not_matter_without_a_ridge_on_it(scale, products)
     torch.testing.assert_close(
         scaled.head.weight[:, 2] * scale, plain.head.weight[:, 2], rtol=1e-6, atol=1e-9
     )
+
+
+# -- the ridge --------------------------------------------------------------------------------------
+
+
+def test_the_chosen_ridge_predicts_left_out_points_best():
+    """Against refits without each point."""
+    rng = np.random.default_rng(0)
+    features, labels = rng.normal(size=(40, 6)), rng.integers(0, 2, 40)
+    features[labels == 1, 0] += 1.0
+    ridges, means = (1.0, 0.1, 0.01), []
+    for ridge in ridges:
+        losses = []
+        for out in range(40):
+            kept = np.arange(40) != out
+            head = refit_head(blank(6, ridge * 39 / 40, 2), ArrayBatches(features[kept], labels[kept])).head
+            logits = torch.from_numpy(features[out]) @ head.weight.T + head.bias
+            losses.append(float(torch.logsumexp(logits, 0) - logits[labels[out]]))
+        means.append(np.mean(losses))
+    chosen = refit_ridge(blank(6, 0.0, 2), ArrayBatches(features, labels), ridges=ridges)
+    assert chosen.head.l2 == ridges[int(np.argmin(means))]
+    assert sorted(means)[1] - min(means) > 1e-3  # not by a hair
+    assert chosen.converged
+
+
+def test_cooks_distance_with_a_chosen_ridge():
+    rng = np.random.default_rng(1)
+    features, labels = rng.normal(size=(60, 4)), rng.integers(0, 3, 60)
+    head = swaypoint.LinearHead(blank(4, 0.0, 3))
+    ranking = swaypoint.cooks_distance(head, (features, labels), refit="ridge", progress=False)
+    chosen = refit_ridge(blank(4, 0.0, 3), ArrayBatches(features, labels)).head
+    expected = swaypoint.cooks_distance(swaypoint.LinearHead(chosen), (features, labels), progress=False)
+    np.testing.assert_allclose(ranking.values, expected.values, rtol=1e-6)
+    assert "chosen by the loss of left-out points" in ranking.diagnostics.refit
+    with pytest.raises(swaypoint.InputError, match="too large"):
+        swaypoint.cooks_distance(head, (features, labels), refit="ridge", solver="sketch", progress=False)

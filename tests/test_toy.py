@@ -21,11 +21,11 @@ from typer.testing import CliRunner
 import oracles
 from swaypoint import InputError
 from swaypoint.cli import app
+from swaypoint.studies.cells import Cell, cell
 from swaypoint.studies.intervals import interval
 from swaypoint.studies.toy import boundaries, flip
 from swaypoint.studies.toy import study as studies
 from swaypoint.studies.toy.boundaries import BoundaryOptions, boundary_cell, counts
-from swaypoint.studies.toy.cells import Cell, cell
 from swaypoint.studies.toy.flip import CONVERGED, FlipOptions, flip_cell, flipped_sample
 from swaypoint.studies.toy.measures import among_first, enrichment, rank_of
 from swaypoint.studies.toy.problems import MIDDLE, PROBLEMS, Sample, draw

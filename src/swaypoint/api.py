@@ -18,6 +18,7 @@ from swaypoint.fitness import Spread, diagnose
 from swaypoint.heads import LinearHead
 from swaypoint.ranking import Ranking
 from swaypoint.refit import refit_head
+from swaypoint.ridge import refit_ridge
 from swaypoint.risks.autodiff import Kind, ModelRisk, Ridge
 from swaypoint.risks.linear_head import HeadWeights
 from swaypoint.risks.losses import Loss, as_loss
@@ -30,6 +31,7 @@ from swaypoint.tiled import TiledInfluence
 HeadSolver = Literal["auto", "exact", "sketch"]
 EXACT_LIMIT = 12_000
 """Parameters that interact, up to which ``solver="auto"`` factorises: 1.2 GB in float64, a minute."""
+Refitting = bool | Literal["ridge"]
 Solved = Influence | TiledInfluence | SketchedInfluence
 LossLike = str | Loss | Callable[..., Any]
 
@@ -58,7 +60,7 @@ def cooks_distance(
     params: str | Sequence[str] | None = None,
     curvature: Kind = "ggn",
     solver: Solver = "auto",
-    refit: bool = False,
+    refit: Refitting = False,
     batch_size: int = 512,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
@@ -89,7 +91,8 @@ def cooks_distance(
             panels, see :mod:`swaypoint.tiled`: minutes to hours); ``"sketch"``, an estimate with standard
             errors (see :mod:`swaypoint.sketching`); ``"auto"``: the first up to 12,000, then the second.
             With ``params``: see :func:`swaypoint.solving.invert`.
-        refit: first bring the head to the optimum of its (convex) objective on these features.
+        refit: True first brings the head to the optimum of its (convex) objective on these features;
+            ``"ridge"`` also chooses the ridge, see :func:`swaypoint.ridge.refit_ridge`.
         batch_size: points per forward pass.
         device: of the linear algebra; default: the model's.
         dtype: of the large products: None (float32 where it suffices), float32 or float64.
@@ -254,7 +257,7 @@ class Options:
 
     damping: float = 0.0
     removal: Removal = "infinitesimal"
-    refit: bool = False
+    refit: Refitting = False
     device: torch.device = torch.device("cpu")  # noqa: RUF009
     dtype: torch.dtype | None = None
     progress: bool = False
@@ -311,8 +314,7 @@ def rank(head: HeadWeights, batches: FeatureBatches, options: Options) -> tuple[
     """
     refit = ""
     if options.refit:
-        fitted = refit_head(head, batches, device=options.device)
-        head, refit = fitted.head, fitted.outcome
+        head, refit = _refitted(head, batches, options)
     method = _method(head, options)
     if method == "sketch":
         sketched = SketchedInfluence(head, batches, damping=options.damping, device=options.device)
@@ -331,6 +333,16 @@ def rank(head: HeadWeights, batches: FeatureBatches, options: Options) -> tuple[
     with _bar("scoring", options.progress, solved.summary.points) as advance:
         scores = solved.scores(removal=options.removal, on_chunk=advance)
     return _ranking(scores, solved.facts(), refit), solved
+
+
+def _refitted(head: HeadWeights, batches: FeatureBatches, options: Options) -> tuple[HeadWeights, str]:
+    if options.refit != "ridge":
+        fitted = refit_head(head, batches, device=options.device)
+        return fitted.head, fitted.outcome
+    if _method(head, options) != "dense":
+        raise InputError("refit='ridge' needs the closed form, for which this head is too large; pass l2")
+    fitted = refit_ridge(head, batches, device=options.device)
+    return fitted.head, f"{fitted.outcome}, ridge {fitted.head.l2:g} chosen by the loss of left-out points"
 
 
 def _method(head: HeadWeights, options: Options) -> Literal["dense", "tiled", "sketch"]:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 import swaypoint
 from swaypoint import folder as files
-from swaypoint.api import Solved
+from swaypoint.api import Refitting, Solved
 from swaypoint.errors import InputError
 from swaypoint.predictors import ModelOptions, Objective
 from swaypoint.risks.autodiff import Kind
@@ -51,7 +51,7 @@ class AuditOptions:
     objective: Objective = field(default_factory=Objective)
     damping: float = 0.0
     removal: Removal = "infinitesimal"
-    refit: bool = False
+    refit: Refitting = False
     params: tuple[str, ...] | None = None
     curvature: Kind = "ggn"
     solver: Solver = "auto"

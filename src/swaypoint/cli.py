@@ -120,8 +120,8 @@ def audit(
     model: Annotated[
         str,
         typer.Option(
-            help="package.module:factory for yours; none trains a default: resnet20 for images, mlp for"
-            " rows, and head (no training) for features.",
+            help="package.module:factory for yours; none trains a default: resnet20 for images (also vgg19,"
+            " efficientnet_b0), mlp for rows, and head (no training) for features.",
             rich_help_panel=_MODEL,
         ),
     ] = "none",
@@ -165,6 +165,14 @@ def audit(
     ] = "infinitesimal",
     refit: Annotated[
         bool, typer.Option("--refit", help="Bring the head to its optimum first.", rich_help_panel=_OBJECTIVE)
+    ] = False,
+    refit_ridge: Annotated[
+        bool,
+        typer.Option(
+            "--refit-ridge",
+            help="The same, with the ridge whose left-out points are predicted best.",
+            rich_help_panel=_OBJECTIVE,
+        ),
     ] = False,
     params: Annotated[
         str | None,
@@ -242,7 +250,7 @@ def audit(
         objective=Objective(loss, l2),
         damping=damping,
         removal=removal,  # type: ignore[arg-type]  # checked where it is used
-        refit=refit,
+        refit="ridge" if refit_ridge else refit,
         params=None if params is None else tuple(params.split(",")),
         curvature=curvature,  # type: ignore[arg-type]
         solver=solver,  # type: ignore[arg-type]
@@ -275,6 +283,19 @@ def show(
     from swaypoint.report.terminal import show as show_ranking
 
     show_ranking(AuditFolder(folder), top=top, console=Console())
+
+
+@app.command()
+def fitness(folder: _Audit) -> None:
+    """Is the audited model fit for influence? Every measure, its verdict, and the remedy.
+
+    The theory needs a head at its optimum, an invertible Hessian, and a loss that still tells points
+    apart; docs/fitness.md says which measure foretells a bad ranking.
+    """
+    from swaypoint.folder import AuditFolder
+    from swaypoint.report.terminal import show_fitness
+
+    show_fitness(AuditFolder(folder), console=Console())
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The command line of the studies: ``swaypoint study toy``, ``acas``."""
+"""The command line of the studies: ``swaypoint study toy``, ``acas``, ``cifar10``."""
 
 from __future__ import annotations
 
@@ -114,4 +114,57 @@ def acas(
                 result.table, Gathering(seeds=gather), out / "gathering", on_progress=listener.records
             )
         console.print(Markdown(gains(found)))
+    console.print(f"written: {out}", soft_wrap=True, highlight=False, markup=False)
+
+
+@study_app.command()
+def cifar10(
+    data: Annotated[
+        str, typer.Option(help="The training set: a parquet, a folder, or a name on the Hugging Face hub.")
+    ] = "uoft-cs/cifar10",
+    test: Annotated[
+        str | None, typer.Option(help="The test set.", show_default="the hub's test split of --data")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder to write; several commands may share it.")] = Path(
+        "cifar10"
+    ),
+    arch: Annotated[str, typer.Option(help="resnet20, vgg19 or efficientnet_b0.")] = "resnet20",
+    noise: Annotated[float, typer.Option(help="Share of wrong labels to plant.")] = 0.005,
+    kind: Annotated[str, typer.Option(help="uniform or asymmetric flips.")] = "uniform",
+    noise_seed: Annotated[int, typer.Option(help="Which labels are wrong.")] = 0,
+    models: Annotated[int, typer.Option(help="How many; 0 only sums up what is in --out.")] = 6,
+    seed: Annotated[int, typer.Option(help="Of the first model.")] = 0,
+    regulariser: Annotated[str, typer.Option(help="none, or l1l2 on the head.")] = "none",
+    schedule: Annotated[str, typer.Option(help="cycle, step, cosine, or slow (over-trains).")] = "cycle",
+    epochs: Annotated[int, typer.Option(help="Of each training.")] = 16,
+    folds: Annotated[
+        bool, typer.Option("--folds", help="Also five models that leave a fifth out, for cleanlab.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """How many of the wrong labels planted in CIFAR-10 does each score find?
+
+    Writes tables and ROC curves of all models in the folder. Interrupted, the same command goes on.
+
+      swaypoint study cifar10 --models 3 --noise 0.005 --noise-seed 1
+
+      swaypoint study cifar10 --models 2 --schedule slow --epochs 40
+    """
+    from swaypoint.cli_progress import progress
+    from swaypoint.studies.cifar10.cells import cell_of
+    from swaypoint.studies.cifar10.study import CifarOptions, study
+
+    cell = cell_of(
+        architecture=arch,
+        noise=(noise, noise_seed, kind),
+        seed=seed,
+        epochs=epochs,
+        regulariser=regulariser,
+        schedule=schedule,
+    )
+    options = CifarOptions(cell, models, folds, data, test, device)
+    with progress() as listener:
+        text = study(options, out, listener)
+    console = Console()
+    console.print(Markdown(text))
     console.print(f"written: {out}", soft_wrap=True, highlight=False, markup=False)

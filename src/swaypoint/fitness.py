@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from swaypoint.scoring import ACCURACY, Facts
+from swaypoint.agreement import spearman
+from swaypoint.collapse import Collapse, collapse
+from swaypoint.data.batches import ArrayBatches
+from swaypoint.scoring import ACCURACY, Facts, Influence
 
 Verdict = Literal["fit", "caution", "unfit"]
+COLLAPSED = 0.05
+_SAMPLE = 5000
 _ORDER: tuple[Verdict, ...] = ("fit", "caution", "unfit")
 
 
@@ -38,6 +46,10 @@ class Diagnostics:
     @property
     def verdict(self) -> Verdict:
         return max((check.verdict for check in self.checks), key=_ORDER.index)
+
+    def beside(self, checks: tuple[Check, ...]) -> Diagnostics:
+        """The same with further checks."""
+        return replace(self, checks=self.checks + checks)
 
     def to_dict(self) -> dict[str, Any]:
         return {"verdict": self.verdict, **asdict(self), "checks": [asdict(c) for c in self.checks]}
@@ -81,6 +93,64 @@ def diagnose(facts: Facts, cook: Spread, *, refit: str = "") -> Diagnostics:
         precision=facts.precision,
         estimated_error=facts.estimated_error,
         refit=refit,
+    )
+
+
+def examine(influence: Influence) -> tuple[Check, ...]:
+    """Checks that need further passes over the points: the share of damping in the answer, and, of
+    classifiers, neural collapse."""
+    checks = []
+    sensitivity = damping_sensitivity(influence)
+    if sensitivity is not None:
+        checks.append(_damping(sensitivity))
+    if influence.head.loss.classifies and not influence.head.loss.separable:
+        checks.append(_collapse(collapse_of(influence)))
+    return tuple(checks)
+
+
+def damping_sensitivity(influence: Influence) -> float | None:
+    """Least rank correlation of Cook's distances with those of ten times and of a tenth of the damping and
+    the ridge, over a sample of the points; None where there are none."""
+    if influence.risk.penalty() is None:
+        return None
+    sample = ArrayBatches(*influence.data.sample(_SAMPLE))
+    given, less, more = (
+        torch.cat([cook for _, cook in solved.cook(sample)]).cpu().numpy()
+        for solved in (influence, influence.damped(0.1), influence.damped(10.0))
+    )
+    return min(spearman(given, less), spearman(given, more))
+
+
+def collapse_of(influence: Influence) -> Collapse:
+    """Of the features that the head sees."""
+    head, width = influence.head, influence.head.weight.shape[1]
+
+    def points() -> Iterator[tuple[Tensor, Tensor]]:
+        for chunk in influence.risk.chunks():
+            labels = head.loss.labels(chunk.targets)
+            assert labels is not None
+            yield chunk.features[:width], labels
+
+    return collapse(points(), head.outputs)
+
+
+def _damping(correlation: float) -> Check:
+    return Check(
+        "Damping",
+        f"rank correlation {correlation:.3f} with a tenth or ten times the ridge and damping",
+        "fit" if correlation > 0.95 else "caution",
+        "How much the ranking hangs on the ridge, which is a choice, rather than on the data.",
+        "let the ridge be chosen (refit='ridge', --refit-ridge)",
+    )
+
+
+def _collapse(found: Collapse) -> Check:
+    return Check(
+        "Neural collapse",
+        f"NC1 {found.within:.3g}, spread of the angles {found.equiangularity:.2f}",
+        "fit" if found.within > COLLAPSED else "caution",
+        "Over-training draws each class to a point (Papyan, Han & Donoho, 2020), wrong labels with it.",
+        "use an earlier checkpoint; train with augmentation or weight decay",
     )
 
 
@@ -145,5 +215,5 @@ def _saturation(share: float) -> Check:
         f"{share:.1%} of the points have p(label) > 1 - 1e-6",
         verdict,
         "An over-trained model gives every point the same tiny loss, which then tells none apart.",
-        "stop training earlier, add weight decay or label smoothing, or refit the head with l2 > 0",
+        "refit the head with a ridge (refit='ridge', --refit-ridge), or stop the training earlier",
     )

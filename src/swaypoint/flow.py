@@ -21,11 +21,15 @@ from swaypoint.data.planting import plant
 from swaypoint.errors import InputError
 from swaypoint.estimators import TrainedModel, methods
 from swaypoint.explaining import examples, items
+from swaypoint.fitness import examine
 from swaypoint.folder import AuditFolder
 from swaypoint.kinds import suggest_kinds
 from swaypoint.neighbours import neighbours
 from swaypoint.predictors import Parts, Predictor, Training, prepare
 from swaypoint.ranking import Ranking
+from swaypoint.scoring import Influence
+from swaypoint.streaming import Scale as Scale
+from swaypoint.streaming import streamed_audit, table_to_stream
 
 INSPECTED = (0.01, 0.05, 0.10)
 _REGRESSIONS = ("squared_error", "huber", "poisson")
@@ -38,6 +42,7 @@ def audit(
     options: AuditOptions | None = None,
     read: ReadOptions | None = None,
     listener: Listener | None = None,
+    scale: Scale | None = None,
 ) -> AuditFolder:
     """Rank every training point of ``source`` and write an audit folder; the command line's audit.
 
@@ -48,6 +53,8 @@ def audit(
             :func:`~swaypoint.data.readers.read_dataset`), ``sklearn:digits`` and its like, or a
             :class:`~swaypoint.data.dataset.Dataset`.
         out: the folder; default: the source's name with ``-audit``.
+        scale: how much may be held in memory, beyond which parquet files of features are streamed, and
+            where that runs.
 
     Returns:
         The folder: ``manifest.json``, ``scores.parquet``, ``examples.parquet``, ``report.html``, and
@@ -58,9 +65,12 @@ def audit(
     """
     options, listener = options or AuditOptions(), listener or Listener()
     _check(options)
+    read = replace(read or ReadOptions(), regression=options.objective.loss in _REGRESSIONS)
+    table = table_to_stream(source, read, scale or Scale())
+    if table is not None:
+        return streamed_audit(table, _folder_for(source, out), options, scale or Scale(), listener)
     run = AuditRun(_folder_for(source, out), listener)
     with run.stage("reading"):
-        read = replace(read or ReadOptions(), regression=options.objective.loss in _REGRESSIONS)
         given = _read(source, read, listener)
         dataset, flipped = plant(given, options.flip, options.seed)
     if run.begin(_described(given, options, _origin(source, read)), options):
@@ -77,7 +87,10 @@ def audit(
             ranking = rank_parameters(trained, ranking)
         scores = _scores(trained, options)
         write_factor(run.path, influence)
-        run.record(model=_describe(predictor, influence, options), diagnostics=ranking.diagnostics.to_dict())
+        diagnostics = ranking.diagnostics
+        if isinstance(influence, Influence) and options.params is None:
+            diagnostics = diagnostics.beside(examine(influence))
+        run.record(model=_describe(predictor, influence, options), diagnostics=diagnostics.to_dict())
     with run.stage("explaining"):
         _explain(run.path, dataset, parts, predictor, ranking, scores, options)
         run.record(flipped=_found(ranking, parts, flipped, options))
@@ -179,6 +192,7 @@ def _trained(predictor: Predictor, influence: Solved, options: AuditOptions) -> 
         curvature=options.curvature,
         solver=options.solver,
         features=predictor.train,
+        course=predictor.course,
     )
 
 
@@ -193,7 +207,7 @@ def _scores(trained: TrainedModel, options: AuditOptions) -> dict[str, np.ndarra
 
 def _describe(predictor: Predictor, influence: Solved, options: AuditOptions) -> dict[str, Any]:
     accuracy = [_accuracy(influence, predictor, held_out=held_out) for held_out in (False, True)]
-    entries = describe_model(influence.head, options, accuracy, refit=options.refit or predictor.fit)
+    entries = describe_model(influence.head, options, accuracy, refit=bool(options.refit) or predictor.fit)
     return {"name": predictor.name, "hash": predictor.hash, "layer": predictor.head.layer, **entries}
 
 
@@ -203,11 +217,11 @@ def _accuracy(influence: Solved, predictor: Predictor, *, held_out: bool) -> flo
         return None
     right = count = 0
     for chunk in influence.risk.chunks(batches):
-        labels = influence.head.loss.labels(chunk.targets)
-        if labels is None or chunk.terms.probabilities is None:
+        found = influence.risk.right(chunk)
+        if found is None:
             return None
-        right += int((chunk.terms.probabilities.argmax(1) == labels).sum())
-        count += len(labels)
+        right += int(found.sum())
+        count += len(found)
     return right / count
 
 

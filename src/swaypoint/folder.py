@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from swaypoint.errors import InputError
 
 if TYPE_CHECKING:
+    from pyarrow.dataset import Dataset
     from torch import Tensor
 
 
@@ -38,10 +39,7 @@ class AuditFolder:
             raise InputError(
                 f"{self.path} is not an audit folder; make one with: swaypoint audit DATA --out {self.path}"
             )
-        try:
-            manifest = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputError(f"{file} is not readable JSON ({error}); make the audit again") from error
+        manifest = read_json(file)
         if manifest.get("status") != "complete":
             raise InputError(
                 f"the audit in {self.path} was interrupted during {manifest.get('status')!r};"
@@ -49,13 +47,49 @@ class AuditFolder:
             )
         return manifest
 
+    @property
+    def streamed(self) -> bool:
+        """Its data were larger than memory: what is held of single points is the top of the ranking."""
+        return "streamed" in self.manifest()
+
     def scores(self) -> pa.Table:
-        """One row a training point, in dataset order.
+        """One row a training point, in dataset order; of a streamed audit those of the top alone.
 
         Raises:
             InputError: missing or damaged.
         """
-        return self._table("scores.parquet")
+        return self._table("top.parquet" if self.streamed else "scores.parquet")
+
+    def every_score(self) -> Dataset:
+        """The scores of all training points, to be scanned without loading them whole, in dataset order;
+        a streamed audit has no ranks among them.
+
+        Raises:
+            InputError: missing or damaged.
+        """
+        import pyarrow.dataset
+
+        place = self.path / ("scores" if self.streamed else "scores.parquet")
+        files = sorted(place.glob("part-*.parquet")) if place.is_dir() else [place]
+        expected = self.manifest()["streamed"]["parts"] if self.streamed else 1
+        if len(files) != expected:
+            raise InputError(f"{place} has {len(files)} of {expected} files; make the audit again")
+        try:
+            return pyarrow.dataset.dataset([str(file) for file in files], format="parquet")
+        except (OSError, pa.ArrowInvalid) as error:
+            raise InputError(f"cannot read {place}: {error}; make the audit again") from error
+
+    def check_whole(self, what: str) -> None:
+        """Refuse ``what`` for a streamed audit.
+
+        Raises:
+            InputError: it is one.
+        """
+        if self.streamed:
+            raise InputError(
+                f"{self.path} was streamed: it holds the top of its ranking, and {what} needs every point;"
+                " audit a part of the data in memory, or work with its scores/*.parquet"
+            )
 
     def examples(self) -> pa.Table:
         """The top of the ranking with pictures or rows, and neighbours.
@@ -71,6 +105,17 @@ class AuditFolder:
             return pq.read_table(file)
         except (OSError, pa.ArrowInvalid) as error:
             raise InputError(f"cannot read {file}: {error}; make the audit again") from error
+
+
+def read_json(path: Path) -> Any:
+    """
+    Raises:
+        InputError: it is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is not readable JSON ({error}); make the audit again") from error
 
 
 def write_json(path: Path, value: Any) -> None:

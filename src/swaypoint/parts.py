@@ -88,7 +88,7 @@ class ScoreParts:
     def _columns(self, points: ParquetPoints) -> Iterator[Scored]:
         numbered = _Numbered(points)
         for part in self.influence.columns(numbered, removal=self.removal):
-            columns = {name: part[name].cpu().numpy() for name in COLUMNS}
+            columns = {name: part[name].cpu().numpy() for name in (*COLUMNS, "right")}
             yield {"index": numbered.take(len(columns["cook"])), **columns}
 
     def _schema(self) -> pa.Schema:
@@ -110,11 +110,10 @@ class ScoreParts:
         right = count = 0
         if points.split.share > 0 and self.influence.head.loss.classifies:
             for chunk in self.influence.risk.chunks(points):
-                labels = self.influence.head.loss.labels(chunk.targets)
-                if labels is None or chunk.terms.probabilities is None:
-                    break
-                right += int((chunk.terms.probabilities.argmax(1) == labels).sum())
-                count += len(labels)
+                found = self.influence.risk.right(chunk)
+                if found is not None:
+                    right += int(found.sum())
+                    count += len(found)
         return {"held_out": torch.tensor(count), "held_out_right": torch.tensor(right)}
 
 
@@ -201,7 +200,7 @@ class _Tally:
     def add(self, columns: Scored) -> None:
         cook = np.nan_to_num(columns["cook"], posinf=0.0)
         self._points += len(cook)
-        self._right += int((columns["predicted"] == columns["label"]).sum())
+        self._right += int(columns["right"].sum())
         self._cook += float(cook.sum())
         self._square += float(np.square(cook).sum())
         self._top = _best([self._top, columns], self._most)

@@ -13,14 +13,21 @@ import torch
 from torch import nn
 
 from swaypoint.api import blank_head
+from swaypoint.data.arrays import reading
 from swaypoint.data.batches import ArrayBatches, FeatureBatches
 from swaypoint.data.dataset import Dataset
 from swaypoint.errors import InputError, require
+from swaypoint.estimators import Course
+from swaypoint.folder import read_tensors, write_tensors
 from swaypoint.heads import LinearHead
-from swaypoint.risks.losses import as_loss
+from swaypoint.risks.linear_head import HeadWeights
+from swaypoint.risks.losses import Loss, as_loss
 from swaypoint.user_models import InputBatches, load_model, load_object
 
 Report = Callable[[int, int, float, float], None]
+
+
+IMAGE_MODELS = ("resnet20", "vgg19", "efficientnet_b0")
 
 
 @dataclass(frozen=True)
@@ -28,10 +35,12 @@ class ModelOptions:
     """Which model makes the features.
 
     Attributes:
-        name: ``"mlp"`` or ``"resnet20"`` (trained here), ``"head"`` (none: the inputs are features, a
-            convex head is fitted to them), ``"package.module:factory"`` (yours), or ``"none"``, which
-            takes the first three by what the data are: rows, images, features.
-        weights: of yours; ``.safetensors`` or a ``.pt`` state dict.
+        name: ``"mlp"`` or one of :data:`IMAGE_MODELS` (trained here), ``"head"`` (none: the inputs are
+            features, a convex head is fitted to them), ``"package.module:factory"`` (yours), or
+            ``"none"``, which chooses by what the data are: mlp for rows, resnet20 for images, head for
+            features.
+        weights: of yours, ``.safetensors`` or a ``.pt`` state dict; of ``"head"`` a head that is not to be
+            fitted, see :func:`stored_head`.
         transform: ``"package.module:function"`` from one image or row to your model's input.
         layer: dotted name of the last layer; default: the last trainable linear one.
         epochs: of the training; default: the recipe's.
@@ -65,8 +74,11 @@ class Parts:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A head and the features of both parts. ``fit`` says that the head has yet to be fitted; ``inputs``
-    are what the model takes of the training part, None where there is no model."""
+    """A head and the features of both parts.
+
+    ``fit`` says that the head has yet to be fitted; ``inputs`` are what the model takes of the training part,
+    None where there is no model; ``course`` is of a classifier's training, where it was trained here.
+    """
 
     name: str
     head: LinearHead
@@ -74,6 +86,7 @@ class Predictor:
     validation: FeatureBatches | None
     fit: bool = False
     inputs: InputBatches | None = None
+    course: Course | None = None
 
     @property
     def hash(self) -> str:
@@ -102,11 +115,12 @@ def resolve(options: ModelOptions, dataset: Dataset) -> str:
         name = {"images": "resnet20", "rows": "mlp", "features": "head"}[dataset.kind]
     if ":" in name:
         return name
-    if name not in ("mlp", "resnet20", "head"):
+    if name not in ("mlp", "head", *IMAGE_MODELS):
         raise InputError(
-            f"unknown model {name!r}; expected none, mlp, resnet20, head, or package.module:factory"
+            f"unknown model {name!r}; expected none, mlp, {', '.join(IMAGE_MODELS)}, head, or"
+            " package.module:factory"
         )
-    if (name == "resnet20") != (dataset.kind == "images"):
+    if (name in IMAGE_MODELS) != (dataset.kind == "images"):
         raise InputError(f"model {name!r} does not take {dataset.kind}; leave --model out for the default")
     return name
 
@@ -126,7 +140,7 @@ def prepare(
     """
     name = resolve(options, dataset)
     if name == "head":
-        return _features(dataset, parts, objective)
+        return _features(dataset, parts, objective, options.weights)
     if ":" not in name:
         return _default(name, dataset, parts, options, objective, training)
     model = load_model(name, options.weights)
@@ -147,17 +161,39 @@ class Training:
     report: Report | None = None
 
 
-def _features(dataset: Dataset, parts: Parts, objective: Objective) -> Predictor:
+def stored_head(path: Path, loss: Loss, l2: float) -> HeadWeights:
+    """A head from a safetensors file of ``weight`` (C, D) and perhaps ``bias`` (C,), such as an audit's
+    ``head.safetensors``; its ridge leaves the bias free.
+
+    Raises:
+        InputError: no such file, or another content.
+    """
+    from safetensors.torch import load_file
+
+    with reading(
+        str(path), "a head in safetensors", "it holds weight (C, D) and, if there is one, bias (C,)"
+    ):
+        tensors = load_file(path)
+        weight, bias = tensors["weight"].double(), tensors.get("bias")
+        outputs, _ = weight.shape
+        bias = None if bias is None else bias.double().view(outputs)
+    return HeadWeights(weight, bias, loss, l2, penalize_bias=False)
+
+
+def _features(dataset: Dataset, parts: Parts, objective: Objective, given: Path | None) -> Predictor:
     train = ArrayBatches(dataset.inputs[parts.train], dataset.labels[parts.train])
-    l2 = 1.0 / len(train) if objective.l2 is None else objective.l2
-    weights = blank_head(train, as_loss(objective.loss), l2)
-    outputs = max(len(dataset.classes), weights.outputs)
-    zeros = torch.zeros(outputs, weights.weight.shape[1], dtype=torch.float64)
-    weights = replace(weights, weight=zeros, bias=zeros[:, 0].clone())
+    loss = as_loss(objective.loss)
+    if given is not None:
+        weights = stored_head(given, loss, objective.l2 or 0.0)
+    else:
+        weights = blank_head(train, loss, 1.0 / len(train) if objective.l2 is None else objective.l2)
+        outputs = max(len(dataset.classes), weights.outputs)
+        zeros = torch.zeros(outputs, weights.weight.shape[1], dtype=torch.float64)
+        weights = replace(weights, weight=zeros, bias=zeros[:, 0].clone())
     held = None
     if len(parts.validation):
         held = ArrayBatches(dataset.inputs[parts.validation], dataset.labels[parts.validation])
-    return Predictor("linear head", LinearHead(weights), train, held, fit=True)
+    return Predictor("linear head", LinearHead(weights), train, held, fit=given is None)
 
 
 def _default(
@@ -170,21 +206,22 @@ def _default(
 ) -> Predictor:
     from safetensors.torch import load_file
 
-    from swaypoint.training.models import RECIPES, build
+    from swaypoint.training.recipes import RECIPES, build
 
     recipe = RECIPES[name]
     inputs = torch.from_numpy(dataset.inputs)
     model = build(recipe, inputs[parts.train], max(len(dataset.classes), 1), seed=training.seed)
     saved = training.folder / "model.safetensors"
-    if saved.exists():
-        model.load_state_dict(load_file(saved))
-    else:
+    if not saved.exists():
         _train(model, inputs, dataset, parts, options, training)
+    model.load_state_dict(load_file(saved))
+    recorded = read_tensors(training.folder / "course.safetensors")
     l2 = recipe.decay if objective.l2 is None else objective.l2
     head = LinearHead.from_module(model.to(training.device).eval(), "head", objective.loss, l2)
     # The recipe decays weights, not biases.
     head = head.with_weights(replace(head.weights, penalize_bias=False))
-    return _with_model(recipe.name, head, dataset, parts, None)
+    course = Course(recorded["margins"], recorded["losses"]) if recorded else None
+    return replace(_with_model(recipe.name, head, dataset, parts, None), course=course)
 
 
 def _train(
@@ -196,9 +233,9 @@ def _train(
     training: Training,
 ) -> None:
     require("lightning", "train")
-    from swaypoint.folder import write_tensors
     from swaypoint.training.loop import Plan, Split, train
-    from swaypoint.training.models import RECIPES
+    from swaypoint.training.recipes import RECIPES
+    from swaypoint.training.trajectory import Trajectory
 
     recipe = RECIPES[resolve(options, dataset)]
     split = Split(
@@ -211,7 +248,11 @@ def _train(
     if epochs < 1:
         raise InputError(f"epochs is {epochs}; expected at least 1")
     plan = Plan(epochs, training.seed, training.folder, "gpu" if "cuda" in training.device else "cpu")
-    train(model, split, recipe, plan, report=training.report)
+    watches = [Trajectory("head", len(dataset), epochs)] if dataset.classes else []
+    train(model, split, recipe, plan, report=training.report, callbacks=watches)
+    for watch in watches:
+        course = {"margins": watch.margins[parts.train], "losses": watch.losses[parts.train]}
+        write_tensors(training.folder / "course.safetensors", course)
     write_tensors(training.folder / "model.safetensors", model.state_dict())
 
 

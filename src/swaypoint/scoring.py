@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -104,10 +105,20 @@ class Influence:
 
     def _factorize(self, damping: float, device: torch.device | str, fold: Fold | None) -> None:
         self.risk = LinearHeadRisk(self.head, self.data, damping=damping, dtype=self.dtype, device=device)
-        curvature, self.summary = self.risk.curvature(fold)
-        self.inverse: Factorization = factorize(curvature, noise=0.1 * torch.finfo(self.dtype).eps)
-        self._form = curvature.quadratic_form(self.inverse.matrix, beside=self.risk.leverage_form)
-        self._curvature = curvature
+        self._curvature, self.summary = self.risk.curvature(fold)
+        self._invert()
+
+    def _invert(self) -> None:
+        self.inverse: Factorization = factorize(self._curvature, noise=0.1 * torch.finfo(self.dtype).eps)
+        self._form = self._curvature.quadratic_form(self.inverse.matrix, beside=self.risk.leverage_form)
+
+    def damped(self, factor: float) -> Influence:
+        """The same with ``factor`` times the ridge and damping, without a pass over the data; for
+        :meth:`cook` of other points."""
+        other = copy.copy(self)
+        other._curvature = self._curvature.penalized(self.risk.penalty(factor))
+        other._invert()
+        return other
 
     @property
     def estimated_error(self) -> float:
@@ -174,8 +185,16 @@ class Influence:
         return Scores(**{name: np.concatenate(parts) for name, parts in columns.items()})
 
     def columns(self, data: FeatureBatches, *, removal: Removal) -> Iterator[dict[str, Tensor]]:
-        """The columns of :class:`Scores` for the points of a shard, chunk by chunk, ``(b,)`` each."""
-        score = partial(self._score, removal=removal, leave_one_out=True, keep_logits=False)
+        """The columns of :class:`Scores` for the points of a shard, chunk by chunk, ``(b,)`` each, and
+        ``right``, whether the head's first choice is their label."""
+
+        def score(chunk: Chunk) -> dict[str, Tensor]:
+            right = self.risk.right(chunk)
+            found = torch.zeros(len(chunk), dtype=torch.bool) if right is None else right
+            return self._score(chunk, removal=removal, leave_one_out=True, keep_logits=False) | {
+                "right": found
+            }
+
         return self.risk.map(score, data)
 
     def cook(self, data: FeatureBatches) -> Iterator[tuple[Chunk, Tensor]]:
@@ -186,6 +205,31 @@ class Influence:
             return chunk, self._form.from_blocks(blocks, self.risk.residuals(chunk))
 
         return self.risk.map(score, data)
+
+    def by_label(self) -> Iterator[Tensor]:
+        """Cook's distance of every point had it each of the classes as its label, ``(b, classes)`` float64,
+        chunk by chunk: the inverse Hessian does not depend on it for the losses of
+        :mod:`swaypoint.risks.losses` that have classes.
+
+        Raises:
+            InputError: the loss has no classes.
+        """
+        loss = self.head.loss
+        if not loss.classifies or (loss.separable and self.head.outputs > 1):
+            raise InputError(f"{loss.name!r} has not one class a point, so no other label to compare with")
+        classes = max(self.head.outputs, 2)
+
+        def score(chunk: Chunk) -> Tensor:
+            blocks, _ = self._form.blocks(self.risk.features(chunk))
+            columns = []
+            for label in range(classes):
+                targets = torch.full_like(chunk.targets, label)
+                residual = loss.terms(chunk.logits, targets).residual
+                residuals = torch.stack([basis.T @ residual.T for basis in self.risk.outputs])
+                columns.append(self._form.from_blocks(blocks, residuals))
+            return torch.stack(columns, 1)
+
+        return self.risk.map(score)
 
     def on(self, queries: FeatureBatches) -> Iterator[tuple[int, Tensor]]:
         """Influence I(z, z') = g(z')^T H^-1 g(z) of every point z on every query z' (the paper's

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from swaypoint.audit_run import (
 )
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.data.dataset import Dataset, ReadOptions
-from swaypoint.data.parquet import Classes, ParquetPoints, ParquetTable, open_parquet, read_classes
+from swaypoint.data.parquet import ParquetPoints, ParquetTable, open_parquet, read_classes
 from swaypoint.data.readers import is_saved, readable
 from swaypoint.data.splitting import Split
 from swaypoint.data.tables import vector_column
@@ -158,6 +157,7 @@ def _check(options: AuditOptions, table: ParquetTable) -> None:
         "--score": bool(options.scores),
         "--limit": table.options.limit is not None,
         "--model": options.model.name not in ("none", "head"),
+        "--refit-ridge": options.refit == "ridge",
         "--solver sketch": options.solver not in ("auto", "exact"),
         "--top beyond 100,000": options.top > 100_000,
     }
@@ -246,7 +246,7 @@ def _scored(
 
 def _model(head: HeadWeights, options: AuditOptions, scores: PartScores) -> dict[str, Any]:
     fitted = options.refit or options.model.weights is None
-    entries = describe_model(head, options, scores.accuracy, refit=fitted)
+    entries = describe_model(head, options, scores.accuracy, refit=bool(fitted))
     return {"name": "linear head", "hash": "", "layer": "", **entries}
 
 

@@ -39,6 +39,18 @@ class Checkpoint:
     rate: float = 1.0
 
 
+@dataclass(frozen=True)
+class Course:
+    """What each point did during the training, ``(n, epochs)`` of each, NaN where it was not visited:
+    ``margins``, the logit of its label minus the largest other, and ``losses``.
+
+    As :class:`swaypoint.training.trajectory.Trajectory` records them.
+    """
+
+    margins: np.ndarray
+    losses: np.ndarray
+
+
 class TrainedModel:
     """A model, the data that it was trained on, and the objective: what estimators ask questions of.
 
@@ -52,6 +64,7 @@ class TrainedModel:
         solver: with ``params``: see :func:`swaypoint.solving.invert`.
         checkpoints: moments of the training, for estimators that follow it (TracIn).
         features: what reaches the last layer of ``data``, where that is known already.
+        course: of the training, for the estimators that look back at it.
 
     Attributes:
         size: n, the number of training points.
@@ -77,8 +90,10 @@ class TrainedModel:
         batch_size: int = 512,
         checkpoints: Sequence[Checkpoint] = (),
         features: FeatureBatches | None = None,
+        course: Course | None = None,
     ) -> None:
         self.data, self.params, self.checkpoints = data, params, tuple(checkpoints)
+        self.course = course
         self.damping, self._solver, self._kind = damping, solver, curvature
         self._batch_size, self._layer, self._features = batch_size, layer, features
         self._head: LinearHead | None = None

@@ -177,6 +177,10 @@ class HeadCurvature(Curvature):
         self.dtype = dtype
         self._moments, self._penalty = moments, penalty
 
+    def penalized(self, penalty: tuple[Tensor, Tensor] | None) -> HeadCurvature:
+        """The same second moments with another penalty."""
+        return HeadCurvature(self._moments, penalty, dtype=self.dtype)
+
     def dense(self) -> Tensor:
         m, d = self.outputs, self.width
         full = self._moments[:, unpack_index(m, self._moments.device)]  # (G, m, m, D, D)

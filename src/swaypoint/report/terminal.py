@@ -13,11 +13,9 @@ from rich.table import Table
 from swaypoint.errors import InputError
 from swaypoint.folder import AuditFolder
 
-_VERDICTS = {
-    "fit": "[green]fit for influence[/]",
-    "caution": "[yellow]use with caution[/]",
-    "unfit": "[red]not fit[/]",
-}
+_COLOURS = {"fit": "green", "caution": "yellow", "unfit": "red"}
+_WORDS = {"fit": "fit for influence", "caution": "use with caution", "unfit": "not fit"}
+_VERDICTS = {verdict: f"[{_COLOURS[verdict]}]{words}[/]" for verdict, words in _WORDS.items()}
 
 
 def show(folder: AuditFolder, *, top: int = 20, console: Console | None = None) -> None:
@@ -60,6 +58,31 @@ def show(folder: AuditFolder, *, top: int = 20, console: Console | None = None) 
             f"{columns['margin'][row]:+.2f}",
             f"{columns['leverage'][row] / mean:.1f}×",
         )
+    console.print(table)
+
+
+def show_fitness(folder: AuditFolder, *, console: Console | None = None) -> None:
+    """Print whether the model is fit for influence: every measure, its verdict, and what to do.
+
+    Raises:
+        InputError: not a finished audit.
+    """
+    console = console or Console()
+    checks = folder.manifest()["diagnostics"]
+    console.print(
+        f"{_VERDICTS[checks['verdict']]}; {checks['solver']}, {checks['precision']}, {checks['outcome']}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_lines=True)
+    for name in ("check", "verdict", "measured", "meaning"):
+        table.add_column(name, min_width=7)
+    for check in checks["checks"]:
+        meaning = escape(check["meaning"])
+        if check["verdict"] != "fit":
+            meaning += f"\n[bold]Remedy[/]: {escape(check['remedy'])}"
+        colour = _COLOURS[check["verdict"]]
+        table.add_row(check["name"], f"[{colour}]{check['verdict']}[/]", escape(check["value"]), meaning)
     console.print(table)
 
 

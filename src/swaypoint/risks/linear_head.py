@@ -396,15 +396,20 @@ class LinearHeadRisk:
         unpacked = pairs.unpack(sums["packed"].to(self.device) / n).view(groups, q, width, width)
         if project is not None:
             unpacked = project.T @ unpacked @ project
-        diagonal = self.head.penalty(self._damping).to(self.device)
-        penalty = None
-        if bool(diagonal.any()):
-            outputs = torch.stack([basis.T @ basis for basis in self.outputs])
-            penalty = (outputs, self._range.penalty(diagonal))
-        curvature = HeadCurvature(unpacked, penalty, dtype=self.dtype)
+        curvature = HeadCurvature(unpacked, self.penalty(), dtype=self.dtype)
         self.leverage_form = torch.linalg.pinv(self._range.map.T @ second @ self._range.map, hermitian=True)
         share = float(sums["saturated"]) / n if self.head.loss.classifies else None
         return curvature, Summary(n, sums["gradient"].to(self.device) / n, share, self._range.dropped)
+
+    def penalty(self, factor: float = 1.0) -> tuple[Tensor, Tensor] | None:
+        """``factor`` times ridge plus damping in the reduced coordinates, as :class:`HeadCurvature` adds it;
+        None: there are none."""
+        assert self._range is not None
+        diagonal = factor * self.head.penalty(self._damping).to(self.device)
+        if not bool(diagonal.any()):
+            return None
+        outputs = torch.stack([basis.T @ basis for basis in self.outputs])
+        return outputs, self._range.penalty(diagonal)
 
     def _moments(self, pairs: FeaturePairs, shard: FeatureBatches) -> Statistic:
         """Of one shard: packed second moments (Q, pairs), feature moment (D, D), gradient (C, D), the
@@ -423,6 +428,13 @@ class LinearHeadRisk:
         # The whole dataset as its only shard is remembered between the passes.
         moments = total(self.map(of, None if shard is self.data else shard))
         return {} if moments is None else moments
+
+    def right(self, chunk: Chunk) -> Tensor | None:
+        """Which points have their label as the head's first choice, ``(b,)`` bool; None without classes."""
+        labels = self.head.loss.labels(chunk.targets)
+        if labels is None or chunk.terms.probabilities is None:
+            return None
+        return chunk.terms.probabilities.argmax(1) == labels
 
     def saturated(self, chunk: Chunk) -> Tensor:
         """How many of the points have p_y > 1 - 1e-6."""

@@ -1,14 +1,26 @@
-"""The models that are trained when the user brings none."""
+"""The networks that are trained when the user brings none, and those of the paper's CIFAR-10 study."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+_VGG19 = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
+_DROPOUT = 0.2
+
+# Expansion, channels, blocks, stride, kernel (Tan & Le, 2019, table 1). The stem and the second stage
+# keep the side of a small image, which is a seventh of the original's.
+_STAGES = (
+    (1, 16, 1, 1, 3),
+    (6, 24, 2, 1, 3),
+    (6, 40, 2, 2, 5),
+    (6, 80, 3, 2, 3),
+    (6, 112, 3, 1, 5),
+    (6, 192, 4, 2, 5),
+    (6, 320, 1, 1, 3),
+)
+_STEM, _TOP = 32, 1280
 
 
 class Standardize(nn.Module):
@@ -71,6 +83,94 @@ class ResNet20(nn.Module):
         return self.head(self.blocks(x).mean((2, 3)))
 
 
+class VGG19(nn.Module):
+    """Sixteen 3 x 3 convolutions with batch norms and one linear layer in place of the three of
+    ImageNet (Simonyan & Zisserman, 2015, table 1, E): 512 features. Input (b, 3, H, W) in 0..1."""
+
+    def __init__(self, standardize: Standardize, outputs: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 3
+        for width, depth in _VGG19:
+            for _ in range(depth):
+                layers += [nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+                channels = width
+            layers.append(nn.MaxPool2d(2, ceil_mode=True))
+        self.standardize = standardize
+        self.features = nn.Sequential(*layers)
+        self.dropout = nn.Dropout(_DROPOUT)
+        self.head = nn.Linear(channels, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.dropout(self.features(self.standardize(x)).mean((2, 3))))
+
+
+class Excitation(nn.Module):
+    """Channels weighted by what all positions say together (Hu, Shen & Sun, 2018)."""
+
+    def __init__(self, channels: int, squeezed: int) -> None:
+        super().__init__()
+        self.reduce, self.expand = nn.Conv2d(channels, squeezed, 1), nn.Conv2d(squeezed, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(self.expand(F.silu(self.reduce(x.mean((2, 3), keepdim=True)))))
+
+
+class InvertedBottleneck(nn.Module):
+    """MBConv: expand, convolve each channel alone, excite, project (Sandler et al., 2018; Tan & Le, 2019)."""
+
+    def __init__(self, channels: int, width: int, *, expansion: int, stride: int, kernel: int) -> None:
+        super().__init__()
+        inner = channels * expansion
+        layers: list[nn.Module] = []
+        if expansion > 1:
+            layers += [nn.Conv2d(channels, inner, 1, bias=False), nn.BatchNorm2d(inner), nn.SiLU()]
+        layers += [
+            nn.Conv2d(inner, inner, kernel, stride, kernel // 2, groups=inner, bias=False),
+            nn.BatchNorm2d(inner),
+            nn.SiLU(),
+            Excitation(inner, max(1, channels // 4)),
+            nn.Conv2d(inner, width, 1, bias=False),
+            nn.BatchNorm2d(width),
+        ]
+        self.layers = nn.Sequential(*layers)
+        self.shortcut = stride == 1 and channels == width
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x) if self.shortcut else self.layers(x)
+
+
+class EfficientNetB0(nn.Module):
+    """EfficientNet-B0 (Tan & Le, 2019) with the first two strides of ImageNet left out: 1,280 features.
+    Input (b, 3, H, W) in 0..1."""
+
+    def __init__(self, standardize: Standardize, outputs: int) -> None:
+        super().__init__()
+        self.standardize = standardize
+        blocks: list[nn.Module] = []
+        channels = _STEM
+        for expansion, width, depth, stride, kernel in _STAGES:
+            for step in (stride, *[1] * (depth - 1)):
+                blocks.append(
+                    InvertedBottleneck(channels, width, expansion=expansion, stride=step, kernel=kernel)
+                )
+                channels = width
+        self.features = nn.Sequential(
+            nn.Conv2d(3, _STEM, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(_STEM),
+            nn.SiLU(),
+            *blocks,
+            nn.Conv2d(channels, _TOP, 1, bias=False),
+            nn.BatchNorm2d(_TOP),
+            nn.SiLU(),
+        )
+        self.dropout = nn.Dropout(_DROPOUT)
+        self.head = nn.Linear(_TOP, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.dropout(self.features(self.standardize(x)).mean((2, 3))))
+
+
 class MLP(nn.Module):
     """Two hidden ReLU layers of 128 and 64 on standardised columns. Input (b, D)."""
 
@@ -84,40 +184,3 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.hidden(self.standardize(x)))
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a default model is built and trained.
-
-    ``optimizer`` and peak ``rate`` (one cycle; Smith & Topin, 2018); ``decay``, the ridge of the
-    objective on every weight but not on biases and norms; ``augment`` shifts images by up to an
-    eighth of their side.
-    """
-
-    name: str
-    build: Callable[[Standardize, int], nn.Module]
-    epochs: int
-    batch_size: int
-    optimizer: Literal["sgd", "adam"]
-    rate: float
-    decay: float
-    augment: bool
-
-
-RESNET20 = Recipe("ResNet-20", ResNet20, 15, 128, "sgd", 0.1, 5e-4, augment=True)
-PERCEPTRON = Recipe("MLP", MLP, 60, 64, "adam", 3e-3, 1e-3, augment=False)
-RECIPES = {"resnet20": RESNET20, "mlp": PERCEPTRON}
-
-
-def build(recipe: Recipe, inputs: Tensor, outputs: int, *, seed: int) -> nn.Module:
-    """A fresh model of ``recipe``; its standardisation is taken from ``inputs`` (the training part):
-    (n, D) float, or (n, H, W, 3) uint8."""
-    if inputs.ndim == 4:
-        sample = inputs[:: max(1, len(inputs) // 5000)].float() / 255
-        mean, std = sample.mean((0, 1, 2)).view(3, 1, 1), sample.std((0, 1, 2)).view(3, 1, 1)
-    else:
-        mean, std = inputs.double().mean(0).float(), inputs.double().std(0, correction=0).float()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return recipe.build(Standardize(mean, std), outputs)

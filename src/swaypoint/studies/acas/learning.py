@@ -18,7 +18,7 @@ from swaypoint.studies.acas.surrogate import Surrogate
 from swaypoint.studies.tables import Table
 from swaypoint.training.loop import Plan, Progress, train
 from swaypoint.training.loop import Split as Parts
-from swaypoint.training.models import Recipe
+from swaypoint.training.recipes import Recipe
 
 _HELD_OUT = 200_000
 

@@ -20,8 +20,8 @@ import torch
 from swaypoint.errors import InputError, require
 from swaypoint.flow import Listener
 from swaypoint.folder import write_json, write_table
+from swaypoint.studies.cells import Cell, cell
 from swaypoint.studies.toy.boundaries import BoundaryOptions, boundary_cell
-from swaypoint.studies.toy.cells import Cell, cell
 from swaypoint.studies.toy.flip import CONVERGED, FlipOptions, flip_cell
 from swaypoint.studies.toy.pictures import draw_animation, draw_problems, draw_strip
 from swaypoint.studies.toy.problems import PROBLEMS

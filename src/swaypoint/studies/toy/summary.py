@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from swaypoint.studies.cells import Cell
 from swaypoint.studies.intervals import interval
-from swaypoint.studies.toy.cells import Cell
+from swaypoint.studies.markdown import markdown
 
 _FITTED = ("train_accuracy", "validation_accuracy", "loss", "gradient", "steps")
 
@@ -90,7 +91,7 @@ def _fits(problems: dict[str, Any]) -> str:
         for name, found in problems.items()
     ]
     names = ["problem", "train accuracy", "validation accuracy", "largest gradient norm", "fit for influence"]
-    return _markdown(names, rows)
+    return markdown(names, rows)
 
 
 _WANTED = {
@@ -111,7 +112,7 @@ def _tops(problems: dict[str, Any]) -> str:
                 base = f"{100 * of['base']['mean']:.1f} %"
                 rows.append([name, words, share, base, _spread(of["ratio"]), _spread(of["ratio_by_loss"])])
     names = ["problem", "points", "of the top 5 %", "of all", "ratio", "ratio by loss"]
-    return _markdown(names, rows)
+    return markdown(names, rows)
 
 
 _PARTS = ("top", "base", "ratio", "ratio_by_loss")
@@ -132,7 +133,7 @@ def _training(flip: dict[str, Any]) -> str:
         "outermost tenth",
         "tenth at the boundary",
     ]
-    return _markdown(names, rows)
+    return markdown(names, rows)
 
 
 _SHOWN = ("0", "2", "4", "8", "16", "30", "60")
@@ -140,8 +141,3 @@ _SHOWN = ("0", "2", "4", "8", "16", "30", "60")
 
 def _spread(value: dict[str, Any]) -> str:
     return f"{value['mean']:.1f} ({value['low']:.1f} to {value['high']:.1f})"
-
-
-def _markdown(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [names, ["---"] * len(names), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

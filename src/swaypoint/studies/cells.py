@@ -1,4 +1,4 @@
-"""Finished pieces of the toy study on disk: one parquet file each, reused while its settings are equal."""
+"""Finished pieces of a study on disk: one parquet file each, reused while its settings are equal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KEY = b"cell"
 
 @dataclass(frozen=True)
 class Cell:
-    """What one problem and seed gave: ``measured``, plain numbers, and ``points``, one row a point."""
+    """What one piece gave: ``measured``, plain numbers, and ``points``, one row a point."""
 
     measured: dict[str, Any]
     points: pa.Table
@@ -30,23 +30,22 @@ def cell(path: Path, settings: dict[str, Any], make: Callable[[], Cell]) -> Cell
     Settings and measurements stand in the file's metadata: they come and go with the points.
     """
     settings = json.loads(json.dumps(settings))  # tuples become lists, as they do in the file
-    found = _read(path, settings)
-    if found is not None:
-        return found
+    found = read(path)
+    if found is not None and found[0] == settings:
+        return found[1]
     made = make()
     text = json.dumps({"settings": settings, "measured": made.measured})
     write_table(path, made.points.replace_schema_metadata({_KEY: text.encode()}))
     return made
 
 
-def _read(path: Path, settings: dict[str, Any]) -> Cell | None:
+def read(path: Path) -> tuple[dict[str, Any], Cell] | None:
+    """The settings and the cell of ``path``; None: not there, not ours, or damaged."""
     if not path.is_file():
         return None
     try:
         table = pq.read_table(path)
         written = json.loads((table.schema.metadata or {})[_KEY])
+        return written["settings"], Cell(written["measured"], table.replace_schema_metadata())
     except (OSError, pa.ArrowInvalid, KeyError, ValueError):
-        return None  # not ours, or damaged: it is made again
-    if written.get("settings") != settings:
         return None
-    return Cell(written["measured"], table.replace_schema_metadata())

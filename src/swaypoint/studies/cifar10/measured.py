@@ -1,0 +1,48 @@
+"""The measures of fitness of a trained model, beside how well its Cook's distances find wrong labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from swaypoint.data.batches import ArrayBatches
+from swaypoint.fitness import collapse_of, damping_sensitivity, effective_number
+from swaypoint.ridge import refit_ridge
+from swaypoint.scoring import Influence
+from swaypoint.studies.cifar10.detection import Found
+from swaypoint.studies.cifar10.learning import Learned
+from swaypoint.studies.cifar10.scores import head_of
+
+
+def fitness_row(learned: Learned) -> dict[str, Any]:
+    """Measures of :mod:`swaypoint.fitness`, detection by Cook's distance and by the loss as the model is, and
+    by Cook's distance after the remedy, a head refitted with a ridge."""
+    data = ArrayBatches(learned.features, learned.given)
+    influence = Influence(head_of(learned), data, dtype=torch.float64)
+    scores, facts, form = influence.scores(), influence.facts(), collapse_of(influence)
+    remedied = Influence(refit_ridge(head_of(learned), data).head, data, dtype=torch.float64)
+    noise = scores.cook.mean() / len(scores.cook)
+    return {
+        "epoch": learned.facts.get("epoch", learned.cell.epochs),
+        "training_accuracy": learned.facts["accuracy"]["training"],
+        "test_accuracy": learned.facts["accuracy"]["test"],
+        "within": form.within,
+        "equiangularity": form.equiangularity,
+        "saturated": facts.saturated,
+        "stationarity": 2.0 * facts.decrement / noise,
+        "condition": facts.condition,
+        "effective": effective_number(scores.cook) / len(scores.cook),
+        "damping": damping_sensitivity(influence),
+        "mean_loss": float(scores.loss.mean()),
+        "ridge": remedied.head.l2,
+        **_detection("cook", scores.cook, learned.wrong),
+        **_detection("loss", scores.loss, learned.wrong),
+        **_detection("remedied", remedied.scores().cook, learned.wrong),
+    }
+
+
+def _detection(name: str, score: np.ndarray, wrong: np.ndarray) -> dict[str, float]:
+    measures = Found.of(score, wrong).measures()
+    return {f"{name}_{measure}": measures[measure] for measure in ("auroc", "average_precision")}

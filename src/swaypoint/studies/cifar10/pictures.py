@@ -1,0 +1,57 @@
+"""ROC curves over sets of models: Picard et al. (2022), Figs. 5 and 6."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from swaypoint.errors import require
+from swaypoint.folder import replace_file
+from swaypoint.studies.cifar10.detection import mean_curve
+from swaypoint.studies.cifar10.summary import SCORES, Detections, Regime
+
+_SHOWN = {
+    "cooks_distance": "#d94801",
+    "loss": "#2171b5",
+    "gradient_norm": "#969696",
+    "area_under_margin": "#238b45",
+}
+
+
+def draw_regime(detections: Detections, regime: Regime, path: Path) -> None:
+    """Each model's curve thin, their mean bold, chance dashed; on the right the share found against the share
+    looked at, the beginning stretched. PNG."""
+    require("matplotlib", "study")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.8), layout="constrained")
+    plain, stretched = figure.subplots(1, 2)
+    models = 0
+    for score, colour in _SHOWN.items():
+        found = [one for _, one in detections.of(regime, score)]
+        models = max(models, len(found))
+        if not found:
+            continue
+        for one in found:
+            false, true = one.curve()
+            plain.step(false, true, where="post", color=colour, alpha=0.35, linewidth=0.7)
+        at = np.unique(np.concatenate([np.geomspace(1e-5, 1, 400), [0.0]]))
+        area = np.mean([one.measures()["auroc"] for one in found])
+        plain.plot(
+            at, mean_curve(found, at), color=colour, linewidth=2.2, label=f"{SCORES[score]}, {area:.3f}"
+        )
+        n = found[0].right + len(found[0].above)
+        looked = [(np.arange(1, len(one.above) + 1) + np.sort(one.above)) / n for one in found]
+        share = np.arange(1, len(found[0].above) + 1) / len(found[0].above)
+        for one in looked:
+            stretched.step(one, share, where="post", color=colour, alpha=0.35, linewidth=0.7)
+        stretched.plot(np.exp(np.mean(np.log(looked), axis=0)), share, color=colour, linewidth=2.2)
+    plain.plot([0, 1], [0, 1], color="#555", linestyle="--", linewidth=1, label="chance")
+    chance = np.geomspace(1e-5, 1, 200)
+    stretched.plot(chance, chance, color="#555", linestyle="--", linewidth=1)
+    plain.set(xlabel="right labels above", ylabel="wrong labels found", xlim=(-0.01, 1), ylim=(0, 1.01))
+    plain.legend(loc="lower right", frameon=False, title="mean AUROC")
+    stretched.set(xscale="log", xlabel="share of the points looked at", xlim=(2e-5, 1), ylim=(0, 1.01))
+    figure.suptitle(f"{detections.title(regime)}: {models} models, CIFAR-10")
+    replace_file(path, lambda temporary: figure.savefig(temporary, format="png", dpi=110))

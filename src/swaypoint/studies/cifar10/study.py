@@ -1,0 +1,188 @@
+"""The CIFAR-10 study of Picard et al. (2022): wrong labels planted, models trained, every score measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from swaypoint.agreement import combine
+from swaypoint.errors import InputError, require
+from swaypoint.flow import Listener
+from swaypoint.folder import write_table, write_text
+from swaypoint.studies import cells as pieces
+from swaypoint.studies.cifar10.cells import FOLDS, Cell
+from swaypoint.studies.cifar10.detection import Found
+from swaypoint.studies.cifar10.images import Images, read_images
+from swaypoint.studies.cifar10.learning import Learned, learn, snapshots
+from swaypoint.studies.cifar10.measured import fitness_row
+from swaypoint.studies.cifar10.pictures import draw_regime
+from swaypoint.studies.cifar10.scores import cross_validated, scores_of
+from swaypoint.studies.cifar10.summary import REGIME, Detections, tables
+
+_ALL, _FOLDS = "all", "folds"
+
+
+@dataclass(frozen=True)
+class CifarOptions:
+    """What one command trains.
+
+    Attributes:
+        cell: the first model; the others differ in their seed alone.
+        models: how many.
+        folds: also five models that each leave a fifth out, for cleanlab.
+        data, test: the training and the test set, as :func:`~swaypoint.data.readers.read_dataset` reads
+            them; no test set: the split of that name of ``data``.
+    """
+
+    cell: Cell
+    models: int
+    folds: bool
+    data: str
+    test: str | None = None
+    device: str = "cpu"
+
+
+def study(options: CifarOptions, out: Path, listener: Listener | None = None) -> str:
+    """Train the models that are missing, score the points of each, and sum up all that ``out`` holds.
+
+    ``out`` gets ``cells/`` (a folder a model: weights, features, trajectory), ``scores/`` (a parquet a
+    model), ``detections.parquet`` (right labels above each wrong one, by model and score),
+    ``wrong.parquet`` (which labels were wrong), ``fitness.parquet``, ``roc-*.png`` and ``cifar10.md``, which
+    is returned. An interrupted study goes on within the model that it was at.
+
+    Raises:
+        InputError: an option out of range, data that are not CIFAR-10, or another recipe's models in ``out``.
+        MissingExtra: matplotlib or cleanlab is not installed.
+    """
+    if options.models < 0 or options.cell.epochs < 1:
+        raise InputError(
+            f"models is {options.models} and epochs {options.cell.epochs}; expected 0 and 1 or more"
+        )
+    for module in ("matplotlib", "cleanlab"):
+        require(module, "study")  # before hours of training, not after
+    listener = listener or Listener()
+    (out / "scores").mkdir(parents=True, exist_ok=True)
+    listener.stage("reading")
+    images = read_images(options.data, options.test)
+    for number in range(options.models):
+        cell = replace(options.cell, seed=options.cell.seed + number)
+        _model(cell, images, out, options.device, listener)
+    if options.folds:
+        _folds(options.cell, images, out, options.device, listener)
+    listener.stage("summing up")
+    return summarise(out)
+
+
+def _model(cell: Cell, images: Images, out: Path, device: str, listener: Listener) -> None:
+    def make() -> pieces.Cell:
+        learned = learn(cell, images, out / "cells", device=device, report=listener.epoch)
+        stages = [fitness_row(stage) for stage in (*snapshots(learned, out / "cells"), learned)]
+        return _scored(scores_of(learned), learned, {"fitness": stages})
+
+    listener.stage(cell.name)
+    pieces.cell(out / "scores" / f"{cell.name}.parquet", {"cell": asdict(cell), "of": "model"}, make)
+
+
+def _folds(cell: Cell, images: Images, out: Path, device: str, listener: Listener) -> None:
+    def make() -> pieces.Cell:
+        learned = []
+        for fold in range(FOLDS):
+            listener.stage(f"fold {fold + 1} of {FOLDS}")
+            one = replace(cell, fold=fold)
+            learned.append(learn(one, images, out / "cells", device=device, report=listener.epoch))
+        return _scored(cross_validated(learned), learned[0], {"fitness": []})
+
+    path = out / "scores" / f"{cell.name}-folds.parquet"
+    pieces.cell(path, {"cell": asdict(cell), "of": _FOLDS}, make)
+
+
+def _scored(scores: dict[str, np.ndarray], learned: Learned, measured: dict[str, Any]) -> pieces.Cell:
+    facts = {"accuracy": learned.facts["accuracy"], "seconds": learned.facts["seconds"]}
+    columns = {name: pa.array(values) for name, values in scores.items()}
+    return pieces.Cell(facts | measured, pa.table({"wrong": learned.wrong} | columns))
+
+
+# -- summing up -------------------------------------------------------------------------------------
+
+
+def summarise(out: Path) -> str:
+    """All that ``out`` holds as tables and pictures; see :func:`study`."""
+    models = list(_scored_models(out))
+    rows, wrong, fitness = [], {}, []
+    for settings, piece in models:
+        rows += _detections(settings, piece)
+        noise = settings["cell"]["noise"]
+        flipped = np.flatnonzero(piece.points["wrong"].to_numpy())
+        wrong[tuple(noise.values())] = {**noise, "rows": flipped.tolist()}
+        fitness += [_regime(settings) | row for row in piece.measured["fitness"]]
+    rows += _together(models)
+    write_table(out / "detections.parquet", pa.Table.from_pylist(rows))
+    write_table(out / "wrong.parquet", pa.Table.from_pylist(list(wrong.values())))
+    write_table(out / "fitness.parquet", pa.Table.from_pylist(fitness))
+    detections = Detections.from_rows(rows)
+    for regime in detections.regimes():
+        draw_regime(detections, regime, out / f"roc-{detections.slug(regime)}.png")
+    text = tables(detections, fitness)
+    write_text(out / "cifar10.md", text)
+    return text
+
+
+def _scored_models(out: Path) -> Iterator[tuple[dict[str, Any], pieces.Cell]]:
+    for path in sorted((out / "scores").glob("*.parquet")):
+        found = pieces.read(path)
+        if found is not None:
+            yield found
+
+
+def _regime(settings: dict[str, Any]) -> dict[str, Any]:
+    cell = settings["cell"]
+    flat = cell | {"kind": cell["noise"]["kind"], "share": cell["noise"]["share"]}
+    member = _FOLDS if settings["of"] == _FOLDS else str(cell["seed"])
+    regime = {name: flat[name] for name in REGIME}
+    return regime | {"noise_seed": cell["noise"]["seed"], "epochs": cell["epochs"], "member": member}
+
+
+def _detections(settings: dict[str, Any], piece: pieces.Cell) -> list[dict[str, Any]]:
+    wrong = piece.points["wrong"].to_numpy()
+    return [
+        _row(
+            _regime(settings) | {"accuracy": piece.measured["accuracy"]["test"]},
+            name,
+            column.to_numpy(),
+            wrong,
+        )
+        for name, column in zip(piece.points.column_names, piece.points.columns, strict=True)
+        if name != "wrong"
+    ]
+
+
+def _row(regime: dict[str, Any], score: str, values: np.ndarray, wrong: np.ndarray) -> dict[str, Any]:
+    found = Found.of(values, wrong)
+    return regime | {"score": score, "above": found.above.tolist(), "right": found.right}
+
+
+def _together(models: list[tuple[dict[str, Any], pieces.Cell]]) -> list[dict[str, Any]]:
+    """Models that saw the same wrong labels, by mean rank."""
+    groups: dict[tuple[Any, ...], list[tuple[dict[str, Any], pieces.Cell]]] = {}
+    for settings, piece in models:
+        if settings["of"] == "model":
+            regime = _regime(settings)
+            key = tuple(value for name, value in regime.items() if name != "member")
+            groups.setdefault(key, []).append((settings, piece))
+    rows = []
+    for group in groups.values():
+        if len(group) < 2:
+            continue
+        points = [piece.points for _, piece in group]
+        accuracy = float(np.mean([piece.measured["accuracy"]["test"] for _, piece in group]))
+        regime = _regime(group[0][0]) | {"member": _ALL, "accuracy": accuracy}
+        wrong = points[0]["wrong"].to_numpy()
+        for name in points[0].column_names[1:]:
+            score = combine([table[name].to_numpy() for table in points], "rank")
+            rows.append(_row(regime, name, score, wrong))
+    return rows

@@ -1,0 +1,142 @@
+"""What the study found, as tables: score by regime, and fitness against detection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from swaypoint.agreement import spearman
+from swaypoint.studies.cifar10.detection import MEASURES, Found, intervals
+from swaypoint.studies.markdown import markdown
+
+REGIME = ("architecture", "kind", "share", "regulariser", "schedule")
+FITNESS = ("within", "equiangularity", "saturated", "stationarity", "effective", "damping", "mean_loss")
+Regime = tuple[Any, ...]
+
+_ARCHITECTURES = {"resnet20": "ResNet-20", "vgg19": "VGG-19", "efficientnet_b0": "EfficientNet-B0"}
+SCORES = {
+    "cooks_distance": "Cook's distance (the paper)",
+    "finite_removal": "Cook's distance, finite removal",
+    "loss": "loss",
+    "leave_one_out_loss": "leave-one-out loss",
+    "margin": "margin",
+    "confidence": "confidence",
+    "gradient_norm": "gradient norm",
+    "tracin": "TracIn over the training",
+    "representer_l2": "representer value",
+    "forgetting": "forgetting events",
+    "area_under_margin": "area under the margin",
+    "knn": "10 nearest neighbours",
+    "cleanlab_left_out": "cleanlab on leave-one-out probabilities",
+    "cleanlab": "cleanlab on 5-fold probabilities",
+    "out_of_fold_loss": "out-of-fold loss",
+    "out_of_fold_cook": "out-of-fold Cook's distance",
+}
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What each model's scores found: rows of ``detections.parquet``."""
+
+    rows: tuple[dict[str, Any], ...]
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[dict[str, Any]]) -> Detections:
+        return cls(tuple(rows))
+
+    def regimes(self) -> list[Regime]:
+        """In order of architecture, share and the rest."""
+        return sorted({tuple(row[name] for name in REGIME) for row in self.rows}, key=str)
+
+    def of(self, regime: Regime, score: str, *, member: str = "one") -> list[tuple[dict[str, Any], Found]]:
+        """Rows of single models (``"one"``), of several together (``"all"``) or of folds."""
+        return [
+            (row, Found(np.array(row["above"]), row["right"]))
+            for row in self.rows
+            if tuple(row[name] for name in REGIME) == regime
+            and row["score"] == score
+            and (row["member"] == member or (member == "one" and row["member"].isdigit()))
+        ]
+
+    def slug(self, regime: Regime) -> str:
+        """For a file name."""
+        return "-".join(f"{part:g}" if isinstance(part, float) else str(part) for part in regime)
+
+    def title(self, regime: Regime) -> str:
+        """In words."""
+        architecture, kind, share, regulariser, schedule = regime
+        words = {"l1l2": ", L1 + L2 on the head", "none": ""}[regulariser]
+        slow = ", slow schedule" if schedule == "slow" else ""
+        return f"{_ARCHITECTURES[architecture]}, {100 * share:g} % {kind} flips{words}{slow}"
+
+
+def tables(detections: Detections, fitness: Sequence[dict[str, Any]]) -> str:
+    """Everything as Markdown."""
+    parts = []
+    for regime in detections.regimes():
+        parts += [f"## {detections.title(regime)}", "", _models(detections, regime), ""]
+        parts += [_table(detections, regime), ""]
+    if fitness:
+        parts += ["## Fitness for influence", "", fitness_table(fitness), ""]
+    return "\n".join(parts)
+
+
+def _models(detections: Detections, regime: Regime) -> str:
+    rows = [row for row, _ in detections.of(regime, "cooks_distance")]
+    flips = sorted({row["noise_seed"] for row in rows})
+    accuracies = ", ".join(f"{row['accuracy']:.2%}" for row in rows)
+    epochs = "/".join(sorted({str(row["epochs"]) for row in rows}))
+    trained = f"{len(rows)} models of {epochs} epochs, {len(flips)} draws of wrong labels"
+    return f"{trained}; test accuracy {accuracies}."
+
+
+def _table(detections: Detections, regime: Regime) -> str:
+    rows = []
+    for member, of in (("one", "one model"), ("all", "models together"), ("folds", "five folds")):
+        for score, name in SCORES.items():
+            found = [found for _, found in detections.of(regime, score, member=member)]
+            if found:
+                rows.append([of, name, *_cells(found)])
+    names = ["", "score", "AUROC", "average precision", "look at, to find 50 %", "90 %", "95 %"]
+    return markdown(names, rows)
+
+
+def _cells(found: list[Found]) -> list[str]:
+    spread = intervals(found)
+    means = {name: float(np.mean([one.measures()[name] for one in found])) for name in MEASURES}
+    cells = []
+    for name, mean in means.items():
+        low, high = spread[name]
+        if name in ("auroc", "average_precision"):
+            cells.append(f"{mean:.3f} ({low:.3f} to {high:.3f})")
+        else:
+            cells.append(f"{mean:.2%} ({low:.2%} to {high:.2%})")
+    return cells
+
+
+def fitness_table(rows: Sequence[dict[str, Any]]) -> str:
+    """A line a model, and below each measure its rank correlation with the detection by Cook's distance."""
+    names = ["model", "epoch", "training", "test", *FITNESS, "AUROC Cook", "AUROC loss", "AUROC remedied"]
+    lines = []
+    for row in rows:
+        model = (
+            f"{_ARCHITECTURES[row['architecture']]}, {row['schedule']}, {row['regulariser']}, {row['member']}"
+        )
+        measures = [f"{row[name]:.3g}" if row[name] is not None else "" for name in FITNESS]
+        aurocs = [f"{row[f'{name}_auroc']:.4f}" for name in ("cook", "loss", "remedied")]
+        accuracies = [f"{row[name]:.1%}" for name in ("training_accuracy", "test_accuracy")]
+        lines.append([model, str(row["epoch"]), *accuracies, *measures, *aurocs])
+    correlations = [_correlation(rows, name) for name in FITNESS]
+    lines.append(["rank correlation with AUROC of Cook", "", "", "", *correlations, "", "", ""])
+    return markdown(names, lines)
+
+
+def _correlation(rows: Sequence[dict[str, Any]], name: str) -> str:
+    known = [row for row in rows if row[name] is not None]
+    if len(known) < 3:
+        return ""
+    of = [np.array([row[column] for row in known]) for column in (name, "cook_auroc")]
+    return f"{spearman(*of):+.2f}"

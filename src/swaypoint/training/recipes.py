@@ -1,0 +1,93 @@
+"""How the default models are built and trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from swaypoint.training.models import MLP, VGG19, EfficientNetB0, ResNet20, Standardize
+
+
+@dataclass(frozen=True)
+class ElasticNet:
+    """l1 ||W||_1 + l2/2 ||W||^2 on the weights of the layers whose names start with one of ``layers``,
+    added to the loss (Zou & Hastie, 2005); biases are left out."""
+
+    l1: float
+    l2: float
+    layers: tuple[str, ...] = ("head",)
+
+    def penalty(self, model: nn.Module) -> Tensor:
+        """Of ``model`` as it is, a scalar."""
+        total = torch.zeros(())
+        for name, weight in model.named_parameters():
+            if weight.ndim > 1 and name.startswith(self.layers):
+                total = total.to(weight.device) + self.l1 * weight.abs().sum()
+                total = total + 0.5 * self.l2 * weight.square().sum()
+        return total
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a default model is built and trained.
+
+    Attributes:
+        optimizer: ``"adamw"`` decouples the decay, which is then no ridge of the objective.
+        rate: the peak.
+        decay: the ridge of the objective on every weight but not on biases and norms.
+        augment: shift images by up to an eighth of their side.
+        mirror: also mirror half of them.
+        schedule: ``"cycle"`` (up, then down to nothing; Smith & Topin, 2018), ``"cosine"`` (down to
+            nothing), ``"step"`` (a tenth after half and after three quarters of the steps), or
+            ``"constant"``.
+        sides: smaller sides in pixels that images are brought to before the last epochs see them whole:
+            (side, share of the epochs that it ends at), ascending; a quarter of the pixels costs a
+            quarter of the time.
+        elastic: a further penalty.
+    """
+
+    name: str
+    build: Callable[[Standardize, int], nn.Module]
+    epochs: int
+    batch_size: int
+    optimizer: Literal["sgd", "adam", "adamw"]
+    rate: float
+    decay: float
+    augment: bool
+    mirror: bool = False
+    schedule: Literal["cycle", "cosine", "step", "constant"] = "cycle"
+    sides: tuple[tuple[int, float], ...] = ()
+    elastic: ElasticNet | None = None
+
+    def side(self, epoch: int, epochs: int) -> int | None:
+        """Of the images in ``epoch`` (from 0); None: as they are."""
+        return next((side for side, end in self.sides if epoch < round(end * epochs)), None)
+
+
+RESNET20 = Recipe("ResNet-20", ResNet20, 15, 128, "sgd", 0.1, 5e-4, augment=True)
+VGG_19 = Recipe("VGG-19", VGG19, 15, 128, "sgd", 0.05, 5e-4, augment=True)
+EFFICIENTNET_B0 = Recipe("EfficientNet-B0", EfficientNetB0, 15, 128, "sgd", 0.05, 5e-4, augment=True)
+PERCEPTRON = Recipe("MLP", MLP, 60, 64, "adam", 3e-3, 1e-3, augment=False)
+RECIPES = {
+    "resnet20": RESNET20,
+    "vgg19": VGG_19,
+    "efficientnet_b0": EFFICIENTNET_B0,
+    "mlp": PERCEPTRON,
+}
+
+
+def build(recipe: Recipe, inputs: Tensor, outputs: int, *, seed: int) -> nn.Module:
+    """A fresh model of ``recipe``; its standardisation is taken from ``inputs`` (the training part):
+    (n, D) float, or (n, H, W, 3) uint8."""
+    if inputs.ndim == 4:
+        sample = inputs[:: max(1, len(inputs) // 5000)].float() / 255
+        mean, std = sample.mean((0, 1, 2)).view(3, 1, 1), sample.std((0, 1, 2)).view(3, 1, 1)
+    else:
+        mean, std = inputs.double().mean(0).float(), inputs.double().std(0, correction=0).float()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return recipe.build(Standardize(mean, std), outputs)

@@ -1,0 +1,70 @@
+"""What each point does while a model learns, recorded from the training's own passes, at no further cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor, nn
+
+
+class Trajectory(Callback):
+    """Margin, loss and gradient of every training point at every visit, as the training saw it: augmented,
+    and with the weights of that step.
+
+    Areas under the margin (Pleiss et al., 2020) and forgetting events (Toneva et al., 2019) are defined on
+    such records, and so is the idealised form of TracIn (Pruthi et al., 2020, section 3.1), which sums
+    rate ||g||^2 over the visits themselves, here of the head's parameters.
+
+    Args:
+        head: picks the last linear layer out of the LightningModule.
+        points: of the split, in or out of the training.
+        epochs: of the training.
+
+    Attributes:
+        margins: logit of the label minus the largest other, ``(points, epochs)`` float32; NaN: not visited.
+        losses: cross-entropies, likewise.
+        tracin: sum of rate ||g||^2, ``(points,)`` float32.
+    """
+
+    def __init__(self, head: str, points: int, epochs: int) -> None:
+        self._head, self._rate = head, 0.0
+        self.margins = torch.full((points, epochs), torch.nan)
+        self.losses = torch.full((points, epochs), torch.nan)
+        self.tracin = torch.zeros(points)
+        self._seen: tuple[Tensor, Tensor] | None = None
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        layer: nn.Module = pl_module.model.get_submodule(self._head)
+
+        def keep(_: nn.Module, arguments: tuple[Tensor, ...], logits: Tensor) -> None:
+            self._seen = arguments[0].detach().float(), logits.detach().float()
+
+        self._hook = layer.register_forward_hook(keep)
+
+    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        self._hook.remove()
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, _: int) -> None:
+        # After the batch the scheduler has already set the next one's.
+        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, _: int) -> None:
+        assert self._seen is not None
+        (features, logits), (_inputs, targets, rows) = self._seen, batch
+        own = logits.gather(1, targets[:, None])
+        others = logits.scatter(1, targets[:, None], -torch.inf)
+        residuals = logits.softmax(1).scatter_add(1, targets[:, None], -torch.ones_like(own))
+        squares = residuals.square().sum(1) * (features.square().sum(1) + 1.0)
+        rows, epoch = rows.cpu(), trainer.current_epoch
+        self.margins[rows, epoch] = (own.squeeze(1) - others.amax(1)).cpu()
+        self.losses[rows, epoch] = (torch.logaddexp(own.squeeze(1), others.logsumexp(1)) - own[:, 0]).cpu()
+        self.tracin[rows] += self._rate * squares.cpu()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"margins": self.margins, "losses": self.losses, "tracin": self.tracin}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.margins, self.losses = state_dict["margins"], state_dict["losses"]
+        self.tracin = state_dict["tracin"]

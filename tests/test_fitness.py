@@ -1,0 +1,197 @@
+"""The checks that need further passes: neural collapse, the share of damping; and rankings that agree."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from oracles import cooks_distance, rows_and_hessian
+from swaypoint.agreement import agreement, combine, overlap, ranks, spearman
+from swaypoint.collapse import collapse
+from swaypoint.data.batches import ArrayBatches
+from swaypoint.errors import InputError
+from swaypoint.fitness import COLLAPSED, collapse_of, damping_sensitivity, examine
+from swaypoint.risks.linear_head import HeadWeights
+from swaypoint.risks.losses import as_loss
+from swaypoint.scoring import Influence
+
+
+def head(rng, *, l2=1e-2, loss="cross_entropy", outputs=3):
+    weight = torch.from_numpy(rng.normal(size=(outputs, 5)))
+    return HeadWeights(weight, torch.from_numpy(rng.normal(size=outputs)), as_loss(loss), l2, False)
+
+
+@pytest.fixture
+def points():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 200)
+    features = rng.normal(size=(200, 5)) + 1.5 * rng.normal(size=(3, 5))[labels]
+    return rng, features, labels
+
+
+# -- neural collapse ------------------------------------------------------------------------------
+
+
+def papyan(features, labels):
+    """Equations of the paper, term by term."""
+    classes = np.unique(labels)
+    means = np.stack([features[labels == c].mean(0) for c in classes])
+    centred = means - means.mean(0)
+    index = np.searchsorted(classes, labels)
+    within = (features - means[index]).T @ (features - means[index]) / len(labels)
+    between = centred.T @ centred / len(classes)
+    directions = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    cosines = [directions[i] @ directions[j] for i in range(len(classes)) for j in range(i)]
+    return np.trace(within @ np.linalg.pinv(between, rcond=1e-10)) / len(classes), np.std(cosines)
+
+
+@pytest.mark.parametrize("batch", [7, 200])
+@pytest.mark.parametrize("classes", [3, 5])  # of five, two have no points
+def test_collapse_is_that_of_the_paper(points, batch, classes):
+    _, features, labels = points
+    parts = [
+        (torch.from_numpy(features[i : i + batch]).T, torch.from_numpy(labels[i : i + batch]))
+        for i in range(0, 200, batch)
+    ]
+    found = collapse(parts, classes)
+    np.testing.assert_allclose((found.within, found.equiangularity), papyan(features, labels), rtol=1e-9)
+
+
+def test_collapse_of_a_head_looks_at_its_features_alone(points):
+    rng, features, labels = points
+    influence = Influence(head(rng), ArrayBatches(features, labels, 64))
+    found = collapse_of(influence)
+    np.testing.assert_allclose((found.within, found.equiangularity), papyan(features, labels), rtol=1e-9)
+
+
+def test_features_drawn_to_their_class_are_reported(points):
+    rng, features, labels = points
+    means = np.stack([features[labels == c].mean(0) for c in range(3)])[labels]
+    checks = {}
+    for name, spread in (("apart", 1.0), ("collapsed", 1e-2)):
+        drawn = means + spread * (features - means)
+        assert (papyan(drawn, labels)[0] < COLLAPSED) == (name == "collapsed")
+        examined = examine(Influence(head(rng), ArrayBatches(drawn, labels)))
+        checks[name] = next(check for check in examined if check.name == "Neural collapse")
+    assert checks["apart"].verdict == "fit"
+    assert checks["collapsed"].verdict == "caution"
+    assert "earlier checkpoint" in checks["collapsed"].remedy
+
+
+def test_a_regression_has_no_classes_to_collapse(points):
+    rng, features, _ = points
+    weights = head(rng, loss="squared_error", outputs=1)
+    influence = Influence(weights, ArrayBatches(features, rng.normal(size=200)))
+    assert [check.name for check in examine(influence)] == ["Damping"]
+
+
+# -- the share of damping ---------------------------------------------------------------------------
+
+
+def exact(weights, features, labels, ridge):
+    phi = torch.cat([torch.from_numpy(features), torch.ones(len(features), 1)], 1)
+    rows, hessian = rows_and_hessian(
+        torch.nn.functional.cross_entropy, weights.matrix, phi, torch.from_numpy(labels)
+    )
+    return cooks_distance(rows, hessian, ridge.repeat(weights.outputs))
+
+
+@pytest.mark.parametrize("damping", [0.0, 0.3])
+@pytest.mark.parametrize("factor", [0.1, 1.0, 10.0])
+def test_damped_scales_ridge_and_damping(points, damping, factor):
+    rng, features, labels = points
+    weights, data = head(rng), ArrayBatches(features, labels)
+    influence = Influence(weights, data, damping=damping, dtype=torch.float64)
+    cook = torch.cat([part for _, part in influence.damped(factor).cook(data)])
+    expected = exact(weights, features, labels, factor * weights.penalty(damping))
+    torch.testing.assert_close(cook, expected, rtol=1e-8, atol=0.0)
+    again = torch.cat([part for _, part in influence.cook(data)])
+    expected = exact(weights, features, labels, weights.penalty(damping))
+    torch.testing.assert_close(again, expected, rtol=1e-8, atol=0.0)
+
+
+def test_sensitivity_is_the_least_rank_correlation(points):
+    rng, features, labels = points
+    weights = head(rng)
+    given, less, more = (
+        exact(weights, features, labels, factor * weights.penalty(0.0)).numpy() for factor in (1.0, 0.1, 10.0)
+    )
+    expected = min(stats.spearmanr(given, other).statistic for other in (less, more))
+    found = damping_sensitivity(Influence(weights, ArrayBatches(features, labels), dtype=torch.float64))
+    assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_without_a_ridge_there_is_nothing_to_be_sensitive_to(points):
+    rng, features, labels = points
+    influence = Influence(replace(head(rng), l2=0.0), ArrayBatches(features, labels))
+    assert damping_sensitivity(influence) is None
+
+
+# -- rankings that agree ------------------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(*[st.sampled_from([0.0, 1.0, 2.0, 5.0])] * 2), min_size=3, max_size=30))
+def test_spearman_and_ranks_are_scipys(pairs):
+    a, b = np.array(pairs).T
+    np.testing.assert_array_equal(ranks(a) + 1, stats.rankdata(a))
+    if len(set(a)) > 1 and len(set(b)) > 1:
+        assert spearman(a, b) == pytest.approx(stats.spearmanr(a, b).statistic, abs=1e-12)
+    else:
+        assert np.isnan(spearman(a, b))
+
+
+def test_agreement_is_of_every_two():
+    rng = np.random.default_rng(1)
+    truth = rng.normal(size=400)
+    scores = [truth + noise * rng.normal(size=400) for noise in (0.1, 0.5, 2.0)]
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    expected = [stats.spearmanr(scores[i], scores[j]).statistic for i, j in pairs]
+    tops = [set(np.argsort(-one)[:4].tolist()) for one in scores]
+    shared = [len(tops[i] & tops[j]) / 4 for i, j in pairs]
+    found = agreement(scores)
+    assert found.spearman == pytest.approx(np.mean(expected))
+    assert found.least_spearman == pytest.approx(min(expected))
+    assert (found.overlap, found.least_overlap) == pytest.approx((np.mean(shared), min(shared)))
+    assert overlap(truth, truth, 10) == 1.0
+    with pytest.raises(InputError, match="two or more"):
+        agreement(scores[:1])
+
+
+def test_combined_scores():
+    scores = [np.array([1.0, 2.0, 8.0, 0.0]), np.array([4.0, 2.0, 0.5, 1.0])]
+    combined = combine(scores)
+    np.testing.assert_allclose(np.exp(combined[:3]), stats.gmean(np.array(scores)[:, :3]))
+    assert combined.argmin() == 3  # a score of zero is the least there is
+    np.testing.assert_allclose(combine(scores, "rank"), np.mean([stats.rankdata(s) - 1 for s in scores], 0))
+
+
+# -- had the label been another -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("loss", "outputs"), [("cross_entropy", 3), ("binary_cross_entropy", 1)])
+def test_by_label_is_the_distance_with_that_label(points, loss, outputs):
+    rng, features, labels = points
+    labels = labels % max(outputs, 2)
+    weights = head(rng, loss=loss, outputs=outputs)
+    influence = Influence(weights, ArrayBatches(features, labels), dtype=torch.float64)
+    found = torch.cat(list(influence.by_label()))
+    own = torch.cat([cook for _, cook in influence.cook(ArrayBatches(features, labels))])
+    torch.testing.assert_close(found[torch.arange(200), torch.from_numpy(labels)], own)
+    for label in range(max(outputs, 2)):
+        other = ArrayBatches(features, np.full(200, label))
+        expected = torch.cat([cook for _, cook in influence.cook(other)])
+        torch.testing.assert_close(found[:, label], expected)
+
+
+def test_by_label_needs_classes(points):
+    rng, features, _ = points
+    influence = Influence(head(rng, loss="squared_error"), ArrayBatches(features, rng.normal(size=(200, 3))))
+    with pytest.raises(InputError, match="no other label"):
+        next(influence.by_label())

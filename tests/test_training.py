@@ -1,0 +1,194 @@
+"""The default networks, their recipes, and what a training records of each point."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from swaypoint.training.loop import Changes, Plan, Split, fast_bfloat16, train
+from swaypoint.training.models import MLP, VGG19, EfficientNetB0, ResNet20, Standardize
+from swaypoint.training.recipes import PERCEPTRON, RESNET20, ElasticNet, build
+from swaypoint.training.trajectory import Trajectory
+
+STILL = replace(
+    PERCEPTRON, optimizer="sgd", rate=1e-12, decay=0.0, schedule="constant", batch_size=16, epochs=2
+)
+
+
+@pytest.fixture
+def split():
+    generator = torch.Generator().manual_seed(0)
+    inputs, targets = torch.randn(50, 6, generator=generator), torch.randint(3, (50,), generator=generator)
+    rows = torch.arange(50)
+    return Split(inputs, targets, train=rows[:40], validation=rows[40:])
+
+
+# -- networks ---------------------------------------------------------------------------------------
+
+
+def standardize():
+    return Standardize(torch.full((3, 1, 1), 0.5), torch.full((3, 1, 1), 0.25))
+
+
+def parameters(model):
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_efficientnet_is_that_of_the_transformers():
+    from transformers import EfficientNetConfig, EfficientNetForImageClassification
+
+    with torch.device("meta"):
+        config = EfficientNetConfig(
+            width_coefficient=1.0, depth_coefficient=1.0, hidden_dim=1280, num_labels=1000
+        )
+        theirs, ours = EfficientNetForImageClassification(config), EfficientNetB0(standardize(), 1000)
+    assert parameters(ours) == parameters(theirs)
+
+
+def test_networks_have_the_published_sizes():
+    with torch.device("meta"):
+        assert parameters(ResNet20(standardize(), 10)) == pytest.approx(0.27e6, rel=0.01)  # He et al., 6
+        # Simonyan & Zisserman's 144 million without the three linear layers of 123.6, with batch norms.
+        convolutions = 144e6 - (25088 * 4096 + 4096 * 4096 + 4096 * 1000)
+        assert parameters(VGG19(standardize(), 10)) == pytest.approx(convolutions, rel=0.02)
+
+
+@pytest.mark.parametrize(("network", "features"), [(ResNet20, 64), (VGG19, 512), (EfficientNetB0, 1280)])
+@pytest.mark.parametrize("side", [16, 32])
+def test_networks_take_images_of_several_sides(network, features, side):
+    model = network(standardize(), 10).eval()
+    assert model.head.in_features == features
+    with torch.no_grad():
+        assert model(torch.rand(2, 3, side, side)).shape == (2, 10)
+
+
+# -- recipes ----------------------------------------------------------------------------------------
+
+
+def test_elastic_net_is_on_the_chosen_layers():
+    model = MLP(Standardize(torch.zeros(6), torch.ones(6)), 3)
+    weight = model.head.weight.detach()
+    expected = 0.1 * weight.abs().sum() + 0.25 * weight.square().sum()
+    torch.testing.assert_close(ElasticNet(0.1, 0.5).penalty(model).detach(), expected)
+    for layer in (model.hidden[0], model.hidden[2]):
+        expected = expected + 0.1 * layer.weight.detach().abs().sum()
+        expected = expected + 0.25 * layer.weight.detach().square().sum()
+    whole = ElasticNet(0.1, 0.5, ("head", "hidden")).penalty(model).detach()
+    torch.testing.assert_close(whole, expected)
+
+
+def test_elastic_net_shrinks_the_weights_that_it_is_on(split, tmp_path):
+    norms = []
+    for number, elastic in enumerate((None, ElasticNet(1e-2, 1e-1))):
+        (tmp_path / str(number)).mkdir()
+        model = build(PERCEPTRON, split.inputs, 3, seed=0)
+        recipe = replace(PERCEPTRON, elastic=elastic, decay=0.0, batch_size=8)
+        norms.append(train(model, split, recipe, Plan(20, 0, tmp_path / str(number))).head.weight.norm())
+    assert norms[1] < 0.7 * norms[0]
+
+
+def test_sides_grow_with_the_epochs():
+    recipe = replace(RESNET20, sides=((16, 0.3), (24, 0.7)))
+    assert [recipe.side(epoch, 10) for epoch in range(10)] == [16] * 3 + [24] * 4 + [None] * 3
+    assert RESNET20.side(0, 10) is None
+
+
+@pytest.mark.parametrize(
+    ("schedule", "last"), [("cosine", 0.0), ("step", 0.01), ("constant", 1.0), ("cycle", 0.0)]
+)
+def test_schedules_end_where_they_should(split, tmp_path, schedule, last):
+    rates = []
+    recipe = replace(PERCEPTRON, schedule=schedule, rate=1e-2, batch_size=8)
+
+    class Rates(Trajectory):
+        def on_train_batch_start(self, trainer, *arguments):
+            rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+            super().on_train_batch_start(trainer, *arguments)
+
+    watch = Rates("head", 50, 8)
+    train(build(recipe, split.inputs, 3, seed=0), split, recipe, Plan(8, 0, tmp_path), callbacks=[watch])
+    assert len(rates) == 40
+    assert max(rates) == pytest.approx(1e-2, rel=0.01)
+    assert rates[-1] == pytest.approx(1e-2 * last, abs=3e-5)
+
+
+# -- images -----------------------------------------------------------------------------------------
+
+
+def test_changes_shift_and_mirror():
+    images = torch.rand(64, 3, 16, 16)
+    generator = torch.Generator().manual_seed(0)
+    mirrored = Changes(mirror=True)(images, generator)
+    turned = [bool((after == before.flip(2)).all()) for before, after in zip(images, mirrored, strict=True)]
+    kept = [bool((after == before).all()) for before, after in zip(images, mirrored, strict=True)]
+    assert all(a != b for a, b in zip(turned, kept, strict=True))
+    assert 15 < sum(turned) < 49
+    padded = F.pad(images, (2, 2, 2, 2), mode="replicate")
+    shifted = Changes(shift=True)(images, generator)
+    for before, after in zip(padded, shifted, strict=True):
+        places = [(y, x) for y in range(5) for x in range(5)]
+        assert any(torch.equal(before[:, y : y + 16, x : x + 16], after) for y, x in places)
+
+
+def test_changes_bring_images_to_a_side():
+    flat = torch.full((2, 3, 32, 32), 0.3)
+    assert Changes(side=16)(flat, torch.Generator()).shape == (2, 3, 16, 16)
+    torch.testing.assert_close(Changes(side=16)(flat, torch.Generator()), flat[:, :, :16, :16])
+    assert torch.equal(Changes(side=64)(flat, torch.Generator()), flat)  # never enlarged
+
+
+def test_bfloat16_is_used_where_the_processor_has_it():
+    flags = torch.cpu.get_capabilities()
+    assert fast_bfloat16("cpu") == bool(flags.get("avx512_bf16") or flags.get("amx_bf16"))
+
+
+# -- trajectories -------------------------------------------------------------------------------------
+
+
+def test_trajectory_is_what_the_training_saw(split, tmp_path):
+    """At a rate of nearly nothing the model stands still: every visit sees the first model."""
+    model = build(STILL, split.inputs, 3, seed=0)
+    logits = model(split.inputs)
+    own = logits.gather(1, split.targets[:, None]).squeeze(1)
+    others = torch.stack(
+        [torch.cat([z[:y], z[y + 1 :]]).max() for z, y in zip(logits, split.targets, strict=True)]
+    )
+    losses = F.cross_entropy(logits, split.targets, reduction="none")
+    squares = []
+    for loss in losses:
+        gradient = torch.autograd.grad(loss, list(model.head.parameters()), retain_graph=True)
+        squares.append(sum(float(part.square().sum()) for part in gradient))
+    watch = Trajectory("head", 50, 2)
+    train(model, split, STILL, Plan(2, 0, tmp_path), callbacks=[watch])
+    for epoch in range(2):
+        torch.testing.assert_close(watch.margins[:40, epoch], (own - others).detach()[:40])
+        torch.testing.assert_close(watch.losses[:40, epoch], losses.detach()[:40])
+    expected = 2 * 1e-12 * torch.tensor(squares[:40])
+    torch.testing.assert_close(watch.tracin[:40], expected, rtol=1e-4, atol=0.0)
+    assert watch.margins[40:].isnan().all()  # held out
+    assert not watch.tracin[40:].any()
+
+
+def test_an_interrupted_training_records_the_same(split, tmp_path):
+    recipe = replace(PERCEPTRON, batch_size=16)
+    watches = {}
+    for name in ("whole", "interrupted"):
+        (tmp_path / name).mkdir()
+        plan, watches[name] = Plan(4, 0, tmp_path / name), Trajectory("head", 50, 4)
+        if name == "interrupted":
+
+            def stop(epoch, *_):
+                if epoch == 2:
+                    raise KeyboardInterrupt
+
+            model = build(recipe, split.inputs, 3, seed=0)
+            with pytest.raises(KeyboardInterrupt):
+                train(model, split, recipe, plan, report=stop, callbacks=[Trajectory("head", 50, 4)])
+        model = build(recipe, split.inputs, 3, seed=0)
+        train(model, split, recipe, plan, callbacks=[watches[name]])
+    for part in ("margins", "losses", "tracin"):
+        np.testing.assert_array_equal(getattr(watches["whole"], part), getattr(watches["interrupted"], part))
