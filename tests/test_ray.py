@@ -139,7 +139,7 @@ def test_a_shard_that_kills_every_worker_is_given_up_with_one_sentence(nodes, mo
 
     monkeypatch.setattr(ray_cluster, "RETRIES", 1)
     fold = ray_cluster.RayCluster(nodes.address)
-    with pytest.raises(InputError, match="could not finish the pass 'deadly'.*goes on with what is done"):
+    with pytest.raises(InputError, match=r"could not finish the pass 'deadly'.*goes on with what is done"):
         list(fold.map("deadly", die, [0]))
     fold.close()
 

@@ -203,7 +203,8 @@ class _Tally:
         self._right += int(columns["right"].sum())
         self._cook += float(cook.sum())
         self._square += float(np.square(cook).sum())
-        self._top = _best([self._top, columns], self._most)
+        shown = {name: values for name, values in columns.items() if name != "right"}
+        self._top = _best([self._top, shown], self._most)
 
     def statistic(self) -> Statistic:
         sums = {"points": self._points, "right": self._right, "cook": self._cook, "square": self._square}

@@ -170,9 +170,7 @@ def stored_head(path: Path, loss: Loss, l2: float) -> HeadWeights:
     """
     from safetensors.torch import load_file
 
-    with reading(
-        str(path), "a head in safetensors", "it holds weight (C, D) and, if there is one, bias (C,)"
-    ):
+    with reading(str(path), "a head in safetensors", "it holds weight (C, D) and perhaps bias (C,)"):
         tensors = load_file(path)
         weight, bias = tensors["weight"].double(), tensors.get("bias")
         outputs, _ = weight.shape

@@ -86,8 +86,8 @@ def table_to_stream(source: object, read: ReadOptions, scale: Scale) -> ParquetT
     if read.features is None or not isinstance(source, str | Path) or not _is_parquet(str(source)):
         if elsewhere or (isinstance(source, str) and "://" in source):
             raise InputError(
-                f"{source} cannot be streamed: engines and URLs are for parquet files with a column of feature"
-                " vectors; name it with --features"
+                f"{source} cannot be streamed: engines and URLs are for parquet files with a column of"
+                " feature vectors; name it with --features"
             )
         return None
     table = open_parquet(source, read)

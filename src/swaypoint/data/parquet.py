@@ -336,7 +336,7 @@ class ParquetPoints(FeatureBatches):
             columns = [self.table.features, self.table.label]
             groups = self.table.groups[:: -(-len(self.table.groups) // _SAMPLED_GROUPS)]
             each = -(-size // len(groups))
-            parts = []
+            parts: list[tuple[np.ndarray, Tensor, Tensor]] = []
             for piece in groups:
                 start, batch = next(self.table.read(piece, columns, batch=_SAMPLED_ROWS))
                 mine = np.flatnonzero(self._mine(np.arange(start, start + len(batch))))
