@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,9 +14,16 @@ import numpy as np
 import pytest
 import torch
 
+import streamed_data
+import swaypoint
 from ray_nodes import HERE, Seeded, cluster
+from swaypoint.data import parquet
+from swaypoint.data.dataset import ReadOptions
+from swaypoint.data.splitting import Split
 from swaypoint.errors import InputError
+from swaypoint.flow import Scale
 from swaypoint.folds import Durable, Fold, InProcess, Statistic, engine
+from swaypoint.parts import ScoreParts, score_parts
 from swaypoint.risks.linear_head import HeadWeights
 from swaypoint.risks.losses import CrossEntropy
 from swaypoint.scoring import Influence
@@ -152,6 +160,42 @@ def test_durable_around_ray_keeps_what_the_workers_made(ray_fold, tmp_path):
     again = scores(Durable(folder, "key", inner=InProcess()))
     assert np.array_equal(first, again)
     assert {file: file.stat().st_mtime_ns for file in folder.iterdir()} == dates
+
+
+def test_an_audit_is_the_same_on_the_cluster(nodes, tmp_path, monkeypatch):
+    whole = streamed_data.table(*streamed_data.points())
+    data = streamed_data.write(tmp_path / "data", whole)
+    monkeypatch.setattr(parquet, "SHARD_BYTES", 250 * 4 * streamed_data.WIDTH)
+    monkeypatch.setenv("RAY_ADDRESS", nodes.address)
+    read = ReadOptions(features="embedding", label="label")
+    here, there = (
+        swaypoint.audit(data, tmp_path / name, read=read, scale=Scale(name, max_memory=0.0))
+        for name in ("in-process", "ray")
+    )
+    assert there.every_score().to_table().equals(here.every_score().to_table())
+    assert (there.path / "top.parquet").read_bytes() == (here.path / "top.parquet").read_bytes()
+    same = ("key", "data", "model", "diagnostics", "streamed")
+    assert [there.manifest()[name] for name in same] == [here.manifest()[name] for name in same]
+
+
+def test_a_folder_that_workers_do_not_share_is_told(ray_fold, tmp_path):
+    """Workers that write elsewhere look the same from here: what they wrote is not there."""
+    data = streamed_data.write(tmp_path / "data", streamed_data.table(*streamed_data.points()))
+    table = parquet.open_parquet(data, ReadOptions(features="embedding", label="label"))
+    points = parquet.ParquetPoints(table, parquet.read_classes(table), Split(0, 0.0))
+    head = HeadWeights(torch.randn(3, 5).double(), None, CrossEntropy())
+    scoring = ScoreParts(Influence(head, points), tmp_path / "away" / "scores", "infinitesimal", 10)
+
+    class Elsewhere(Fold):
+        def map(self, name, function, shards):
+            for statistic in ray_fold.map(name, function, shards):
+                shutil.rmtree(tmp_path / "away", ignore_errors=True)
+                yield statistic
+
+        total = ray_fold.total
+
+    with pytest.raises(InputError, match=r"away is not shared with all workers; choose an --out"):
+        score_parts(scoring, points, Elsewhere())
 
 
 def test_by_the_client_of_ray(nodes):

@@ -117,14 +117,15 @@ def streamed_audit(
     """
     _check(options, table)
     run = AuditRun(out, listener)
+    partial = out / "partial"
     if run.begin(_described(table), options):
+        _clear(out, partial)
         return AuditFolder(out)
     with run.stage("reading"):
         points = ParquetPoints(table, read_classes(table), Split(options.seed, options.validation))
         if not len(points):
             raise InputError(f"{table.name}: no points to train on; expected at least one per class")
         run.record(data=_described(table, points))
-    partial = out / "partial"
     with run.stage("training"):
         head, refit = _head(partial, points, options)
     with engine(scale.engine, options.device) as inner, run.stage("scoring"):
@@ -146,8 +147,16 @@ def streamed_audit(
         _explain(out, points, scores, options)
         run.record(flipped=None)
     run.finish()
-    shutil.rmtree(partial)
+    _clear(out, partial)
     return AuditFolder(out)
+
+
+def _clear(out: Path, partial: Path) -> None:
+    """Remove what a finished audit does not need: its steps, and what killed workers left half written."""
+    shutil.rmtree(partial, ignore_errors=True)
+    for place in (out, out / "scores"):
+        for file in place.glob(".*.*"):
+            file.unlink(missing_ok=True)
 
 
 def _check(options: AuditOptions, table: ParquetTable) -> None:
