@@ -144,7 +144,7 @@ def test_data_of_any_fsspec_file_system(data, tmp_path):
 
 
 def test_what_is_streamed_is_stated(data, tmp_path):
-    needed = streamed_data.ROWS * streamed_data.WIDTH * 24 / 2**30
+    needed = streamed_data.ROWS * streamed_data.WIDTH * 40 / 2**30
     held = swaypoint.audit(data, tmp_path / "held", read=READ, scale=Scale(max_memory=1.01 * needed))
     more = swaypoint.audit(data, tmp_path / "more", read=READ, scale=Scale(max_memory=0.99 * needed))
     assert (held.streamed, more.streamed) == (False, True)

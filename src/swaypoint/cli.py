@@ -229,7 +229,7 @@ def audit(
     max_memory: Annotated[
         float | None,
         typer.Option(
-            help="GiB that may be held. Parquet files whose --features take more, at 24 bytes a number, are"
+            help="GiB that may be held. Parquet files whose --features take more, at 40 bytes a number, are"
             " streamed by the shard instead; so are URLs, and whatever another --engine works on.",
             show_default="half of this machine's",
             metavar="GIB",

@@ -47,7 +47,7 @@ from swaypoint.risks.linear_head import HeadWeights
 from swaypoint.risks.losses import as_loss
 from swaypoint.scoring import Influence
 
-BYTES_HELD = 24
+BYTES_HELD = 40
 """Memory that the audit in memory takes for each number of the features: read, checked, kept."""
 _SAMPLE = 131_072
 _NEIGHBOURS = 50_000
