@@ -24,6 +24,7 @@ from swaypoint.errors import InputError
 from swaypoint.flow import AuditOptions, Scale
 from swaypoint.folder import AuditFolder
 from swaypoint.predictors import ModelOptions, Objective
+from swaypoint.review.items import Items
 
 READ = ReadOptions(features="embedding", label="label")
 STREAMED = Scale(max_memory=0.0)
@@ -148,6 +149,8 @@ def test_what_is_streamed_is_stated(data, tmp_path):
     held = swaypoint.audit(data, tmp_path / "held", read=READ, scale=Scale(max_memory=1.01 * needed))
     more = swaypoint.audit(data, tmp_path / "more", read=READ, scale=Scale(max_memory=0.99 * needed))
     assert (held.streamed, more.streamed) == (False, True)
+    with pytest.raises(InputError, match=r"'spark'; expected in-process, ray, or ray://HOST:PORT"):
+        swaypoint.audit(data, tmp_path / "spark", read=READ, scale=Scale(engine="spark"))
     with pytest.raises(InputError, match=r"engines and URLs are for parquet.*--features"):
         swaypoint.audit("sklearn:digits", tmp_path / "digits", scale=Scale(engine="ray"))
 
@@ -249,6 +252,10 @@ def test_commands_work_on_a_streamed_audit_or_say_why_not(streamed):
     assert f"First 3 of {streamed.manifest()['data']['train']:,}" in shown.output
     assert run.invoke(app, ["report", str(streamed.path)]).exit_code == 0
     assert "points are suspect" in (streamed.path / "report.html").read_text()
+    items = Items(streamed)
+    best = min(range(len(items)), key=lambda position: items.scores["rank"][position])
+    assert len(items) == 40
+    assert items.scores["cook"][best] == every(streamed)["cook"].max()
     for command in (["regions"], ["export", "--to", "parquet", "--out", str(streamed.path / "x.parquet")]):
         result = run.invoke(app, [command[0], str(streamed.path), *command[1:]])
         assert isinstance(result.exception, InputError)

@@ -50,7 +50,7 @@ class AuditFolder:
     @property
     def streamed(self) -> bool:
         """Its data were larger than memory: what is held of single points is the top of the ranking."""
-        return "streamed" in self.manifest()
+        return (self.path / "top.parquet").is_file()
 
     def scores(self) -> pa.Table:
         """One row a training point, in dataset order; of a streamed audit those of the top alone.

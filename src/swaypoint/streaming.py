@@ -121,28 +121,33 @@ def streamed_audit(
     if run.begin(_described(table), options):
         _clear(out, partial)
         return AuditFolder(out)
-    with run.stage("reading"):
-        points = ParquetPoints(table, read_classes(table), Split(options.seed, options.validation))
-        if not len(points):
-            raise InputError(f"{table.name}: no points to train on; expected at least one per class")
-        run.record(data=_described(table, points))
-    with run.stage("training"):
-        head, refit = _head(partial, points, options)
-    with engine(scale.engine, options.device) as inner, run.stage("scoring"):
-        fold = Durable(
-            partial,
-            f"{run.key}-{_digest(head)}",
-            inner=inner,
-            on_shard=lambda name, done, of: listener.records and listener.records(done, of),
-        )
-        influence, scores = _scored(out, head, points, options, fold)
-        write_factor(out, influence)
-        cook = Spread(scores.points, scores.total / scores.points, scores.effective)
-        run.record(
-            model=_model(head, options, scores),
-            diagnostics=diagnose(influence.facts(), cook, refit=refit).to_dict(),
-            streamed={"points": scores.points, "leverage": scores.mean_leverage, "parts": scores.parts},
-        )
+    with engine(scale.engine, options.device) as inner:  # first, so that it is known early if there is none
+        with run.stage("reading"):
+            points = ParquetPoints(table, read_classes(table), Split(options.seed, options.validation))
+            if not len(points):
+                raise InputError(f"{table.name}: no points to train on; expected at least one per class")
+            run.record(data=_described(table, points))
+        with run.stage("training"):
+            head, refit = _head(partial, points, options)
+        with run.stage("scoring"):
+            fold = Durable(
+                partial,
+                f"{run.key}-{_digest(head)}",
+                inner=inner,
+                on_shard=lambda name, done, of: listener.records and listener.records(done, of),
+            )
+            influence, scores = _scored(out, head, points, options, fold)
+            write_factor(out, influence)
+            cook = Spread(scores.points, scores.total / scores.points, scores.effective)
+            run.record(
+                model=_model(head, options, scores),
+                diagnostics=diagnose(influence.facts(), cook, refit=refit).to_dict(),
+                streamed={
+                    "points": scores.points,
+                    "leverage": scores.mean_leverage,
+                    "parts": scores.parts,
+                },
+            )
     with run.stage("explaining"):
         _explain(out, points, scores, options)
         run.record(flipped=None)
