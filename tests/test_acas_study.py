@@ -18,6 +18,7 @@ import torch
 from pyarrow import csv
 from torch.nn import functional as F
 
+from swaypoint.data.splitting import Split
 from swaypoint.errors import InputError
 from swaypoint.flow import Listener
 from swaypoint.folds import Durable, InProcess
@@ -25,7 +26,7 @@ from swaypoint.studies.acas import scoring
 from swaypoint.studies.acas.findings import fast_aircraft, findings, surroundings
 from swaypoint.studies.acas.gathering import Gathering, gather, place, proposals
 from swaypoint.studies.acas.learning import Learning, build, draw, learn
-from swaypoint.studies.acas.scoring import Split, TablePoints
+from swaypoint.studies.acas.scoring import TablePoints
 from swaypoint.studies.acas.study import AcasOptions, apart, open_table, study
 from swaypoint.studies.acas.surrogate import RANGE, SPEED, Encounter, Surrogate
 from swaypoint.studies.tables import Axis, Table

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from swaypoint.data.batches import ArrayBatches, FeatureBatches
 from swaypoint.errors import InputError
 from swaypoint.estimators.base import TrainedModel
-from swaypoint.fitness import diagnose
+from swaypoint.fitness import Spread, diagnose
 from swaypoint.heads import LinearHead
 from swaypoint.ranking import Ranking
 from swaypoint.refit import refit_head
@@ -291,7 +291,7 @@ def rank_parameters(trained: TrainedModel, last: Ranking, *, progress: bool = Fa
         dropped=0,
     )
     error = None if not inverse.error else inverse.error * cook
-    return replace(last, values=cook, standard_error=error, diagnostics=diagnose(facts, cook))
+    return replace(last, values=cook, standard_error=error, diagnostics=diagnose(facts, Spread.of(cook)))
 
 
 def head_solver(solver: str) -> HeadSolver:
@@ -372,7 +372,7 @@ def _ranking(scores: Scores, facts: Facts, refit: str) -> Ranking:
         suggested_label=scores.suggested_label,
         label=scores.label,
         standard_error=scores.standard_error,
-        diagnostics=diagnose(facts, scores.cook, refit=refit),
+        diagnostics=diagnose(facts, Spread.of(scores.cook), refit=refit),
     )
 
 

@@ -88,8 +88,9 @@ def audit(
         str,
         typer.Argument(
             help="An image folder (one subfolder a class); a .parquet, .csv or .tsv table; a parquet with an"
-            " image column; an .npz of features and labels; a Hugging Face dataset folder or hub name; or"
-            " sklearn:digits, sklearn:wine, sklearn:breast_cancer."
+            " image column; an .npz of features and labels; a Hugging Face dataset folder or hub name;"
+            " sklearn:digits, sklearn:wine, sklearn:breast_cancer; or, with --features, parquet files larger"
+            " than memory: a file, a folder, or a URL such as s3://bucket/folder."
         ),
     ],
     out: Annotated[
@@ -235,6 +236,24 @@ def audit(
             rich_help_panel=_RUN,
         ),
     ] = True,
+    max_memory: Annotated[
+        float | None,
+        typer.Option(
+            help="GiB that may be held. Parquet files whose --features take more, at 40 bytes a number, are"
+            " streamed by the shard instead; so are URLs, and whatever another --engine works on.",
+            show_default="half of this machine's",
+            metavar="GIB",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="Where shards are worked on: in-process, ray (a cluster of this machine or of RAY_ADDRESS),"
+            " or ray://HOST:PORT.",
+            rich_help_panel=_RUN,
+        ),
+    ] = "in-process",
 ) -> None:
     """Rank every training point by Cook's distance and write an audit folder with a report.
 
@@ -248,9 +267,11 @@ def audit(
       swaypoint audit train.parquet --label label --epochs 10
 
       swaypoint audit photos/ --model mypackage.net:build --weights net.safetensors
+
+      swaypoint audit s3://bucket/embeddings --features embedding --label label --engine ray
     """
     from swaypoint.data.dataset import ReadOptions
-    from swaypoint.flow import AuditOptions
+    from swaypoint.flow import AuditOptions, Scale
     from swaypoint.flow import audit as run
     from swaypoint.predictors import ModelOptions, Objective
     from swaypoint.report.terminal import show as show_ranking
@@ -275,7 +296,8 @@ def audit(
     read = ReadOptions(label, features, image, image_size, split, skip_bad, limit)
     try:
         with progress() as listener:
-            folder = run(data, out, options=options, read=read, listener=listener)
+            scale = Scale(engine, max_memory)
+            folder = run(data, out, options=options, read=read, listener=listener, scale=scale)
     except KeyboardInterrupt:
         _fail("interrupted; the same command resumes where it stopped", 130)
     console = Console()

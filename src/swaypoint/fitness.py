@@ -62,12 +62,25 @@ class Diagnostics:
         return "\n".join(lines)
 
 
-def diagnose(facts: Facts, cook: np.ndarray, *, refit: str = "") -> Diagnostics:
+@dataclass(frozen=True)
+class Spread:
+    """Of Cook's distances: how many, their mean, and how many of them share the influence."""
+
+    points: int
+    mean: float
+    effective: float
+
+    @classmethod
+    def of(cls, cook: np.ndarray) -> Spread:
+        return cls(len(cook), float(cook.mean()), effective_number(cook))
+
+
+def diagnose(facts: Facts, cook: Spread, *, refit: str = "") -> Diagnostics:
     """Check the hypotheses of influence functions.
 
     Args:
         facts: of the solver.
-        cook: Cook's distances ``(n,)``.
+        cook: of the points' Cook's distances.
         refit: outcome of the refit, if there was one.
     """
     checks = [_stationarity(facts.decrement, cook), _curvature(facts), _concentration(cook)]
@@ -141,9 +154,9 @@ def _collapse(found: Collapse) -> Check:
     )
 
 
-def _stationarity(decrement: float, cook: np.ndarray) -> Check:
+def _stationarity(decrement: float, cook: Spread) -> Check:
     # The estimate itself is uncertain by about mean(cook) / n in this norm: that is the yardstick.
-    noise = max(float(cook.mean()) / len(cook), np.finfo(float).tiny)
+    noise = max(cook.mean / cook.points, np.finfo(float).tiny)
     ratio = 2.0 * max(decrement, 0.0) / noise
     verdict: Verdict = "fit" if ratio < 1 else "caution" if ratio < 100 else "unfit"
     return Check(
@@ -175,13 +188,13 @@ def _curvature(facts: Facts) -> Check:
     )
 
 
-def _concentration(cook: np.ndarray) -> Check:
-    effective = effective_number(cook)
-    share = effective / len(cook)
+def _concentration(cook: Spread) -> Check:
+    effective = cook.effective
+    share = effective / cook.points
     verdict: Verdict = "fit" if effective >= 10 else "caution"
     return Check(
         "Concentration",
-        f"{effective:,.0f} effective points of {len(cook):,} ({share:.1%})",
+        f"{effective:,.0f} effective points of {cook.points:,} ({share:.1%})",
         verdict,
         "(Σ I)² / Σ I²: how many points share the influence; a handful means that few points decide.",
         "look at the first points of the ranking before anything else",

@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
-import platform
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,74 +10,31 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-import swaypoint
 from swaypoint import folder as files
-from swaypoint.api import Options, Refitting, Solved, head_solver, rank, rank_parameters
+from swaypoint.api import Options, Solved, head_solver, rank, rank_parameters
+from swaypoint.audit_run import AuditOptions as AuditOptions
+from swaypoint.audit_run import AuditRun, describe_model, write_factor
+from swaypoint.audit_run import Listener as Listener
 from swaypoint.data.builtin import PREFIX, read_builtin
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.planting import plant
-from swaypoint.errors import InputError, require
+from swaypoint.errors import InputError
 from swaypoint.estimators import TrainedModel, methods
 from swaypoint.estimators.recommended import recommended
+from swaypoint.explaining import examples, items
 from swaypoint.fitness import examine
 from swaypoint.folder import AuditFolder
 from swaypoint.kinds import suggest_kinds
 from swaypoint.members import Members
 from swaypoint.neighbours import neighbours
-from swaypoint.predictors import ModelOptions, Objective, Parts, Predictor, Training, prepare
+from swaypoint.predictors import Parts, Predictor, Training, prepare
 from swaypoint.ranking import Ranking
-from swaypoint.review.items import item_id, project
-from swaypoint.risks.autodiff import Kind
-from swaypoint.scoring import Influence, Removal
-from swaypoint.solving import Solver
+from swaypoint.scoring import Influence
+from swaypoint.streaming import Scale as Scale
+from swaypoint.streaming import streamed_audit, table_to_stream
 
 INSPECTED = (0.01, 0.05, 0.10)
 _REGRESSIONS = ("squared_error", "huber", "poisson")
-_FACTOR_BYTES = 512 << 20
-_LONGEST_TEXT = 10_000  # characters of a value that a reviewer can read
-
-
-@dataclass(frozen=True)
-class AuditOptions:
-    """How an audit is made.
-
-    Attributes:
-        model, objective: what is audited.
-        damping, removal, refit, params, curvature, solver: see :func:`swaypoint.cooks_distance`.
-        scores: names in ``swaypoint.methods`` whose scores become columns beside Cook's distance; ``"auto"``,
-            the recommended one for wrong labels, also ranks in its place.
-        validation: share of the points that is held out of training and ranking.
-        seed: of split, training and planted errors.
-        flip: plant this share of wrong labels first, and count how many are found: a self-test.
-        top: how many points get a picture, their neighbours and a place in the report.
-        device: ``"cpu"`` or ``"cuda"``.
-        keep_features: write the features to the folder, which a review's neighbours and suggestions need.
-    """
-
-    model: ModelOptions = field(default_factory=ModelOptions)
-    objective: Objective = field(default_factory=Objective)
-    damping: float = 0.0
-    removal: Removal = "infinitesimal"
-    refit: Refitting = False
-    params: tuple[str, ...] | None = None
-    curvature: Kind = "ggn"
-    solver: Solver = "auto"
-    scores: tuple[str, ...] = ()
-    validation: float = 0.2
-    seed: int = 0
-    flip: float = 0.0
-    top: int = 200
-    device: str = "cpu"
-    keep_features: bool = True
-
-
-@dataclass(frozen=True)
-class Listener:
-    """Told of the audit's progress; the default listens to nothing."""
-
-    stage: Callable[[str], None] = lambda name: None
-    records: Callable[[int, int], None] | None = None
-    epoch: Callable[[int, int, float, float], None] | None = None
 
 
 def audit(
@@ -95,6 +44,7 @@ def audit(
     options: AuditOptions | None = None,
     read: ReadOptions | None = None,
     listener: Listener | None = None,
+    scale: Scale | None = None,
 ) -> AuditFolder:
     """Rank every training point of ``source`` and write an audit folder; the command line's audit.
 
@@ -105,6 +55,8 @@ def audit(
             :func:`~swaypoint.data.readers.read_dataset`), ``sklearn:digits`` and its like, or a
             :class:`~swaypoint.data.dataset.Dataset`.
         out: the folder; default: the source's name with ``-audit``.
+        scale: how much may be held in memory, beyond which parquet files of features are streamed, and
+            where that runs.
 
     Returns:
         The folder: ``manifest.json``, ``scores.parquet``, ``examples.parquet``, ``report.html``, and
@@ -115,12 +67,15 @@ def audit(
     """
     options, listener = options or AuditOptions(), listener or Listener()
     _check(options)
-    run = _Run(_folder_for(source, out), listener)
+    read = replace(read or ReadOptions(), regression=options.objective.loss in _REGRESSIONS)
+    table = table_to_stream(source, read, scale or Scale())
+    if table is not None:
+        return streamed_audit(table, _folder_for(source, out), options, scale or Scale(), listener)
+    run = AuditRun(_folder_for(source, out), listener)
     with run.stage("reading"):
-        read = replace(read or ReadOptions(), regression=options.objective.loss in _REGRESSIONS)
         given = _read(source, read, listener)
         dataset, flipped = plant(given, options.flip, options.seed)
-    if run.begin(given, options, _origin(source, read)):
+    if run.begin(_described(given, options, _origin(source, read)), options):
         return AuditFolder(run.path)
     parts = _split(len(dataset), options)
     with run.stage("training"):
@@ -133,7 +88,7 @@ def audit(
         if options.params is not None:
             ranking = rank_parameters(trained, ranking)
         scores = _scores(trained, ranking, options)
-        _write_factor(run.path, influence)
+        write_factor(run.path, influence)
         diagnostics = ranking.diagnostics
         if isinstance(influence, Influence) and options.params is None:
             diagnostics = diagnostics.beside(examine(influence))
@@ -200,6 +155,22 @@ def _origin(source: str | Path | Dataset, read: ReadOptions) -> dict[str, Any] |
     return {"path": str(path.absolute() if path.exists() else source), "read": asdict(read)}
 
 
+def _described(dataset: Dataset, options: AuditOptions, origin: dict[str, Any] | None) -> dict[str, Any]:
+    held = round(options.validation * len(dataset))
+    return {
+        "name": dataset.name,
+        "origin": origin,
+        "kind": dataset.kind,
+        "points": len(dataset),
+        "train": len(dataset) - held,
+        "validation": held,
+        "classes": list(dataset.classes),
+        "columns": list(dataset.columns),
+        "fingerprint": dataset.fingerprint,
+        "skipped": [asdict(record) for record in dataset.skipped],
+    }
+
+
 def _split(n: int, options: AuditOptions) -> Parts:
     held = round(options.validation * n)
     order = np.random.default_rng(options.seed).permutation(n)
@@ -237,7 +208,7 @@ def _trained(predictor: Predictor, influence: Solved, options: AuditOptions) -> 
 
 
 def _members(
-    run: _Run,
+    run: AuditRun,
     dataset: Dataset,
     parts: Parts,
     options: AuditOptions,
@@ -273,25 +244,9 @@ def _scores(trained: TrainedModel, ranking: Ranking, options: AuditOptions) -> d
 
 
 def _describe(predictor: Predictor, influence: Solved, options: AuditOptions) -> dict[str, Any]:
-    head = influence.head
-    return {
-        "name": predictor.name,
-        "hash": predictor.hash,
-        "layer": predictor.head.layer,
-        "outputs": head.outputs,
-        "features": head.weight.shape[1],
-        "loss": head.loss.name,
-        "l2": head.l2,
-        "damping": options.damping,
-        "params": options.params,
-        "curvature": options.curvature,
-        "removal": options.removal,
-        "refit": options.refit or predictor.fit,
-        "accuracy": {
-            "train": _accuracy(influence, predictor, held_out=False),
-            "validation": _accuracy(influence, predictor, held_out=True),
-        },
-    }
+    accuracy = [_accuracy(influence, predictor, held_out=held_out) for held_out in (False, True)]
+    entries = describe_model(influence.head, options, accuracy, refit=bool(options.refit) or predictor.fit)
+    return {"name": predictor.name, "hash": predictor.hash, "layer": predictor.head.layer, **entries}
 
 
 def _accuracy(influence: Solved, predictor: Predictor, *, held_out: bool) -> float | None:
@@ -300,22 +255,12 @@ def _accuracy(influence: Solved, predictor: Predictor, *, held_out: bool) -> flo
         return None
     right = count = 0
     for chunk in influence.risk.chunks(batches):
-        labels = influence.head.loss.labels(chunk.targets)
-        if labels is None or chunk.terms.probabilities is None:
+        found = influence.risk.right(chunk)
+        if found is None:
             return None
-        right += int((chunk.terms.probabilities.argmax(1) == labels).sum())
-        count += len(labels)
+        right += int(found.sum())
+        count += len(found)
     return right / count
-
-
-def _write_factor(path: Path, influence: Solved) -> None:
-    head, risk = influence.head, influence.risk
-    tensors = {"weight": head.weight.detach(), **({} if head.bias is None else {"bias": head.bias.detach()})}
-    files.write_tensors(path / "head.safetensors", tensors)
-    if isinstance(influence, Influence) and influence.inverse.matrix.nbytes <= _FACTOR_BYTES:
-        # K = H^-1 in reduced coordinates: residuals through `outputs`, features through `features`.
-        factor = {"inverse": influence.inverse.matrix, **risk.coordinates()}
-        files.write_tensors(path / "factor.safetensors", factor)
 
 
 # -- explaining -----------------------------------------------------------------------------------
@@ -356,8 +301,8 @@ def _explain(
         if dataset.kind == "rows" or (dataset.kind == "features" and predictor.inputs is not None):
             inputs = torch.from_numpy(dataset.inputs[parts.train])
             files.write_tensors(path / "inputs.safetensors", {"inputs": inputs})
-    files.write_arrow(path / "items.arrow", _items(dataset, parts.train, features))
-    files.write_table(path / "examples.parquet", _examples(dataset, parts.train[top], near, agreement[top]))
+    files.write_arrow(path / "items.arrow", items(dataset, parts.train, features))
+    files.write_table(path / "examples.parquet", examples(dataset, parts.train[top], near, agreement[top]))
     files.write_table(path / "scores.parquet", table)
 
 
@@ -369,58 +314,6 @@ def _lead(scores: dict[str, np.ndarray]) -> str:
 def _order(ranking: Ranking, scores: dict[str, np.ndarray]) -> np.ndarray:
     lead = _lead(scores)
     return np.argsort(-scores[lead], kind="stable") if lead in scores else ranking.order
-
-
-def _items(dataset: Dataset, rows: np.ndarray, features: torch.Tensor) -> pa.Table:
-    """What a review shows of each point; see :class:`swaypoint.review.items.Items`."""
-    images = dataset.kind == "images"
-    names = [dataset.names[row] if dataset.names else "" for row in rows]
-    places = project(features.numpy())
-    return pa.table(
-        {
-            "id": [
-                item_id(dataset.inputs[row].tobytes(), name or str(dataset.index[row]))
-                for row, name in zip(rows, names, strict=True)
-            ],
-            "name": pa.array(names, pa.large_string()),
-            "picture": pa.array(
-                (_png(dataset.inputs[row], quick=True) if images else None for row in rows), pa.large_binary()
-            ),
-            "row": pa.array((_described(dataset, row) for row in rows), pa.large_string()),
-            "x": places[:, 0],
-            "y": places[:, 1],
-        }
-    )
-
-
-def _described(dataset: Dataset, row: int) -> str | None:
-    values = dataset.describe(int(row), longest=_LONGEST_TEXT)
-    return json.dumps(values) if values else None
-
-
-def _examples(dataset: Dataset, rows: np.ndarray, near: Any, agreement: np.ndarray) -> pa.Table:
-    images = dataset.kind == "images"
-    described = [dataset.describe(int(row)) for row in rows]
-    return pa.table(
-        {
-            "rank": np.arange(1, len(rows) + 1),
-            "index": dataset.index[rows],
-            "name": [dataset.names[row] if dataset.names else "" for row in rows],
-            "picture": pa.array(
-                [_png(dataset.inputs[row]) if images else None for row in rows], type=pa.binary()
-            ),
-            "row": pa.array([None if images else json.dumps(value) for value in described], type=pa.string()),
-            "neighbour_agreement": pa.array(agreement, from_pandas=True),
-            "neighbour_distance": near.distance,
-        }
-    )
-
-
-def _png(pixels: np.ndarray, *, quick: bool = False) -> bytes:
-    options = {"compress_level": 1} if quick else {"optimize": True}
-    buffer = io.BytesIO()
-    require("PIL.Image", "images").fromarray(pixels).save(buffer, "PNG", **options)
-    return buffer.getvalue()
 
 
 def _found(
@@ -455,85 +348,3 @@ def _found(
         "in_training": int(planted.sum()),
         "found": rows,
     }
-
-
-# -- the folder's bookkeeping ---------------------------------------------------------------------
-
-
-class _Run:
-    """One audit folder in the making: its manifest tells at every moment how far it got."""
-
-    def __init__(self, path: Path, listener: Listener) -> None:
-        self.path, self._listener = path, listener
-        self._manifest: dict[str, Any] = {"timings": {}}
-        self._begun = False
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        self._listener.stage(name)
-        self._manifest["status"] = name
-        if self._begun:
-            self._write()
-        start = time.perf_counter()
-        yield
-        self._manifest["timings"][name] = round(time.perf_counter() - start, 3)
-
-    def begin(self, dataset: Dataset, options: AuditOptions, origin: dict[str, Any] | None) -> bool:
-        """Open the folder; True if it already holds this very audit, complete.
-
-        Raises:
-            InputError: it holds another audit.
-        """
-        arguments = json.loads(json.dumps(asdict(options), default=str))
-        weights = options.model.weights
-        content = hashlib.sha256(weights.read_bytes()).hexdigest() if weights and weights.is_file() else ""
-        key = hashlib.sha256(json.dumps([dataset.fingerprint, arguments, content]).encode()).hexdigest()
-        previous = self.path / "manifest.json"
-        if previous.exists():
-            manifest = json.loads(previous.read_text())
-            if manifest.get("key") != key:
-                raise InputError(
-                    f"{self.path} holds another audit (of {manifest.get('data', {}).get('name')}, or with"
-                    " other options); choose another --out, or remove that folder"
-                )
-            if manifest.get("status") == "complete":
-                return True
-        elif self.path.exists() and any(self.path.iterdir()):
-            raise InputError(f"{self.path} is not empty and not an audit; choose another --out")
-        self.path.mkdir(parents=True, exist_ok=True)
-        held = round(options.validation * len(dataset))
-        self._manifest |= {
-            "swaypoint": swaypoint.__version__,
-            "key": key,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "data": {
-                "name": dataset.name,
-                "origin": origin,
-                "kind": dataset.kind,
-                "points": len(dataset),
-                "train": len(dataset) - held,
-                "validation": held,
-                "classes": list(dataset.classes),
-                "columns": list(dataset.columns),
-                "fingerprint": dataset.fingerprint,
-                "skipped": [asdict(record) for record in dataset.skipped],
-            },
-            "arguments": arguments,
-            "versions": {
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "numpy": np.__version__,
-            },
-        }
-        self._begun = True
-        return False
-
-    def record(self, **entries: Any) -> None:
-        self._manifest |= entries
-
-    def finish(self) -> None:
-        self._manifest["status"] = "complete"
-        self._write()
-
-    def _write(self) -> None:
-        files.write_json(self.path / "manifest.json", self._manifest)

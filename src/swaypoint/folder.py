@@ -20,6 +20,7 @@ from swaypoint.documents import misfit, read_json, read_parquet
 from swaypoint.errors import InputError, reading
 
 if TYPE_CHECKING:
+    from pyarrow.dataset import Dataset
     from torch import Tensor
 
 REMEDY = "make the audit again"
@@ -127,17 +128,23 @@ class AuditFolder:
             raise InputError(f"{file}: {problem}; {REMEDY}")
         return manifest
 
+    @property
+    def streamed(self) -> bool:
+        """Its data were larger than memory: what is held of single points is the top of the ranking."""
+        return (self.path / "top.parquet").is_file()
+
     def scores(self) -> pa.Table:
-        """One row a training point, in dataset order.
+        """One row a training point, in dataset order; of a streamed audit those of the top alone.
 
         Raises:
             InputError: missing or damaged.
         """
-        table = self._table("scores.parquet", SCORES)
-        file, data = self.path / "scores.parquet", self.manifest()["data"]
+        file = self.path / ("top.parquet" if self.streamed else "scores.parquet")
+        table = self._table(file.name, SCORES)
+        data = self.manifest()["data"]
         n, classes = len(table), len(data["classes"])
         values = {name: table[name].to_numpy() for name in ("rank", "cook", "label", "suggested_label")}
-        if n != data["train"] or not n:
+        if not n or (n > data["train"] if self.streamed else n != data["train"]):
             raise InputError(f"{file} has {n} points, its audit {data['train']}; {REMEDY}")
         if not (np.sort(values["rank"]) == np.arange(1, n + 1)).all():
             raise InputError(f"{file}: its ranks are not 1 to {n}; {REMEDY}")
@@ -147,6 +154,35 @@ class AuditFolder:
             if not ((values[name] >= 0) & (values[name] < classes)).all():
                 raise InputError(f"{file}: {name} is not always one of the {classes} classes; {REMEDY}")
         return table
+
+    def every_score(self) -> Dataset:
+        """The scores of all training points, to be scanned without loading them whole, in dataset order;
+        a streamed audit has no ranks among them.
+
+        Raises:
+            InputError: missing or damaged.
+        """
+        import pyarrow.dataset
+
+        place = self.path / ("scores" if self.streamed else "scores.parquet")
+        files = sorted(place.glob("part-*.parquet")) if place.is_dir() else [place]
+        expected = self.manifest()["streamed"]["parts"] if self.streamed else 1
+        if len(files) != expected:
+            raise InputError(f"{place} has {len(files)} of {expected} files; {REMEDY}")
+        with reading(place, "parquet files", REMEDY):
+            return pyarrow.dataset.dataset([str(file) for file in files], format="parquet")
+
+    def check_whole(self, what: str) -> None:
+        """Refuse ``what`` for a streamed audit.
+
+        Raises:
+            InputError: it is one.
+        """
+        if self.streamed:
+            raise InputError(
+                f"{self.path} was streamed: it holds the top of its ranking, and {what} needs every point;"
+                " audit a part of the data in memory, or work with its scores/*.parquet"
+            )
 
     def examples(self) -> pa.Table:
         """The top of the ranking with pictures or rows, and neighbours.

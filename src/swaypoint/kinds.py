@@ -16,7 +16,11 @@ SPARSE = 3.0
 
 
 def suggest_kinds(
-    margin: np.ndarray, leverage: np.ndarray, *, agreement: np.ndarray | None = None
+    margin: np.ndarray,
+    leverage: np.ndarray,
+    *,
+    agreement: np.ndarray | None = None,
+    mean_leverage: float | None = None,
 ) -> np.ndarray:
     """One of :data:`KINDS` per point.
 
@@ -28,11 +32,14 @@ def suggest_kinds(
         margin: leave-one-out margins ``(n,)``; NaN for losses without classes.
         leverage: ``(n,)``.
         agreement: share of neighbours with the same label ``(n,)``, NaN where unknown.
+        mean_leverage: of all points, where these are not all.
 
     >>> suggest_kinds(np.array([-0.9, 0.1, 1.0, 1.0]), np.array([0.1, 0.1, 0.9, 0.1])).tolist()
     ['mislabeled', 'boundary', 'under-represented', 'typical']
     """
-    sparse = leverage > SPARSE * leverage.mean() if len(leverage) > 4 else leverage > 0.5
+    if mean_leverage is None:
+        mean_leverage = float(leverage.mean()) if len(leverage) > 4 else 0.5 / SPARSE
+    sparse = leverage > SPARSE * mean_leverage
     kinds = np.where(sparse, "under-represented", "typical").astype("<U17")
     near = np.abs(margin) < BOUNDARY  # False for NaN
     kinds[near] = "boundary"

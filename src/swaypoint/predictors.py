@@ -15,11 +15,12 @@ from torch import nn
 from swaypoint.api import blank_head
 from swaypoint.data.batches import ArrayBatches, FeatureBatches
 from swaypoint.data.dataset import Dataset
-from swaypoint.errors import InputError, require
+from swaypoint.errors import InputError, reading, require
 from swaypoint.estimators import Course
 from swaypoint.folder import read_tensors, write_tensors
 from swaypoint.heads import LinearHead
-from swaypoint.risks.losses import as_loss
+from swaypoint.risks.linear_head import HeadWeights
+from swaypoint.risks.losses import Loss, as_loss
 from swaypoint.user_models import InputBatches, load_model, load_object, load_weights
 
 Report = Callable[[int, int, float, float], None]
@@ -37,7 +38,8 @@ class ModelOptions:
             features, a convex head is fitted to them), ``"package.module:factory"`` (yours), or
             ``"none"``, which chooses by what the data are: mlp for rows, resnet20 for images, head for
             features.
-        weights: of yours; ``.safetensors`` or a ``.pt`` state dict.
+        weights: of yours, ``.safetensors`` or a ``.pt`` state dict; of ``"head"`` a head that is not to be
+            fitted, see :func:`stored_head`.
         transform: ``"package.module:function"`` from one image or row to your model's input.
         layer: dotted name of the last layer; default: the last trainable linear one.
         epochs: of the training; default: the recipe's.
@@ -139,7 +141,7 @@ def prepare(
     """
     name = resolve(options, dataset)
     if name == "head":
-        return _features(dataset, parts, objective)
+        return _features(dataset, parts, objective, options.weights)
     if ":" not in name:
         return _default(name, dataset, parts, options, objective, training)
     model = load_model(name, options.weights)
@@ -160,17 +162,37 @@ class Training:
     report: Report | None = None
 
 
-def _features(dataset: Dataset, parts: Parts, objective: Objective) -> Predictor:
+def stored_head(path: Path, loss: Loss, l2: float) -> HeadWeights:
+    """A head from a safetensors file of ``weight`` (C, D) and perhaps ``bias`` (C,), such as an audit's
+    ``head.safetensors``; its ridge leaves the bias free.
+
+    Raises:
+        InputError: no such file, or another content.
+    """
+    from safetensors.torch import load_file
+
+    with reading(str(path), "a head in safetensors", "it holds weight (C, D) and perhaps bias (C,)"):
+        tensors = load_file(path)
+        weight, bias = tensors["weight"].double(), tensors.get("bias")
+        outputs, _ = weight.shape
+        bias = None if bias is None else bias.double().view(outputs)
+    return HeadWeights(weight, bias, loss, l2, penalize_bias=False)
+
+
+def _features(dataset: Dataset, parts: Parts, objective: Objective, given: Path | None) -> Predictor:
     train = ArrayBatches(dataset.inputs[parts.train], dataset.labels[parts.train])
-    l2 = 1.0 / len(train) if objective.l2 is None else objective.l2
-    weights = blank_head(train, as_loss(objective.loss), l2)
-    outputs = max(len(dataset.classes), weights.outputs)
-    zeros = torch.zeros(outputs, weights.weight.shape[1], dtype=torch.float64)
-    weights = replace(weights, weight=zeros, bias=zeros[:, 0].clone())
+    loss = as_loss(objective.loss)
+    if given is not None:
+        weights = stored_head(given, loss, objective.l2 or 0.0)
+    else:
+        weights = blank_head(train, loss, 1.0 / len(train) if objective.l2 is None else objective.l2)
+        outputs = max(len(dataset.classes), weights.outputs)
+        zeros = torch.zeros(outputs, weights.weight.shape[1], dtype=torch.float64)
+        weights = replace(weights, weight=zeros, bias=zeros[:, 0].clone())
     held = None
     if len(parts.validation):
         held = ArrayBatches(dataset.inputs[parts.validation], dataset.labels[parts.validation])
-    return Predictor("linear head", LinearHead(weights), train, held, fit=True)
+    return Predictor("linear head", LinearHead(weights), train, held, fit=given is None)
 
 
 def _default(

@@ -184,6 +184,19 @@ class Influence:
             )
         return Scores(**{name: np.concatenate(parts) for name, parts in columns.items()})
 
+    def columns(self, data: FeatureBatches, *, removal: Removal) -> Iterator[dict[str, Tensor]]:
+        """The columns of :class:`Scores` for the points of a shard, chunk by chunk, ``(b,)`` each, and
+        ``right``, whether the head's first choice is their label."""
+
+        def score(chunk: Chunk) -> dict[str, Tensor]:
+            right = self.risk.right(chunk)
+            found = torch.zeros(len(chunk), dtype=torch.bool) if right is None else right
+            return self._score(chunk, removal=removal, leave_one_out=True, keep_logits=False) | {
+                "right": found
+            }
+
+        return self.risk.map(score, data)
+
     def cook(self, data: FeatureBatches) -> Iterator[tuple[Chunk, Tensor]]:
         """Cook's distance alone, ``(b,)`` float64, of the points of a shard, chunk by chunk."""
 

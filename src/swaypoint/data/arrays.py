@@ -85,19 +85,28 @@ class RawLabels:
         Raises:
             InputError: text for regression, or real values for classes.
         """
+        values = self.usable(rows, name=name, regression=regression)
+        if regression:
+            return values, ()
+        if self.names is not None and values.dtype.kind in "iu":
+            return values.astype(np.int64), self.names
+        distinct, labels = np.unique(values, return_inverse=True)
+        return labels.astype(np.int64), tuple(str(value) for value in distinct)
+
+    def usable(self, rows: np.ndarray, *, name: str, regression: bool) -> np.ndarray:
+        """The labels of ``rows`` (m,) as numbers for regression, else as integers, bools or text.
+
+        Raises:
+            InputError: as :meth:`indexed`.
+        """
         values = self.values[rows]
         if regression:
             if values.dtype.kind not in "biuf":
                 raise InputError(
                     f"{name}: {self.what} holds text ({values[0]!r}); --loss squared_error needs numbers"
                 )
-            return values.astype(np.float64), ()
-        if values.dtype.kind == "f":
-            values = self._whole(values, name)
-        if self.names is not None and values.dtype.kind in "iu":
-            return values.astype(np.int64), self.names
-        distinct, labels = np.unique(values, return_inverse=True)
-        return labels.astype(np.int64), tuple(str(value) for value in distinct)
+            return values.astype(np.float64)
+        return self._whole(values, name) if values.dtype.kind == "f" else values
 
     def _whole(self, values: np.ndarray, name: str) -> np.ndarray:
         real = (values != np.trunc(values)) | (np.abs(values) >= _EXACT_INTEGERS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from swaypoint.errors import InputError, reading, require
 
 _CHUNK = 1000
 _SAVED = ("dataset_info.json", "state.json", "dataset_dict.json")
+_SPLITS = ("train", "test", "validation", "valid", "dev")
 _REPAIR = "check that the file is whole, and fetch or write it again"
 
 
@@ -146,13 +147,18 @@ def read_table(name: str, table: pa.Table, options: ReadOptions, on_progress: Pr
 
 
 def _rest(table: pa.Table, label: str, records: Records) -> pa.Table:
-    """The usable rows of the columns that a person can read."""
-    readable = [
-        column
-        for column in table.column_names
-        if column != label and not (pa.types.is_nested(kind := table[column].type) or _is_image(kind))
-    ]
-    return table.select(readable).take(pa.array(records.rows))
+    return readable(table, label).take(pa.array(records.rows))
+
+
+def readable(table: pa.Table, label: str) -> pa.Table:
+    """The columns beside the label that a person can read."""
+    return table.select(
+        [
+            column
+            for column in table.column_names
+            if column != label and not (pa.types.is_nested(kind := table[column].type) or _is_image(kind))
+        ]
+    )
 
 
 def declared_features(schema: pa.Schema) -> dict[str, dict[str, Any]]:
@@ -318,13 +324,25 @@ def parquet_files(path: Path, split: str) -> list[Path]:
         InputError: there are only those of other splits.
     """
     parquet = sorted(path.glob("*.parquet")) or sorted(path.glob("data/*.parquet"))
-    files = [file for file in parquet if file.name.startswith(split)]
-    if parquet and not files:
+    chosen = set(of_split(str(path), [file.name for file in parquet], split))
+    return [file for file in parquet if file.name in chosen]
+
+
+def of_split(name: str, files: Sequence[str], split: str) -> list[str]:
+    """Those of ``files`` whose names begin with ``split``; all where no name begins with one.
+
+    Raises:
+        InputError: there are only those of other splits.
+    """
+    if not any(file.startswith((split, *_SPLITS)) for file in files):
+        return list(files)
+    chosen = [file for file in files if file.startswith(split)]
+    if not chosen:
         raise InputError(
-            f"{path}: no parquet files of the split {split!r}; it has"
-            f" {listed([file.name for file in parquet])}; choose with --split"
+            f"{name}: no parquet files of the split {split!r}; it has {listed(list(files))};"
+            " choose with --split"
         )
-    return files
+    return chosen
 
 
 def _directory_table(path: Path, options: ReadOptions) -> pa.Table | None:

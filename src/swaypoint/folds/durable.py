@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic
 
 from swaypoint.folder import write_tensors
 from swaypoint.folds.base import Fold, Shard, Statistic
@@ -12,6 +14,10 @@ from swaypoint.folds.in_process import InProcess
 
 class Durable(Fold):
     """Each shard's statistic as ``folder/<name>-<number>.safetensors``; one that is there is not made anew.
+
+    Whoever works on a shard writes its file: it is kept although the one who asked for it may be gone by
+    then, and it need not travel to be kept. Workers on other machines must therefore see ``folder`` under
+    the same name; where they do not, results are right all the same, but a resumed run begins again.
 
     Args:
         folder: made where it is missing.
@@ -28,7 +34,7 @@ class Durable(Fold):
         inner: Fold | None = None,
         on_shard: Callable[[str, int, int], None] | None = None,
     ) -> None:
-        self._folder, self._key = folder, key
+        self._folder, self._key = folder.absolute(), key
         self._inner = inner or InProcess()
         self._on_shard = on_shard or (lambda name, done, of: None)
         folder.mkdir(parents=True, exist_ok=True)
@@ -36,18 +42,49 @@ class Durable(Fold):
     def map(
         self, name: str, function: Callable[[Shard], Statistic], shards: Sequence[Shard]
     ) -> Iterator[Statistic]:
-        def durable(numbered: tuple[int, Shard]) -> Statistic:
-            number, shard = numbered
-            path = self._folder / f"{name}-{number:05d}.safetensors"
-            statistic = self._read(path)
-            if statistic is None:
-                statistic = function(shard)
-                write_tensors(path, statistic, key=self._key)
-            return statistic
-
-        for done, statistic in enumerate(self._inner.map(name, durable, list(enumerate(shards))), 1):
+        kept = _Kept(self._folder, self._key, name, function)
+        for done, statistic in enumerate(self._inner.map(name, kept, list(enumerate(shards))), 1):
             self._on_shard(name, done, len(shards))
             yield statistic
+
+    def total(
+        self,
+        name: str,
+        function: Callable[[Shard], Statistic],
+        shards: Sequence[Shard],
+        *,
+        on_shard: Callable[[], None] = lambda: None,
+    ) -> Statistic | None:
+        done = 0
+
+        def told() -> None:
+            nonlocal done
+            done += 1
+            self._on_shard(name, done, len(shards))
+            on_shard()
+
+        kept = _Kept(self._folder, self._key, name, function)
+        return self._inner.total(name, kept, list(enumerate(shards)), on_shard=told)
+
+
+@dataclass(frozen=True)
+class _Kept(Generic[Shard]):
+    """``function`` of a numbered shard, from the disk where it is there; it is sent to workers."""
+
+    folder: Path
+    key: str
+    name: str
+    function: Callable[[Shard], Statistic]
+
+    def __call__(self, numbered: tuple[int, Shard]) -> Statistic:
+        number, shard = numbered
+        path = self.folder / f"{self.name}-{number:05d}.safetensors"
+        statistic = self._read(path)
+        if statistic is None:
+            statistic = self.function(shard)
+            path.parent.mkdir(parents=True, exist_ok=True)  # of a machine that does not share the folder
+            write_tensors(path, statistic, key=self.key)
+        return statistic
 
     def _read(self, path: Path) -> Statistic | None:
         from safetensors import SafetensorError, safe_open
@@ -56,7 +93,7 @@ class Durable(Fold):
             return None
         try:
             with safe_open(path, "pt") as file:
-                if (file.metadata() or {}).get("key") != self._key:
+                if (file.metadata() or {}).get("key") != self.key:
                     return None
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except SafetensorError:  # not ours: ours are whole or not there

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from swaypoint.folds.base import Fold, Shard, Statistic
+from swaypoint.folds.base import Fold, Shard, Statistic, added, pairwise
 from swaypoint.parallel import ordered_map
 
 
@@ -23,3 +23,18 @@ class InProcess(Fold):
             yield function(shards[0])
         else:
             yield from ordered_map(function, shards, self._device)
+
+    def total(
+        self,
+        name: str,
+        function: Callable[[Shard], Statistic],
+        shards: Sequence[Shard],
+        *,
+        on_shard: Callable[[], None] = lambda: None,
+    ) -> Statistic | None:
+        def told() -> Iterator[Statistic]:
+            for statistic in self.map(name, function, shards):
+                on_shard()
+                yield statistic
+
+        return pairwise(told(), added) or None

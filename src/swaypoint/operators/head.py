@@ -16,6 +16,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -66,6 +67,10 @@ class FeaturePairs:
         self.pairs = len(self._left)
         self._make = partial(_Products, self.bands, width, dtype, device)
         self._local = threading.local()
+        self._arguments = (width, dtype, device)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FeaturePairs, self._arguments  # the threads' buffers stay where they are
 
     def unpack(self, packed: Tensor) -> Tensor:
         """Symmetric matrices from their packed entries: ``(.., pairs) -> (.., D, D)``."""

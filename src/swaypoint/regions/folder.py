@@ -78,6 +78,7 @@ def read_points(folder: AuditFolder) -> tuple[Points, Table]:
             f"{folder.path} is an audit of {data['kind']}; regions are for tables and features,"
             " images are grouped on the map of `swaypoint review`"
         )
+    folder.check_whole("finding regions")
     place = inputs_file(folder)
     if place is None:
         raise InputError(

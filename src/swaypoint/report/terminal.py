@@ -40,7 +40,7 @@ def show(folder: AuditFolder, *, top: int = 20, console: Console | None = None) 
     order = np.argsort(columns["rank"])[:top]
     names = manifest["data"]["classes"]
     table = Table(
-        title=f"First {len(order)} of {len(scores):,} by {ranked_by(manifest)}",
+        title=f"First {len(order)} of {manifest['data']['train']:,} by {ranked_by(manifest)}",
         title_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -51,7 +51,7 @@ def show(folder: AuditFolder, *, top: int = 20, console: Console | None = None) 
         table.add_column(name, justify="left" if words else "right", no_wrap=True, min_width=width)
     for name, width in (("cook", 8), ("margin", 6), ("leverage", 7)):
         table.add_column(name, justify="right", no_wrap=True, min_width=width)
-    mean = max(float(columns["leverage"].mean()), 1e-300)
+    mean = mean_leverage(manifest, columns["leverage"])
     for row in order:
         table.add_row(
             str(columns["rank"][row]),
@@ -96,6 +96,12 @@ def ranked_by(manifest: dict[str, Any]) -> str:
     return _ORDERS[manifest.get("ranked_by", "cooks_distance")]
 
 
+def mean_leverage(manifest: dict[str, Any], leverage: np.ndarray) -> float:
+    """Of all ranked points; ``leverage`` is of those that the folder holds."""
+    mean = manifest["streamed"]["leverage"] if "streamed" in manifest else leverage.mean()
+    return max(float(mean), 1e-300)
+
+
 def class_name(names: list[str], value: Any) -> str:
     """A class by its index, or a real value as it is."""
     return names[int(value)] if names and np.isfinite(value) else f"{value:.4g}"
@@ -124,6 +130,8 @@ def _heading(manifest: dict[str, Any], console: Console) -> None:
                 highlight=False,
                 soft_wrap=True,
             )
+    if data.get("left_out"):
+        console.print(f"  [yellow]{data['left_out']:,} bad records were left out[/]")
     if data["skipped"]:
         console.print(f"  [yellow]{len(data['skipped'])} records were skipped[/]; manifest.json lists them")
 

@@ -91,6 +91,7 @@ def add_ranking(folder: AuditFolder, path: Path) -> int:
     rows = _rows(path, columns, items, len(scores))
     if "given_label" in columns:
         _check_labels(path, columns["given_label"], rows, items)
+    folder.check_whole("a further ranking")
     table = folder.scores()
     if COLUMN in table.column_names:
         table = table.drop_columns([COLUMN])

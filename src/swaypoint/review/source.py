@@ -215,6 +215,7 @@ def read_source(items: Items, path: str | Path | None = None, on_progress: Progr
         InputError: it is gone, has changed, or was a dataset in memory.
         MissingExtra: as :func:`~swaypoint.data.readers.read_dataset`.
     """
+    items.folder.check_whole("writing the dataset out again")
     data, read = items.manifest["data"], origin(items)
     if read is None:
         raise InputError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -171,6 +171,10 @@ class LinearHeadRisk:
         self._chunks: list[Chunk] | None = None
         self._kept: list[tuple[Tensor, Tensor]] | None = None
         self._sampled: tuple[Tensor, Tensor] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the points that are remembered: workers of a fold have shards of their own."""
+        return self.__dict__ | {"_chunks": None, "_kept": None, "_sampled": None}
 
     # -- points ---------------------------------------------------------------------------------
 
@@ -384,7 +388,7 @@ class LinearHeadRisk:
         pairs = FeaturePairs(width, self.dtype, self.device)
         moments = partial(self._moments, pairs)
         name = f"curvature-{str(self.dtype).removeprefix('torch.')}"
-        sums = total((fold or InProcess(self.device)).map(name, moments, self.data.shards()))
+        sums = (fold or InProcess(self.device)).total(name, moments, self.data.shards())
         if sums is None:
             raise InputError("the data is empty; expected at least one row")
         second, n = sums["second"].to(self.device), int(sums["points"])
@@ -424,6 +428,13 @@ class LinearHeadRisk:
         # The whole dataset as its only shard is remembered between the passes.
         moments = total(self.map(of, None if shard is self.data else shard))
         return {} if moments is None else moments
+
+    def right(self, chunk: Chunk) -> Tensor | None:
+        """Which points have their label as the head's first choice, ``(b,)`` bool; None without classes."""
+        labels = self.head.loss.labels(chunk.targets)
+        if labels is None or chunk.terms.probabilities is None:
+            return None
+        return chunk.terms.probabilities.argmax(1) == labels
 
     def saturated(self, chunk: Chunk) -> Tensor:
         """How many of the points have p_y > 1 - 1e-6."""

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from swaypoint.data.splitting import Split
 from swaypoint.studies.acas.learning import draw
-from swaypoint.studies.acas.scoring import Split, TableScores, cut_size
+from swaypoint.studies.acas.scoring import TableScores, cut_size
 from swaypoint.studies.tables import Table
 
 _SAMPLE = 200_000

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from swaypoint.data.batches import ArrayBatches
+from swaypoint.data.splitting import Split
 from swaypoint.documents import read_json
 from swaypoint.errors import InputError
 from swaypoint.folder import write_json
@@ -19,7 +20,7 @@ from swaypoint.regions import Table as Rows
 from swaypoint.scoring import Influence
 from swaypoint.studies.acas.findings import surroundings
 from swaypoint.studies.acas.learning import Learning, build, draw, train_on
-from swaypoint.studies.acas.scoring import Split, head_of
+from swaypoint.studies.acas.scoring import head_of
 from swaypoint.studies.acas.surrogate import Surrogate
 from swaypoint.studies.intervals import interval
 from swaypoint.studies.tables import Table

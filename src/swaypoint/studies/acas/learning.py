@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from swaypoint.data.splitting import Split
 from swaypoint.documents import read_json
 from swaypoint.folder import write_json, write_tensors
-from swaypoint.studies.acas.scoring import Split
 from swaypoint.studies.acas.surrogate import Surrogate
 from swaypoint.studies.tables import Table
 from swaypoint.training.loop import Plan, Progress, train

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from swaypoint.data.batches import FeatureBatches
+from swaypoint.data.splitting import Split
 from swaypoint.folds import Fold, Statistic
 from swaypoint.risks.linear_head import HeadWeights
 from swaypoint.risks.losses import CrossEntropy
@@ -24,24 +25,6 @@ from swaypoint.studies.tables import Table
 CUT_AXES = ("tau", "v_own", "v_int", "psi")
 """Held fixed in a cut; theta and rho, the last two axes, span it."""
 _BATCH = 4096
-
-
-@dataclass(frozen=True)
-class Split:
-    """Which points are held out: a pseudo-random share of them by index, the same at any time.
-
-    The hash is that of SplitMix64 (Steele, Lea & Flood, 2014).
-    """
-
-    seed: int = 0
-    share: float = 0.2
-
-    def held_out(self, index: np.ndarray) -> np.ndarray:
-        """Of flat indices ``(b,)``: bool ``(b,)``."""
-        x = index.astype(np.uint64) + np.uint64((self.seed + 1) * 0x9E3779B97F4A7C15 % 2**64)
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return (x ^ (x >> np.uint64(31))) < np.uint64(int(self.share * 2.0**64))
 
 
 class TablePoints(FeatureBatches):

@@ -12,6 +12,7 @@ from typing import Any, get_args
 import numpy as np
 import pyarrow as pa
 
+from swaypoint.data.splitting import Split
 from swaypoint.errors import InputError
 from swaypoint.flow import Listener
 from swaypoint.folder import write_json, write_table
@@ -25,7 +26,7 @@ from swaypoint.studies.acas.gathering import rows_of
 from swaypoint.studies.acas.hcas import solve_all
 from swaypoint.studies.acas.learning import Learned, Learning, draw, learn
 from swaypoint.studies.acas.pictures import draw_cuts
-from swaypoint.studies.acas.scoring import CUT_AXES, Split, TableScores, cut_size
+from swaypoint.studies.acas.scoring import CUT_AXES, TableScores, cut_size
 from swaypoint.studies.tables import Table
 
 _AXES = (*CUT_AXES, "theta", "rho")

@@ -1,0 +1,178 @@
+"""An audit in the making: what is asked for, who is told, and the folder's manifest as it grows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import swaypoint
+from swaypoint import folder as files
+from swaypoint.api import Refitting, Solved
+from swaypoint.errors import InputError
+from swaypoint.predictors import ModelOptions, Objective
+from swaypoint.risks.autodiff import Kind
+from swaypoint.risks.linear_head import HeadWeights
+from swaypoint.scoring import Influence, Removal
+from swaypoint.solving import Solver
+
+_FACTOR_BYTES = 512 << 20
+
+
+@dataclass(frozen=True)
+class AuditOptions:
+    """How an audit is made.
+
+    Attributes:
+        model, objective: what is audited.
+        damping, removal, refit, params, curvature, solver: see :func:`swaypoint.cooks_distance`.
+        scores: names in ``swaypoint.methods`` whose scores become columns beside Cook's distance; ``"auto"``,
+            the recommended one for wrong labels, also ranks in its place.
+        validation: share of the points that is held out of training and ranking.
+        seed: of split, training and planted errors.
+        flip: plant this share of wrong labels first, and count how many are found: a self-test.
+        top: how many points get a picture, their neighbours and a place in the report.
+        device: ``"cpu"`` or ``"cuda"``.
+        keep_features: write the features to the folder, which a review's neighbours and suggestions need.
+    """
+
+    model: ModelOptions = field(default_factory=ModelOptions)
+    objective: Objective = field(default_factory=Objective)
+    damping: float = 0.0
+    removal: Removal = "infinitesimal"
+    refit: Refitting = False
+    params: tuple[str, ...] | None = None
+    curvature: Kind = "ggn"
+    solver: Solver = "auto"
+    scores: tuple[str, ...] = ()
+    validation: float = 0.2
+    seed: int = 0
+    flip: float = 0.0
+    top: int = 200
+    device: str = "cpu"
+    keep_features: bool = True
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Told of the audit's progress; the default listens to nothing."""
+
+    stage: Callable[[str], None] = lambda name: None
+    records: Callable[[int, int], None] | None = None
+    epoch: Callable[[int, int, float, float], None] | None = None
+
+
+class AuditRun:
+    """One audit folder in the making: its manifest tells at every moment how far it got."""
+
+    def __init__(self, path: Path, listener: Listener) -> None:
+        self.path, self._listener = path, listener
+        self._manifest: dict[str, Any] = {"timings": {}}
+        self._begun = False
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        self._listener.stage(name)
+        self._manifest["status"] = name
+        if self._begun:
+            self._write()
+        start = time.perf_counter()
+        yield
+        self._manifest["timings"][name] = round(time.perf_counter() - start, 3)
+
+    def begin(self, data: dict[str, Any], options: AuditOptions) -> bool:
+        """Open the folder; True if it already holds this very audit, complete.
+
+        Args:
+            data: what is audited, for the manifest; its ``fingerprint`` tells it from other data.
+
+        Raises:
+            InputError: it holds another audit.
+        """
+        arguments = json.loads(json.dumps(asdict(options), default=str))
+        weights = options.model.weights
+        content = hashlib.sha256(weights.read_bytes()).hexdigest() if weights and weights.is_file() else ""
+        entries = [data["fingerprint"], arguments, content]
+        self.key = key = hashlib.sha256(json.dumps(entries).encode()).hexdigest()
+        previous = self.path / "manifest.json"
+        if previous.exists():
+            manifest = json.loads(previous.read_text())
+            if manifest.get("key") != key:
+                raise InputError(
+                    f"{self.path} holds another audit (of {manifest.get('data', {}).get('name')}, or with"
+                    " other options); choose another --out, or remove that folder"
+                )
+            if manifest.get("status") == "complete":
+                return True
+        elif self.path.exists() and any(not name.startswith(".") for name in os.listdir(self.path)):
+            raise InputError(f"{self.path} is not empty and not an audit; choose another --out")
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._manifest |= {
+            "swaypoint": swaypoint.__version__,
+            "key": key,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "data": data,
+            "arguments": arguments,
+            "versions": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "numpy": np.__version__,
+            },
+        }
+        self._begun = True
+        return False
+
+    def record(self, **entries: Any) -> None:
+        self._manifest |= entries
+
+    def finish(self) -> None:
+        self._manifest["status"] = "complete"
+        self._write()
+
+    def _write(self) -> None:
+        files.write_json(self.path / "manifest.json", self._manifest)
+
+
+def describe_model(
+    head: HeadWeights, options: AuditOptions, accuracy: Sequence[float | None], *, refit: bool
+) -> dict[str, Any]:
+    """The manifest's entries on the head; ``accuracy`` is that of the training and the held-out points."""
+    return {
+        "outputs": head.outputs,
+        "features": head.weight.shape[1],
+        "loss": head.loss.name,
+        "l2": head.l2,
+        "damping": options.damping,
+        "params": options.params,
+        "curvature": options.curvature,
+        "removal": options.removal,
+        "refit": refit,
+        "accuracy": dict(zip(("train", "validation"), accuracy, strict=True)),
+    }
+
+
+def head_tensors(head: HeadWeights) -> dict[str, Tensor]:
+    """As ``head.safetensors`` has them."""
+    return {"weight": head.weight.detach(), **({} if head.bias is None else {"bias": head.bias.detach()})}
+
+
+def write_factor(path: Path, influence: Solved) -> None:
+    """``head.safetensors``, and where there is one that fits ``factor.safetensors``."""
+    head, risk = influence.head, influence.risk
+    files.write_tensors(path / "head.safetensors", head_tensors(head))
+    if isinstance(influence, Influence) and influence.inverse.matrix.nbytes <= _FACTOR_BYTES:
+        # K = H^-1 in reduced coordinates: residuals through `outputs`, features through `features`.
+        factor = {"inverse": influence.inverse.matrix, **risk.coordinates()}
+        files.write_tensors(path / "factor.safetensors", factor)

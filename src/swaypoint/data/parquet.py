@@ -1,0 +1,383 @@
+"""Features in parquet files larger than memory: read by row groups, as often as they are needed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from swaypoint.data.arrays import RawLabels, listed, row_name
+from swaypoint.data.batches import FeatureBatches
+from swaypoint.data.dataset import ReadOptions
+from swaypoint.data.readers import class_names, of_split
+from swaypoint.data.splitting import Split
+from swaypoint.data.tables import label_column, raw_labels, vector_column
+from swaypoint.errors import InputError, reading
+
+SHARD_BYTES = 256 << 20
+"""Features of one shard, about: what is lost of a worker's work when it is killed."""
+MOST_CLASSES = 10_000
+_BATCH = 16_384
+_SAMPLED_GROUPS = 64
+_SAMPLED_ROWS = 65_536
+_WHOLE = "check that the file is whole, and fetch or write it again"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Neighbouring row groups of one file.
+
+    Attributes:
+        file: its path in its file system.
+        groups: their numbers in it.
+        start, rows: position of the first row in the dataset, and how many they are.
+    """
+
+    file: str
+    groups: tuple[int, ...]
+    start: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class ParquetTable:
+    """Parquet files with one vector and one label a record, in the order of their names.
+
+    Attributes:
+        name: as given; also where their file system is found.
+        options: what was asked for.
+        label: the label column.
+        groups: one piece for each row group that has rows.
+        width: D.
+        names: of the classes, where the files declare them.
+        fingerprint: sha256 in hex of the files' names, sizes and dates (or tags), and of ``options``: the
+            content itself is not read for it.
+    """
+
+    name: str
+    options: ReadOptions
+    label: str
+    groups: tuple[Piece, ...]
+    width: int
+    names: tuple[str, ...] | None
+    fingerprint: str
+
+    @property
+    def features(self) -> str:
+        assert self.options.features is not None
+        return self.options.features
+
+    @property
+    def rows(self) -> int:
+        return sum(piece.rows for piece in self.groups)
+
+    def pieces(self) -> list[Piece]:
+        """Row groups joined until they hold about :data:`SHARD_BYTES` of features, never across files."""
+        most = max(1, SHARD_BYTES // (4 * self.width))
+        joined: list[Piece] = []
+        for piece in self.groups:
+            last = joined[-1] if joined else None
+            if last and last.file == piece.file and last.rows + piece.rows <= most:
+                groups, rows = last.groups + piece.groups, last.rows + piece.rows
+                joined[-1] = replace(last, groups=groups, rows=rows)
+            else:
+                joined.append(piece)
+        return joined
+
+    def read(
+        self, piece: Piece, columns: Sequence[str] | None = None, *, batch: int = _BATCH
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Batches of a piece and the positions of their first rows; a batch, not the piece, is held.
+
+        Raises:
+            InputError: the file is gone or damaged.
+        """
+        with _opened(self.name, piece.file) as file:
+            start = piece.start
+            for found in file.iter_batches(
+                batch, list(piece.groups), columns, use_threads=torch.get_num_threads() > 1
+            ):
+                yield start, found
+                start += len(found)
+
+    def take(self, index: np.ndarray) -> pa.Table:
+        """The records at the ascending positions ``index`` (k,), all their columns, from those row groups
+        that have them."""
+        parts: list[pa.Table] = []
+        for piece in self.groups:
+            low, high = np.searchsorted(index, [piece.start, piece.start + piece.rows])
+            if low == high:
+                continue
+            for start, batch in self.read(piece):
+                first, last = np.searchsorted(index, [start, start + len(batch)])
+                if first < last:
+                    parts.append(pa.Table.from_batches([batch.take(pa.array(index[first:last] - start))]))
+        return pa.concat_tables(parts)
+
+
+def open_parquet(source: str | Path, options: ReadOptions) -> ParquetTable:
+    """A ``.parquet`` file, a directory of them, or the URL of either in any file system of fsspec.
+
+    Only the files' footers are read.
+
+    Raises:
+        InputError: none there, damaged, of different columns, or without such columns of features and labels.
+    """
+    name = str(source)
+    with reading(name, "a place of parquet files", "check the address, and that its fsspec package is there"):
+        system, path = fsspec.core.url_to_fs(name)
+        found = _files(name, system, path, options.split)
+        stamps = [_stamp(file, system.info(file), path) for file in found]
+    groups: list[Piece] = []
+    schema: pa.Schema | None = None
+    start = 0
+    for file in found:
+        with _opened(name, file) as opened:
+            schema = _same(name, file, schema, opened.schema_arrow)
+            for number in range(opened.num_row_groups):
+                if rows := opened.metadata.row_group(number).num_rows:
+                    groups.append(Piece(file, (number,), start, rows))
+                    start += rows
+    if schema is None or not groups:
+        raise InputError(f"{name}: it holds no records; expected at least one per class")
+    label = label_column(name, schema.empty_table(), options.label)
+    described = [label, options.features, options.skip_bad, options.regression, stamps]
+    table = ParquetTable(
+        name=name,
+        options=options,
+        label=label,
+        groups=tuple(groups),
+        width=0,
+        names=class_names(schema).get(label),
+        fingerprint=hashlib.sha256(json.dumps(described, default=str).encode()).hexdigest(),
+    )
+    _, first = next(table.read(groups[0], batch=1024))
+    vectors = vector_column(name, pa.Table.from_batches([first]), table.features)
+    return replace(table, width=vectors.values.shape[1])
+
+
+def _files(name: str, system: Any, path: str, split: str) -> list[str]:
+    if not system.exists(path):
+        raise InputError(f"{name} does not exist; expected parquet files")
+    if not system.isdir(path):
+        return [path]
+    files = sorted(file for file in system.find(path) if file.endswith(".parquet"))
+    if not files:
+        raise InputError(f"{name}: no parquet files in it; expected some whose names end in .parquet")
+    chosen = set(of_split(name, [file.rsplit("/", 1)[-1] for file in files], split))
+    return [file for file in files if file.rsplit("/", 1)[-1] in chosen]
+
+
+def _stamp(file: str, info: dict[str, Any], root: str) -> list[Any]:
+    stamps = (info[key] for key in ("ETag", "etag", "mtime", "LastModified", "created") if info.get(key))
+    return [file.removeprefix(root), info.get("size"), str(next(stamps, None))]
+
+
+def _same(name: str, file: str, one: pa.Schema | None, other: pa.Schema) -> pa.Schema:
+    if one is not None and one.names != other.names:
+        raise InputError(
+            f"{name}: {file} has the columns {listed(other.names)}, the first file {listed(one.names)};"
+            " expected the same in all"
+        )
+    return one or other
+
+
+@contextmanager
+def _opened(name: str, file: str) -> Iterator[pq.ParquetFile]:
+    system, _ = fsspec.core.url_to_fs(name)
+    with reading(file, "a parquet file", _WHOLE):
+        local = "file" in (system.protocol if isinstance(system.protocol, tuple) else (system.protocol,))
+        # Buffered: without it a column of a row group is read whole, however large.
+        with (
+            open(file, "rb") if local else system.open(file, "rb") as handle,
+            pq.ParquetFile(handle, buffer_size=1 << 20) as opened,
+        ):
+            yield opened
+
+
+@dataclass(frozen=True)
+class Classes:
+    """What the values of the label column mean.
+
+    Attributes:
+        values: the distinct ones, ascending; empty where they are indices or real values already.
+        names: of the classes in index order; () for regression.
+    """
+
+    values: np.ndarray
+    names: tuple[str, ...]
+
+    def targets(self, values: np.ndarray) -> Tensor:
+        """Class indices (b,) int64, or real values (b,) float64."""
+        if len(self.values):
+            return torch.from_numpy(np.searchsorted(self.values, values).astype(np.int64))
+        return torch.from_numpy(values.astype(np.int64 if self.names else np.float64))
+
+
+def read_classes(table: ParquetTable) -> Classes:
+    """The classes of a table, from its label column alone.
+
+    Raises:
+        InputError: one class only, very many, or labels that do not suit the task.
+    """
+    if table.options.regression:
+        return Classes(np.empty(0), ())
+    distinct: np.ndarray | None = None
+    for piece in table.groups:
+        for start, batch in table.read(piece, [table.label], batch=1 << 20):
+            labels = _labels(table, batch)
+            _refuse(table, labels.faults(False), np.arange(start, start + len(batch)))
+            good = np.flatnonzero(~labels.missing)
+            values = np.unique(labels.usable(good, name=table.name, regression=False))
+            distinct = values if distinct is None else np.union1d(distinct, values)
+            if len(distinct) > MOST_CLASSES:
+                raise InputError(
+                    f"{table.name}: {labels.what} has more than {MOST_CLASSES:,} different values; expected"
+                    " classes. For regression pass --loss squared_error"
+                )
+    assert distinct is not None
+    if len(distinct) < 2:
+        raise InputError(f"{table.name}: only {len(distinct)} class; influence needs two or more")
+    if table.names is not None and distinct.dtype.kind in "iu":
+        return Classes(np.empty(0), table.names)
+    return Classes(distinct, tuple(str(value) for value in distinct))
+
+
+def _labels(table: ParquetTable, batch: pa.RecordBatch) -> RawLabels:
+    return raw_labels(table.name, pa.Table.from_batches([batch]), table.label, class_names=table.names)
+
+
+def _refuse(table: ParquetTable, faults: dict[int, str], index: np.ndarray) -> None:
+    if faults and not table.options.skip_bad:
+        first = min(faults)
+        raise InputError(
+            f"{table.name}: {row_name(int(index[first]))}: {faults[first]}; repair or remove it, or leave it"
+            " out with --skip-bad"
+        )
+
+
+class ParquetPoints(FeatureBatches):
+    """The training points of a table, or those held out, read anew in each pass.
+
+    Args:
+        table: the files; bad records are left out where its options say so.
+        classes: of its labels.
+        split: which points are held out.
+        pieces: default: all.
+        held_out: these points instead.
+    """
+
+    def __init__(
+        self,
+        table: ParquetTable,
+        classes: Classes,
+        split: Split,
+        *,
+        pieces: Sequence[Piece] | None = None,
+        held_out: bool = False,
+    ) -> None:
+        self.table, self.classes, self.split, self.held_out = table, classes, split, held_out
+        self.pieces = list(table.pieces() if pieces is None else pieces)
+        self._samples: dict[int, tuple[np.ndarray, Tensor, Tensor]] = {}
+
+    def shards(self) -> Sequence[ParquetPoints]:
+        return [self._of([piece], self.held_out) for piece in self.pieces]
+
+    def others(self) -> ParquetPoints:
+        """Those held out of these pieces, or back again."""
+        return self._of(self.pieces, not self.held_out)
+
+    def _of(self, pieces: Sequence[Piece], held_out: bool) -> ParquetPoints:
+        return ParquetPoints(self.table, self.classes, self.split, pieces=pieces, held_out=held_out)
+
+    def __len__(self) -> int:
+        return self._count
+
+    @cached_property
+    def _count(self) -> int:
+        if self.table.options.skip_bad:
+            return sum(len(index) for index, _, _ in self.numbered())
+        starts = ((start, piece) for piece in self.pieces for start in range(0, piece.rows, 1 << 20))
+        return sum(
+            int(self._mine(piece.start + np.arange(start, min(start + (1 << 20), piece.rows))).sum())
+            for start, piece in starts
+        )
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return ((features, targets) for _, features, targets in self.numbered())
+
+    def numbered(self) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
+        """As when iterated, after the points' positions in the table, ``(b,)`` int64.
+
+        Raises:
+            InputError: a bad record, where none is to be left out; or the files have changed.
+        """
+        columns = [self.table.features, self.table.label]
+        for piece in self.pieces:
+            for start, batch in self.table.read(piece, columns):
+                yield from self._decoded(np.arange(start, start + len(batch)), batch)
+
+    def numbered_sample(self, size: int) -> tuple[np.ndarray, Tensor, Tensor]:
+        """:meth:`sample` after the points' positions: rows spread over the beginnings of row groups that
+        are spread over the table."""
+        if size not in self._samples:
+            columns = [self.table.features, self.table.label]
+            groups = self.table.groups[:: -(-len(self.table.groups) // _SAMPLED_GROUPS)]
+            each = -(-size // len(groups))
+            parts: list[tuple[np.ndarray, Tensor, Tensor]] = []
+            for piece in groups:
+                start, batch = next(self.table.read(piece, columns, batch=_SAMPLED_ROWS))
+                mine = np.flatnonzero(self._mine(np.arange(start, start + len(batch))))
+                rows = mine[:: max(1, len(mine) // each)][:each]
+                parts += self._decoded(start + rows, batch.take(pa.array(rows)))
+            if not parts:
+                raise InputError(f"{self.table.name}: no points to train on; expected at least one per class")
+            index, features, targets = zip(*parts, strict=True)
+            self._samples[size] = np.concatenate(index), torch.cat(features), torch.cat(targets)
+        return self._samples[size]
+
+    def sample(self, size: int) -> tuple[Tensor, Tensor]:
+        return self.numbered_sample(size)[1:]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_samples": {}}
+
+    def _mine(self, index: np.ndarray) -> np.ndarray:
+        return self.split.held_out(index) == self.held_out
+
+    def _decoded(
+        self, index: np.ndarray, batch: pa.RecordBatch
+    ) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
+        """The usable points of a batch that are of this part."""
+        mine = self._mine(index)
+        index, batch = index[mine], batch.filter(pa.array(mine))
+        if not len(index):
+            return
+        table = self.table
+        labels = _labels(table, batch)
+        vectors = vector_column(table.name, pa.Table.from_batches([batch]), table.features)
+        if vectors.values.shape[1] != table.width:
+            raise InputError(
+                f"{table.name}: column {table.features!r} has {vectors.values.shape[1]} numbers from"
+                f" {row_name(int(index[0]))} on; expected {table.width}, as in the first record"
+            )
+        faults = labels.faults(table.options.regression) | vectors.faults
+        _refuse(table, faults, index)
+        good = np.setdiff1d(np.arange(len(index)), np.fromiter(faults, dtype=np.int64, count=len(faults)))
+        if not len(good):
+            return
+        features = vectors.values if len(good) == len(index) else vectors.values[good]
+        values = labels.usable(good, name=table.name, regression=table.options.regression)
+        yield index[good], torch.from_numpy(features), self.classes.targets(values)

@@ -1,0 +1,234 @@
+"""The second pass of a streamed audit: every shard's scores in a file of its own, and what they sum to."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from swaypoint.data.batches import FeatureBatches
+from swaypoint.data.parquet import ParquetPoints
+from swaypoint.errors import InputError
+from swaypoint.folder import replace_file
+from swaypoint.folds import Fold, Statistic, total
+from swaypoint.kinds import suggest_kinds
+from swaypoint.ranking import COLUMNS
+from swaypoint.scoring import Influence, Removal
+
+_ROWS = 65_536
+Scored = dict[str, np.ndarray]
+"""Columns of the audit folder of some points, ``index`` first."""
+
+
+@dataclass(frozen=True)
+class PartScores:
+    """What is kept in memory of a streamed scoring.
+
+    Attributes:
+        points: training points scored.
+        total, effective: sum of their Cook's distances; (sum I)^2 / sum I^2.
+        mean_leverage: of them.
+        accuracy: of the head on them, and on the points held out; None without classes or such points.
+        top: the most influential points, in dataset order.
+        parts: number of files.
+    """
+
+    points: int
+    total: float
+    effective: float
+    mean_leverage: float
+    accuracy: tuple[float | None, float | None]
+    top: Scored
+    parts: int
+
+
+@dataclass(frozen=True)
+class ScoreParts:
+    """Scores a shard, writes ``folder/part-NNNNN.parquet``, and tells what it sums to; sent to workers.
+
+    Args:
+        influence: after the first pass.
+        folder: which all workers and the asker must see under the same name.
+        removal: see :class:`~swaypoint.scoring.Scores`.
+        top: how many points to hand back whole.
+    """
+
+    influence: Influence
+    folder: Path
+    removal: Removal
+    top: int
+
+    def __call__(self, numbered: tuple[int, ParquetPoints]) -> Statistic:
+        number, points = numbered
+        tally = _Tally(self.top)
+        self.folder.mkdir(parents=True, exist_ok=True)  # of a machine that does not share it: told later
+
+        def write(temporary: Path) -> None:
+            with pq.ParquetWriter(temporary, self._schema(), compression="zstd") as writer:
+                for columns in _joined(self._columns(points)):
+                    tally.add(columns)
+                    writer.write_table(self._table(columns))
+
+        replace_file(part_file(self.folder, number), write)
+        return {**tally.statistic(), **self._held_out(points.others())}
+
+    @property
+    def mean_leverage(self) -> float:
+        """The leverages sum to the rank of the features."""
+        risk, summary = self.influence.risk, self.influence.summary
+        return (risk.head.width - summary.dropped) / summary.points
+
+    def _columns(self, points: ParquetPoints) -> Iterator[Scored]:
+        numbered = _Numbered(points)
+        for part in self.influence.columns(numbered, removal=self.removal):
+            columns = {name: part[name].cpu().numpy() for name in (*COLUMNS, "right")}
+            yield {"index": numbered.take(len(columns["cook"])), **columns}
+
+    def _schema(self) -> pa.Schema:
+        label = pa.int64() if self.influence.head.loss.classifies else pa.float64()
+        labels = ("label", "suggested_label")
+        fields = [(name, label if name in labels else pa.float64()) for name in COLUMNS]
+        split = ("split", pa.dictionary(pa.int8(), pa.string()))
+        return pa.schema([("index", pa.int64()), split, *fields, ("kind", pa.string())])
+
+    def _table(self, columns: Scored) -> pa.Table:
+        kinds = suggest_kinds(columns["margin"], columns["leverage"], mean_leverage=self.mean_leverage)
+        count = len(kinds)
+        split = pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, dtype=np.int8)), ["train"])
+        schema = self._schema()
+        values = {"split": split, "kind": kinds, **columns}
+        return pa.table([pa.array(values[f.name], f.type) for f in schema], schema=schema)
+
+    def _held_out(self, points: ParquetPoints) -> Statistic:
+        right = count = 0
+        if points.split.share > 0 and self.influence.head.loss.classifies:
+            for chunk in self.influence.risk.chunks(points):
+                found = self.influence.risk.right(chunk)
+                if found is not None:
+                    right += int(found.sum())
+                    count += len(found)
+        return {"held_out": torch.tensor(count), "held_out_right": torch.tensor(right)}
+
+
+def part_file(folder: Path, number: int) -> Path:
+    return folder / f"part-{number:05d}.parquet"
+
+
+def score_parts(scoring: ScoreParts, points: ParquetPoints, fold: Fold) -> PartScores:
+    """Score all shards of ``points`` on ``fold``.
+
+    Raises:
+        InputError: the workers' files are not seen here, or the points changed since the first pass.
+    """
+    shards = points.shards()
+    best: Scored = {}
+    sums: list[Statistic] = []
+    for number, statistic in enumerate(fold.map("scores", scoring, list(enumerate(shards)))):
+        file = part_file(scoring.folder, number)
+        if not file.is_file():
+            raise InputError(
+                f"{file} is not there although a worker wrote it: {scoring.folder.parent} is not shared with"
+                " all workers; choose an --out on a file system that they and this machine have in common"
+            )
+        top = {k.removeprefix("top."): v.numpy() for k, v in statistic.items() if k.startswith("top.")}
+        best = _best([best, top], scoring.top)
+        sums.append({name: value for name, value in statistic.items() if not name.startswith("top.")})
+    found = total(sums)
+    count = 0 if found is None else int(found["points"])
+    if found is None or count != scoring.influence.summary.points:
+        raise InputError(
+            f"the data gave {scoring.influence.summary.points} points in the first pass and {count} in the"
+            " second; audit files that do not change meanwhile"
+        )
+    cook, square = float(found["cook"]), float(found["square"])
+    classifies = scoring.influence.head.loss.classifies
+    held = int(found["held_out"])
+    return PartScores(
+        points=count,
+        total=cook,
+        effective=cook**2 / square if square > 0 else float(count),
+        mean_leverage=scoring.mean_leverage,
+        accuracy=(
+            int(found["right"]) / count if classifies else None,
+            int(found["held_out_right"]) / held if held else None,
+        ),
+        top=best,
+        parts=len(shards),
+    )
+
+
+class _Numbered(FeatureBatches):
+    """The batches of some points; :meth:`take` has the positions of those read, in their order."""
+
+    def __init__(self, points: ParquetPoints) -> None:
+        self._points, self._read = points, deque[np.ndarray]()
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for index, features, targets in self._points.numbered():
+            self._read.append(index)
+            yield features, targets
+
+    def sample(self, size: int) -> tuple[Tensor, Tensor]:
+        return self._points.sample(size)
+
+    def take(self, count: int) -> np.ndarray:
+        parts: list[np.ndarray] = []
+        while count:
+            index = self._read.popleft()
+            parts.append(index[:count])
+            if len(index) > count:
+                self._read.appendleft(index[count:])
+            count -= len(parts[-1])
+        return np.concatenate(parts)
+
+
+class _Tally:
+    """What a shard's scores sum to, and its most influential points."""
+
+    def __init__(self, top: int) -> None:
+        self._most, self._top = top, dict[str, np.ndarray]()
+        self._points = self._right = 0
+        self._cook = self._square = 0.0
+
+    def add(self, columns: Scored) -> None:
+        cook = np.nan_to_num(columns["cook"], posinf=0.0)
+        self._points += len(cook)
+        self._right += int(columns["right"].sum())
+        self._cook += float(cook.sum())
+        self._square += float(np.square(cook).sum())
+        shown = {name: values for name, values in columns.items() if name != "right"}
+        self._top = _best([self._top, shown], self._most)
+
+    def statistic(self) -> Statistic:
+        sums = {"points": self._points, "right": self._right, "cook": self._cook, "square": self._square}
+        top = {f"top.{name}": torch.from_numpy(values) for name, values in self._top.items()}
+        return {name: torch.tensor(value, dtype=torch.float64) for name, value in sums.items()} | top
+
+
+def _best(parts: list[Scored], most: int) -> Scored:
+    """The ``most`` with the largest Cook's distance of ``parts``, in their order; equal ones by position."""
+    parts = [part for part in parts if part]
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else ())}
+    if not joined:
+        return {}
+    kept = np.sort(np.argsort(-joined["cook"], kind="stable")[:most])
+    return {name: values[kept] for name, values in joined.items()}
+
+
+def _joined(parts: Iterator[Scored]) -> Iterator[Scored]:
+    """The same points, at least :data:`_ROWS` at a time but for the last."""
+    waiting: list[Scored] = []
+    for part in parts:
+        waiting.append(part)
+        if sum(len(p["index"]) for p in waiting) >= _ROWS:
+            yield {name: np.concatenate([p[name] for p in waiting]) for name in part}
+            waiting = []
+    if waiting:
+        yield {name: np.concatenate([p[name] for p in waiting]) for name in waiting[0]}

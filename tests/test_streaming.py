@@ -1,0 +1,300 @@
+"""Audits of parquet files that are streamed: the scores of the audit in memory, a file a shard."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+import streamed_data
+import swaypoint
+from swaypoint.cli import app
+from swaypoint.data import parquet
+from swaypoint.data.dataset import ReadOptions
+from swaypoint.data.parquet import ParquetPoints, open_parquet, read_classes
+from swaypoint.data.splitting import Split
+from swaypoint.errors import InputError
+from swaypoint.flow import AuditOptions, Scale
+from swaypoint.folder import AuditFolder
+from swaypoint.predictors import ModelOptions, Objective
+from swaypoint.review.items import Items
+
+READ = ReadOptions(features="embedding", label="label")
+STREAMED = Scale(max_memory=0.0)
+COLUMNS = ("cook", "loss", "loo_loss", "margin", "leverage", "suggested_label", "label")
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch):
+    monkeypatch.setattr(parquet, "SHARD_BYTES", 250 * 4 * streamed_data.WIDTH)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    whole = streamed_data.table(*streamed_data.points())
+    return streamed_data.write(tmp_path_factory.mktemp("data") / "embeddings", whole)
+
+
+@pytest.fixture(scope="module")
+def streamed(data, tmp_path_factory) -> AuditFolder:
+    out = tmp_path_factory.mktemp("streamed") / "audit"
+    before, parquet.SHARD_BYTES = parquet.SHARD_BYTES, 250 * 4 * streamed_data.WIDTH
+    try:
+        return swaypoint.audit(data, out, options=AuditOptions(top=40), read=READ, scale=STREAMED)
+    finally:
+        parquet.SHARD_BYTES = before
+
+
+def every(folder: AuditFolder) -> dict[str, np.ndarray]:
+    table = folder.every_score().to_table()
+    return {name: table[name].to_numpy() for name in table.column_names}
+
+
+@pytest.mark.parametrize("removal", ["infinitesimal", "finite"])
+def test_scores_are_those_of_the_audit_in_memory(data, tmp_path, removal):
+    options = AuditOptions(validation=0.0, removal=removal, top=30)
+    inside = swaypoint.audit(data, tmp_path / "held", options=options, read=READ).scores()
+    folder = swaypoint.audit(data, tmp_path / "streamed", options=options, read=READ, scale=STREAMED)
+    found = every(folder)
+    assert len(list((folder.path / "scores").iterdir())) == 9  # of 200 or 100 rows each
+    for name in ("index", *COLUMNS):
+        np.testing.assert_allclose(found[name], inside[name].to_numpy(), rtol=2e-4, atol=1e-6, err_msg=name)
+    expected = inside.filter(pa.array(inside["rank"].to_numpy() <= 30))
+    top = folder.scores()
+    assert top["index"].to_pylist() == expected["index"].to_pylist()
+    assert top["rank"].to_pylist() == expected["rank"].to_pylist()
+    assert set(top.column_names) == set(inside.column_names)
+    assert folder.manifest()["data"]["classes"] == ["class 0", "class 1", "class 2"]
+
+
+def test_a_share_is_held_out_and_measured(streamed, data):
+    manifest = streamed.manifest()
+    held = Split(0, 0.2).held_out(np.arange(streamed_data.ROWS))
+    assert manifest["data"]["train"] == (~held).sum()
+    assert manifest["data"]["validation"] == held.sum()
+    assert np.array_equal(every(streamed)["index"], np.flatnonzero(~held))
+    features, labels = streamed_data.points()
+    head = {name: value.numpy() for name, value in _tensors(streamed.path / "head.safetensors").items()}
+    right = (features @ head["weight"].T + head["bias"]).argmax(1) == labels
+    assert manifest["model"]["accuracy"]["train"] == pytest.approx(right[~held].mean())
+    assert manifest["model"]["accuracy"]["validation"] == pytest.approx(right[held].mean())
+
+
+def _tensors(path: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(path)
+
+
+def test_examples_and_items_are_the_top_with_their_records(streamed):
+    top = streamed.scores().to_pylist()
+    ranked = sorted(top, key=lambda row: row["rank"])
+    assert [row["rank"] for row in ranked] == list(range(1, 41))
+    examples = streamed.examples().to_pylist()
+    assert [row["index"] for row in examples] == [row["index"] for row in ranked]
+    assert [json.loads(row["row"])["note"] for row in examples] == [str(row["index"]) for row in ranked]
+    features, _ = streamed_data.points()
+    held = _tensors(streamed.path / "features.safetensors")["features"].numpy()
+    assert np.array_equal(held, features[[row["index"] for row in top]])
+    assert not (streamed.path / "partial").exists()
+
+
+def test_a_given_head_is_audited_as_it_is(data, tmp_path):
+    weight, bias = torch.randn(3, 5, generator=torch.Generator().manual_seed(0)), torch.zeros(3)
+    save_file({"weight": weight, "bias": bias}, tmp_path / "head.safetensors")
+    model = ModelOptions(weights=tmp_path / "head.safetensors")
+    options = AuditOptions(model=model, objective=Objective(l2=0.01), validation=0.0)
+    folder = swaypoint.audit(data, tmp_path / "streamed", options=options, read=READ, scale=STREAMED)
+    inside = swaypoint.audit(data, tmp_path / "held", options=options, read=READ)
+    np.testing.assert_allclose(every(folder)["cook"], inside.scores()["cook"].to_numpy(), rtol=1e-4)
+    assert torch.equal(_tensors(folder.path / "head.safetensors")["weight"].float(), weight)
+    save_file({"weight": weight[:, :4].contiguous()}, tmp_path / "narrow.safetensors")
+    narrow = AuditOptions(model=ModelOptions(weights=tmp_path / "narrow.safetensors"))
+    with pytest.raises(InputError, match=r"the head takes 4 features, the table has 5"):
+        swaypoint.audit(data, tmp_path / "narrow", options=narrow, read=READ, scale=STREAMED)
+
+
+def test_real_values_are_audited_too(tmp_path):
+    features, _ = streamed_data.points()
+    target = features @ np.arange(5) + np.random.default_rng(1).standard_normal(len(features))
+    whole = streamed_data.table(features, np.zeros(len(features), dtype=int))
+    whole = whole.set_column(1, "label", pa.array(target))
+    data = streamed_data.write(tmp_path / "data", whole)
+    options = AuditOptions(objective=Objective("squared_error"), validation=0.0)
+    folder = swaypoint.audit(data, tmp_path / "streamed", options=options, read=READ, scale=STREAMED)
+    inside = swaypoint.audit(data, tmp_path / "held", options=options, read=READ)
+    np.testing.assert_allclose(every(folder)["cook"], inside.scores()["cook"].to_numpy(), rtol=1e-4)
+    assert folder.manifest()["model"]["accuracy"] == {"train": None, "validation": None}
+
+
+def test_data_of_any_fsspec_file_system(data, tmp_path):
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    for file in sorted(data.iterdir()):
+        memory.pipe(f"/bucket/{file.name}", file.read_bytes())
+    folder = swaypoint.audit("memory://bucket", tmp_path / "audit", options=AuditOptions(), read=READ)
+    assert len(every(folder)["cook"]) == folder.manifest()["data"]["train"]
+
+
+def test_what_is_streamed_is_stated(data, tmp_path):
+    needed = streamed_data.ROWS * streamed_data.WIDTH * 40 / 2**30
+    held = swaypoint.audit(data, tmp_path / "held", read=READ, scale=Scale(max_memory=1.01 * needed))
+    more = swaypoint.audit(data, tmp_path / "more", read=READ, scale=Scale(max_memory=0.99 * needed))
+    assert (held.streamed, more.streamed) == (False, True)
+    with pytest.raises(InputError, match=r"'spark'; expected in-process, ray, or ray://HOST:PORT"):
+        swaypoint.audit(data, tmp_path / "spark", read=READ, scale=Scale(engine="spark"))
+    with pytest.raises(InputError, match=r"engines and URLs are for parquet.*--features"):
+        swaypoint.audit("sklearn:digits", tmp_path / "digits", scale=Scale(engine="ray"))
+
+
+def test_row_groups_make_shards_within_files(data):
+    table = open_parquet(data, READ)
+    pieces = table.pieces()
+    assert [piece.rows for piece in pieces] == [200, 200, 100] * 3
+    assert [piece.start for piece in pieces] == [0, 200, 400, 500, 700, 900, 1000, 1200, 1400]
+    points = ParquetPoints(table, read_classes(table), Split(0, 0.2))
+    features, labels = streamed_data.points()
+    for shard, piece in zip(points.shards(), pieces, strict=True):
+        parts = list(shard.numbered())
+        index = np.concatenate([part[0] for part in parts])
+        assert np.array_equal(torch.cat([part[1] for part in parts]).numpy(), features[index])
+        assert np.array_equal(torch.cat([part[2] for part in parts]).numpy(), labels[index])
+        assert len(shard) == len(index)
+        assert index[0] >= piece.start
+    assert len(points) + len(points.others()) == streamed_data.ROWS
+
+
+def test_the_sample_is_spread_over_the_table(data):
+    table = open_parquet(data, READ)
+    points = ParquetPoints(table, read_classes(table), Split(0, 0.2))
+    index, features, _ = points.numbered_sample(300)
+    assert 250 <= len(index) <= 300
+    assert not Split(0, 0.2).held_out(index).any()
+    assert {int(i) // 100 for i in index} == set(range(15))
+    assert torch.equal(points.sample(300)[0], features)
+
+
+def _broken(tmp_path: Path, row: int, value: object) -> Path:
+    features, labels = streamed_data.points(300)
+    whole = streamed_data.table(features, labels)
+    vectors = whole["embedding"].to_pylist()
+    vectors[row] = value
+    column = pa.array(vectors, pa.list_(pa.float32()))
+    return streamed_data.write(tmp_path / "data", whole.set_column(0, "embedding", column), files=2)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (None, r"row 207: column 'embedding' is missing"),
+        ([1.0, 2.0], r"row 207: column 'embedding' has 2 numbers"),
+        ([1.0, float("nan"), 0, 0, 0], r"row 207: embedding\[1\] is missing \(NaN\)"),
+    ],
+)
+def test_a_bad_record_is_named_or_left_out(tmp_path, value, words):
+    data = _broken(tmp_path, 207, value)
+    with pytest.raises(InputError, match=words + ".*--skip-bad"):
+        swaypoint.audit(data, tmp_path / "audit", read=READ, scale=STREAMED)
+    read = ReadOptions(features="embedding", label="label", skip_bad=True)
+    options = AuditOptions(validation=0.0)
+    folder = swaypoint.audit(data, tmp_path / "skipped", options=options, read=read, scale=STREAMED)
+    assert sorted(set(range(300)) - set(every(folder)["index"].tolist())) == [207]
+    assert folder.manifest()["data"]["left_out"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (AuditOptions(flip=0.1), "--flip"),
+        (AuditOptions(params=("*",)), "--params"),
+        (AuditOptions(scores=("knn",)), "--score"),
+        (AuditOptions(model=ModelOptions("mlp")), "--model"),
+        (AuditOptions(refit="ridge"), "--refit-ridge"),
+    ],
+)
+def test_what_needs_the_data_in_memory_says_so(data, tmp_path, options, words):
+    with pytest.raises(InputError, match=words + " needs the data in memory.*--max-memory"):
+        swaypoint.audit(data, tmp_path / "audit", options=options, read=READ, scale=STREAMED)
+    assert not (tmp_path / "audit").exists()
+
+
+def test_bad_places_are_refused_with_the_remedy(tmp_path):
+    (tmp_path / "empty").mkdir()
+    cases = {
+        str(tmp_path / "gone.parquet"): "does not exist",
+        f"file://{tmp_path}/empty": "no parquet files",
+        "nosuch://bucket/data": "fsspec",
+    }
+    for source, words in cases.items():
+        with pytest.raises(InputError, match=words):
+            swaypoint.audit(source, tmp_path / "audit", read=READ)
+    damaged = tmp_path / "damaged.parquet"
+    damaged.write_bytes(b"PAR1 not a parquet file PAR1")
+    with pytest.raises(InputError, match="not a parquet file that can be read"):
+        swaypoint.audit(damaged, tmp_path / "audit", read=READ)
+    pq.write_table(pa.table({"label": [0, 1]}), tmp_path / "narrow.parquet")
+    with pytest.raises(InputError, match="no column 'embedding'"):
+        swaypoint.audit(tmp_path / "narrow.parquet", tmp_path / "audit", read=READ)
+
+
+def test_commands_work_on_a_streamed_audit_or_say_why_not(streamed):
+    run = CliRunner()
+    shown = run.invoke(app, ["show", str(streamed.path), "--top", "3"])
+    assert shown.exit_code == 0
+    assert f"First 3 of {streamed.manifest()['data']['train']:,}" in shown.output
+    assert run.invoke(app, ["report", str(streamed.path)]).exit_code == 0
+    assert "points are suspect" in (streamed.path / "report.html").read_text()
+    items = Items(streamed)
+    best = min(range(len(items)), key=lambda position: items.scores["rank"][position])
+    assert len(items) == 40
+    assert items.scores["cook"][best] == every(streamed)["cook"].max()
+    for command in (["regions"], ["export", "--to", "parquet", "--out", str(streamed.path / "x.parquet")]):
+        result = run.invoke(app, [command[0], str(streamed.path), *command[1:]])
+        assert isinstance(result.exception, InputError)
+        assert "was streamed" in str(result.exception)
+
+
+def test_the_report_says_of_all_points_what_it_says_of_an_audit_in_memory(data, tmp_path):
+    from swaypoint.report.html import inspect_this_many, summarize
+    from swaypoint.report.streamed import overview
+
+    options = AuditOptions(validation=0.0)
+    scores = swaypoint.audit(data, tmp_path / "held", options=options, read=READ).scores()
+    columns = {name: scores[name].to_numpy(zero_copy_only=False) for name in scores.column_names}
+    found = overview(swaypoint.audit(data, tmp_path / "audit", options=options, read=READ, scale=STREAMED))
+    expected = summarize(columns)
+    concern = inspect_this_many(columns["margin"], columns["rank"], columns["loss"])
+    assert (found.points, found.first, found.suspects) == (1500, expected["first"], concern.suspects)
+    assert found.share == pytest.approx(expected["share"], rel=0.15)  # of 15 points, to a bin
+    assert found.inspect == pytest.approx(concern.inspect, rel=0.02)
+    grid = np.arange(1, 1501) / 1500
+    assert np.abs(np.interp(grid, np.arange(1, 10_001) / 1e4, found.seen) - concern.cook).max() < 0.02
+    assert np.abs(np.interp(grid, np.arange(1, 10_001) / 1e4, found.seen_by_loss) - concern.loss).max() < 0.02
+    assert found.classes[:, 0].tolist() == np.bincount(columns["label"]).tolist()
+    assert found.classes[:, 2].sum() == concern.suspects
+    assert found.counts.sum() == 1500
+
+
+def test_a_finished_audit_is_returned_and_another_is_refused(streamed, data):
+    before = {file: file.stat().st_mtime_ns for file in streamed.path.rglob("*.parquet")}
+    again = swaypoint.audit(data, streamed.path, options=AuditOptions(top=40), read=READ, scale=STREAMED)
+    assert {file: file.stat().st_mtime_ns for file in again.path.rglob("*.parquet")} == before
+    with pytest.raises(InputError, match="holds another audit"):
+        swaypoint.audit(data, streamed.path, options=AuditOptions(top=41), read=READ, scale=STREAMED)
+
+
+def test_a_lost_part_is_told(streamed, tmp_path):
+    import shutil
+
+    copy = AuditFolder(shutil.copytree(streamed.path, tmp_path / "copy"))
+    (copy.path / "scores" / "part-00002.parquet").unlink()
+    with pytest.raises(InputError, match="8 of 9 files"):
+        copy.every_score()
