@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -168,14 +169,15 @@ def test_tensors_of_another_form(copy, valid, name):
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "regions.json", *BINARY, *TENSORS])
-def test_a_folder_in_a_files_place(copy, valid, name):
+def test_a_folder_or_a_pipe_in_a_files_place(copy, valid, name):
     (copy / name).unlink()
-    (copy / name).mkdir()
     try:
-        with contextlib.suppress(InputError):
-            use(copy / name)
+        for make, unmake in ((os.mkdir, os.rmdir), (os.mkfifo, os.unlink)):
+            make(copy / name)
+            with contextlib.suppress(InputError):
+                use(copy / name)
+            unmake(copy / name)
     finally:
-        (copy / name).rmdir()
         shutil.copyfile(valid / name, copy / name)
 
 

@@ -325,7 +325,7 @@ def test_a_side_of_no_pixels(tmp_path, side):
         read_dataset(photos(tmp_path / "photos"), options=ReadOptions(image_size=side))
 
 
-@fuzz(40)
+@fuzz(20)
 @given(data=st.data(), kind=st.sampled_from(["PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF"]))
 def test_damaged_pictures(tmp_path_factory, data, kind):
     root = tmp_path_factory.mktemp("pictures")
@@ -334,6 +334,13 @@ def test_damaged_pictures(tmp_path_factory, data, kind):
     file.write_bytes(data.draw(damaged(file.read_bytes())))
     dataset = use(ReadOptions(skip_bad=True))(root)
     assert [skipped.where for skipped in dataset.skipped] in ([], [f"cat/{file.name}"])
+
+
+def test_the_newer_layout_of_texts(tmp_path):
+    texts = pa.array(["red", "blue", None, "red"], pa.string_view())
+    (tmp_path / "a.parquet").write_bytes(parquet(pa.table({"c": texts, "label": texts.slice(0)})))
+    dataset = use(ReadOptions(skip_bad=True))(tmp_path / "a.parquet")
+    assert (dataset.columns, dataset.classes) == (("c=blue", "c=red"), ("blue", "red"))
 
 
 def test_large_labels_keep_their_names(tmp_path):

@@ -128,7 +128,7 @@ def test_the_undamaged_weights_are_loaded(tmp_path, name):
     assert isinstance(use_weights(tmp_path / name), nn.Module)
 
 
-@fuzz(120)
+@fuzz(80)
 @given(data=st.data(), name=st.sampled_from(sorted(WEIGHTS)))
 def test_damaged_weights(data, name):
     use_damaged(use_weights, name, data.draw(damaged(WEIGHTS[name])))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -230,9 +231,11 @@ def test_damaged_truth(items, suffix, data):
 
 
 @pytest.mark.parametrize("kind", ["csv", "fiftyone", "labelstudio", "cleanlab", "truth"])
-def test_a_folder_in_a_files_place(items, store, copy, tmp_path, kind):
+def test_a_folder_and_a_pipe(items, store, copy, tmp_path, kind):
     uses = {"cleanlab": add(copy), "truth": lambda path: read_truth(items, path)}
-    assert isinstance(outcome(uses.get(kind) or reading(items, store, kind), tmp_path), InputError)
+    os.mkfifo(tmp_path / "pipe.csv")
+    for path in (tmp_path, tmp_path / "pipe.csv"):
+        assert isinstance(outcome(uses.get(kind) or reading(items, store, kind), path), InputError)
 
 
 @pytest.mark.parametrize(

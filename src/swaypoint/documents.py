@@ -22,6 +22,7 @@ def read_json(path: Path, shape: Any, remedy: str) -> Any:
     Raises:
         InputError: it is missing, no JSON, or of another shape; it is said where, and ``remedy``.
     """
+    require_file(path, remedy)
     with reading(path, "a JSON file", remedy):
         value = json.loads(path.read_text(encoding="utf-8"))
     if (problem := misfit(value, shape)) is not None:
@@ -83,6 +84,7 @@ def read_parquet(path: Path, remedy: str) -> pa.Table:
     Raises:
         InputError: it is missing, damaged, larger than the memory, or two columns have the same name.
     """
+    require_file(path, remedy)
     with reading(path, "a parquet file", remedy):
         with pq.ParquetFile(path) as file:
             schema, groups = file.schema_arrow, file.metadata
@@ -94,6 +96,15 @@ def read_parquet(path: Path, remedy: str) -> pa.Table:
         # Of the file alone: by default the folders' names would become columns.
         table = pq.read_table(path, partitioning=None, page_checksum_verification=True)
         table.validate(full=True)
+        return _without_views(table)
+
+
+def _without_views(table: pa.Table) -> pa.Table:
+    """Texts and bytes in Arrow's usual layout: of the newer one many of its functions know nothing."""
+    for place, field in enumerate(table.schema):
+        if pa.types.is_string_view(field.type) or pa.types.is_binary_view(field.type):
+            kind = pa.large_string() if pa.types.is_string_view(field.type) else pa.large_binary()
+            table = table.set_column(place, field.with_type(kind), table.column(place).cast(kind))
     return table
 
 
@@ -114,6 +125,16 @@ def _width(kind: pa.DataType) -> int:
         return -(-kind.bit_width // 8)
     except ValueError:  # of texts and lists, where each begins
         return 4
+
+
+def require_file(path: Path, remedy: str) -> None:
+    """Refuse what is no file of bytes: a folder, or a pipe, for which a reader would wait.
+
+    Raises:
+        InputError: it is none, or is not there.
+    """
+    if not os.path.isfile(path):  # not Path.is_file(), which raises for a name too long
+        raise InputError(f"{path}: there is no such file; {remedy}")
 
 
 def require_memory(name: object, size: int, what: str) -> None:

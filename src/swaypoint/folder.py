@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from swaypoint.documents import misfit, read_json, read_parquet
+from swaypoint.documents import misfit, read_json, read_parquet, require_file
 from swaypoint.errors import InputError, reading
 
 if TYPE_CHECKING:
@@ -209,6 +209,7 @@ class AuditFolder:
             InputError: missing or damaged.
         """
         file = self.path / "items.arrow"
+        require_file(file, REMEDY)
         with reading(file, "an Arrow file", REMEDY):
             with file.open("rb") as opened:
                 mapping = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)

@@ -24,7 +24,7 @@ from swaypoint.data.arrays import (
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.images import Encoded, Progress, decoded_images, pixel_images, read_image_folder
 from swaypoint.data.tables import input_columns, label_column, raw_labels, vector_column
-from swaypoint.documents import misfit, read_parquet, require_memory
+from swaypoint.documents import misfit, read_parquet, require_file, require_memory
 from swaypoint.errors import InputError, reading, require
 
 _CHUNK = 1000
@@ -81,6 +81,7 @@ def stored_table(source: str | Path, options: ReadOptions) -> pa.Table | None:
         if name.count("/") == 1 and not path.suffix and not name.startswith((".", "/")):
             return _hub_table(name, options)
         raise InputError(f"{name} does not exist; expected a dataset's file, directory or hub name")
+    require_file(path, "expected a dataset's file, directory or hub name")
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         return read_parquet(path, _REPAIR)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.csv as pa_csv
 
-from swaypoint.documents import read_parquet
+from swaypoint.documents import read_parquet, require_file
 from swaypoint.errors import InputError, reading
 from swaypoint.review.items import Items
 from swaypoint.review.verdicts import Decision, Event
@@ -26,6 +26,7 @@ def read_truth(items: Items, path: Path) -> list[str]:
         InputError: the file is of another form, or lacks a point.
     """
     remedy = "expected CSV or parquet with the columns index and label"
+    require_file(path, remedy)
     with reading(path, "a table of true labels", remedy):
         table = read_parquet(path, remedy) if path.suffix == ".parquet" else pa_csv.read_csv(path)
         found = dict(zip(table["index"].to_pylist(), table["label"].to_pylist(), strict=True))
