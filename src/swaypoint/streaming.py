@@ -172,6 +172,7 @@ def _check(options: AuditOptions, table: ParquetTable) -> None:
         "--score": bool(options.scores),
         "--limit": table.options.limit is not None,
         "--model": options.model.name not in ("none", "head"),
+        "--models": options.model.models > 1,
         "--refit-ridge": options.refit == "ridge",
         "--solver sketch": options.solver not in ("auto", "exact"),
         "--top beyond 100,000": options.top > 100_000,
