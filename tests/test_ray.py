@@ -138,6 +138,7 @@ def test_a_worker_that_is_killed_is_replaced(ray_fold, tmp_path):
     assert [int(part["n"]) for part in ray_fold.map("dying", die_once, range(3))] == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_a_shard_that_kills_every_worker_is_given_up_with_one_sentence(nodes, monkeypatch):
     from swaypoint.folds import ray_cluster
 
@@ -178,6 +179,7 @@ def test_an_audit_is_the_same_on_the_cluster(nodes, tmp_path, monkeypatch):
     assert [there.manifest()[name] for name in same] == [here.manifest()[name] for name in same]
 
 
+@pytest.mark.slow
 def test_a_folder_that_workers_do_not_share_is_told(ray_fold, tmp_path):
     """Workers that write elsewhere look the same from here: what they wrote is not there."""
     data = streamed_data.write(tmp_path / "data", streamed_data.table(*streamed_data.points()))
@@ -198,6 +200,7 @@ def test_a_folder_that_workers_do_not_share_is_told(ray_fold, tmp_path):
         score_parts(scoring, points, Elsewhere())
 
 
+@pytest.mark.slow
 def test_by_the_client_of_ray(nodes):
     port = nodes.head_node._ray_params.ray_client_server_port
     with engine(f"ray://127.0.0.1:{port}") as fold:
@@ -232,6 +235,7 @@ def driver(nodes, tmp_path):
     return started
 
 
+@pytest.mark.slow
 def test_a_node_lost_in_the_middle_of_a_pass_changes_nothing(nodes, driver, tmp_path):
     lost = nodes.add_node(num_cpus=1, object_store_memory=100 << 20)
     process = driver(4)
@@ -240,6 +244,7 @@ def test_a_node_lost_in_the_middle_of_a_pass_changes_nothing(nodes, driver, tmp_
     assert np.array_equal(np.load(tmp_path / "scores.npy"), scores(InProcess()))
 
 
+@pytest.mark.slow
 def test_a_driver_that_is_killed_goes_on_where_it_was(driver, tmp_path):
     killed = driver(3)
     killed.kill()
@@ -251,6 +256,7 @@ def test_a_driver_that_is_killed_goes_on_where_it_was(driver, tmp_path):
     assert {file: file.stat().st_mtime_ns for file in there} == there
 
 
+@pytest.mark.slow
 def test_an_interrupted_driver_leaves_no_work_behind(driver, tmp_path):
     interrupted = driver(2)
     interrupted.send_signal(signal.SIGINT)
