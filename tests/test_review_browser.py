@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from playwright.sync_api import expect, sync_playwright
+from safetensors.numpy import load_file, save_file
 
 from review_audit import HOSTILE, Server, verdicts
 from swaypoint.folder import AuditFolder
@@ -160,6 +161,10 @@ def test_type_ahead_among_a_thousand_classes(tab, folder):
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["data"]["classes"] += [f"species {number:04}" for number in range(10, 1000)]
     (folder / "manifest.json").write_text(json.dumps(manifest))
+    head = load_file(folder / "head.safetensors")
+    head |= {name: np.resize(value, (1000, *value.shape[1:])) for name, value in head.items()}
+    save_file(head, folder / "head.safetensors")
+    (folder / "factor.safetensors").unlink()
     with Server(folder, ("--reviewer", "Ada")) as server:
         page = opened(tab, server)
         item = current(page)

@@ -41,6 +41,10 @@ def use(path: Path) -> Table:
     return table
 
 
+NAMED = Path("table 'own'")
+"""What is found when values are read is said of the table, by its name."""
+
+
 @pytest.mark.parametrize("chunked", [True, False])
 def test_the_undamaged_file_is_read(tmp_path, chunked):
     assert use(write(tmp_path / "own.h5", chunked=chunked)).shape == SHAPE
@@ -80,7 +84,7 @@ def test_parts_of_other_types(tmp_path, name, values):
             file[name] = VALUES[values]
         else:
             (file["t"] if name == "unit" else file).attrs[name] = VALUES[values]
-    outcome(use, path)
+    outcome(use, path, NAMED)
 
 
 LINKS = {
@@ -98,7 +102,7 @@ def test_links_that_lead_nowhere(tmp_path, link):
     with h5py.File(path, "a") as file:
         del file["cost"]
         LINKS[link](file)
-    outcome(use, path)
+    outcome(use, path, NAMED)
 
 
 def absurd_axis(file: h5py.File) -> None:

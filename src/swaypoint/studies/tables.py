@@ -8,6 +8,7 @@ points. docs/acas.md describes the file.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swaypoint.documents import misfit, require_memory
-from swaypoint.errors import InputError, reading, require
+from swaypoint.errors import InputError, reading, require, shortened
 
 EXTRA = "study"
 _BLOCK = 1 << 17  # points: a chunk of the file, decompressed whole; several fit into the cache below
@@ -201,7 +202,7 @@ class Table:
         """
         h5py = require("h5py", EXTRA)
         path = Path(path)
-        if not path.is_file():
+        if not os.path.isfile(path):  # Path.is_file raises for a name that is too long
             raise InputError(f"there is no table {path}; expected an HDF5 file, see docs/acas.md")
         with reading(path, "an HDF5 table", "write it again, see docs/acas.md"):
             file = h5py.File(path, "r", rdcc_nbytes=_CACHE)
@@ -329,12 +330,12 @@ def _table(file: Any, path: Path) -> Table:
             )
         unit = stored.attrs.get("unit", "")
         if not _is_text(unit):
-            raise InputError(f"attribute 'unit' of axis {name!r} is {unit!r}; expected a text")
+            raise InputError(f"attribute 'unit' of axis {name!r} is {shortened(repr(unit))}; expected a text")
         axes.append(Axis(name, unit, stored[:]))
     cost = dataset("cost") if "cost" in file else None
     name = file.attrs.get("name", path.stem)
     if not _is_text(name):
-        raise InputError(f"attribute 'name' is {name!r}; expected a text")
+        raise InputError(f"attribute 'name' is {shortened(repr(name))}; expected a text")
     return Table(name, tuple(axes), _texts(file, "actions"), dataset("decision"), cost)
 
 
@@ -343,7 +344,9 @@ def _texts(file: Any, name: str) -> tuple[str, ...]:
     texts = [] if values is None else list(np.atleast_1d(values))
     texts = [text.decode(errors="replace") if isinstance(text, bytes) else text for text in texts]
     if not texts or not all(map(_is_text, texts)):
-        raise InputError(f"attribute {name!r} is {values!r}; expected a list of texts, see docs/acas.md")
+        raise InputError(
+            f"attribute {name!r} is {shortened(repr(values))}; expected a list of texts, see docs/acas.md"
+        )
     return tuple(texts)
 
 
