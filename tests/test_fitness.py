@@ -9,14 +9,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from scipy import stats
 
+import swaypoint
 from oracles import cooks_distance, rows_and_hessian
 from swaypoint.agreement import agreement, combine, overlap, ranks, spearman
 from swaypoint.collapse import collapse
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.errors import InputError
 from swaypoint.fitness import COLLAPSED, collapse_of, damping_sensitivity, examine
+from swaypoint.flow import AuditOptions
 from swaypoint.risks.linear_head import HeadWeights
 from swaypoint.risks.losses import as_loss
 from swaypoint.scoring import Influence
@@ -195,3 +198,19 @@ def test_by_label_needs_classes(points):
     influence = Influence(head(rng, loss="squared_error"), ArrayBatches(features, rng.normal(size=(200, 3))))
     with pytest.raises(InputError, match="no other label"):
         next(influence.by_label())
+
+
+# -- a head that float32 sees no curvature of ---------------------------------------------------------
+
+
+def test_a_confident_head_is_solved_in_float64(tmp_path):
+    """A perceptron that knows all but a few points by heart: nearly all curvature is in those few."""
+    options = AuditOptions(flip=0.05)
+    folder = swaypoint.audit("sklearn:wine", tmp_path / "wine", options=options)
+    kept = load_file(folder.path / "features.safetensors") | load_file(folder.path / "head.safetensors")
+    table, model = folder.scores(), folder.manifest()["model"]
+    weights = HeadWeights(kept["weight"], kept["bias"], as_loss("cross_entropy"), model["l2"], False)
+    labels = table["label"].to_numpy().astype(np.int64)
+    expected = exact(weights, kept["features"].double().numpy(), labels, weights.penalty(0.0))
+    np.testing.assert_allclose(table["cook"].to_numpy(), expected, rtol=1e-3)
+    assert "without curvature" not in str(folder.manifest()["diagnostics"])

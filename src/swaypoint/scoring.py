@@ -76,7 +76,8 @@ class Influence:
         head, data: as for :class:`~swaypoint.risks.linear_head.LinearHeadRisk`.
         damping: added to the Hessian's diagonal.
         dtype: of the large products. None takes float32, and repeats in float64 when the condition
-            number says that float32 could be off by more than ``ACCURACY``.
+            number says that float32 could be off by more than ``ACCURACY``, or when it sees no curvature in
+            some directions.
         device: where to compute.
         fold: where the shards of ``data`` are worked on; default: in this process.
 
@@ -99,7 +100,8 @@ class Influence:
         self.head, self.data = head, data
         self.dtype = dtype or torch.float32
         self._factorize(damping, device, fold)
-        if dtype is None and self.estimated_error > ACCURACY:
+        # Directions without curvature in float32 may well have some in float64.
+        if dtype is None and (self.estimated_error > ACCURACY or self.inverse.cut):
             self.dtype = torch.float64
             self._factorize(damping, device, fold)
 
