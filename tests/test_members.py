@@ -120,3 +120,10 @@ def test_the_recommended_score_of_several_models_is_their_mean(tmp_path):
 def test_bad_numbers_of_models(tmp_path, options, message):
     with pytest.raises(swaypoint.InputError, match=message):
         audit(tmp_path / "bad", **options)
+
+
+def test_a_damaged_manifest_in_the_way_is_said(tmp_path):
+    (tmp_path / "audit").mkdir()
+    (tmp_path / "audit" / "manifest.json").write_text('{"key": ')
+    with pytest.raises(swaypoint.InputError, match="choose another --out"):
+        audit(tmp_path / "audit")

@@ -21,6 +21,7 @@ from torch import Tensor
 import swaypoint
 from swaypoint import folder as files
 from swaypoint.api import Refitting, Solved
+from swaypoint.documents import read_json
 from swaypoint.errors import InputError
 from swaypoint.predictors import ModelOptions, Objective
 from swaypoint.risks.autodiff import Kind
@@ -108,7 +109,7 @@ class AuditRun:
         self.key = key = hashlib.sha256(json.dumps(entries).encode()).hexdigest()
         previous = self.path / "manifest.json"
         if previous.exists():
-            manifest = json.loads(previous.read_text())
+            manifest = read_json(previous, {}, f"choose another --out, or remove {self.path}")
             if manifest.get("key") != key:
                 raise InputError(
                     f"{self.path} holds another audit (of {manifest.get('data', {}).get('name')}, or with"

@@ -28,7 +28,7 @@ from swaypoint.kinds import suggest_kinds
 from swaypoint.members import Members
 from swaypoint.neighbours import neighbours
 from swaypoint.predictors import Parts, Predictor, Training, prepare
-from swaypoint.ranking import Ranking
+from swaypoint.ranking import Ranking, positions
 from swaypoint.scoring import Influence
 from swaypoint.streaming import Scale as Scale
 from swaypoint.streaming import streamed_audit, table_to_stream
@@ -289,9 +289,7 @@ def _explain(
     table = table.set_column(0, "index", pa.array(index))
     table = table.add_column(1, "split", pa.array(["train"] * len(table)))
     table = table.drop_columns("rank").append_column("kind", pa.array(kinds))
-    rank = np.empty(len(order), dtype=np.int64)
-    rank[order] = np.arange(1, len(order) + 1)
-    table = table.append_column("rank", pa.array(rank))
+    table = table.append_column("rank", pa.array(positions(order)))
     for name, values in scores.items():
         if name not in table.column_names:  # the loss and the margin are there already
             table = table.append_column(name, pa.array(values))

@@ -72,12 +72,10 @@ class Ranking:
 
     def to_arrow(self) -> pa.Table:
         """A table with ``index``, the columns of the audit folder, and ``rank`` (1 = largest)."""
-        rank = np.empty(len(self), dtype=np.int64)
-        rank[self.order] = np.arange(1, len(self) + 1)
         columns = {name: getattr(self, "values" if name == "cook" else name) for name in COLUMNS}
         if self.standard_error is not None:
             columns["standard_error"] = self.standard_error
-        return pa.table({"index": self.index, **columns, "rank": rank})
+        return pa.table({"index": self.index, **columns, "rank": positions(self.order)})
 
     def to_pandas(self) -> Any:
         """:meth:`to_arrow` as a ``pandas.DataFrame``.
@@ -94,6 +92,17 @@ class Ranking:
             for i, v in zip(self.index[self.order[:5]], self.values[self.order[:5]], strict=True)
         )
         return f"Ranking of {len(self):,} points ({self.diagnostics.verdict} for influence); first {first}"
+
+
+def positions(order: np.ndarray) -> np.ndarray:
+    """Where each point stands in ``order``, from 1: the column ``rank``, ``(n,)`` int64.
+
+    >>> positions(np.array([2, 0, 1])).tolist()
+    [2, 3, 1]
+    """
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(1, len(order) + 1)
+    return rank
 
 
 def detection_curve(order: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -43,7 +43,7 @@ from swaypoint.kinds import suggest_kinds
 from swaypoint.neighbours import neighbours
 from swaypoint.parts import PartScores, ScoreParts, score_parts
 from swaypoint.predictors import stored_head
-from swaypoint.ranking import COLUMNS
+from swaypoint.ranking import COLUMNS, positions
 from swaypoint.refit import refit_head
 from swaypoint.risks.linear_head import HeadWeights
 from swaypoint.risks.losses import as_loss
@@ -289,11 +289,9 @@ def _explain(out: Path, points: ParquetPoints, scores: PartScores, options: Audi
     kinds = suggest_kinds(
         top["margin"], top["leverage"], agreement=agreement, mean_leverage=scores.mean_leverage
     )
-    rank = np.empty(len(index), dtype=np.int64)
-    rank[order] = np.arange(1, len(index) + 1)
     columns: dict[str, Any] = {"index": index, "split": ["train"] * len(index)}
     columns |= {name: top[name] for name in COLUMNS}
-    table = pa.table(columns | {"kind": kinds, "rank": rank})
+    table = pa.table(columns | {"kind": kinds, "rank": positions(order)})
     held = torch.from_numpy(dataset.inputs)
     if options.keep_features:
         files.write_tensors(out / "features.safetensors", {"features": held})

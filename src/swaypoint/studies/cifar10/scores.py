@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.errors import require
 from swaypoint.estimators import Course, TrainedModel, methods
+from swaypoint.estimators.recommended import recommended
 from swaypoint.heads import LinearHead
 from swaypoint.risks.linear_head import HeadWeights
 from swaypoint.risks.losses import as_loss
@@ -18,11 +20,9 @@ from swaypoint.studies.cifar10.cells import fold_of
 from swaypoint.studies.cifar10.learning import Learned
 
 _METHODS = (
-    "auto",
     "cooks_distance",
     "finite_removal",
     "loss",
-    "leave_one_out_loss",
     "margin",
     "confidence",
     "gradient_norm",
@@ -58,23 +58,21 @@ def trained_model(learned: Learned) -> TrainedModel:
 def scores_of(learned: Learned) -> dict[str, np.ndarray]:
     """Each ``(n,)`` float64, large: look at it first."""
     trained = trained_model(learned)
-    found = {}
+    left_out = trained.influence.scores(keep_logits=True)
+    found = {
+        "auto": recommended(left_out.loo_loss, trained.course),
+        "leave_one_out_loss": left_out.loo_loss,
+        "cleanlab_left_out": cleanlab_order(
+            learned.given, torch.from_numpy(left_out.loo_logits).softmax(1).numpy()
+        ),
+    }
     for name in _METHODS:
         score = methods[name].score
         assert score is not None
         found[name] = score(trained)
     if learned.tracin is not None:
         found["tracin"] = learned.tracin.astype(np.float64)
-    found["cleanlab_left_out"] = cleanlab_order(
-        learned.given, softmax(trained.influence.scores(keep_logits=True).loo_logits)
-    )
     return found
-
-
-def softmax(logits: np.ndarray | None) -> np.ndarray:
-    assert logits is not None
-    shifted = np.exp(logits - logits.max(1, keepdims=True))
-    return shifted / shifted.sum(1, keepdims=True)
 
 
 def cleanlab_order(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
@@ -89,29 +87,27 @@ def cleanlab_order(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     return found.astype(np.float64) - quality
 
 
-def predicted(learned: Learned) -> np.ndarray:
-    """The model's class of each point, ``(n,)``."""
+def logits_of(learned: Learned) -> Tensor:
+    """The model's logits of each point, ``(n, 10)`` float64."""
     head = head_of(learned)
-    return torch.nn.functional.linear(learned.features.double(), head.weight, head.bias).argmax(1).numpy()
+    return torch.nn.functional.linear(learned.features.double(), head.weight, head.bias)
 
 
 def cross_validated(folds: Sequence[Learned]) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Scores and class of each point by the model that was not trained on it; ``folds`` in order."""
-    n = len(folds[0].given)
-    fold, labels = fold_of(n), folds[0].given
-    logits, cook = np.empty((n, folds[0].weight.shape[0])), np.empty(n)
+    labels, fold = folds[0].given, fold_of(len(folds[0].given))
+    logits, cook = torch.empty_like(logits_of(folds[0])), np.empty(len(labels))
     for number, learned in enumerate(folds):
         out, kept = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
-        head = head_of(learned)
-        logits[out] = torch.nn.functional.linear(learned.features[out].double(), head.weight, head.bias)
-        influence = Influence(head, ArrayBatches(learned.features[kept], labels[kept]), dtype=torch.float64)
+        logits[out] = logits_of(learned)[out]
+        training = ArrayBatches(learned.features[kept], labels[kept])
+        influence = Influence(head_of(learned), training, dtype=torch.float64)
         parts = [part for _, part in influence.cook(ArrayBatches(learned.features[out], labels[out]))]
         cook[out] = torch.cat(parts).numpy()
-    shifted = logits - logits.max(1, keepdims=True)
-    loss = np.log(np.exp(shifted).sum(1)) - shifted[np.arange(n), labels]
+    loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels), reduction="none")
     scores = {
-        "cleanlab": cleanlab_order(labels, softmax(logits)),
-        "out_of_fold_loss": loss,
+        "cleanlab": cleanlab_order(labels, logits.softmax(1).numpy()),
+        "out_of_fold_loss": loss.numpy(),
         "out_of_fold_cook": cook,
     }
-    return scores, logits.argmax(1)
+    return scores, logits.argmax(1).numpy()
