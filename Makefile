@@ -77,7 +77,10 @@ reproduce-acas: $(VENV)/.installed
 # Wrong labels in CIFAR-10, for docs/cifar10.md: DATA is a folder with train.parquet and test.parquet as on the
 # Hugging Face hub. A day on two cores without bfloat16; interrupted, the same command goes on.
 DATA ?= cifar10-data
-CIFAR10 = $(BIN)/swaypoint study cifar10 --data $(DATA)/train.parquet --test $(DATA)/test.parquet --out cifar10
+# What the pictures call the data, such as CIFAR-10 (JPEG re-encoded).
+NAME ?= CIFAR-10
+CIFAR10 = $(BIN)/swaypoint study cifar10 --data $(DATA)/train.parquet --test $(DATA)/test.parquet \
+    --name "$(NAME)" --out cifar10
 
 reproduce-cifar10: $(VENV)/.installed
 	$(CIFAR10) --models 3 --noise 0.005 --noise-seed 0
@@ -92,6 +95,8 @@ reproduce-cifar10: $(VENV)/.installed
 	for part in detections wrong fitness; do cp cifar10/$$part.parquet docs/cifar10-$$part.parquet; done
 	cp cifar10/roc-resnet20-uniform-0.005-none-cycle.png docs/cifar10-roc.png
 	cp cifar10/suspects.png docs/cifar10-suspects.png
+	$(BIN)/python -m benchmarks.cifar10_candidates cifar10 resnet20-uniform-0.005-0-none-cycle16-0 \
+	    > docs/cifar10-candidates.csv
 
 # The paper's matrix, on a GPU.
 reproduce-cifar10-full: $(VENV)/.installed
