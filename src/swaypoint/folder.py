@@ -68,6 +68,7 @@ MANIFEST = {
     },
     "timings": {},
     "versions": {},
+    "ranked_by": {"cooks_distance", "models", "auto"},
     "flipped": (
         None,
         {
@@ -81,6 +82,7 @@ MANIFEST = {
     ),
 }
 """What every finished audit's manifest has, see :func:`~swaypoint.documents.misfit`."""
+_STREAMED = {"streamed": {"points": int, "leverage": float, "parts": int}}
 _KINDS: dict[str, Callable[[pa.DataType], bool]] = {
     "integer": pa.types.is_integer,
     "number": lambda kind: pa.types.is_integer(kind) or pa.types.is_floating(kind),
@@ -124,7 +126,8 @@ class AuditFolder:
                 f"the audit in {self.path} was interrupted during {manifest['status'][:60]!r};"
                 " run the same `swaypoint audit` command again to resume it"
             )
-        if (problem := misfit(manifest, MANIFEST)) is not None:
+        shape = MANIFEST | _STREAMED if self.streamed else MANIFEST
+        if (problem := misfit(manifest, shape)) is not None:
             raise InputError(f"{file}: {problem}; {REMEDY}")
         return manifest
 

@@ -93,7 +93,7 @@ def table_to_stream(source: object, read: ReadOptions, scale: Scale) -> ParquetT
             )
         return None
     table = open_parquet(source, read)
-    rows = table.rows if read.limit is None else min(table.rows, read.limit)
+    rows = table.files.rows if read.limit is None else min(table.files.rows, read.limit)
     if elsewhere or "://" in str(source) or rows * table.width * BYTES_HELD > scale.bytes:
         return table
     return None
@@ -152,7 +152,7 @@ def streamed_audit(
             )
     with run.stage("explaining"):
         _explain(out, points, scores, options)
-        run.record(flipped=None)
+        run.record(ranked_by="cooks_distance", flipped=None)
     run.finish()
     _clear(out, partial)
     return AuditFolder(out)
@@ -188,19 +188,19 @@ def _check(options: AuditOptions, table: ParquetTable) -> None:
 
 def _described(table: ParquetTable, points: ParquetPoints | None = None) -> dict[str, Any]:
     train = 0 if points is None else len(points)
-    usable = table.rows if points is None else train + len(points.others())
+    usable = table.files.rows if points is None else train + len(points.others())
     return {
         "name": table.name,
         "origin": None,
         "kind": "features",
-        "points": table.rows,
+        "points": table.files.rows,
         "train": train,
         "validation": usable - train,
         "classes": [] if points is None else list(points.classes.names),
         "columns": [f"{table.features}[{i}]" for i in range(table.width)],
         "fingerprint": table.fingerprint,
         "skipped": [],
-        "left_out": table.rows - usable,
+        "left_out": table.files.rows - usable,
         "read": asdict(table.options),
     }
 
@@ -303,7 +303,7 @@ def _explain(out: Path, points: ParquetPoints, scores: PartScores, options: Audi
 def _records(points: ParquetPoints, index: np.ndarray, labels: np.ndarray) -> Dataset:
     """The records at ``index`` as a dataset in memory."""
     table, classes = points.table, points.classes
-    records = table.take(index)
+    records = table.files.take(index)
     vectors = vector_column(table.name, records, table.features)
     return Dataset(
         name=table.name,

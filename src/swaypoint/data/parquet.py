@@ -5,206 +5,88 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from swaypoint.data.arrays import RawLabels, listed, row_name
+from swaypoint.data.arrays import RawLabels, row_name
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.data.dataset import ReadOptions
-from swaypoint.data.readers import class_names, of_split
+from swaypoint.data.parquet_files import ParquetFiles, Piece, parquet_files
+from swaypoint.data.readers import class_names
 from swaypoint.data.splitting import Split
 from swaypoint.data.tables import label_column, raw_labels, vector_column
-from swaypoint.errors import InputError, reading
+from swaypoint.errors import InputError
 
 SHARD_BYTES = 256 << 20
 """Features of one shard, about: what is lost of a worker's work when it is killed."""
 MOST_CLASSES = 10_000
-_BATCH = 16_384
 _SAMPLED_GROUPS = 64
 _SAMPLED_ROWS = 65_536
-_WHOLE = "check that the file is whole, and fetch or write it again"
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Neighbouring row groups of one file.
-
-    Attributes:
-        file: its path in its file system.
-        groups: their numbers in it.
-        start, rows: position of the first row in the dataset, and how many they are.
-    """
-
-    file: str
-    groups: tuple[int, ...]
-    start: int
-    rows: int
 
 
 @dataclass(frozen=True)
 class ParquetTable:
-    """Parquet files with one vector and one label a record, in the order of their names.
+    """Parquet files with one vector and one label a record.
 
     Attributes:
-        name: as given; also where their file system is found.
+        files: in the order of their names.
         options: what was asked for.
         label: the label column.
-        groups: one piece for each row group that has rows.
         width: D.
         names: of the classes, where the files declare them.
-        fingerprint: sha256 in hex of the files' names, sizes and dates (or tags), and of ``options``: the
-            content itself is not read for it.
+        fingerprint: sha256 in hex of the files' stamps and of ``options``: the content itself is not read
+            for it.
     """
 
-    name: str
+    files: ParquetFiles
     options: ReadOptions
     label: str
-    groups: tuple[Piece, ...]
     width: int
     names: tuple[str, ...] | None
     fingerprint: str
+
+    @property
+    def name(self) -> str:
+        return self.files.name
 
     @property
     def features(self) -> str:
         assert self.options.features is not None
         return self.options.features
 
-    @property
-    def rows(self) -> int:
-        return sum(piece.rows for piece in self.groups)
-
     def pieces(self) -> list[Piece]:
-        """Row groups joined until they hold about :data:`SHARD_BYTES` of features, never across files."""
-        most = max(1, SHARD_BYTES // (4 * self.width))
-        joined: list[Piece] = []
-        for piece in self.groups:
-            last = joined[-1] if joined else None
-            if last and last.file == piece.file and last.rows + piece.rows <= most:
-                groups, rows = last.groups + piece.groups, last.rows + piece.rows
-                joined[-1] = replace(last, groups=groups, rows=rows)
-            else:
-                joined.append(piece)
-        return joined
-
-    def read(
-        self, piece: Piece, columns: Sequence[str] | None = None, *, batch: int = _BATCH
-    ) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """Batches of a piece and the positions of their first rows; a batch, not the piece, is held.
-
-        Raises:
-            InputError: the file is gone or damaged.
-        """
-        with _opened(self.name, piece.file) as file:
-            start = piece.start
-            for found in file.iter_batches(
-                batch, list(piece.groups), columns, use_threads=torch.get_num_threads() > 1
-            ):
-                yield start, found
-                start += len(found)
-
-    def take(self, index: np.ndarray) -> pa.Table:
-        """The records at the ascending positions ``index`` (k,), all their columns, from those row groups
-        that have them."""
-        parts: list[pa.Table] = []
-        for piece in self.groups:
-            low, high = np.searchsorted(index, [piece.start, piece.start + piece.rows])
-            if low == high:
-                continue
-            for start, batch in self.read(piece):
-                first, last = np.searchsorted(index, [start, start + len(batch)])
-                if first < last:
-                    parts.append(pa.Table.from_batches([batch.take(pa.array(index[first:last] - start))]))
-        return pa.concat_tables(parts)
+        """Row groups joined until they hold about :data:`SHARD_BYTES` of features."""
+        return self.files.pieces(max(1, SHARD_BYTES // (4 * self.width)))
 
 
 def open_parquet(source: str | Path, options: ReadOptions) -> ParquetTable:
-    """A ``.parquet`` file, a directory of them, or the URL of either in any file system of fsspec.
-
-    Only the files' footers are read.
+    """See :func:`~swaypoint.data.parquet_files.parquet_files`.
 
     Raises:
-        InputError: none there, damaged, of different columns, or without such columns of features and labels.
+        InputError: as there, or there are no such columns of features and labels.
     """
-    name = str(source)
-    with reading(name, "a place of parquet files", "check the address, and that its fsspec package is there"):
-        system, path = fsspec.core.url_to_fs(name)
-        found = _files(name, system, path, options.split)
-        stamps = [_stamp(file, system.info(file), path) for file in found]
-    groups: list[Piece] = []
-    schema: pa.Schema | None = None
-    start = 0
-    for file in found:
-        with _opened(name, file) as opened:
-            schema = _same(name, file, schema, opened.schema_arrow)
-            for number in range(opened.num_row_groups):
-                if rows := opened.metadata.row_group(number).num_rows:
-                    groups.append(Piece(file, (number,), start, rows))
-                    start += rows
-    if schema is None or not groups:
-        raise InputError(f"{name}: it holds no records; expected at least one per class")
-    label = label_column(name, schema.empty_table(), options.label)
-    described = [label, options.features, options.skip_bad, options.regression, stamps]
+    files = parquet_files(source, options.split)
+    name = files.name
+    label = label_column(name, files.schema.empty_table(), options.label)
+    described = [label, options.features, options.skip_bad, options.regression, files.stamps]
     table = ParquetTable(
-        name=name,
+        files=files,
         options=options,
         label=label,
-        groups=tuple(groups),
         width=0,
-        names=class_names(schema).get(label),
+        names=class_names(files.schema).get(label),
         fingerprint=hashlib.sha256(json.dumps(described, default=str).encode()).hexdigest(),
     )
-    _, first = next(table.read(groups[0], batch=1024))
+    _, first = next(files.read(files.groups[0], batch=1024))
     vectors = vector_column(name, pa.Table.from_batches([first]), table.features)
     return replace(table, width=vectors.values.shape[1])
-
-
-def _files(name: str, system: Any, path: str, split: str) -> list[str]:
-    if not system.exists(path):
-        raise InputError(f"{name} does not exist; expected parquet files")
-    if not system.isdir(path):
-        return [path]
-    files = sorted(file for file in system.find(path) if file.endswith(".parquet"))
-    if not files:
-        raise InputError(f"{name}: no parquet files in it; expected some whose names end in .parquet")
-    chosen = set(of_split(name, [file.rsplit("/", 1)[-1] for file in files], split))
-    return [file for file in files if file.rsplit("/", 1)[-1] in chosen]
-
-
-def _stamp(file: str, info: dict[str, Any], root: str) -> list[Any]:
-    stamps = (info[key] for key in ("ETag", "etag", "mtime", "LastModified", "created") if info.get(key))
-    return [file.removeprefix(root), info.get("size"), str(next(stamps, None))]
-
-
-def _same(name: str, file: str, one: pa.Schema | None, other: pa.Schema) -> pa.Schema:
-    if one is not None and one.names != other.names:
-        raise InputError(
-            f"{name}: {file} has the columns {listed(other.names)}, the first file {listed(one.names)};"
-            " expected the same in all"
-        )
-    return one or other
-
-
-@contextmanager
-def _opened(name: str, file: str) -> Iterator[pq.ParquetFile]:
-    system, _ = fsspec.core.url_to_fs(name)
-    with reading(file, "a parquet file", _WHOLE):
-        local = "file" in (system.protocol if isinstance(system.protocol, tuple) else (system.protocol,))
-        # Buffered: without it a column of a row group is read whole, however large.
-        with (
-            open(file, "rb") if local else system.open(file, "rb") as handle,
-            pq.ParquetFile(handle, buffer_size=1 << 20) as opened,
-        ):
-            yield opened
 
 
 @dataclass(frozen=True)
@@ -235,8 +117,8 @@ def read_classes(table: ParquetTable) -> Classes:
     if table.options.regression:
         return Classes(np.empty(0), ())
     distinct: np.ndarray | None = None
-    for piece in table.groups:
-        for start, batch in table.read(piece, [table.label], batch=1 << 20):
+    for piece in table.files.groups:
+        for start, batch in table.files.read(piece, [table.label], batch=1 << 20):
             labels = _labels(table, batch)
             _refuse(table, labels.faults(False), np.arange(start, start + len(batch)))
             good = np.flatnonzero(~labels.missing)
@@ -326,7 +208,7 @@ class ParquetPoints(FeatureBatches):
         """
         columns = [self.table.features, self.table.label]
         for piece in self.pieces:
-            for start, batch in self.table.read(piece, columns):
+            for start, batch in self.table.files.read(piece, columns):
                 yield from self._decoded(np.arange(start, start + len(batch)), batch)
 
     def numbered_sample(self, size: int) -> tuple[np.ndarray, Tensor, Tensor]:
@@ -334,11 +216,12 @@ class ParquetPoints(FeatureBatches):
         are spread over the table."""
         if size not in self._samples:
             columns = [self.table.features, self.table.label]
-            groups = self.table.groups[:: -(-len(self.table.groups) // _SAMPLED_GROUPS)]
+            groups = self.table.files.groups
+            groups = groups[:: -(-len(groups) // _SAMPLED_GROUPS)]
             each = -(-size // len(groups))
             parts: list[tuple[np.ndarray, Tensor, Tensor]] = []
             for piece in groups:
-                start, batch = next(self.table.read(piece, columns, batch=_SAMPLED_ROWS))
+                start, batch = next(self.table.files.read(piece, columns, batch=_SAMPLED_ROWS))
                 mine = np.flatnonzero(self._mine(np.arange(start, start + len(batch))))
                 rows = mine[:: max(1, len(mine) // each)][:each]
                 parts += self._decoded(start + rows, batch.take(pa.array(rows)))

@@ -92,8 +92,8 @@ def show_fitness(folder: AuditFolder, *, console: Console | None = None) -> None
 
 
 def ranked_by(manifest: dict[str, Any]) -> str:
-    """What the ranking is by, in words; audits of before it was recorded are by Cook's distance."""
-    return _ORDERS[manifest.get("ranked_by", "cooks_distance")]
+    """What the ranking is by, in words."""
+    return _ORDERS[manifest["ranked_by"]]
 
 
 def mean_leverage(manifest: dict[str, Any], leverage: np.ndarray) -> float:
