@@ -28,8 +28,9 @@ $(VENV)/.ready: $(VENV)/.installed
 demo: $(VENV)/.installed
 	$(BIN)/swaypoint audit sklearn:digits --flip 0.02 --seed 0 --out demo-audit
 
-# The picture in the README, from the demo's report (needs a chromium).
+# The picture in the README, from the demo's report (needs a chromium), and docs/commands.md.
 readme: demo
+	$(BIN)/typer swaypoint.cli utils docs --name swaypoint --title "The command line" --output docs/commands.md
 	chromium --headless --no-sandbox --hide-scrollbars --window-size=1200,1500 \
 	    --screenshot=docs/report.png file://$(CURDIR)/demo-audit/report.html
 

@@ -179,6 +179,30 @@ def test_an_audit_is_the_same_on_the_cluster(nodes, tmp_path, monkeypatch):
     assert [there.manifest()[name] for name in same] == [here.manifest()[name] for name in same]
 
 
+def test_features_are_the_same_on_the_cluster(nodes, tmp_path, monkeypatch):
+    from PIL import Image
+
+    import test_extraction
+    from swaypoint.data import pictures
+    from swaypoint.extraction import extract_features
+
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for row in range(10):
+            values = rng.integers(0, 256, (test_extraction.SIDE, test_extraction.SIDE, 3), dtype=np.uint8)
+            Image.fromarray(values).save(tmp_path / "photos" / name / f"{row}.png")
+    monkeypatch.setattr(pictures, "SHARD", 6)
+    monkeypatch.setenv("RAY_ADDRESS", nodes.address)
+    here, there = (
+        extract_features(tmp_path / "photos", tmp_path / name, test_extraction.MODEL, engine_name=name)
+        for name in ("in-process", "ray")
+    )
+    for part in range(4):
+        file = f"part-{part:05d}.parquet"
+        assert (there / file).read_bytes() == (here / file).read_bytes()
+
+
 @pytest.mark.slow
 def test_a_folder_that_workers_do_not_share_is_told(ray_fold, tmp_path):
     """Workers that write elsewhere look the same from here: what they wrote is not there."""

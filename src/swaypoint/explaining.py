@@ -19,7 +19,7 @@ _LONGEST_TEXT = 10_000  # characters of a value that a reviewer can read
 
 def items(dataset: Dataset, rows: np.ndarray, features: torch.Tensor) -> pa.Table:
     """What a review shows of each point; see :class:`swaypoint.review.items.Items`."""
-    images = dataset.kind == "images"
+    pictures = dataset.pixels
     names = [dataset.names[row] if dataset.names else "" for row in rows]
     places = project(features.numpy())
     return pa.table(
@@ -30,7 +30,8 @@ def items(dataset: Dataset, rows: np.ndarray, features: torch.Tensor) -> pa.Tabl
             ],
             "name": pa.array(names, pa.large_string()),
             "picture": pa.array(
-                (_png(dataset.inputs[row], quick=True) if images else None for row in rows), pa.large_binary()
+                (None if pictures is None else _png(pictures[row], quick=True) for row in rows),
+                pa.large_binary(),
             ),
             "row": pa.array((_described(dataset, row) for row in rows), pa.large_string()),
             "x": places[:, 0],
@@ -45,7 +46,7 @@ def _described(dataset: Dataset, row: int) -> str | None:
 
 
 def examples(dataset: Dataset, rows: np.ndarray, near: Any, agreement: np.ndarray) -> pa.Table:
-    images = dataset.kind == "images"
+    images, pictures = dataset.kind == "images", dataset.pixels
     described = [dataset.describe(int(row)) for row in rows]
     return pa.table(
         {
@@ -53,7 +54,7 @@ def examples(dataset: Dataset, rows: np.ndarray, near: Any, agreement: np.ndarra
             "index": dataset.index[rows],
             "name": [dataset.names[row] if dataset.names else "" for row in rows],
             "picture": pa.array(
-                [_png(dataset.inputs[row]) if images else None for row in rows], type=pa.binary()
+                [None if pictures is None else _png(pictures[row]) for row in rows], type=pa.binary()
             ),
             "row": pa.array([None if images else json.dumps(value) for value in described], type=pa.string()),
             "neighbour_agreement": pa.array(agreement, from_pandas=True),

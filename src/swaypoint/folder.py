@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 REMEDY = "make the audit again"
-_PARQUET = {"compression": "zstd", "write_page_checksum": True}
+PARQUET = {"compression": "zstd", "write_page_checksum": True}
 _ORDERS = ("cook", "loss", "random")
 _CHECKS = {"name": str, "value": str, "verdict": {"fit", "caution", "unfit"}, "meaning": str, "remedy": str}
 MANIFEST = {
@@ -254,7 +254,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    replace_file(path, lambda temporary: pq.write_table(table, temporary, **_PARQUET))
+    replace_file(path, lambda temporary: pq.write_table(table, temporary, **PARQUET))
 
 
 def write_arrow(path: Path, table: pa.Table) -> None:

@@ -29,7 +29,7 @@ from swaypoint.audit_run import (
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.parquet import ParquetPoints, ParquetTable, open_parquet, read_classes
-from swaypoint.data.readers import is_saved, readable
+from swaypoint.data.readers import image_column, image_pixels, is_saved, readable
 from swaypoint.data.splitting import Split
 from swaypoint.data.tables import vector_column
 from swaypoint.documents import read_json
@@ -317,4 +317,13 @@ def _records(points: ParquetPoints, index: np.ndarray, labels: np.ndarray) -> Da
         skipped=(),
         fingerprint=table.fingerprint,
         raw=readable(records, table.label),
+        pictures=_pictures(table, records),
     )
+
+
+def _pictures(table: ParquetTable, records: pa.Table) -> np.ndarray | None:
+    """(n, H, W, 3) uint8, black where one is bad; None where there is no column of them."""
+    image = image_column(table.name, records, table.options.image)
+    if image is None:
+        return None
+    return image_pixels(table.name, records[image], table.options)[0]

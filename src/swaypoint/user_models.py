@@ -57,10 +57,23 @@ def load_model(factory: str, weights: Path | None) -> nn.Module:
 
 
 def load_weights(model: nn.Module, path: Path, *, remedy: str = _SAVE) -> None:
-    """Load a ``.safetensors`` file, or a ``.pt`` state dict, of which nothing but tensors is read.
+    """Load the weights of :func:`stored_weights`.
 
     Raises:
-        InputError: it cannot be read, holds more than tensors, does not fit, or is not finite.
+        InputError: as there, or they do not fit, or are not finite.
+    """
+    state = stored_weights(path, remedy=remedy)
+    with reading(path, "weights of this model", remedy):
+        model.load_state_dict(state)
+    if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
+        raise InputError(f"{path}: its weights are not all finite; {remedy}")
+
+
+def stored_weights(path: Path, *, remedy: str = _SAVE) -> dict[str, Any]:
+    """A ``.safetensors`` file, or a ``.pt`` state dict, of which nothing but tensors is read.
+
+    Raises:
+        InputError: it cannot be read, or holds more than tensors.
     """
     if not os.path.isfile(path):
         raise InputError(f"weights file {path} does not exist")
@@ -75,11 +88,7 @@ def load_weights(model: nn.Module, path: Path, *, remedy: str = _SAVE) -> None:
                 with zipfile.ZipFile(path) as archive:
                     require_memory(path, sum(part.file_size for part in archive.infolist()), "its tensors")
             state = torch.load(path, map_location="cpu", weights_only=True)
-    state = state.get("state_dict", state) if isinstance(state, dict) else state
-    with reading(path, "weights of this model", remedy):
-        model.load_state_dict(state)
-    if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
-        raise InputError(f"{path}: its weights are not all finite; {remedy}")
+        return dict(state.get("state_dict", state))
 
 
 class InputBatches:

@@ -74,6 +74,7 @@ class Dataset:
         skipped: the records that were left out.
         fingerprint: sha256 in hex of the content, see :func:`fingerprint`.
         raw: the other columns of a table as they were read, for :meth:`describe`; n rows.
+        pictures: what features were made of, where the source has it: (n, H, W, 3) uint8.
     """
 
     name: str
@@ -87,6 +88,12 @@ class Dataset:
     skipped: tuple[Skipped, ...]
     fingerprint: str
     raw: pa.Table | None = field(default=None, repr=False)
+    pictures: np.ndarray | None = field(default=None, repr=False)
+
+    @property
+    def pixels(self) -> np.ndarray | None:
+        """What a person sees of each record, (n, H, W, 3) uint8; None where there is nothing to be seen."""
+        return self.inputs if self.kind == "images" else self.pictures
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -112,6 +119,7 @@ class Dataset:
             names=tuple(self.names[i] for i in positions) if self.names else (),
             fingerprint=fingerprint(inputs, labels, self.classes),
             raw=None if self.raw is None else self.raw.take(pa.array(positions)),
+            pictures=None if self.pictures is None else self.pictures[positions],
         )
 
     def describe(self, i: int, *, longest: int = _TEXT_LENGTH) -> dict[str, str]:

@@ -149,6 +149,17 @@ def decoded_images(
         return _decode(decoder, chunks(), total, threads=threads, on_progress=on_progress)
 
 
+def own_side(encoded: list[Encoded]) -> int:
+    """The side to bring pictures to where none is asked for: that of the first which can be read, where it is
+    square and at most 64; otherwise 64.
+
+    Raises:
+        MissingExtra: Pillow is not installed.
+    """
+    width, height = _first_size(require("PIL.Image", "images"), iter([encoded]))
+    return width if width == height <= _LARGEST_OWN_SIDE else _LARGEST_OWN_SIDE
+
+
 def _first_size(image: ModuleType, chunks: Iterator[list[Encoded]]) -> tuple[int, int]:
     for chunk in chunks:
         for encoded in chunk:
@@ -220,8 +231,7 @@ def read_image_folder(root: Path, options: ReadOptions, *, name: str, on_progres
     """
     if options.regression:
         raise InputError(f"{name}: a folder of images by class has no real values for --loss squared_error")
-    with reading(name, "a directory", "check its permissions"):
-        found = _folder_files(root, options, name)
+    found = folder_files(root, options)
     classes = tuple(found)
     files = [(label, file) for label, names in enumerate(found.values()) for file in names]
     files = files[: options.limit]
@@ -242,8 +252,18 @@ def read_image_folder(root: Path, options: ReadOptions, *, name: str, on_progres
     return records.dataset("images", records.of(images), names=names)
 
 
+def folder_files(root: Path, options: ReadOptions) -> dict[str, list[str]]:
+    """Class name -> sorted image files.
+
+    Raises:
+        InputError: no class folders, or other layouts.
+    """
+    name = str(root)
+    with reading(name, "a directory", "check its permissions"):
+        return _folder_files(root, options, name)
+
+
 def _folder_files(root: Path, options: ReadOptions, name: str) -> dict[str, list[str]]:
-    """Class name -> sorted image files."""
     folders, files = _visible(root)
     loose = [file for file in files if Path(file).suffix.lower() in SUFFIXES]
     if not folders or loose:

@@ -138,7 +138,7 @@ def read_table(name: str, table: pa.Table, options: ReadOptions, on_progress: Pr
         )
     image = image_column(name, table, options.image)
     if image is not None:
-        images, faults = _pictures(name, table[image], options, on_progress)
+        images, faults = image_pixels(name, table[image], options, on_progress)
         records = usable_records(name, labels, faults=faults, options=options)
         return records.dataset("images", records.of(images), raw=_rest(table, label, records))
     inputs = input_columns(name, table, skip=(label,), options=options)
@@ -215,13 +215,19 @@ def image_column(name: str, table: pa.Table, wanted: str | None) -> str | None:
     return images[0] if images else None
 
 
-def _pictures(
-    name: str, column: pa.ChunkedArray, options: ReadOptions, on_progress: Progress
+def encoded_pictures(column: pa.Array | pa.ChunkedArray) -> list[Encoded]:
+    """Of a column that :func:`image_column` named."""
+    return [value["bytes"] if isinstance(value, dict) else value for value in column.to_pylist()]
+
+
+def image_pixels(
+    name: str, column: pa.ChunkedArray, options: ReadOptions, on_progress: Progress = None
 ) -> tuple[np.ndarray, Faults]:
+    """A column of encoded pictures; see :func:`~swaypoint.data.images.decoded_images`."""
+
     def chunks() -> Iterator[list[Encoded]]:
         for start in range(0, len(column), _CHUNK):
-            values = column.slice(start, _CHUNK).to_pylist()
-            yield [value["bytes"] if isinstance(value, dict) else value for value in values]
+            yield encoded_pictures(column.slice(start, _CHUNK))
 
     return decoded_images(name, chunks, len(column), image_size=options.image_size, on_progress=on_progress)
 

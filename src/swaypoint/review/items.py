@@ -134,6 +134,11 @@ class Items:
         """The point's file, or its position in the source as text."""
         return self._table["name"][position].as_py() or str(int(self.scores["index"][position]))
 
+    @property
+    def pictured(self) -> bool:
+        """Points are pictures, or features that were made of some."""
+        return self._table["picture"].null_count < len(self)
+
     def picture(self, position: int) -> bytes | None:
         """PNG of what the model saw; None where points are no pictures."""
         value: bytes | None = self._table["picture"][position].as_py()

@@ -204,7 +204,7 @@ def _cell(desk: Desk, review: Review, position: int, actor: str) -> Cell:
     hidden = desk.hides_suggestion(actor, item)
     own = review.by(actor, item)
     counts = review.decision(item) if own is None else None
-    picture = items.kind == "images"
+    picture = items.pictured
     return Cell(
         item,
         int(items.scores["rank"][position]),
@@ -257,7 +257,7 @@ def item_page(desk: Desk, review: Review, view: View, actor: str, position: int)
         certainty=certainty,
         choices=choices,
         reasons=_reasons(items, position, near, hidden=hidden),
-        picture=items.kind == "images",
+        picture=items.pictured,
         seen=seen_size(items, position) if items.kind == "images" else None,
         values=_values(items, position),
         scores=() if hidden else _scores(items, position),
@@ -355,7 +355,7 @@ def point(desk: Desk, position: int) -> Point:
     if not 0 <= position < len(items):
         raise InputError(f"there is no point at {position}; expected 0 to {len(items) - 1}")
     rank = int(items.scores["rank"][position])
-    return Point(items.ids[position], rank, items.label(position), items.kind == "images")
+    return Point(items.ids[position], rank, items.label(position), items.pictured)
 
 
 def map_page(desk: Desk, view: View) -> MapPage:

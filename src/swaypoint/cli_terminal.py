@@ -1,17 +1,46 @@
-"""Progress in the terminal: one line a stage."""
+"""What the commands share: arguments, progress with one line a stage, and how errors are said."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
     from swaypoint.flow import Listener
+
+OBJECTIVE, MODEL, DATA, RUN, SERVER = "Objective", "Model", "Data", "Run", "Server"
+"""Panels of a command's help."""
+
+Audit = Annotated[Path, typer.Argument(help="An audit folder.", metavar="AUDIT")]
+StoreAt = Annotated[
+    str | None,
+    typer.Option(
+        help="Where the verdicts are: a file, or postgresql://… for a team.",
+        metavar="URL",
+        show_default="AUDIT/review.sqlite",
+    ),
+]
+Source = Annotated[Path | None, typer.Option(help="Where the audited data is now, if moved.")]
+Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+
+
+def fail(message: str, code: int) -> NoReturn:
+    Console(stderr=True).print(f"[bold red]error:[/] {plain(message)}", soft_wrap=True, highlight=False)
+    sys.exit(code)
+
+
+def plain(text: str) -> str:
+    """On one line, without markup, and without what could steer the terminal or not be printed on it."""
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return shown.replace("[", r"\[")
 
 
 @contextmanager
@@ -45,3 +74,12 @@ class _Bars:
         note = f"loss {loss:.3f}, validation {validation:.3f}"
         self.progress.update(self.task, completed=done, total=total, note=note)
         self.progress.console.print(f"epoch {done}/{total}: {note}", highlight=False)
+
+
+def save_report(folder: Path, out: Path | None, console: Console) -> None:
+    """Write an audit's report, and say where it is."""
+    from swaypoint.folder import AuditFolder
+    from swaypoint.report.html import write_report
+
+    path = write_report(AuditFolder(folder), folder / "report.html" if out is None else out)
+    console.print(f"report: {plain(str(path))}", soft_wrap=True, highlight=False)

@@ -1,0 +1,328 @@
+"""The command line of what is computed: ``swaypoint audit``, ``features``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from swaypoint.cli_terminal import DATA, MODEL, OBJECTIVE, RUN, fail, plain, progress, save_report
+
+audit_app = typer.Typer()
+
+
+@audit_app.command()
+def audit(
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="An image folder (one subfolder a class); a .parquet, .csv or .tsv table; a parquet with an"
+            " image column; an .npz of features and labels; a Hugging Face dataset folder or hub name;"
+            " sklearn:digits, sklearn:wine, sklearn:breast_cancer; or, with --features, parquet files larger"
+            " than memory: a file, a folder, or a URL such as s3://bucket/folder."
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Audit folder to write.", show_default="DATA-audit", rich_help_panel=RUN),
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Label column.", rich_help_panel=DATA)] = None,
+    features: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of feature vectors (embeddings); with it no model is needed.", rich_help_panel=DATA
+        ),
+    ] = None,
+    image: Annotated[
+        str | None, typer.Option(help="Image column, where there are several.", rich_help_panel=DATA)
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side in pixels to bring images to.", rich_help_panel=DATA)
+    ] = None,
+    split: Annotated[
+        str, typer.Option(help="Which split of a Hugging Face dataset.", rich_help_panel=DATA)
+    ] = "train",
+    limit: Annotated[
+        int | None, typer.Option(help="Read only the first so many records.", rich_help_panel=DATA)
+    ] = None,
+    skip_bad: Annotated[
+        bool,
+        typer.Option("--skip-bad", help="Leave unreadable records out and list them.", rich_help_panel=DATA),
+    ] = False,
+    model: Annotated[
+        str,
+        typer.Option(
+            help="package.module:factory for yours; none trains a default: resnet20 for images (also vgg19,"
+            " efficientnet_b0), mlp for rows, and head (no training) for features.",
+            rich_help_panel=MODEL,
+        ),
+    ] = "none",
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Your model's weights, .safetensors or .pt (weights only).", rich_help_panel=MODEL),
+    ] = None,
+    transform: Annotated[
+        str | None,
+        typer.Option(
+            help="package.module:function from an image or row to your model's input.", rich_help_panel=MODEL
+        ),
+    ] = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(
+            help="Last layer, as in named_modules(); found by itself if left out.", rich_help_panel=MODEL
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs of the default model's training.", rich_help_panel=MODEL)
+    ] = None,
+    models: Annotated[
+        int,
+        typer.Option(
+            help="Train so many of the default model, from other seeds, and rank by all.",
+            rich_help_panel=MODEL,
+        ),
+    ] = 1,
+    loss: Annotated[
+        str,
+        typer.Option(
+            help="cross_entropy, binary_cross_entropy, squared_error, huber or poisson.",
+            rich_help_panel=OBJECTIVE,
+        ),
+    ] = "cross_entropy",
+    l2: Annotated[
+        float | None, typer.Option(help="Ridge (weight decay) of the training.", rich_help_panel=OBJECTIVE)
+    ] = None,
+    damping: Annotated[
+        float, typer.Option(help="Added to the Hessian's diagonal.", rich_help_panel=OBJECTIVE)
+    ] = 0.0,
+    removal: Annotated[
+        str,
+        typer.Option(help="infinitesimal (the paper) or finite (leave-one-out).", rich_help_panel=OBJECTIVE),
+    ] = "infinitesimal",
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Bring the head to its optimum first.", rich_help_panel=OBJECTIVE)
+    ] = False,
+    refit_ridge: Annotated[
+        bool,
+        typer.Option(
+            "--refit-ridge",
+            help="The same, with the ridge whose left-out points are predicted best.",
+            rich_help_panel=OBJECTIVE,
+        ),
+    ] = False,
+    params: Annotated[
+        str | None,
+        typer.Option(
+            help="Parameters to take influence by: names or patterns with commas ('*', 'layer4.*,head.*')."
+            " Left out: the last layer, in closed form.",
+            rich_help_panel=OBJECTIVE,
+        ),
+    ] = None,
+    curvature: Annotated[
+        str,
+        typer.Option(
+            help="With --params: ggn, hessian (for a model at its minimum) or empirical_fisher.",
+            rich_help_panel=OBJECTIVE,
+        ),
+    ] = "ggn",
+    solver: Annotated[
+        str,
+        typer.Option(
+            help="exact, sketch (an estimate with standard errors), or auto: exact where it fits. With"
+            " --params also cg, ekfac, kfac, lanczos, nystroem, lissa.",
+            rich_help_panel=OBJECTIVE,
+        ),
+    ] = "auto",
+    score: Annotated[
+        str | None,
+        typer.Option(
+            help="Other scores to write beside Cook's distance, comma-separated; an unknown name lists all."
+            " auto, the recommended one for wrong labels, also ranks.",
+            rich_help_panel=OBJECTIVE,
+        ),
+    ] = None,
+    validation: Annotated[
+        float, typer.Option(help="Share held out of training and ranking.", rich_help_panel=RUN)
+    ] = 0.2,
+    seed: Annotated[
+        int, typer.Option(help="Of split, training and planted errors.", rich_help_panel=RUN)
+    ] = 0,
+    flip: Annotated[
+        float,
+        typer.Option(
+            help="Self-test: plant this share of wrong labels and count the found.", rich_help_panel=RUN
+        ),
+    ] = 0.0,
+    top: Annotated[int, typer.Option(help="Points shown in the report.", rich_help_panel=RUN)] = 200,
+    device: Annotated[str, typer.Option(help="cpu or cuda.", rich_help_panel=RUN)] = "cpu",
+    keep_features: Annotated[
+        bool,
+        typer.Option(
+            help="Write the features to the folder: a review's neighbours and suggestions need them.",
+            rich_help_panel=RUN,
+        ),
+    ] = True,
+    max_memory: Annotated[
+        float | None,
+        typer.Option(
+            help="GiB that may be held. Parquet files whose --features take more, at 40 bytes a number, are"
+            " streamed by the shard instead; so are URLs, and whatever another --engine works on.",
+            show_default="half of this machine's",
+            metavar="GIB",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="Where shards are worked on: in-process, ray (a cluster of this machine or of RAY_ADDRESS),"
+            " or ray://HOST:PORT.",
+            rich_help_panel=RUN,
+        ),
+    ] = "in-process",
+) -> None:
+    """Rank every training point by Cook's distance and write an audit folder with a report.
+
+    Four fifths of the data are trained on and ranked; the rest measures the model. The same command
+    resumes an interrupted audit, and returns at once from a finished one.
+
+      swaypoint audit photos/ --out photos-audit
+
+      swaypoint audit table.csv --label outcome
+
+      swaypoint audit train.parquet --label label --epochs 10
+
+      swaypoint audit photos/ --model mypackage.net:build --weights net.safetensors
+
+      swaypoint audit s3://bucket/embeddings --features embedding --label label --engine ray
+    """
+    from swaypoint.data.dataset import ReadOptions
+    from swaypoint.flow import AuditOptions, Scale
+    from swaypoint.flow import audit as run
+    from swaypoint.predictors import ModelOptions, Objective
+    from swaypoint.report.terminal import show as show_ranking
+
+    options = AuditOptions(
+        model=ModelOptions(model, weights, transform, layer, epochs, models),
+        objective=Objective(loss, l2),
+        damping=damping,
+        removal=removal,  # type: ignore[arg-type]  # checked where it is used
+        refit="ridge" if refit_ridge else refit,
+        params=None if params is None else tuple(params.split(",")),
+        curvature=curvature,  # type: ignore[arg-type]
+        solver=solver,  # type: ignore[arg-type]
+        scores=() if score is None else tuple(score.split(",")),
+        validation=validation,
+        seed=seed,
+        flip=flip,
+        top=top,
+        device=device,
+        keep_features=keep_features,
+    )
+    read = ReadOptions(label, features, image, image_size, split, skip_bad, limit)
+    try:
+        with progress() as listener:
+            scale = Scale(engine, max_memory)
+            folder = run(data, out, options=options, read=read, listener=listener, scale=scale)
+    except KeyboardInterrupt:
+        fail("interrupted; the same command resumes where it stopped", 130)
+    console = Console()
+    show_ranking(folder, top=10, console=console)
+    save_report(folder.path, None, console)
+
+
+@audit_app.command()
+def features(
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="Pictures: a folder CLASS/FILE, or parquet files with an image column: a file, a folder, or"
+            " a URL such as s3://bucket/folder."
+        ),
+    ],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="package.module:factory for yours; or resnet20, vgg19, efficientnet_b0 as an audit trained"
+            " it.",
+            rich_help_panel=MODEL,
+        ),
+    ],
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help=".safetensors, or a .pt state dict; of an audit: AUDIT/model.safetensors.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    transform: Annotated[
+        str | None,
+        typer.Option(help="package.module:function from one image to its input.", rich_help_panel=MODEL),
+    ] = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of the last layer.", show_default="the last linear one", rich_help_panel=MODEL
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write.", show_default="DATA-features", rich_help_panel=RUN)
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Label column.", rich_help_panel=DATA)] = None,
+    image: Annotated[
+        str | None, typer.Option(help="Image column, where there are several.", rich_help_panel=DATA)
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side in pixels to bring images to.", rich_help_panel=DATA)
+    ] = None,
+    split: Annotated[
+        str, typer.Option(help="The files whose names begin so.", rich_help_panel=DATA)
+    ] = "train",
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave unreadable pictures out.", rich_help_panel=DATA)
+    ] = False,
+    device: Annotated[str, typer.Option(help="cpu or cuda.", rich_help_panel=RUN)] = "cpu",
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="Where shards are worked on: in-process, ray, or ray://HOST:PORT.", rich_help_panel=RUN
+        ),
+    ] = "in-process",
+) -> None:
+    """Write what the last layer of a model receives of every picture, for an audit larger than memory.
+
+    The audit then streams these features. The same command resumes an interrupted one.
+
+      swaypoint features photos/ --model mypackage.net:build --weights net.safetensors --image-size 256
+
+      swaypoint audit photos-features --features features --weights photos-features/head.safetensors
+    """
+    from swaypoint.data.dataset import ReadOptions
+    from swaypoint.extraction import extract_features
+    from swaypoint.predictors import ModelOptions
+
+    read = ReadOptions(label, None, image, image_size, split, skip_bad)
+    place = Path(f"{Path(data).name.removesuffix('.parquet')}-features") if out is None else out
+    try:
+        with progress() as listener:
+            extract_features(
+                data,
+                place,
+                ModelOptions(model, weights, transform, layer),
+                read=read,
+                device=device,
+                engine_name=engine,
+                listener=listener,
+            )
+    except KeyboardInterrupt:
+        fail("interrupted; the same command resumes where it stopped", 130)
+    console = Console()
+    console.print(f"features: {plain(str(place))}", soft_wrap=True, highlight=False)
+    console.print(
+        plain(f"next: swaypoint audit {place} --features features --weights {place}/head.safetensors"),
+        soft_wrap=True,
+        highlight=False,
+    )

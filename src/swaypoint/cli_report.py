@@ -1,0 +1,100 @@
+"""The command line of what an audit says: ``swaypoint show``, ``fitness``, ``report``, ``regions``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from swaypoint.cli_terminal import Audit, plain, save_report
+from swaypoint.errors import InputError
+
+report_app = typer.Typer()
+
+
+@report_app.command()
+def show(
+    folder: Audit,
+    top: Annotated[int, typer.Option(help="How many points.")] = 20,
+) -> None:
+    """Print the top of a ranking: rank, label, suggested label, kind and scores."""
+    from swaypoint.folder import AuditFolder
+    from swaypoint.report.terminal import show as show_ranking
+
+    show_ranking(AuditFolder(folder), top=top, console=Console())
+
+
+@report_app.command()
+def fitness(folder: Audit) -> None:
+    """Is the audited model fit for influence? Every measure, its verdict, and the remedy.
+
+    The theory needs a head at its optimum, an invertible Hessian, and a loss that still tells points
+    apart; docs/fitness.md says which measure foretells a bad ranking.
+    """
+    from swaypoint.folder import AuditFolder
+    from swaypoint.report.terminal import show_fitness
+
+    show_fitness(AuditFolder(folder), console=Console())
+
+
+@report_app.command()
+def report(
+    folder: Audit,
+    out: Annotated[Path | None, typer.Option(help="File to write.", show_default="AUDIT/report.html")] = None,
+) -> None:
+    """Write the report: one HTML file that needs nothing else."""
+    save_report(folder, out, Console())
+
+
+@report_app.command()
+def regions(
+    folder: Audit,
+    top: Annotated[float, typer.Option(help="Share of the influence whose points are grouped.")] = 0.5,
+    propose: Annotated[
+        int, typer.Option(help="New inputs to propose for each region that needs data.", metavar="K")
+    ] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="CSV of the proposals.", show_default="AUDIT/proposals.csv")
+    ] = None,
+    x: Annotated[str | None, typer.Option(help="With --y: draw a cut along two columns.")] = None,
+    y: Annotated[str | None, typer.Option(help="Writes AUDIT/cut.svg.")] = None,
+    within: Annotated[
+        list[str] | None,
+        typer.Option(help="Only points of this range in the cut.", metavar="COLUMN:LOW:HIGH"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the proposals.")] = 0,
+) -> None:
+    """Where in a table the model depends on few points: regions, what to do there, and new inputs.
+
+    swaypoint regions table-audit --propose 10
+
+    swaypoint regions table-audit --x alcohol --y proline --within ash:2:3
+    """
+    from swaypoint.folder import AuditFolder, write_text
+    from swaypoint.regions import Range, explore, write_proposals, write_regions
+    from swaypoint.report import regions as pages
+
+    if (x is None) != (y is None):
+        raise InputError("a cut is along two columns; give both --x and --y")
+    if x is None and within:
+        raise InputError("--within is for a cut; give --x and --y as well")
+    if propose < 0:
+        raise InputError(f"propose is {propose}; expected a number of inputs, 0 or more")
+    found, console = explore(AuditFolder(folder), top=top), Console()
+    pages.show(found, console=console)
+    write_regions(AuditFolder(folder), found)
+    written = [folder / "regions.json"]
+    if x is not None and y is not None:
+        ranges = [Range.parse(text) for text in within or ()]
+        picture = pages.cut(found.points, found.table, x, y, within=ranges, found=found.regions)
+        write_text(folder / "cut.svg", pages.standalone(picture))
+        written.append(folder / "cut.svg")
+    if propose:
+        path = folder / "proposals.csv" if out is None else out
+        count = write_proposals(found, path, k=propose, seed=seed)
+        console.print(f"{count:,} new inputs proposed", highlight=False)
+        written.append(path)
+    for path in written:
+        console.print(f"written: {plain(str(path))}", soft_wrap=True, highlight=False)

@@ -1,0 +1,340 @@
+"""The command line of the human step: ``swaypoint review``, ``export``, ``import``, ``compare``, …"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from swaypoint.cli_terminal import RUN, SERVER, Audit, Device, Source, StoreAt, fail, plain, progress
+from swaypoint.errors import InputError, reading
+
+if TYPE_CHECKING:
+    from swaypoint.review.items import Items
+    from swaypoint.review.verdicts import Review, Store
+
+review_app = typer.Typer()
+
+
+@review_app.command()
+def review(
+    folder: Audit,
+    store: StoreAt = None,
+    reviewer: Annotated[
+        str, typer.Option(help="Your name.", show_default="the page asks", rich_help_panel=RUN)
+    ] = "",
+    blind: Annotated[
+        bool,
+        typer.Option(
+            "--blind",
+            help="Hide others' verdicts, and the suggestion for what another reviewed.",
+            rich_help_panel=RUN,
+        ),
+    ] = False,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the page.", rich_help_panel=RUN)
+    ] = True,
+    port: Annotated[
+        int, typer.Option(help="0: a free one, the same each time if it can be.", rich_help_panel=SERVER)
+    ] = 0,
+    host: Annotated[
+        str,
+        typer.Option(
+            help="Where to listen; beyond this machine it takes a password.", rich_help_panel=SERVER
+        ),
+    ] = "127.0.0.1",
+    password_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Its first line is the password.",
+            show_default="SWAYPOINT_PASSWORD, or a question",
+            rich_help_panel=SERVER,
+        ),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(help="A further name by which the server is reached.", rich_help_panel=SERVER),
+    ] = None,
+    tls_proxy: Annotated[
+        bool, typer.Option("--tls-proxy", help="A proxy in front speaks TLS.", rich_help_panel=SERVER)
+    ] = False,
+) -> None:
+    """Open the page on which a person works through the ranking: verdicts by one key, each saved at once.
+
+    swaypoint review photos-audit
+
+    swaypoint review photos-audit --store postgresql://me@db/reviews --blind
+    """
+    # One point's products are small: several threads wait for each other three times as long as one takes.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from swaypoint.folder import AuditFolder
+    from swaypoint.review.items import Items
+    from swaypoint.review.serve import Serving, serve
+    from swaypoint.review.store import open_store
+
+    items = Items(AuditFolder(folder))
+    password = _password(password_file, ask=host not in ("127.0.0.1", "localhost", "::1"))
+    serving = Serving(host, port, reviewer, password, tuple(allow_host or ()), tls_proxy, blind)
+    log = open_store(folder / "review.sqlite" if store is None else store)
+    console = Console()
+    try:
+        serve(
+            items,
+            log,
+            serving,
+            tell=lambda text: console.print(plain(text), soft_wrap=True, highlight=False),
+            browser=browser,
+        )
+    finally:
+        log.close()
+
+
+def _password(file: Path | None, *, ask: bool) -> str | None:
+    if file is not None:
+        with reading(file, "a password in UTF-8", "write it into a file of text"):
+            return file.read_text(encoding="utf-8").partition("\n")[0].strip()
+    if (given := os.environ.get("SWAYPOINT_PASSWORD")) is not None:
+        return given
+    if not ask:
+        return None
+    return str(typer.prompt("Password for reviewers", hide_input=True, confirmation_prompt=True))
+
+
+@review_app.command()
+def export(
+    folder: Audit,
+    to: Annotated[
+        str,
+        typer.Option(help="parquet, csv, json, hf, imagefolder, labelstudio, fiftyone or cleanlab."),
+    ],
+    out: Annotated[Path, typer.Option(help="File or folder to write; it must not be there yet.")],
+    policy: Annotated[
+        str,
+        typer.Option(
+            help="drop what is mislabeled or bad; relabel what has a known right label and drop the rest of"
+            " it; flag: change nothing."
+        ),
+    ] = "flag",
+    store: StoreAt = None,
+    split: Annotated[
+        str, typer.Option(help="train: only the ranked points; all: with those held out.")
+    ] = "all",
+    columns: Annotated[
+        bool, typer.Option(help="Add ranking and verdicts to the source's own columns.")
+    ] = True,
+    link: Annotated[
+        bool, typer.Option("--link", help="imagefolder: link the files instead of copying them.")
+    ] = False,
+    source: Source = None,
+) -> None:
+    """Write the audited dataset with the verdicts applied; the source stays as it is.
+
+      swaypoint export photos-audit --to imagefolder --policy relabel --out photos-clean
+
+      swaypoint export table-audit --to csv --out reviewed.csv
+
+    What each format and column holds: docs/interoperability.md
+    """
+    from swaypoint.folder import AuditFolder
+    from swaypoint.review.export import ExportOptions
+    from swaypoint.review.export import export as write
+    from swaypoint.review.items import Items
+
+    options = ExportOptions(policy, split, columns, link, source)  # type: ignore[arg-type]  # checked there
+    items = Items(AuditFolder(folder))
+    with _stored_review(items, store, new=False) as (review, _), progress() as listener:
+        written = write(items, review, out, to, options=options, on_progress=listener.records)
+    console = Console()
+    for note in written.notes:
+        console.print(f"note: {plain(note)}", soft_wrap=True, highlight=False)
+    counts = f"{written.records:,} records, {written.relabeled:,} relabeled, {written.dropped:,} left out"
+    console.print(f"{plain(str(written.path))}: {counts}", soft_wrap=True, highlight=False)
+    console.print(f"changes: {plain(str(written.changes))}", soft_wrap=True, highlight=False)
+
+
+@review_app.command("import")
+def import_verdicts(
+    folder: Audit,
+    file: Annotated[Path, typer.Argument(help="The file to read.", metavar="FILE")],
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--from", help="csv, labelstudio or fiftyone: verdicts; cleanlab: a further ranking, as a column."
+        ),
+    ],
+    reviewer: Annotated[
+        str | None, typer.Option(help="Whose verdicts they are.", show_default="as the file says")
+    ] = None,
+    store: StoreAt = None,
+) -> None:
+    """Add verdicts made elsewhere to a review, all or none; importing a file again adds nothing.
+
+    swaypoint import photos-audit project-1.json --from labelstudio
+
+    swaypoint import photos-audit issues.csv --from cleanlab
+    """
+    from swaypoint.folder import AuditFolder
+    from swaypoint.review.cleanlab import add_ranking
+    from swaypoint.review.exchange import read_verdicts
+    from swaypoint.review.items import Items
+
+    console = Console()
+    if kind == "cleanlab":
+        if reviewer is not None or store is not None:
+            raise InputError("--reviewer and --store are for verdicts; cleanlab's scores become a column")
+        count = add_ranking(AuditFolder(folder), file)
+        console.print(f"{count:,} scores added as the column cleanlab, large = look first", highlight=False)
+        return
+    items = Items(AuditFolder(folder))
+    with _stored_review(items, store, new=True) as (review, log):
+        found = read_verdicts(file, kind, items, review, reviewer)
+        if log is not None and found.events:
+            log.append(found.events)
+    console.print(f"{len(found.events):,} verdicts added, {found.known:,} there already", highlight=False)
+
+
+@review_app.command()
+def compare(
+    folder: Audit,
+    policy: Annotated[str, typer.Option(help="relabel or drop what was found wrong.")] = "relabel",
+    seeds: Annotated[int, typer.Option(help="Models to train on each set.")] = 5,
+    test: Annotated[
+        str | None,
+        typer.Option(
+            help="Another dataset to measure on.", show_default="the points that the audit held out"
+        ),
+    ] = None,
+    store: StoreAt = None,
+    source: Source = None,
+    device: Device = "cpu",
+) -> None:
+    """Retrain on the training set as given and as cleaned, and measure both on points that neither holds.
+
+    Prints accuracy, overall and by class, with intervals and a paired test, and writes AUDIT/compare.html.
+    Interrupted, the same command goes on with the models that are trained already.
+    """
+    from swaypoint import compare as comparing
+    from swaypoint.folder import AuditFolder, write_json, write_text
+    from swaypoint.report import comparison as pages
+    from swaypoint.review.items import Items
+    from swaypoint.review.source import read_source
+
+    items, console = Items(AuditFolder(folder)), Console()
+    with _stored_review(items, store, new=False) as (review, _), progress() as listener:
+        found = read_source(items, source, listener.records)
+        trial = comparing.trial(items, found, test=test, device=device, listener=listener)
+        cleaned = trial.cleaned(items, review, policy)  # type: ignore[arg-type]  # checked there
+        result = comparing.compare(trial, cleaned, seeds=seeds)
+    write_json(folder / "compare.json", {"policy": policy, "test": test, **asdict(result)})
+    write_text(folder / "compare.html", pages.render(result, items.name))
+    pages.show(result, console)
+    console.print(f"page: {plain(str(folder / 'compare.html'))}", soft_wrap=True, highlight=False)
+
+
+@review_app.command()
+def simulate(
+    folder: Audit,
+    inspect: Annotated[
+        float, typer.Option(help="Share of the ranking that the reviewer works through.")
+    ] = 0.05,
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV or parquet with the columns index and label: what is right.",
+            show_default="the labels before the audit planted wrong ones",
+        ),
+    ] = None,
+    curve: Annotated[
+        str | None,
+        typer.Option(help="Also train after these shares: 0,0.01,0.05 (writes AUDIT/cost.html)."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Models to train at each share of the curve.")] = 3,
+    store: StoreAt = None,
+    source: Source = None,
+    device: Device = "cpu",
+) -> None:
+    """For studies: a reviewer who knows the truth works down the ranking; what does it find, and cost?
+
+    swaypoint audit sklearn:digits --flip 0.02 --out digits
+
+    swaypoint simulate digits --inspect 0.05
+
+    swaypoint compare digits
+    """
+    from swaypoint.folder import AuditFolder
+    from swaypoint.review.items import Items
+    from swaypoint.review.simulated import read_truth, replay
+    from swaypoint.review.source import read_source
+
+    if not 0.0 <= inspect <= 1.0:
+        raise InputError(f"inspect is {inspect}; expected a share, 0 <= share <= 1")
+    items, console = Items(AuditFolder(folder)), Console()
+    found = read_source(items, source) if truth is None or curve is not None else None
+    if truth is not None:
+        right = read_truth(items, truth)
+    else:
+        assert found is not None
+        if not found.planted:
+            raise InputError(f"{folder} has no planted labels; give the true ones with --truth")
+        right = [found.dataset.classes[label] for label in found.given[found.train]]
+    events = replay(items, right, round(inspect * len(items)))
+    with _stored_review(items, store, new=True) as (_, log):
+        assert log is not None
+        log.append(events)
+    wrong = sum(event.decision is not None and event.decision.verdict == "mislabeled" for event in events)
+    every = sum(items.label(position) != label for position, label in enumerate(right))
+    console.print(
+        f"{len(events):,} of {len(items):,} points inspected: {wrong} of {every} wrong labels found"
+    )
+    if curve is None or found is None:
+        return
+    from swaypoint import compare as comparing
+    from swaypoint.folder import write_json, write_text
+    from swaypoint.report import comparison as pages
+
+    counts = [round(share * len(items)) for share in _shares(curve)]
+    with progress() as listener:
+        trial = comparing.trial(items, found, device=device, listener=listener)
+        costs = comparing.cost_curve(trial, items, replay(items, right, len(items)), counts, seeds=seeds)
+    write_json(folder / "cost.json", [asdict(cost) for cost in costs])
+    write_text(folder / "cost.html", pages.render_cost(costs, len(items), every, items.name))
+    console.print(f"page: {plain(str(folder / 'cost.html'))}", soft_wrap=True, highlight=False)
+
+
+def _shares(text: str) -> list[float]:
+    try:
+        shares = sorted({float(part) for part in text.split(",")})
+    except ValueError:
+        shares = [-1.0]
+    if not all(0.0 <= share <= 1.0 for share in shares):
+        raise InputError(
+            f"curve is {text!r}; expected shares between 0 and 1 with commas, such as 0,0.01,0.05"
+        )
+    return shares
+
+
+@contextmanager
+def _stored_review(items: Items, store: str | None, *, new: bool) -> Iterator[tuple[Review, Store | None]]:
+    """The review of an audit and its log; without one that is there, none is made unless it is ``new``."""
+    from swaypoint.review.verdicts import Review, StoreUnavailable
+
+    place: str | Path = items.folder.path / "review.sqlite" if store is None else store
+    if isinstance(place, Path) and not place.exists() and not new:
+        yield Review(items.run), None
+        return
+    from swaypoint.review.store import open_store
+
+    try:
+        log = open_store(place)
+        try:
+            yield Review(items.run, log.since(items.run)), log
+        finally:
+            log.close()
+    except StoreUnavailable as error:
+        fail(str(error), 1)

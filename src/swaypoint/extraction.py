@@ -1,0 +1,223 @@
+"""Features of pictures by a model, as parquet files that an audit streams: a file a shard, resumable."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from swaypoint import folder as files
+from swaypoint.audit_run import Listener, head_tensors
+from swaypoint.data.dataset import ReadOptions
+from swaypoint.data.pictures import FEATURES, PICTURE, Pictures, PictureShard, PictureSource, open_pictures
+from swaypoint.documents import read_json
+from swaypoint.errors import InputError, require
+from swaypoint.folds import Durable, Statistic
+from swaypoint.folds.engines import IN_PROCESS, engine
+from swaypoint.heads import LinearHead
+from swaypoint.predictors import IMAGE_MODELS, ModelOptions
+from swaypoint.user_models import InputBatches, load_model, load_object, load_weights, stored_weights
+
+_THUMBNAIL = 64
+_ROWS = 8192  # of a row group, about
+
+
+def extract_features(
+    source: str | Path,
+    out: str | Path,
+    model: ModelOptions,
+    *,
+    read: ReadOptions | None = None,
+    device: str = "cpu",
+    engine_name: str = IN_PROCESS,
+    listener: Listener | None = None,
+) -> Path:
+    """Write what the last layer of ``model`` receives of every picture, to be audited from there.
+
+    The same call goes on where an interrupted one stopped, and returns at once when all is there.
+
+    Args:
+        source: see :func:`~swaypoint.data.pictures.open_pictures`.
+        out: the folder, which appears when all is done: ``part-00000.parquet``, … in the order of the
+            pictures (the columns of the source, its label among them; ``features``, D float32; ``picture``,
+            a JPEG of at most 64 pixels a side), ``head.safetensors`` (the model's last layer),
+            ``features.json``.
+        model: yours by ``package.module:factory``, or one of
+            :data:`~swaypoint.predictors.IMAGE_MODELS` with the weights that an audit trained.
+        engine_name: see :func:`~swaypoint.folds.engines.engine`. Its workers must see the source, ``out``,
+            the weights and the module of your factory under the same names.
+
+    Raises:
+        InputError: the source, the model or the weights cannot be read, do not fit each other, or ``out``
+            holds something else.
+        MissingExtra: Pillow or Ray is not installed.
+    """
+    listener, out = listener or Listener(), Path(out)
+    listener.stage("reading")
+    found = open_pictures(source, read or ReadOptions())
+    extract = _Extract(model, device, out.with_name(f"{out.name}.partial").absolute())
+    head = extract.head()
+    about = _described(found, model, head)
+    if out.exists():
+        _check_same(out, about)
+        return out
+    listener.stage("features")
+    extract.folder.mkdir(parents=True, exist_ok=True)
+    steps = extract.folder / "steps"
+    with engine(engine_name, device) as inner:
+        fold = Durable(
+            steps,
+            about["key"],
+            inner=inner,
+            on_shard=lambda name, done, of: listener.records and listener.records(done, of),
+        )
+        counts = [
+            int(part["pictures"]) for part in fold.map("features", extract, list(enumerate(found.shards)))
+        ]
+    missing = [file for number in range(len(counts)) if not (file := extract.part(number)).is_file()]
+    if missing:
+        raise InputError(
+            f"{missing[0]} is not there although a worker wrote it: choose an --out that all workers and this"
+            f" machine see, remove {extract.folder}, and run the same command again"
+        )
+    files.write_tensors(extract.folder / "head.safetensors", head_tensors(head.weights))
+    files.write_json(
+        extract.folder / "features.json", about | {"pictures": sum(counts), "of": found.pictures}
+    )
+    shutil.rmtree(steps)
+    extract.folder.rename(out)
+    return out
+
+
+def _described(source: PictureSource, model: ModelOptions, head: LinearHead) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    assert head.model is not None
+    for name, value in sorted(head.model.state_dict().items()):
+        digest.update(name.encode() + value.cpu().numpy().tobytes())
+    entries = [source.fingerprint, digest.hexdigest(), head.layer, model.transform]
+    return {
+        "key": hashlib.sha256(json.dumps(entries).encode()).hexdigest(),
+        "source": source.name,
+        "label": source.label,
+        "layer": head.layer,
+        "model": {name: None if value is None else str(value) for name, value in asdict(model).items()},
+    }
+
+
+def _check_same(out: Path, about: dict[str, Any]) -> None:
+    remedy = "choose another --out, or remove it"
+    stored = read_json(out / "features.json", {"key": str}, remedy)
+    if stored["key"] != about["key"]:
+        raise InputError(f"{out} holds features of other pictures or of another model; {remedy}")
+
+
+@dataclass(frozen=True)
+class _Extract:
+    """The features of a numbered shard, written to ``folder``; it is sent to workers."""
+
+    model: ModelOptions
+    device: str
+    folder: Path
+
+    def __call__(self, numbered: tuple[int, PictureShard]) -> Statistic:
+        number, shard = numbered
+        head, count = _loaded(self.model, self.device), 0
+        transform = load_object(self.model.transform) if self.model.transform else None
+
+        def write(temporary: Path) -> None:
+            nonlocal count
+            tables = (_with_features(pictures, head, transform) for pictures in shard.batches())
+            with contextlib.ExitStack() as stack:
+                writer = None
+                for table in _joined(tables):
+                    if writer is None:
+                        writer = stack.enter_context(
+                            pq.ParquetWriter(temporary, table.schema, **files.PARQUET)
+                        )
+                    writer.write_table(table)
+                    count += len(table)
+
+        self.folder.mkdir(parents=True, exist_ok=True)  # of a machine that does not share it: told later
+        files.replace_file(self.part(number), write)
+        return {"pictures": torch.tensor(count)}
+
+    def head(self) -> LinearHead:
+        return _loaded(self.model, self.device)
+
+    def part(self, number: int) -> Path:
+        return self.folder / f"part-{number:05d}.parquet"
+
+
+_cache = threading.local()
+
+
+def _loaded(options: ModelOptions, device: str) -> LinearHead:
+    """The model, once a thread: its layer is listened to, and two threads would hear each other."""
+    heads: dict[tuple[ModelOptions, str], LinearHead] = _cache.__dict__.setdefault("heads", {})
+    if (options, device) not in heads:
+        model = _own(options) if ":" not in options.name else load_model(options.name, options.weights)
+        layer = options.layer or ("head" if ":" not in options.name else None)
+        heads[options, device] = LinearHead.from_module(model.to(device).eval(), layer)
+    return heads[options, device]
+
+
+def _own(options: ModelOptions) -> torch.nn.Module:
+    """One of the default models, with weights that an audit trained."""
+    if options.name not in IMAGE_MODELS:
+        raise InputError(
+            f"model is {options.name!r}; expected package.module:factory, or {', '.join(IMAGE_MODELS)} with"
+            " the --weights that an audit trained"
+        )
+    if options.weights is None:
+        raise InputError(f"{options.name} needs trained weights: --weights AUDIT/model.safetensors")
+    from swaypoint.training.recipes import RECIPES, build
+
+    weight = stored_weights(options.weights).get("head.weight")
+    outputs = 1 if weight is None else len(weight)  # else loading says what does not fit
+    model = build(RECIPES[options.name], torch.zeros(1, 8, 8, 3, dtype=torch.uint8), outputs, seed=0)
+    load_weights(model, options.weights)
+    return model
+
+
+def _with_features(pictures: Pictures, head: LinearHead, transform: Callable[[Any], Any] | None) -> pa.Table:
+    rows = np.arange(len(pictures.pixels))
+    width = head.weights.weight.shape[1]
+    values = np.zeros((0, width), dtype=np.float32)
+    if len(rows):
+        inputs = InputBatches(pictures.pixels, rows, rows=rows, transform=transform)
+        values = torch.cat([features.cpu().float() for features, _ in head.batches(inputs)]).numpy()
+    table = pictures.others
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), width)
+    table = table.append_column(PICTURE, pa.array(map(_thumbnail, pictures.pixels), pa.binary()))
+    return table.append_column(FEATURES, vectors)
+
+
+def _thumbnail(pixels: np.ndarray) -> bytes:
+    picture = require("PIL.Image", "images").fromarray(pixels)
+    picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=95, subsampling=0)
+    return buffer.getvalue()
+
+
+def _joined(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    waiting: list[pa.Table] = []
+    for table in tables:
+        waiting.append(table)
+        if sum(len(part) for part in waiting) >= _ROWS:
+            yield pa.concat_tables(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)
