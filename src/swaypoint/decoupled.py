@@ -46,7 +46,8 @@ class Decoupled:
 
     def leverages(self, features: Tensor) -> Tensor:
         """phi^T M_a^-1 phi for each output a: ``(b, k) -> (b, C)``, float32."""
-        return torch.einsum("bd,cde,be->bc", features, self.inverses, features)
+        # One output at a time: a product of all at once would hold (b, C, k).
+        return torch.stack([((features @ inverse) * features).sum(1) for inverse in self.inverses], 1)
 
     def leave_out(self, chunk: Chunk, leverages: Tensor | None = None) -> dict[str, Tensor]:
         """Loss, leave-one-out loss, margin, suggested label, label and leverage of each point."""
@@ -66,8 +67,10 @@ class Decoupled:
 
 def invert(blocks: Tensor) -> Tensor:
     """Inverses of ``(C, k, k)`` positive semi-definite blocks, float32, by Cholesky in float64."""
-    exact = blocks.double()
+    return torch.stack([_inverse(block.double()) for block in blocks])  # never all of them in float64
+
+
+def _inverse(block: Tensor) -> Tensor:
     # Classes that the model all but rules out leave almost no curvature: keep Cholesky alive.
-    jitter = 1e-7 * exact.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-30)
-    exact.diagonal(dim1=1, dim2=2).add_(jitter.unsqueeze(1))
-    return torch.cholesky_inverse(torch.linalg.cholesky(exact)).float()
+    block.diagonal().add_(1e-7 * block.diagonal().mean().clamp_min(1e-30))
+    return torch.cholesky_inverse(torch.linalg.cholesky(block)).float()
