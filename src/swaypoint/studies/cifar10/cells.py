@@ -56,6 +56,9 @@ class Cell:
             elastic=ElasticNet(1e-5, 1e-3) if self.regulariser == "l1l2" else None,
         )
         if self.schedule == "slow":
+            # Longer on small images: it is many epochs that over-train, not many pixels.
+            if self.architecture == "resnet20":
+                recipe = replace(recipe, sides=((16, 0.6), (24, 0.8)))
             recipe = replace(recipe, augment=False, mirror=False, decay=0.0)
             return replace(recipe, optimizer="adam", rate=1e-3, schedule="constant")
         if self.schedule != "cycle":
