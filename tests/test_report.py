@@ -20,7 +20,8 @@ from swaypoint.data.dataset import Dataset, fingerprint
 from swaypoint.flow import AuditOptions
 from swaypoint.folder import AuditFolder
 from swaypoint.predictors import ModelOptions, Objective
-from swaypoint.report.html import inspect_this_many, render
+from swaypoint.report.html import render
+from swaypoint.report.overview import of_scores
 from swaypoint.report.terminal import show
 
 
@@ -111,11 +112,14 @@ def test_inspect_this_many_is_the_smallest_that_suffices(seed):
     generator = np.random.default_rng(seed)
     n = 200
     margin, rank = generator.uniform(-0.2, 1, n), generator.permutation(n) + 1
-    concern = inspect_this_many(margin, rank, generator.uniform(size=n))
+    columns = {"margin": margin, "rank": rank, "kind": np.full(n, "fine"), "label": np.zeros(n)}
+    columns |= {name: generator.uniform(size=n) for name in ("cook", "loss")}
+    found = of_scores(columns, 2)
     by_rank = margin[np.argsort(rank)] < 0
     enough = [k for k in range(1, n + 1) if by_rank[:k].sum() >= 0.9 * by_rank.sum() - 1e-9]
-    assert concern.inspect == enough[0]
-    assert inspect_this_many(np.ones(3), np.array([1, 2, 3]), np.ones(3)) is None
+    assert found.inspect == enough[0]
+    none = of_scores(columns | {"margin": np.ones(n)}, 2)
+    assert (none.suspects, none.inspect) == (0, 0)
 
 
 # -- the folder -------------------------------------------------------------------------------------

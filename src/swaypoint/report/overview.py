@@ -1,4 +1,4 @@
-"""What the report says of all points of a streamed audit, from two scans of its score files."""
+"""What the report says of all points: from their scores in memory, or from two scans of score files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from swaypoint.folder import AuditFolder
 
 FIRST = 0.01
 WANTED = 0.9
-_FINENESS = 64  # bins an octave: quantiles of the scores are right to 1.1 %
+_FINENESS = 64  # bins an octave
 _LARGEST = 200  # octaves above and below 1
 _BINS = 2 * _LARGEST * _FINENESS + 1
 _GRID = 10_000
@@ -25,10 +25,10 @@ class Overview:
             another class.
         first, share, kinds: the first 1 % by Cook's distance, their share of the total, and how many of each
             kind are among them.
-        inspect: how many hold :data:`WANTED` of the suspects.
-        seen, seen_by_loss: share of the suspects in the first (i + 1) / :data:`_GRID` by Cook's distance, and
-            by loss.
-        values, counts: a Cook's distance for each bin, and how many points are there.
+        inspect: how many of the ranking hold :data:`WANTED` of the suspects; 0 where there are none.
+        seen, seen_by_loss: share of the suspects in the first points of the ranking, and by loss, at evenly
+            spaced shares of the points: 1 / len, 2 / len, ….
+        values, counts: Cook's distances, and how many points have each.
         mark: the distance that 1 % exceed.
         classes: per class its points, those in the first 1 %, and suspects, ``(classes, 3)``.
     """
@@ -45,6 +45,50 @@ class Overview:
     counts: np.ndarray
     mark: float
     classes: np.ndarray
+
+
+def overview(folder: AuditFolder, scores: dict[str, np.ndarray]) -> Overview:
+    """Of a finished audit.
+
+    Args:
+        scores: the columns of :meth:`AuditFolder.scores`.
+
+    Raises:
+        InputError: a file of scores is missing or damaged.
+    """
+    classes = len(folder.manifest()["data"]["classes"])
+    return of_parts(folder, classes) if folder.streamed else of_scores(scores, classes)
+
+
+def of_scores(scores: dict[str, np.ndarray], classes: int) -> Overview:
+    """From columns of all points: cook, loss, margin, rank, kind, label."""
+    cook, order = np.nan_to_num(scores["cook"], posinf=0.0), np.argsort(scores["rank"])
+    suspect = scores["margin"] < 0  # False for NaN
+    points, suspects = len(cook), int(suspect.sum())
+    first = order[: max(1, round(FIRST * points))]
+    kinds, counts = np.unique(scores["kind"][first].astype(str), return_counts=True)
+    by_loss = np.argsort(-scores["loss"], kind="stable")
+    seen, seen_by_loss = (np.cumsum(suspect[rows]) / max(suspects, 1) for rows in (order, by_loss))
+    among = np.zeros((classes, 3), dtype=np.int64)
+    if classes:
+        label = scores["label"].astype(int)
+        parts = (label, label[first], label[suspect])
+        among = np.stack([np.bincount(part, minlength=classes) for part in parts], 1)
+    positive = cook[cook > 0]
+    return Overview(
+        points=points,
+        suspects=suspects,
+        first=len(first),
+        share=float(cook[first].sum() / max(cook.sum(), 1e-300)),
+        kinds=sorted(zip(kinds.tolist(), counts.tolist(), strict=True), key=lambda pair: -pair[1]),
+        inspect=int(np.searchsorted(seen, WANTED - 1e-12)) + 1 if suspects else 0,
+        seen=seen,
+        seen_by_loss=seen_by_loss,
+        values=positive,
+        counts=np.ones(len(positive), dtype=np.int64),
+        mark=float(np.quantile(positive, 1 - FIRST)) if len(positive) else 0.0,
+        classes=among,
+    )
 
 
 @dataclass
@@ -73,13 +117,13 @@ def _bins(values: np.ndarray) -> np.ndarray:
     return np.floor((_LARGEST - octaves) * _FINENESS).astype(np.int64)
 
 
-def overview(folder: AuditFolder) -> Overview:
-    """Scan the score files of a streamed audit, a batch at a time.
+def of_parts(folder: AuditFolder, classes: int) -> Overview:
+    """From the score files of a streamed audit, a batch at a time; quantiles are right to 1.1 %.
 
     Raises:
         InputError: a file is missing or damaged.
     """
-    scores, classes = folder.every_score(), len(folder.manifest()["data"]["classes"])
+    scores = folder.every_score()
     cook, loss, by_class = _Bins(), _Bins(), np.zeros((classes, 3), dtype=np.int64)
     for batch in scores.to_batches(columns=["cook", "loss", "margin", "label"]):
         suspect = batch["margin"].to_numpy() < 0  # False for NaN
@@ -89,7 +133,7 @@ def overview(folder: AuditFolder) -> Overview:
             labels = batch["label"].to_numpy()
             by_class[:, 0] += np.bincount(labels, minlength=classes)
             by_class[:, 2] += np.bincount(labels[suspect], minlength=classes)
-    points = int(cook.points.sum())
+    points, suspects = int(cook.points.sum()), int(cook.suspects.sum())
     first = max(1, round(FIRST * points))
     last = int(np.searchsorted(np.cumsum(cook.points), first))  # the bin in which the first 1 % end
     kinds: dict[str, int] = {}
@@ -105,11 +149,11 @@ def overview(folder: AuditFolder) -> Overview:
     values = 2.0 ** (_LARGEST - (np.arange(_BINS) + 0.5) / _FINENESS)
     return Overview(
         points=points,
-        suspects=int(cook.suspects.sum()),
+        suspects=suspects,
         first=first,
         share=float(cook.sums[: last + 1].sum() / max(cook.sums.sum(), 1e-300)),
         kinds=sorted(kinds.items(), key=lambda pair: -pair[1]),
-        inspect=int(np.ceil(points * inspected[np.searchsorted(seen, WANTED - 1e-12)])),
+        inspect=int(np.ceil(points * inspected[np.searchsorted(seen, WANTED - 1e-12)])) if suspects else 0,
         seen=np.interp(grid, inspected, seen),
         seen_by_loss=np.interp(grid, *loss.seen()),
         values=values[cook.points > 0],
