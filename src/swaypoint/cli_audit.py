@@ -11,6 +11,26 @@ from rich.console import Console
 from swaypoint.cli_terminal import DATA, MODEL, OBJECTIVE, RUN, fail, plain, progress, save_report
 
 audit_app = typer.Typer()
+_Label = Annotated[str | None, typer.Option(help="Label column.", rich_help_panel=DATA)]
+_Image = Annotated[
+    str | None, typer.Option(help="Image column, where there are several.", rich_help_panel=DATA)
+]
+_ImageSize = Annotated[
+    int | None, typer.Option(help="Side in pixels to bring images to.", rich_help_panel=DATA)
+]
+_Transform = Annotated[
+    str | None,
+    typer.Option(
+        help="package.module:function from an image or row to your model's input.", rich_help_panel=MODEL
+    ),
+]
+_Layer = Annotated[
+    str | None,
+    typer.Option(
+        help="Last layer, as in named_modules(); found by itself if left out.", rich_help_panel=MODEL
+    ),
+]
+_Device = Annotated[str, typer.Option(help="cpu or cuda.", rich_help_panel=RUN)]
 
 
 @audit_app.command()
@@ -28,19 +48,15 @@ def audit(
         Path | None,
         typer.Option(help="Audit folder to write.", show_default="DATA-audit", rich_help_panel=RUN),
     ] = None,
-    label: Annotated[str | None, typer.Option(help="Label column.", rich_help_panel=DATA)] = None,
+    label: _Label = None,
     features: Annotated[
         str | None,
         typer.Option(
             help="Column of feature vectors (embeddings); with it no model is needed.", rich_help_panel=DATA
         ),
     ] = None,
-    image: Annotated[
-        str | None, typer.Option(help="Image column, where there are several.", rich_help_panel=DATA)
-    ] = None,
-    image_size: Annotated[
-        int | None, typer.Option(help="Side in pixels to bring images to.", rich_help_panel=DATA)
-    ] = None,
+    image: _Image = None,
+    image_size: _ImageSize = None,
     split: Annotated[
         str, typer.Option(help="Which split of a Hugging Face dataset.", rich_help_panel=DATA)
     ] = "train",
@@ -63,18 +79,8 @@ def audit(
         Path | None,
         typer.Option(help="Your model's weights, .safetensors or .pt (weights only).", rich_help_panel=MODEL),
     ] = None,
-    transform: Annotated[
-        str | None,
-        typer.Option(
-            help="package.module:function from an image or row to your model's input.", rich_help_panel=MODEL
-        ),
-    ] = None,
-    layer: Annotated[
-        str | None,
-        typer.Option(
-            help="Last layer, as in named_modules(); found by itself if left out.", rich_help_panel=MODEL
-        ),
-    ] = None,
+    transform: _Transform = None,
+    layer: _Layer = None,
     epochs: Annotated[
         int | None, typer.Option(help="Epochs of the default model's training.", rich_help_panel=MODEL)
     ] = None,
@@ -157,7 +163,7 @@ def audit(
         ),
     ] = 0.0,
     top: Annotated[int, typer.Option(help="Points shown in the report.", rich_help_panel=RUN)] = 200,
-    device: Annotated[str, typer.Option(help="cpu or cuda.", rich_help_panel=RUN)] = "cpu",
+    device: _Device = "cpu",
     keep_features: Annotated[
         bool,
         typer.Option(
@@ -258,33 +264,21 @@ def features(
             rich_help_panel=MODEL,
         ),
     ] = None,
-    transform: Annotated[
-        str | None,
-        typer.Option(help="package.module:function from one image to its input.", rich_help_panel=MODEL),
-    ] = None,
-    layer: Annotated[
-        str | None,
-        typer.Option(
-            help="Name of the last layer.", show_default="the last linear one", rich_help_panel=MODEL
-        ),
-    ] = None,
+    transform: _Transform = None,
+    layer: _Layer = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder to write.", show_default="DATA-features", rich_help_panel=RUN)
     ] = None,
-    label: Annotated[str | None, typer.Option(help="Label column.", rich_help_panel=DATA)] = None,
-    image: Annotated[
-        str | None, typer.Option(help="Image column, where there are several.", rich_help_panel=DATA)
-    ] = None,
-    image_size: Annotated[
-        int | None, typer.Option(help="Side in pixels to bring images to.", rich_help_panel=DATA)
-    ] = None,
+    label: _Label = None,
+    image: _Image = None,
+    image_size: _ImageSize = None,
     split: Annotated[
         str, typer.Option(help="The files whose names begin so.", rich_help_panel=DATA)
     ] = "train",
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave unreadable pictures out.", rich_help_panel=DATA)
     ] = False,
-    device: Annotated[str, typer.Option(help="cpu or cuda.", rich_help_panel=RUN)] = "cpu",
+    device: _Device = "cpu",
     engine: Annotated[
         str,
         typer.Option(
