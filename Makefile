@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 # Used only where the CPU build of torch is not found by pip's own configuration.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: setup demo test test-slow fuzz lint bench readme reproduce-toy reproduce-acas reproduce-cifar10 \
-    reproduce-cifar10-full reproduce-cleaning clean
+.PHONY: setup demo test test-slow fuzz lint bench bench-peers readme reproduce-toy reproduce-acas \
+    reproduce-cifar10 reproduce-cifar10-full reproduce-cleaning clean
 
 setup: $(VENV)/.ready
 
@@ -46,6 +46,13 @@ fuzz: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks
+
+# swaypoint beside its peers, each installed in peers-env of its own; the table goes to peers/peers.md. Four hours
+# and 10 GB; interrupted, the same command goes on. FEATURES adds a trained network: an .npz, or
+# features.safetensors of a cell of the CIFAR-10 study, whose labels come from DATA. OPTIONS: see --help.
+bench-peers: setup
+	$(BIN)/python -m benchmarks.peers $(if $(FEATURES),--features $(FEATURES) --images $(DATA)/train.parquet) \
+	    $(OPTIONS)
 
 # The human step with a reviewer who is always right, for docs/review.md: wrong labels are planted, the top of
 # the ranking is inspected, models are retrained on both training sets. Half an hour.

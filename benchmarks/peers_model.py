@@ -1,7 +1,7 @@
 """Peers on all parameters of a perceptron: agreement where definitions coincide, then time and quality.
 
 Run it where pyDVL, captum, kronfluence and scipy are installed beside swaypoint; one that is missing is
-left out. Influenciae 0.1 is not among them: it fails with current TensorFlow and numpy.
+left out. :mod:`benchmarks.peers` has more of them, and each in an environment of its own.
 """
 
 from __future__ import annotations
