@@ -9,11 +9,11 @@ from typing import Any
 
 import streamed_data
 import swaypoint
-from swaypoint.data import parquet
+from swaypoint.data import parquet, parquet_files
 from swaypoint.data.dataset import ReadOptions
 from swaypoint.flow import AuditOptions, Scale
 
-read = parquet.ParquetTable.read
+read = parquet_files.ParquetFiles.read
 
 
 def slowly(self: Any, *arguments: Any, **named: Any) -> Iterator[Any]:
@@ -25,7 +25,7 @@ def slowly(self: Any, *arguments: Any, **named: Any) -> Iterator[Any]:
 if __name__ == "__main__":
     data, out, engine = sys.argv[1:]
     parquet.SHARD_BYTES = 4 * streamed_data.WIDTH  # a row group each
-    parquet.ParquetTable.read = slowly
+    parquet_files.ParquetFiles.read = slowly
     options = ReadOptions(features="embedding", label="label")
     scale = Scale(engine=engine, max_memory=0.0)
     swaypoint.audit(data, out, options=AuditOptions(top=50), read=options, scale=scale)

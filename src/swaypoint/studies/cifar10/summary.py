@@ -110,7 +110,8 @@ def _models(detections: Detections, regime: Regime) -> str:
     flips = sorted({row["noise_seed"] for row in rows})
     accuracies = ", ".join(f"{row['accuracy']:.2%}" for row in rows)
     epochs = "/".join(sorted({str(row["epochs"]) for row in rows}))
-    trained = f"{len(rows)} models of {epochs} epochs, {len(flips)} draws of wrong labels"
+    draws = "1 draw" if len(flips) == 1 else f"{len(flips)} draws"
+    trained = f"{len(rows)} models of {epochs} epochs, {draws} of wrong labels"
     return f"{trained}; test accuracy {accuracies}."
 
 
