@@ -194,6 +194,30 @@ def test_resumes_and_returns_at_once(photos, tmp_path, monkeypatch):
     assert extract_features(photos, out, MODEL) == out
 
 
+def test_nothing_is_left_of_an_interrupted_extraction_of_more_pictures(photos, tmp_path, monkeypatch):
+    out, batches = tmp_path / "features", pictures._FileShard.batches
+
+    def failing(shard):
+        if "cat" in shard.files[0]:
+            raise KeyboardInterrupt
+        return batches(shard)
+
+    monkeypatch.setattr(pictures._FileShard, "batches", failing)
+    with pytest.raises(KeyboardInterrupt):
+        extract_features(photos, out, MODEL)
+    monkeypatch.undo()
+    partial = tmp_path / "features.partial"
+    for name in ("part-00002.parquet", ".part-00000.parquet.killed"):
+        (partial / name).write_bytes(b"of before")
+    monkeypatch.setattr(pictures, "SHARD", COUNT)
+    extract_features(photos, out, MODEL)
+    assert sorted(file.name for file in out.iterdir()) == [
+        "features.json",
+        "head.safetensors",
+        "part-00000.parquet",
+    ]
+
+
 def test_other_features_are_not_overwritten(photos, tmp_path):
     out = extract_features(photos, tmp_path / "features", MODEL)
     with pytest.raises(InputError, match=r"features holds features of other pictures or of another model"):

@@ -27,7 +27,8 @@ from swaypoint.errors import InputError, require
 from swaypoint.folds import Durable, Statistic
 from swaypoint.folds.engines import IN_PROCESS, engine
 from swaypoint.heads import LinearHead
-from swaypoint.predictors import IMAGE_MODELS, ModelOptions
+from swaypoint.parts import part_file
+from swaypoint.predictors import IMAGE_MODELS, ModelOptions, model_hash
 from swaypoint.user_models import InputBatches, load_model, load_object, load_weights, stored_weights
 
 _THUMBNAIL = 64
@@ -68,7 +69,7 @@ def extract_features(
     listener.stage("reading")
     found = open_pictures(source, read or ReadOptions())
     extract = _Extract(model, device, out.with_name(f"{out.name}.partial").absolute())
-    head = extract.head()
+    head = _loaded(model, device)
     about = _described(found, model, head)
     if out.exists():
         _check_same(out, about)
@@ -86,8 +87,8 @@ def extract_features(
         counts = [
             int(part["pictures"]) for part in fold.map("features", extract, list(enumerate(found.shards)))
         ]
-    missing = [file for number in range(len(counts)) if not (file := extract.part(number)).is_file()]
-    if missing:
+    parts = [part_file(extract.folder, number) for number in range(len(counts))]
+    if missing := [file for file in parts if not file.is_file()]:
         raise InputError(
             f"{missing[0]} is not there although a worker wrote it: choose an --out that all workers and this"
             f" machine see, remove {extract.folder}, and run the same command again"
@@ -97,16 +98,16 @@ def extract_features(
         extract.folder / "features.json", about | {"pictures": sum(counts), "of": found.pictures}
     )
     shutil.rmtree(steps)
+    # Of killed workers, and of an interrupted extraction of more pictures: no part of this one.
+    for file in {*extract.folder.glob("*part-*")} - {*parts}:
+        file.unlink()
     extract.folder.rename(out)
     return out
 
 
 def _described(source: PictureSource, model: ModelOptions, head: LinearHead) -> dict[str, Any]:
-    digest = hashlib.sha256()
     assert head.model is not None
-    for name, value in sorted(head.model.state_dict().items()):
-        digest.update(name.encode() + value.cpu().numpy().tobytes())
-    entries = [source.fingerprint, digest.hexdigest(), head.layer, model.transform]
+    entries = [source.fingerprint, model_hash(head.model), head.layer, model.transform]
     return {
         "key": hashlib.sha256(json.dumps(entries).encode()).hexdigest(),
         "source": source.name,
@@ -150,14 +151,8 @@ class _Extract:
                     count += len(table)
 
         self.folder.mkdir(parents=True, exist_ok=True)  # of a machine that does not share it: told later
-        files.replace_file(self.part(number), write)
+        files.replace_file(part_file(self.folder, number), write)
         return {"pictures": torch.tensor(count)}
-
-    def head(self) -> LinearHead:
-        return _loaded(self.model, self.device)
-
-    def part(self, number: int) -> Path:
-        return self.folder / f"part-{number:05d}.parquet"
 
 
 _cache = threading.local()

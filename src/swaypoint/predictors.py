@@ -91,18 +91,21 @@ class Predictor:
 
     @property
     def hash(self) -> str:
-        """sha256 of the model's weights (of the whole model, not of the head alone)."""
-        digest = hashlib.sha256()
-        if self.head.model is None:
-            return ""
-        for name, value in sorted(self.head.model.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(
-                value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
-                if value.ndim
-                else str(value.item()).encode()
-            )
-        return digest.hexdigest()
+        """:func:`model_hash` of the whole model, not of the head alone; empty where there is none."""
+        return "" if self.head.model is None else model_hash(self.head.model)
+
+
+def model_hash(model: nn.Module) -> str:
+    """sha256 in hex of the names and bytes of a model's parameters and buffers, of any dtype."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(
+            value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
+            if value.ndim
+            else str(value.item()).encode()
+        )
+    return digest.hexdigest()
 
 
 def resolve(options: ModelOptions, dataset: Dataset) -> str:

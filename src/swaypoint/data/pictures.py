@@ -107,9 +107,7 @@ def _rows(source: str | Path, options: ReadOptions) -> PictureSource:
     empty = files.schema.empty_table()
     label = label_column(files.name, empty, options.label)
     image = image_column(files.name, empty, options.image)
-    if taken := {FEATURES, PICTURE} & set(readable(empty, label).column_names) | {FEATURES, PICTURE} & {
-        label
-    }:
+    if taken := {FEATURES, PICTURE} & {label, *readable(empty, label).column_names}:
         raise InputError(f"{files.name}: it has a column {min(taken)!r}, which would be written; rename it")
     if image is None:
         raise InputError(f"{files.name}: no column of pictures; expected one, or a folder of CLASS/FILE.png")
