@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from benchmarks.cifar10_page import DOCS, filled, merged, sections
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -252,14 +253,14 @@ def test_study_measures_every_score(studied, few):
         np.flatnonzero(Noise(0.1, 0).flip(few.training.labels[few.ranked])[1]).tolist()
     ]
     assert {(len(row["above"]), row["right"]) for row in detections} == {(12, 108)}
-    for regime in ("cycle", "slow"):
+    for regime in ("cycle-2", "slow-3"):
         assert list(out.glob(f"roc-*-{regime}.png"))
     with Image.open(out / "suspects.png") as sheet:
         assert sheet.width > 1000
     text = (out / "cifar10.md").read_text()
     assert "cleanlab on 5-fold probabilities" in text
     assert "Fitness for influence" in text
-    assert "ResNet-20, 10 % uniform flips" in printed
+    assert "ResNet-20, 10 % uniform flips, 2 epochs" in printed
 
 
 def test_study_measures_fitness_on_the_way(studied):
@@ -280,3 +281,17 @@ def test_out_of_fold_scores_are_of_the_model_that_left_the_point_out(few, tmp_pa
         loss = torch.nn.functional.cross_entropy(logits, torch.tensor(int(learned.given[point])))
         assert suggested[point] == int(logits.argmax())
         assert scores["out_of_fold_loss"][point] == pytest.approx(float(loss), rel=1e-4)
+
+
+# -- its page -------------------------------------------------------------------------------------------
+
+
+def test_the_page_says_what_the_data_beside_it_say():
+    page = (DOCS / "cifar10.md").read_text()
+    assert filled(page, sections(DOCS)) == page, "python -m benchmarks.cifar10_page writes it anew"
+
+
+def test_models_that_are_added_replace_those_of_the_same_name():
+    old = pa.table({"model": ["a", "b"], "value": [1, 2]})
+    new = pa.table({"model": ["b", "c"], "value": [3, 4]})
+    assert merged(old, new, ["model"]).to_pydict() == {"model": ["a", "b", "c"], "value": [1, 3, 4]}

@@ -56,7 +56,7 @@ def draw_regime(detections: Detections, regime: Regime, path: Path, name: str) -
     plain.set(xlabel="right labels above", ylabel="wrong labels found", xlim=(-0.01, 1), ylim=(0, 1.01))
     plain.legend(loc="lower right", frameon=False, title="mean AUROC")
     stretched.set(xscale="log", xlabel="share of the points looked at", xlim=(2e-5, 1), ylim=(0, 1.01))
-    figure.suptitle(f"{detections.title(regime)}: {models} models, {name}")
+    figure.suptitle(f"{detections.title(regime)}: {models} model{'s' * (models > 1)}, {name}")
     replace_file(path, lambda temporary: figure.savefig(temporary, format="png", dpi=110))
 
 

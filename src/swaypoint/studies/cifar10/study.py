@@ -152,7 +152,7 @@ def _regime(settings: dict[str, Any]) -> dict[str, Any]:
     flat = cell | {"kind": cell["noise"]["kind"], "share": cell["noise"]["share"]}
     member = _FOLDS if settings["of"] == _FOLDS else str(cell["seed"])
     regime = {name: flat[name] for name in REGIME}
-    return regime | {"noise_seed": cell["noise"]["seed"], "epochs": cell["epochs"], "member": member}
+    return regime | {"noise_seed": cell["noise"]["seed"], "member": member}
 
 
 def _detections(settings: dict[str, Any], piece: pieces.Cell) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from swaypoint.agreement import spearman
 from swaypoint.studies.cifar10.detection import MEASURES, Found, intervals
 from swaypoint.studies.markdown import markdown
 
-REGIME = ("architecture", "kind", "share", "regulariser", "schedule")
+REGIME = ("architecture", "kind", "share", "regulariser", "schedule", "epochs")
 FITNESS = ("within", "equiangularity", "saturated", "stationarity", "effective", "damping", "mean_loss")
 Regime = tuple[Any, ...]
 
@@ -68,10 +68,10 @@ class Detections:
 
     def title(self, regime: Regime) -> str:
         """In words."""
-        architecture, kind, share, regulariser, schedule = regime
+        architecture, kind, share, regulariser, schedule, epochs = regime
         words = {"l1l2": ", L1 + L2 on the head", "none": ""}[regulariser]
         slow = ", slow schedule" if schedule == "slow" else ""
-        return f"{_ARCHITECTURES[architecture]}, {100 * share:g} % {kind} flips{words}{slow}"
+        return f"{_ARCHITECTURES[architecture]}, {100 * share:g} % {kind} flips{words}{slow}, {epochs} epochs"
 
 
 def brief(detections: Detections) -> str:
@@ -96,23 +96,28 @@ _MEMBERS = {"one": "one model", "all": "models together", "folds": "five folds"}
 
 def tables(detections: Detections, fitness: Sequence[dict[str, Any]]) -> str:
     """Everything as Markdown."""
-    parts = []
-    for regime in detections.regimes():
-        parts += [f"## {detections.title(regime)}", "", _models(detections, regime), ""]
-        parts += [_table(detections, regime), ""]
+    parts = [regime_tables(detections, level=2), ""]
     if fitness:
         parts += ["## Fitness for influence", "", fitness_table(fitness), ""]
     return "\n".join(parts)
+
+
+def regime_tables(detections: Detections, *, level: int) -> str:
+    """A heading, the models and a table for each regime."""
+    parts = []
+    for regime in detections.regimes():
+        parts += [f"{'#' * level} {detections.title(regime)}", _models(detections, regime)]
+        parts.append(_table(detections, regime))
+    return "\n\n".join(parts)
 
 
 def _models(detections: Detections, regime: Regime) -> str:
     rows = [row for row, _ in detections.of(regime, "cooks_distance")]
     flips = sorted({row["noise_seed"] for row in rows})
     accuracies = ", ".join(f"{row['accuracy']:.2%}" for row in rows)
-    epochs = "/".join(sorted({str(row["epochs"]) for row in rows}))
+    models = "1 model" if len(rows) == 1 else f"{len(rows)} models"
     draws = "1 draw" if len(flips) == 1 else f"{len(flips)} draws"
-    trained = f"{len(rows)} models of {epochs} epochs, {draws} of wrong labels"
-    return f"{trained}; test accuracy {accuracies}."
+    return f"{models}, {draws} of wrong labels; test accuracy {accuracies}."
 
 
 def _table(detections: Detections, regime: Regime) -> str:
