@@ -94,7 +94,7 @@ reproduce-cifar10: $(VENV)/.installed
 	$(CIFAR10) --models 3 --noise 0.005 --noise-seed 0
 	$(CIFAR10) --models 3 --noise 0.0005 --noise-seed 2
 	$(CIFAR10) --models 3 --noise 0.005 --noise-seed 1 --regulariser l1l2
-	$(CIFAR10) --models 2 --noise 0.005 --noise-seed 1 --schedule slow --epochs 30
+	$(CIFAR10) --models 2 --noise 0.005 --noise-seed 1 --schedule slow --epochs 60 --side 16
 	$(CIFAR10) --models 1 --noise 0.005 --noise-seed 1 --arch vgg19 --epochs 5
 	$(CIFAR10) --models 1 --noise 0.005 --noise-seed 1 --arch efficientnet_b0 --epochs 5
 	$(CIFAR10) --models 1 --noise 0.005 --noise-seed 1 --epochs 40
@@ -110,7 +110,7 @@ reproduce-cifar10: $(VENV)/.installed
 reproduce-cifar10-full: $(VENV)/.installed
 	for arch in resnet20 vgg19 efficientnet_b0; do for noise in 0.0005 0.0001; do \
 	    for way in "" "--regulariser l1l2" "--schedule slow --epochs 100"; do \
-	        $(CIFAR10) --device cuda --arch $$arch --noise $$noise --models 6 --epochs 60 $$way || exit 1; \
+	        $(CIFAR10) --device cuda --arch $$arch --noise $$noise --models 6 --epochs 60 --side 32 $$way || exit 1; \
 	    done; done; done
 
 lint: setup

@@ -15,6 +15,7 @@ from benchmarks.cifar10_page import DOCS, filled, merged, sections
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from safetensors.torch import load_model
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 from typer.testing import CliRunner
 
@@ -28,6 +29,7 @@ from swaypoint.studies.cifar10.images import CLASSES, Images, Noise
 from swaypoint.studies.cifar10.learning import learn, snapshots
 from swaypoint.studies.cifar10.scores import cross_validated
 from swaypoint.studies.cifar10.summary import SCORES
+from swaypoint.training.recipes import build
 
 # -- wrong labels -----------------------------------------------------------------------------------
 
@@ -175,6 +177,19 @@ def test_learn_keeps_what_the_scores_need(few, tmp_path):
         learn(cell, few, tmp_path)
 
 
+def test_features_are_of_the_side_that_the_training_ended_with(few, tmp_path):
+    cell = Cell("resnet20", Noise(0.05, 0), seed=0, epochs=1, side=16)
+    learned = learn(cell, few, tmp_path)
+    model = build(cell.recipe(), torch.from_numpy(few.training.inputs[few.ranked]), 10, seed=0)
+    load_model(model, tmp_path / cell.name / "model.safetensors")
+    images = torch.from_numpy(few.training.inputs[few.ranked]).permute(0, 3, 1, 2).float() / 255
+    small = torch.nn.functional.interpolate(images, size=(16, 16), mode="bilinear", antialias=True)
+    with torch.no_grad():
+        logits = model.eval()(small)
+    ours = learned.features @ learned.weight.T + learned.bias
+    torch.testing.assert_close(ours, logits, rtol=1e-3, atol=1e-4)
+
+
 def test_a_fold_is_not_trained_on(few, tmp_path):
     cell = Cell("resnet20", Noise(0.05, 0), seed=0, epochs=1, fold=2)
     learned = learn(cell, few, tmp_path)
@@ -189,8 +204,9 @@ def test_names_tell_cells_apart():
         replace(cell, regulariser="l1l2"),
         replace(cell, noise=Noise(0.005, 1, "asymmetric")),
         replace(cell, schedule="slow"),
+        replace(cell, side=16),
     ]
-    assert len({cell.name, *(other.name for other in others)}) == 6
+    assert len({cell.name, *(other.name for other in others)}) == 1 + len(others)
 
 
 @pytest.mark.parametrize(
@@ -201,6 +217,7 @@ def test_names_tell_cells_apart():
         ({"noise": (1.5, 0, "uniform")}, "0 < share < 1"),
         ({"regulariser": "l3"}, "none, l1l2"),
         ({"schedule": "fast"}, "cycle, step"),
+        ({"side": 64}, "8 to 32 pixels"),
     ],
 )
 def test_what_is_not_there_is_named(changed, message):

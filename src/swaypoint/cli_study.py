@@ -138,6 +138,12 @@ def cifar10(
     regulariser: Annotated[str, typer.Option(help="none, or l1l2 on the head.")] = "none",
     schedule: Annotated[str, typer.Option(help="cycle, step, cosine, or slow (over-trains).")] = "cycle",
     epochs: Annotated[int, typer.Option(help="Of each training.")] = 16,
+    side: Annotated[
+        int | None,
+        typer.Option(
+            help="Of the images in pixels, throughout.", show_default="they grow to 32 while training"
+        ),
+    ] = None,
     folds: Annotated[
         bool, typer.Option("--folds", help="Also five models that leave a fifth out, for cleanlab.")
     ] = False,
@@ -149,7 +155,7 @@ def cifar10(
 
       swaypoint study cifar10 --models 3 --noise 0.005 --noise-seed 1
 
-      swaypoint study cifar10 --models 2 --schedule slow --epochs 40
+      swaypoint study cifar10 --models 2 --schedule slow --epochs 60 --side 16
     """
     from swaypoint.cli_terminal import progress
     from swaypoint.studies.cifar10.cells import cell_of
@@ -163,6 +169,7 @@ def cifar10(
         epochs=epochs,
         regulariser=regulariser,
         schedule=schedule,
+        side=side,
     )
     options = CifarOptions(cell, models, folds, data, test, name, device)
     with progress() as listener:

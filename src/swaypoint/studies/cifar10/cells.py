@@ -15,6 +15,7 @@ Regulariser = Literal["none", "l1l2"]
 Schedule = Literal["cycle", "step", "cosine", "slow"]
 ARCHITECTURES = ("resnet20", "vgg19", "efficientnet_b0")
 FOLDS = 5
+SMALLEST, LARGEST = 8, 32
 _SNAPSHOTS = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8)
 
 
@@ -27,6 +28,7 @@ class Cell:
         schedule: ``"cycle"`` is stochastic gradient descent with a ridge, the others are Adam; ``"slow"``
             goes on at a constant rate without augmentation or decay until the model knows its training set
             by heart (the over-training of the paper).
+        side: of the images in pixels, throughout; None: they grow to their own side during the training.
         fold: of :data:`FOLDS`, left out of the training; None: trains on all.
     """
 
@@ -36,29 +38,29 @@ class Cell:
     epochs: int
     regulariser: Regulariser = "none"
     schedule: Schedule = "cycle"
+    side: int | None = None
     fold: int | None = None
 
     @property
     def name(self) -> str:
         noise = f"{self.noise.kind}-{self.noise.share:g}-{self.noise.seed}"
         training = f"{self.regulariser}-{self.schedule}{self.epochs}-{self.seed}"
+        side = "" if self.side is None else f"-{self.side}px"
         fold = "" if self.fold is None else f"-fold{self.fold}"
-        return f"{self.architecture}-{noise}-{training}{fold}"
+        return f"{self.architecture}-{noise}-{training}{side}{fold}"
 
     def recipe(self) -> Recipe:
         """How it is trained."""
         recipe = RECIPES[self.architecture]
         # Small images first: on a CPU they buy twice as many epochs for the same time.
+        sides = ((16, 0.3), (24, 0.7)) if self.architecture == "resnet20" else ((16, 0.85),)
         recipe = replace(
             recipe,
             mirror=True,
-            sides=((16, 0.3), (24, 0.7)) if self.architecture == "resnet20" else ((16, 0.85),),
+            sides=sides if self.side is None else ((self.side, 1.0),),
             elastic=ElasticNet(1e-5, 1e-3) if self.regulariser == "l1l2" else None,
         )
         if self.schedule == "slow":
-            # Longer on small images: it is many epochs that over-train, not many pixels.
-            if self.architecture == "resnet20":
-                recipe = replace(recipe, sides=((16, 0.6), (24, 0.8)))
             recipe = replace(recipe, augment=False, mirror=False, decay=0.0)
             return replace(recipe, optimizer="adam", rate=1e-3, schedule="constant")
         if self.schedule != "cycle":
@@ -80,6 +82,7 @@ def cell_of(
     epochs: int,
     regulariser: str,
     schedule: str,
+    side: int | None = None,
 ) -> Cell:
     """A cell from words, checked.
 
@@ -98,6 +101,8 @@ def cell_of(
             raise InputError(f"no {name} {value!r}; expected {', '.join(known)}")
     if not 0.0 < share < 1.0:
         raise InputError(f"noise is {share}; expected a share, 0 < share < 1")
+    if side is not None and not SMALLEST <= side <= LARGEST:
+        raise InputError(f"side is {side}; expected {SMALLEST} to {LARGEST} pixels")
     return Cell(
         architecture,
         Noise(share, noise_seed, cast(Flips, kind)),
@@ -105,6 +110,7 @@ def cell_of(
         epochs,
         cast(Regulariser, regulariser),
         cast(Schedule, schedule),
+        side,
     )
 
 

@@ -141,14 +141,15 @@ def _learn(
     followers = [trajectory, _Snapshots(cell, images, path)]
     model = train(model, split, recipe, plan, report=report, callbacks=followers).to(device)
     trained_at = time.perf_counter()
-    features = embed(model, inputs[rows])
+    side = recipe.side(cell.epochs - 1, cell.epochs)
+    features = embed(model, inputs[rows], side)
     seconds = {"seconds": trained_at - start, "forward_seconds": time.perf_counter() - trained_at}
     head = model.get_submodule("head")
     assert isinstance(head, nn.Linear)
     of = {
         "training": (features[trained], given[trained]),
-        "held": (embed(model, inputs[images.held]), labels[images.held]),
-        "test": (embed(model, images.test.inputs), images.test.labels),
+        "held": (embed(model, inputs[images.held], side), labels[images.held]),
+        "test": (embed(model, images.test.inputs, side), images.test.labels),
     }
     accuracy = {part: _accuracy(head.weight, head.bias, *points) for part, points in of.items()}
     write_tensors(path / "model.safetensors", model.state_dict())

@@ -12,7 +12,7 @@ from swaypoint.agreement import spearman
 from swaypoint.studies.cifar10.detection import MEASURES, Found, intervals
 from swaypoint.studies.markdown import markdown
 
-REGIME = ("architecture", "kind", "share", "regulariser", "schedule", "epochs")
+REGIME = ("architecture", "kind", "share", "regulariser", "schedule", "epochs", "side")
 FITNESS = ("within", "equiangularity", "saturated", "stationarity", "effective", "damping", "mean_loss")
 Regime = tuple[Any, ...]
 
@@ -64,14 +64,16 @@ class Detections:
 
     def slug(self, regime: Regime) -> str:
         """For a file name."""
-        return "-".join(f"{part:g}" if isinstance(part, float) else str(part) for part in regime)
+        known = [part for part in regime if part is not None]
+        return "-".join(f"{part:g}" if isinstance(part, float) else str(part) for part in known)
 
     def title(self, regime: Regime) -> str:
         """In words."""
-        architecture, kind, share, regulariser, schedule, epochs = regime
+        architecture, kind, share, regulariser, schedule, epochs, side = regime
         words = {"l1l2": ", L1 + L2 on the head", "none": ""}[regulariser]
         slow = ", slow schedule" if schedule == "slow" else ""
-        return f"{_ARCHITECTURES[architecture]}, {100 * share:g} % {kind} flips{words}{slow}, {epochs} epochs"
+        trained = f"{epochs} epochs" if side is None else f"{epochs} epochs of {side} x {side} pixels"
+        return f"{_ARCHITECTURES[architecture]}, {100 * share:g} % {kind} flips{words}{slow}, {trained}"
 
 
 def brief(detections: Detections) -> str:
