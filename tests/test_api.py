@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -19,7 +20,9 @@ from torch import nn
 import swaypoint
 from oracles import cooks_distance as dense_cooks_distance
 from oracles import rows_and_hessian
+from swaypoint.data import model_batches
 from swaypoint.data.batches import ArrayBatches
+from swaypoint.data.model_batches import ModelBatches
 from swaypoint.refit import refit_head
 from swaypoint.risks.linear_head import HeadWeights
 from swaypoint.risks.losses import CrossEntropy, SquaredError, as_loss
@@ -371,3 +374,39 @@ def test_import_stays_light():
     heavy = ["torch", "numpy", "pandas", "lightning", "sklearn", "jinja2", "PIL", "datasets"]
     code = f"import sys, swaypoint; print([m for m in {heavy!r} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_a_sample_of_features_too_large_to_keep_holds_few_batches(monkeypatch):
+    monkeypatch.setattr(model_batches, "_KEPT_BYTES", 0)
+    alive, most = weakref.WeakSet(), 0
+
+    class Watched(torch.Tensor):
+        pass
+
+    def pool(received):
+        nonlocal most
+        features = received.as_subclass(Watched)
+        alive.add(features)
+        most = max(most, len(alive))
+        return features
+
+    layer = torch.nn.Linear(1, 1)
+    x = torch.arange(1000.0).unsqueeze(1)
+    batches = ModelBatches(
+        layer, layer, (x, torch.zeros(1000)), pool=pool, check=lambda *_: None, batch_size=10
+    )
+    features, targets = batches.sample(100)
+    assert features.flatten().tolist() == list(range(0, 1000, 8))
+    assert len(targets) == len(features)
+    assert most < 10  # of 100
+    assert len(batches.sample(1000)[0]) == 1000
+
+
+def test_a_fit_that_stops_short_is_said():
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(200, 4, generator=generator)
+    ranking = swaypoint.cooks_distance_from_features(
+        features, (features[:, 0] > 0).long(), l2=0.0, progress=False
+    )
+    assert ranking.diagnostics.refit
+    assert ranking.diagnostics.refit in str(ranking.diagnostics)

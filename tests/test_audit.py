@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from sklearn.linear_model import LogisticRegression
 
 import swaypoint
 import swaypoint.folder
@@ -201,6 +202,24 @@ def test_features_need_no_model(wine, tmp_path):
     expected = swaypoint.cooks_distance_from_features(features.astype(np.float32), labels, progress=False)
     np.testing.assert_allclose(folder.scores().to_pandas()["cook"], expected.values, rtol=1e-4)
     assert folder.manifest()["diagnostics"]["checks"][0]["verdict"] == "fit"
+
+
+def test_two_classes_may_have_one_output(wine, tmp_path):
+    features, labels = wine
+    np.savez(tmp_path / "two.npz", features=features / features.std(0), labels=labels % 2)
+    objective = Objective("binary_cross_entropy", 0.01)
+    options = AuditOptions(objective=objective, validation=0.0)
+    folder = swaypoint.audit("two.npz", tmp_path / "a", options=options)
+    assert folder.manifest()["model"]["outputs"] == 1
+    fitted = LogisticRegression(C=1 / (0.01 * len(labels)), tol=1e-8, max_iter=10_000)
+    fitted.fit(features / features.std(0), labels % 2)
+    expected = swaypoint.cooks_distance_from_features(
+        features / features.std(0), labels % 2, estimator=fitted, progress=False
+    )
+    np.testing.assert_allclose(folder.scores().to_pandas()["cook"], expected.values, rtol=1e-3)
+    mlp = AuditOptions(model=ModelOptions("mlp"), objective=objective)
+    with pytest.raises(swaypoint.InputError, match="MLP has an output for each class"):
+        swaypoint.audit("sklearn:breast_cancer", tmp_path / "b", options=mlp)
 
 
 BAD_MODELS = {

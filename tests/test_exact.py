@@ -10,6 +10,7 @@ import torch.nn.functional as F
 import oracles
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.risks import losses
+from swaypoint.risks.basis import whitening
 from swaypoint.risks.linear_head import HeadWeights
 from swaypoint.scoring import Influence
 
@@ -105,3 +106,18 @@ def test_equals_dense_autodiff(case, bias, l2, collinear, dtype):
     ).numpy()
     tolerance = 1e-5 if dtype == torch.float32 else 1e-10
     np.testing.assert_allclose(scores.cook, expected, rtol=tolerance, atol=1e-16)
+
+
+# -- coordinates ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whitening_does_not_hang_on_the_last_digits(seed):
+    """Of one-hot features many eigenvalues are equal, and their eigenvectors are anyone's."""
+    generator = torch.Generator().manual_seed(seed)
+    features = F.one_hot(torch.arange(400) % 20).double()
+    moment = features.T @ features / 400
+    noise = 1e-15 * torch.randn(20, 20, generator=generator, dtype=torch.float64)
+    found, again = whitening(moment), whitening(moment + noise + noise.T)
+    torch.testing.assert_close(found.T @ moment @ found, torch.eye(20).double(), rtol=0, atol=1e-6)
+    torch.testing.assert_close(found, again, rtol=0, atol=1e-10)

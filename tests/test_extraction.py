@@ -47,6 +47,17 @@ def net() -> nn.Module:
     return Net()
 
 
+class Mirrored(Net):
+    """With the weights of another and none of its features."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.flip(-1))
+
+
+def mirrored() -> nn.Module:
+    return Mirrored()
+
+
 def reddened(image: Image.Image) -> torch.Tensor:
     pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).float() / 255
     return pixels * torch.tensor([2.0, 1.0, 1.0])[:, None, None]
@@ -222,6 +233,8 @@ def test_other_features_are_not_overwritten(photos, tmp_path):
     out = extract_features(photos, tmp_path / "features", MODEL)
     with pytest.raises(InputError, match=r"features holds features of other pictures or of another model"):
         extract_features(photos, out, ModelOptions(MODEL.name, transform=f"{__name__}:reddened"))
+    with pytest.raises(InputError, match=r"of another model"):
+        extract_features(photos, out, ModelOptions(f"{__name__}:mirrored"))
 
 
 def test_bad_pictures(photos, drawn, tmp_path):

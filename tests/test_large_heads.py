@@ -173,3 +173,28 @@ def test_exact_takes_panels_where_the_square_is_too_large(monkeypatch):
     monkeypatch.setattr(tiled.os, "sysconf", lambda name: 1)
     with pytest.raises(swaypoint.InputError, match=r"needs .* GB .* use solver='sketch'"):
         swaypoint.cooks_distance(head, (features, labels), solver="exact", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("loss", "outputs", "width", "method"),
+    [
+        (CrossEntropy(), 100, 120, "dense"),
+        (CrossEntropy(), 100, 121, "sketch"),
+        (BinaryCrossEntropy(), 100, 1200, "dense"),  # 100 matrices of 1200 x 1200
+        (BinaryCrossEntropy(), 101, 1200, "sketch"),
+    ],
+)
+def test_what_auto_factorises_fits_in_the_memory_that_it_promises(loss, outputs, width, method):
+    head = HeadWeights(torch.zeros(outputs, width), None, loss, 1e-3)
+    assert api._method(head, api.Options()) == method
+
+
+def test_auto_sketches_many_labels(monkeypatch):
+    features, _, weight, bias = problem(n=400)
+    targets = (features @ weight.T > 1).double()
+    head = swaypoint.LinearHead(HeadWeights(weight, bias, BinaryCrossEntropy(), 1e-3))
+    exact = swaypoint.cooks_distance(head, (features, targets), progress=False)
+    monkeypatch.setattr(api, "EXACT_LIMIT", 90)  # less than 16 matrices of 25 x 25 take
+    ranking = swaypoint.cooks_distance(head, (features, targets), progress=False)
+    assert ranking.diagnostics.solver.startswith("sketch of")
+    np.testing.assert_allclose(ranking.values, exact.values, rtol=1e-3)

@@ -734,3 +734,20 @@ def test_files_with_one_wrong_byte(name: str, where: float, flip: int) -> None:
 def test_arbitrary_tables(rows: list[list[str]]) -> None:
     text = "x,c,label\n" + "\n".join(",".join(row) for row in rows)
     read_or_refuse("a.csv", text.encode())
+
+
+def test_a_limit_reads_no_more_row_groups_than_it_needs(tmp_path, monkeypatch):
+    folder, read = tmp_path / "parts", []
+    folder.mkdir()
+    for part in range(3):
+        values = np.arange(100.0) + 100 * part
+        table = pa.table({"x": values, "label": ["a", "b"] * 50})
+        pq.write_table(table, folder / f"part-{part}.parquet", row_group_size=10)
+    groups = pq.ParquetFile.read_row_groups
+    monkeypatch.setattr(
+        pq.ParquetFile, "read_row_groups", lambda file, rows: read.append(len(rows)) or groups(file, rows)
+    )
+    dataset = read_dataset(folder, options=ReadOptions(label="label", limit=125))
+    assert read == [10, 3]
+    assert len(dataset) == 125
+    np.testing.assert_allclose(dataset.inputs[:, 0], np.arange(125.0))

@@ -10,7 +10,8 @@ import swaypoint
 from swaypoint.operators.base import Operator
 from swaypoint.risks.autodiff import ModelRisk
 from swaypoint.risks.layers import Layers, dense_ggn, kronecker
-from swaypoint.solvers.conjugate_gradient import IterativeInverse, block_conjugate_gradient
+from swaypoint.solvers import conjugate_gradient
+from swaypoint.solvers.conjugate_gradient import BlockSolution, IterativeInverse, block_conjugate_gradient
 from swaypoint.solvers.dense import dense_inverse
 from swaypoint.solvers.lissa import LissaInverse
 from swaypoint.solvers.low_rank import lanczos, nystroem, nystroem_preconditioner
@@ -402,3 +403,11 @@ def test_bad_inputs_and_options_are_named(converged):
     for solver in ("sketch", "ekfac"):
         with pytest.raises(swaypoint.InputError, match="a custom loss has no"):
             invert(custom, solver=solver)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_a_residual_that_the_steps_did_not_see_is_told_relative_to_the_right_side(scale, monkeypatch):
+    solution = BlockSolution(torch.zeros(3, 1), torch.zeros(1), steps=2, converged=True)
+    monkeypatch.setattr(conjugate_gradient, "block_conjugate_gradient", lambda *_, **__: solution)
+    with pytest.raises(swaypoint.InputError, match=r"relative residual 1\.0e\+00"):
+        IterativeInverse(Matrix(torch.eye(3))).solve(torch.full((3, 1), scale))

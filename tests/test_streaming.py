@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -208,6 +209,75 @@ def test_a_bad_record_is_named_or_left_out(tmp_path, value, words):
     folder = swaypoint.audit(data, tmp_path / "skipped", options=options, read=read, scale=STREAMED)
     assert sorted(set(range(300)) - set(every(folder)["index"].tolist())) == [207]
     assert folder.manifest()["data"]["left_out"] == 1
+
+
+def test_a_label_that_is_no_number_is_left_out(tmp_path):
+    features, labels = streamed_data.points(300)
+    values = labels.astype(float)
+    values[7] = np.nan
+    whole = streamed_data.table(features, labels).set_column(1, "label", pa.array(values))
+    data = streamed_data.write(tmp_path / "data", whole)
+    read = ReadOptions(features="embedding", label="label", skip_bad=True)
+    options = AuditOptions(validation=0.0)
+    folder = swaypoint.audit(data, tmp_path / "streamed", options=options, read=read, scale=STREAMED)
+    inside = swaypoint.audit(data, tmp_path / "held", options=options, read=read)
+    assert every(folder)["index"].tolist() == inside.scores()["index"].to_pylist()
+    assert 7 not in every(folder)["index"]
+    with pytest.raises(InputError, match=r"row 7: .*--skip-bad"):
+        swaypoint.audit(data, tmp_path / "refused", read=READ, scale=STREAMED)
+
+
+@pytest.mark.parametrize("scale", [STREAMED, None], ids=["streamed", "held"])
+def test_files_may_differ_in_what_their_types_can_be_brought_to(tmp_path, scale):
+    features, labels = streamed_data.points(300)
+    whole = streamed_data.table(features, labels)
+    data = streamed_data.write(tmp_path / "data", whole, files=2)
+    number = whole.column_names.index("note")
+    empty = pq.read_table(data / "part-1.parquet").set_column(number, "note", pa.nulls(150))
+    pq.write_table(empty, data / "part-1.parquet", row_group_size=100)
+    folder = swaypoint.audit(data, tmp_path / "audit", read=READ, scale=scale)
+    notes = {row["index"]: json.loads(row["row"])["note"] for row in folder.examples().to_pylist()}
+    assert notes == {index: str(index) if index < 150 else "missing" for index in notes}
+    other = pq.read_table(data / "part-1.parquet").set_column(1, "label", pa.array(np.arange(150.0)))
+    pq.write_table(other, data / "part-1.parquet")
+    with pytest.raises(InputError, match=r"label.*string.*double|double.*string"):
+        swaypoint.audit(data, tmp_path / "refused", read=READ, scale=scale)
+
+
+def test_files_of_folders_below_belong_to_neither_way(data, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(data, copy)
+    shutil.copytree(data, copy / "old")
+    for scale in (STREAMED, None):
+        folder = swaypoint.audit(copy, tmp_path / f"audit-{scale is None}", read=READ, scale=scale)
+        assert folder.manifest()["data"]["points"] == streamed_data.ROWS
+
+
+def test_a_point_of_leverage_one_does_not_hide_a_head_off_its_optimum(tmp_path):
+    """Its finite distance is whatever rounding leaves of infinity."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(300, 5)).astype(np.float32)
+    features[:, 4] = 0.0
+    features[11] = [0, 0, 0, 0, 1]
+    values = features @ rng.normal(size=5) + rng.normal(size=300)
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(features.ravel()), 5)
+    data = streamed_data.write(tmp_path / "data", pa.table({"embedding": vectors, "label": values}))
+    save_file({"weight": torch.zeros(1, 5), "bias": torch.zeros(1)}, tmp_path / "head.safetensors")
+    verdicts = {}
+    for removal in ("infinitesimal", "finite"):
+        for scale in (STREAMED, None):
+            options = AuditOptions(
+                model=ModelOptions(weights=tmp_path / "head.safetensors"),
+                objective=Objective("squared_error"),
+                removal=removal,
+                validation=0.0,
+            )
+            out = tmp_path / f"{removal}-{scale is None}"
+            manifest = swaypoint.audit(data, out, options=options, read=READ, scale=scale).manifest()
+            check = next(c for c in manifest["diagnostics"]["checks"] if c["name"] == "Stationarity")
+            verdicts[removal, scale is None] = check["value"], check["verdict"]
+    assert len(set(verdicts.values())) == 1
+    assert verdicts["finite", True][1] != "fit"
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,8 @@ from swaypoint.tiled import TiledInfluence
 
 HeadSolver = Literal["auto", "exact", "sketch"]
 EXACT_LIMIT = 12_000
-"""Parameters that interact, up to which ``solver="auto"`` factorises: 1.2 GB in float64, a minute."""
+"""Parameters that interact, up to which ``solver="auto"`` factorises: 1.2 GB in float64, a minute. Outputs
+that do not interact are factorised one by one, and may have as many entries together."""
 Refitting = bool | Literal["ridge"]
 Solved = Influence | TiledInfluence | SketchedInfluence
 LossLike = str | Loss | Callable[..., Any]
@@ -152,7 +153,8 @@ def cooks_distance_from_features(
         loss, damping, removal, device, dtype, progress: see :func:`cooks_distance`.
 
     Raises:
-        InputError: as :func:`cooks_distance`; also when the fit does not converge.
+        InputError: as :func:`cooks_distance`. A fit that stops short of its optimum is no error: the
+            ranking's ``diagnostics`` say so, and how far it is.
     """
     options = Options(damping, removal, False, torch.device(device), dtype, progress)
     if estimator is not None:
@@ -345,9 +347,14 @@ def _refitted(head: HeadWeights, batches: FeatureBatches, options: Options) -> t
     return fitted.head, f"{fitted.outcome}, ridge {fitted.head.l2:g} chosen by the loss of left-out points"
 
 
+def factorises(head: HeadWeights) -> bool:
+    """Whether the head's Hessian is within :data:`EXACT_LIMIT`."""
+    groups = head.outputs if head.loss.separable else 1
+    return groups * (head.width * head.outputs // groups) ** 2 <= EXACT_LIMIT**2
+
+
 def _method(head: HeadWeights, options: Options) -> Literal["dense", "tiled", "sketch"]:
-    coupled = head.width * (1 if head.loss.separable else head.outputs)
-    small = coupled <= EXACT_LIMIT
+    small = factorises(head)
     if options.solver != "sketch" and small:
         return "dense"
     plain = options.removal == "infinitesimal" and head.loss.convex
@@ -356,8 +363,8 @@ def _method(head: HeadWeights, options: Options) -> Literal["dense", "tiled", "s
         return "tiled" if tiles else "dense"
     if not plain:
         raise InputError(
-            f"a head of {coupled:,} parameters is sketched, which gives removal='infinitesimal' of a named"
-            " loss only; pass solver='exact' if memory allows"
+            f"a head of {head.outputs * head.width:,} parameters is sketched, which gives"
+            " removal='infinitesimal' of a named loss only; pass solver='exact' if memory allows"
         )
     return "sketch"
 
@@ -372,7 +379,7 @@ def _ranking(scores: Scores, facts: Facts, refit: str) -> Ranking:
         suggested_label=scores.suggested_label,
         label=scores.label,
         standard_error=scores.standard_error,
-        diagnostics=diagnose(facts, Spread.of(scores.cook), refit=refit),
+        diagnostics=diagnose(facts, Spread.of(scores.cook, scores.first_order), refit=refit),
     )
 
 

@@ -113,7 +113,8 @@ class AuditRun:
             if manifest.get("key") != key:
                 raise InputError(
                     f"{self.path} holds another audit (of {manifest.get('data', {}).get('name')}, or with"
-                    " other options); choose another --out, or remove that folder"
+                    " other options, or streamed where this one is not, see --max-memory); choose another"
+                    " --out, or remove that folder"
                 )
             if manifest.get("status") == "complete":
                 return True

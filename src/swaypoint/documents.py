@@ -78,8 +78,11 @@ def _shown(value: Any) -> str:
     return shortened(repr(value), 60)
 
 
-def read_parquet(path: Path, remedy: str) -> pa.Table:
+def read_parquet(path: Path, remedy: str, *, limit: int | None = None) -> pa.Table:
     """A parquet file whose checksums, offsets and text have been looked at: damage shows here, not later.
+
+    Args:
+        limit: so many records, and the rest of their last row group, are read; None: all.
 
     Raises:
         InputError: it is missing, damaged, larger than the memory, or two columns have the same name.
@@ -87,16 +90,26 @@ def read_parquet(path: Path, remedy: str) -> pa.Table:
     require_file(path, remedy)
     with reading(path, "a parquet file", remedy):
         with pq.ParquetFile(path) as file:
-            schema, groups = file.schema_arrow, file.metadata
+            schema, counts = file.schema_arrow, _rows_of_groups(file.metadata, limit)
             _decode_names(schema)
             widths = sum(_width(kind) for kind in schema.types)
         if len(set(schema.names)) < len(schema.names):
             raise InputError(f"{path}: two columns have the same name; rename one")
-        require_memory(path, groups.num_rows * widths, f"{groups.num_rows:,} records")
-        # Of the file alone: by default the folders' names would become columns.
-        table = pq.read_table(path, partitioning=None, page_checksum_verification=True)
+        require_memory(path, sum(counts) * widths, f"{sum(counts):,} records")
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            table = file.read_row_groups(range(len(counts)))
         table.validate(full=True)
         return _without_views(table)
+
+
+def _rows_of_groups(metadata: pq.FileMetaData, limit: int | None) -> list[int]:
+    """Of the first row groups, as many as hold ``limit`` records."""
+    counts: list[int] = []
+    for number in range(metadata.num_row_groups):
+        if limit is not None and sum(counts) >= limit:
+            break
+        counts.append(metadata.row_group(number).num_rows)
+    return counts
 
 
 def _without_views(table: pa.Table) -> pa.Table:

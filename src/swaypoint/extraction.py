@@ -107,7 +107,7 @@ def extract_features(
 
 def _described(source: PictureSource, model: ModelOptions, head: LinearHead) -> dict[str, Any]:
     assert head.model is not None
-    entries = [source.fingerprint, model_hash(head.model), head.layer, model.transform]
+    entries = [source.fingerprint, model.name, model_hash(head.model), head.layer, model.transform]
     return {
         "key": hashlib.sha256(json.dumps(entries).encode()).hexdigest(),
         "source": source.name,

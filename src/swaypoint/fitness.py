@@ -56,6 +56,8 @@ class Diagnostics:
 
     def __str__(self) -> str:
         lines = [f"{self.verdict}: {self.solver}, {self.precision}, {self.outcome}"]
+        if self.refit:
+            lines.append(f"  head refitted: {self.refit}")
         for check in self.checks:
             remedy = f" Remedy: {check.remedy}." if check.remedy and check.verdict != "fit" else ""
             lines.append(f"  {check.name}: {check.value} ({check.verdict}). {check.meaning}{remedy}")
@@ -64,15 +66,17 @@ class Diagnostics:
 
 @dataclass(frozen=True)
 class Spread:
-    """Of Cook's distances: how many, their mean, and how many of them share the influence."""
+    """Of Cook's distances: how many, the mean of their infinitesimal form (a point of leverage one makes that
+    of the finite form whatever rounding leaves), and how many of them share the influence."""
 
     points: int
     mean: float
     effective: float
 
     @classmethod
-    def of(cls, cook: np.ndarray) -> Spread:
-        return cls(len(cook), float(cook.mean()), effective_number(cook))
+    def of(cls, cook: np.ndarray, first_order: np.ndarray | None = None) -> Spread:
+        plain = cook if first_order is None else first_order
+        return cls(len(cook), float(plain.mean()), effective_number(cook))
 
 
 def diagnose(facts: Facts, cook: Spread, *, refit: str = "") -> Diagnostics:

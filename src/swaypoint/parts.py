@@ -23,6 +23,7 @@ from swaypoint.ranking import COLUMNS
 from swaypoint.scoring import Influence, Removal
 
 _ROWS = 65_536
+_SUMMED = ("right", "first_order")
 Scored = dict[str, np.ndarray]
 """Columns of the audit folder of some points, ``index`` first."""
 
@@ -33,7 +34,7 @@ class PartScores:
 
     Attributes:
         points: training points scored.
-        total, effective: sum of their Cook's distances; (sum I)^2 / sum I^2.
+        mean, effective: of their Cook's distances, see :class:`~swaypoint.fitness.Spread`.
         mean_leverage: of them.
         accuracy: of the head on them, and on the points held out; None without classes or such points.
         top: the most influential points, in dataset order.
@@ -41,7 +42,7 @@ class PartScores:
     """
 
     points: int
-    total: float
+    mean: float
     effective: float
     mean_leverage: float
     accuracy: tuple[float | None, float | None]
@@ -88,7 +89,8 @@ class ScoreParts:
     def _columns(self, points: ParquetPoints) -> Iterator[Scored]:
         numbered = _Numbered(points)
         for part in self.influence.columns(numbered, removal=self.removal):
-            columns = {name: part[name].cpu().numpy() for name in (*COLUMNS, "right")}
+            part.setdefault("first_order", part["cook"])
+            columns = {name: part[name].cpu().numpy() for name in (*COLUMNS, *_SUMMED)}
             yield {"index": numbered.take(len(columns["cook"])), **columns}
 
     def _schema(self) -> pa.Schema:
@@ -152,7 +154,7 @@ def score_parts(scoring: ScoreParts, points: ParquetPoints, fold: Fold) -> PartS
     held = int(found["held_out"])
     return PartScores(
         points=count,
-        total=cook,
+        mean=float(found["first_order"]) / count,
         effective=cook**2 / square if square > 0 else float(count),
         mean_leverage=scoring.mean_leverage,
         accuracy=(
@@ -195,7 +197,7 @@ class _Tally:
     def __init__(self, top: int) -> None:
         self._most, self._top = top, dict[str, np.ndarray]()
         self._points = self._right = 0
-        self._cook = self._square = 0.0
+        self._cook = self._square = self._first_order = 0.0
 
     def add(self, columns: Scored) -> None:
         cook = np.nan_to_num(columns["cook"], posinf=0.0)
@@ -203,11 +205,18 @@ class _Tally:
         self._right += int(columns["right"].sum())
         self._cook += float(cook.sum())
         self._square += float(np.square(cook).sum())
-        shown = {name: values for name, values in columns.items() if name != "right"}
+        self._first_order += float(columns["first_order"].sum())
+        shown = {name: values for name, values in columns.items() if name not in _SUMMED}
         self._top = _best([self._top, shown], self._most)
 
     def statistic(self) -> Statistic:
-        sums = {"points": self._points, "right": self._right, "cook": self._cook, "square": self._square}
+        sums = {
+            "points": self._points,
+            "right": self._right,
+            "cook": self._cook,
+            "square": self._square,
+            "first_order": self._first_order,
+        }
         top = {f"top.{name}": torch.from_numpy(values) for name, values in self._top.items()}
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in sums.items()} | top
 

@@ -189,7 +189,7 @@ def _features(dataset: Dataset, parts: Parts, objective: Objective, given: Path 
         weights = stored_head(given, loss, objective.l2 or 0.0)
     else:
         weights = blank_head(train, loss, 1.0 / len(train) if objective.l2 is None else objective.l2)
-        outputs = max(len(dataset.classes), weights.outputs)
+        outputs = max(len(dataset.classes) if loss.name == "cross_entropy" else 1, weights.outputs)
         zeros = torch.zeros(outputs, weights.weight.shape[1], dtype=torch.float64)
         weights = replace(weights, weight=zeros, bias=zeros[:, 0].clone())
     held = None
@@ -209,6 +209,11 @@ def _default(
     from swaypoint.training.recipes import RECIPES, build
 
     recipe = RECIPES[name]
+    if objective.loss == "binary_cross_entropy":
+        raise InputError(
+            f"{recipe.name} has an output for each class and is trained by cross_entropy; leave --loss out,"
+            " or bring a model of one output"
+        )
     inputs = torch.from_numpy(dataset.inputs)
     model = build(recipe, inputs[parts.train], max(len(dataset.classes), 1), seed=training.seed)
     saved = training.folder / "model.safetensors"

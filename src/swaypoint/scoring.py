@@ -35,7 +35,8 @@ class Scores:
     dtheta^T (nH) dtheta of one Newton step without the point, the same quantity to first order (for
     linear regression n e^2 h / (1 - h)^2, exactly). ``margin`` is the leave-one-out probability of
     the given label minus the largest other; ``suggested_label`` the leave-one-out prediction (class
-    index, or the predicted value of a single-output regression).
+    index, or the predicted value of a single-output regression). ``first_order``: of the finite form, what
+    the infinitesimal one would be; else None.
     """
 
     cook: np.ndarray
@@ -47,6 +48,7 @@ class Scores:
     label: np.ndarray
     loo_logits: np.ndarray | None = None
     standard_error: np.ndarray | None = None
+    first_order: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -263,10 +265,12 @@ class Influence:
         blocks, leverages = self._form.blocks(features)
         cook = self._form.from_blocks(blocks, residuals)
         logits, left_out = chunk.logits, chunk.terms
+        beside = {}
         if leave_one_out or removal == "finite":
             corrected, shift = self._remove(chunk, blocks, residuals)
             if removal == "finite":
                 # Leverage one: without the point the fit is undetermined; it sways without bound.
+                beside["first_order"] = cook
                 cook = self._form.from_blocks(blocks, corrected).nan_to_num(nan=torch.inf)
             logits = logits + risk.logits_step(shift)
             left_out = loss.terms(logits, chunk.targets)
@@ -276,6 +280,7 @@ class Influence:
             "loo_loss": left_out.value,
             "leverage": leverages[0],
             **prediction(chunk, logits, left_out.probabilities, loss.labels(chunk.targets)),
+            **beside,
         }
         if keep_logits:
             columns["loo_logits"] = logits

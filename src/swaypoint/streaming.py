@@ -16,8 +16,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+import swaypoint
 from swaypoint import folder as files
-from swaypoint.api import EXACT_LIMIT
+from swaypoint.api import EXACT_LIMIT, factorises
 from swaypoint.audit_run import (
     AuditOptions,
     AuditRun,
@@ -29,6 +30,7 @@ from swaypoint.audit_run import (
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.parquet import ParquetPoints, ParquetTable, open_parquet, read_classes
+from swaypoint.data.parquet_files import holds_parquet
 from swaypoint.data.readers import image_column, image_pixels, is_saved, readable
 from swaypoint.data.splitting import Split
 from swaypoint.data.tables import vector_column
@@ -57,11 +59,12 @@ _NEIGHBOURS = 50_000
 
 @dataclass(frozen=True)
 class Scale:
-    """Where an audit runs, and how much it may hold; its results depend on neither.
+    """Where an audit runs, and how much it may hold.
 
     Attributes:
         engine: ``in-process``, ``ray`` or ``ray://HOST:PORT``.
-        max_memory: GiB; default: half of this machine's.
+        max_memory: GiB; default: half of this machine's. It decides whether data are streamed; streamed and
+            held data are split into training and held-out points in different ways.
     """
 
     engine: str = IN_PROCESS
@@ -103,7 +106,7 @@ def _is_parquet(source: str) -> bool:
     path = Path(source)
     if "://" in source or path.suffix.lower() == ".parquet":
         return True
-    return path.is_dir() and not is_saved(path) and any(path.rglob("*.parquet"))
+    return path.is_dir() and not is_saved(path) and holds_parquet(path)
 
 
 def streamed_audit(
@@ -134,13 +137,13 @@ def streamed_audit(
         with run.stage("scoring"):
             fold = Durable(
                 partial,
-                f"{run.key}-{_digest(head)}",
+                f"{swaypoint.__version__}-{run.key}-{_digest(head)}",
                 inner=inner,
                 on_shard=lambda name, done, of: listener.records and listener.records(done, of),
             )
             influence, scores = _scored(out, head, points, options, fold)
             write_factor(out, influence)
-            cook = Spread(scores.points, scores.total / scores.points, scores.effective)
+            cook = Spread(scores.points, scores.mean, scores.effective)
             run.record(
                 model=_model(head, options, scores),
                 diagnostics=diagnose(influence.facts(), cook, refit=refit).to_dict(),
@@ -240,11 +243,11 @@ def _check_size(head: HeadWeights, points: ParquetPoints) -> None:
     wide = points.table.width
     if head.weight.shape[1] != wide:
         raise InputError(f"the head takes {head.weight.shape[1]} features, the table has {wide}")
-    coupled = head.width * (1 if head.loss.separable else head.outputs)
-    if coupled > EXACT_LIMIT:
+    if not factorises(head):
         raise InputError(
-            f"a head of {coupled:,} parameters is too large for a streamed audit, which takes at most"
-            f" {EXACT_LIMIT:,}; use fewer features or classes, or raise --max-memory where the data fit"
+            f"a head of {head.outputs:,} outputs and {head.width:,} weights each is too large for a streamed"
+            f" audit, which takes at most {EXACT_LIMIT:,} that interact; use fewer features or classes, or"
+            " raise --max-memory where the data fit"
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -143,13 +143,19 @@ class ModelBatches(FeatureBatches):
         self._kept = kept
 
     def sample(self, size: int) -> tuple[Tensor, Tensor]:
-        batches = list(self)
-        if self._kept is None:  # too large to keep: the first batches stand for the whole
-            batches = batches[: 1 + size // max(1, len(batches[0][0]))]
-        features = torch.cat([features for features, _ in batches])
-        targets = torch.cat([targets for _, targets in batches])
-        rows = slice(0, None, max(1, len(features) // size))
-        return features[rows], targets[rows]
+        """Every so-manieth point, between ``size`` and twice as many of them, in one pass: how many points
+        there are is not known before."""
+        held: list[tuple[Tensor, Tensor]] = []
+        every, seen = 1, 0
+        for features, targets in self:
+            rows = slice(-seen % every, None, every)
+            held.append((features[rows].clone(), targets[rows].clone()))
+            seen += len(features)
+            while sum(len(part) for part, _ in held) > 2 * size:
+                joined = _joined(held)
+                held = [(joined[0][::2].clone(), joined[1][::2].clone())]
+                every *= 2
+        return _joined(held)
 
     def _forward(self) -> Iterator[tuple[Tensor, Tensor]]:
         received: list[Tensor] = []
@@ -174,6 +180,11 @@ class ModelBatches(FeatureBatches):
                 yield features, targets
         finally:
             handle.remove()
+
+
+def _joined(batches: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    features, targets = zip(*batches, strict=True)
+    return torch.cat(features), torch.cat(targets)
 
 
 def split_batch(batch: Any) -> tuple[Any, Tensor]:

@@ -120,8 +120,9 @@ def read_classes(table: ParquetTable) -> Classes:
     for piece in table.files.groups:
         for start, batch in table.files.read(piece, [table.label], batch=1 << 20):
             labels = _labels(table, batch)
-            _refuse(table, labels.faults(False), np.arange(start, start + len(batch)))
-            good = np.flatnonzero(~labels.missing)
+            faults = labels.faults(False)
+            _refuse(table, faults, np.arange(start, start + len(batch)))
+            good = np.setdiff1d(np.arange(len(batch)), list(faults))
             values = np.unique(labels.usable(good, name=table.name, regression=False))
             distinct = values if distinct is None else np.union1d(distinct, values)
             if len(distinct) > MOST_CLASSES:

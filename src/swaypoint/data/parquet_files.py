@@ -98,7 +98,13 @@ class ParquetFiles:
                 first, last = np.searchsorted(index, [start, start + len(batch)])
                 if first < last:
                     parts.append(pa.Table.from_batches([batch.take(pa.array(index[first:last] - start))]))
-        return pa.concat_tables(parts)
+        return pa.concat_tables(parts, promote_options="permissive")
+
+
+def holds_parquet(folder: Path) -> bool:
+    """Whether there are parquet files where :func:`parquet_files` looks for them: in the folder itself, or in
+    its ``data``."""
+    return any(next(folder.glob(pattern), None) for pattern in ("*.parquet", "data/*.parquet"))
 
 
 def parquet_files(source: str | Path, split: str) -> ParquetFiles:
@@ -137,11 +143,16 @@ def _files(name: str, system: Any, path: str, split: str) -> list[str]:
         raise InputError(f"{name} does not exist; expected parquet files")
     if not system.isdir(path):
         return [path]
-    files = sorted(file for file in system.find(path) if file.endswith(".parquet"))
+    below = f"{path.rstrip('/')}/data"
+    files = _inside(system, path) or (_inside(system, below) if system.isdir(below) else [])
     if not files:
         raise InputError(f"{name}: no parquet files in it; expected some whose names end in .parquet")
     chosen = set(of_split(name, [file.rsplit("/", 1)[-1] for file in files], split))
     return [file for file in files if file.rsplit("/", 1)[-1] in chosen]
+
+
+def _inside(system: Any, folder: str) -> list[str]:
+    return sorted(file for file in system.ls(folder, detail=False) if file.endswith(".parquet"))
 
 
 def _stamp(file: str, info: dict[str, Any], root: str) -> tuple[str, int | None, str]:
@@ -155,7 +166,14 @@ def _same(name: str, file: str, one: pa.Schema | None, other: pa.Schema) -> pa.S
             f"{name}: {file} has the columns {listed(other.names)}, the first file {listed(one.names)};"
             " expected the same in all"
         )
-    return one or other
+    if one is None:
+        return other
+    try:  # a column without values in one file, or whole numbers of other widths, are no other type
+        return pa.unify_schemas([one, other], promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise InputError(
+            f"{name}: {file} has columns of other types than the files before it ({error}); write them alike"
+        ) from error
 
 
 @contextmanager

@@ -84,7 +84,7 @@ def stored_table(source: str | Path, options: ReadOptions) -> pa.Table | None:
     require_file(path, "expected a dataset's file, directory or hub name")
     suffix = path.suffix.lower()
     if suffix == ".parquet":
-        return read_parquet(path, _REPAIR)
+        return read_parquet(path, _REPAIR, limit=options.limit)
     if suffix in (".csv", ".tsv"):
         return _read_text(path, "\t" if suffix == ".tsv" else ",")
     raise InputError(
@@ -363,7 +363,14 @@ def _directory_table(path: Path, options: ReadOptions) -> pa.Table | None:
     if not files:
         return None
     with reading(name, "a directory of parquet files", _REPAIR):
-        return pa.concat_tables([read_parquet(file, _REPAIR) for file in files])
+        tables: list[pa.Table] = []
+        for file in files:
+            missing = None if options.limit is None else options.limit - sum(map(len, tables))
+            if missing is not None and missing <= 0:
+                break
+            tables.append(read_parquet(file, _REPAIR, limit=missing))
+        alike = all(table.column_names == tables[0].column_names for table in tables)
+        return pa.concat_tables(tables, promote_options="permissive" if alike else "none")
 
 
 def _hub_table(name: str, options: ReadOptions) -> pa.Table:

@@ -83,6 +83,8 @@ class _Kept(Generic[Shard]):
         if statistic is None:
             statistic = self.function(shard)
             path.parent.mkdir(parents=True, exist_ok=True)  # of a machine that does not share the folder
+            # As it will be read: those of a GPU and those from the disk are added up.
+            statistic = {name: value.cpu() for name, value in statistic.items()}
             write_tensors(path, statistic, key=self.key)
         return statistic
 

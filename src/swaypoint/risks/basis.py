@@ -34,13 +34,15 @@ def contrasts(classes: int) -> Tensor:
 def whitening(second_moment: Tensor) -> Tensor:
     """W with W^T M W close to the identity, invertible even where M is singular: ``(D, D)``.
 
-    Columns are scaled first, so that features of very different units all count.
+    Columns are scaled first, so that features of very different units all count. Of all such W the one
+    whose scaled form is symmetric: it is unique and continuous in M, where eigenvectors of equal values are
+    whatever the last digits make of them, and sums of an interrupted run would not fit its resumption's.
     """
     scale = second_moment.diagonal().sqrt()
     scale = torch.where(scale > 0, 1.0 / scale, 1.0)
     values, vectors = torch.linalg.eigh(scale.unsqueeze(1) * second_moment * scale)
     floor = values[-1].clamp_min(torch.finfo(values.dtype).tiny) * _FLOOR
-    return scale.unsqueeze(1) * vectors * (values.clamp_min(0.0) + floor).rsqrt()
+    return scale.unsqueeze(1) * (vectors * (values.clamp_min(0.0) + floor).rsqrt()) @ vectors.T
 
 
 @dataclass(frozen=True)

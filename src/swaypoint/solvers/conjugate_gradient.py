@@ -132,8 +132,9 @@ class IterativeInverse(Inverse):
         if not solution.converged:
             raise InputError(solution.outcome)
         right = vectors.to(self._operator.dtype)
-        apart = (right - self._operator @ solution.value).norm(dim=0)
-        residual = float((apart / right.norm(dim=0).clamp_min(torch.finfo(right.dtype).tiny)).max())
+        size = right.norm(dim=0).clamp_min(torch.finfo(right.dtype).tiny)
+        apart = (right - self._operator @ solution.value).norm(dim=0) / size
+        residual = float(apart.max())
         if residual > max(_TRUE_RESIDUAL, _TRUE_TOLERANCES * self._tolerance):
             raise InputError(replace(solution, residuals=apart, converged=False).outcome)
         self.outcome = f"conjugate gradients: relative residual {residual:.1e} after {solution.steps} steps"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +21,11 @@ _SHOWN = {
     "loss": "#2171b5",
     "gradient_norm": "#969696",
     "area_under_margin": "#238b45",
+}
+_WAYS = {
+    "loss": ("loss", "o-C0"),
+    "cook": ("Cook's distance", "o-C1"),
+    "remedied": ("Cook's distance, head refitted with a ridge", "o--C4"),
 }
 
 
@@ -76,4 +83,33 @@ def draw_suspects(
     for axis, image, label, other, row in zip(axes, pixels, labels, suggested, rows, strict=False):
         axis.imshow(image)
         axis.set_title(f"{row}\n{CLASSES[label]}\n{CLASSES[other]}?", fontsize=8)
+    replace_file(path, lambda temporary: figure.savefig(temporary, format="png", dpi=110))
+
+
+def draw_fitness(rows: Sequence[dict[str, Any]], path: Path, name: str) -> None:
+    """On the left what over-training does to detection, on the right detection against the gap between the
+    accuracy on the training and on the test images. PNG."""
+    require("matplotlib", "study")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.4), layout="constrained")
+    way, gap = figure.subplots(1, 2)
+    slow = [row for row in rows if row["schedule"] == "slow"]
+    for member in sorted({row["member"] for row in slow}):
+        stages = sorted((row for row in slow if row["member"] == member), key=lambda row: row["epoch"])
+        epochs = [row["epoch"] for row in stages]
+        for measure, (label, style) in _WAYS.items():
+            values = [row[f"{measure}_average_precision"] for row in stages]
+            way.plot(epochs, values, style, linewidth=1.6, markersize=4, label=label)
+    way.set(xlabel="epochs of the slow schedule", ylabel="average precision", ylim=(0, None))
+    handles, labels = way.get_legend_handles_labels()
+    first = dict(zip(labels, handles, strict=True))
+    way.legend(first.values(), first.keys(), frameon=False)
+    for schedules, marker, label in ((("slow",), "o", "slow"), (("cycle", "step", "cosine"), "^", "other")):
+        found = [row for row in rows if row["schedule"] in schedules]
+        over = [row["training_accuracy"] - row["test_accuracy"] for row in found]
+        gap.plot(over, [row["cook_auroc"] for row in found], marker, alpha=0.7, label=f"{label} schedule")
+    gap.set(xlabel="accuracy on training less test images", ylabel="AUROC of Cook's distance", ylim=(None, 1))
+    gap.legend(frameon=False, loc="lower left")
+    figure.suptitle(f"Over-training and detection: {name}")
     replace_file(path, lambda temporary: figure.savefig(temporary, format="png", dpi=110))
