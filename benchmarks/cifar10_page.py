@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from swaypoint.folder import write_table, write_text
-from swaypoint.studies.cifar10.pictures import draw_regime
+from swaypoint.studies.cifar10.pictures import draw_fitness, draw_regime
 from swaypoint.studies.cifar10.summary import REGIME, Detections, fitness_table, regime_tables
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -39,6 +39,9 @@ def main() -> None:
     detections = Detections.from_rows(pq.read_table(DOCS / "cifar10-detections.parquet").to_pylist())
     for regime in detections.regimes():
         draw_regime(detections, regime, DOCS / f"cifar10-roc-{detections.slug(regime)}.png", NAME)
+    draw_fitness(
+        pq.read_table(DOCS / "cifar10-fitness.parquet").to_pylist(), DOCS / "cifar10-fitness.png", NAME
+    )
     page = (DOCS / "cifar10.md").read_text()
     write_text(DOCS / "cifar10.md", filled(page, sections(DOCS)))
 

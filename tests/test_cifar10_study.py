@@ -27,7 +27,7 @@ from swaypoint.studies.cifar10.cells import FOLDS, Cell, cell_of, fold_of
 from swaypoint.studies.cifar10.detection import Found, intervals, mean_curve
 from swaypoint.studies.cifar10.images import CLASSES, Images, Noise
 from swaypoint.studies.cifar10.learning import learn, snapshots
-from swaypoint.studies.cifar10.scores import cross_validated
+from swaypoint.studies.cifar10.scores import cross_validated, scores_of
 from swaypoint.studies.cifar10.summary import SCORES
 from swaypoint.training.recipes import build
 
@@ -165,6 +165,10 @@ def test_learn_keeps_what_the_scores_need(few, tmp_path):
     logits = learned.features @ learned.weight.T + learned.bias
     accuracy = float((logits.argmax(1).numpy() == learned.given).mean())
     assert learned.facts["accuracy"]["training"] == pytest.approx(accuracy)
+    assert set(scores_of(learned)) == set(SCORES) - {
+        "representer_l2",  # without a ridge
+        *("cleanlab", "out_of_fold_loss", "out_of_fold_cook"),
+    }
     stages = list(snapshots(learned, tmp_path))
     assert [stage.facts["epoch"] for stage in stages] == list(cell.snapshots())
     assert [stage.margins.shape[1] for stage in stages] == list(cell.snapshots())
@@ -272,6 +276,7 @@ def test_study_measures_every_score(studied, few):
     assert {(len(row["above"]), row["right"]) for row in detections} == {(12, 108)}
     for regime in ("cycle-2", "slow-3"):
         assert list(out.glob(f"roc-*-{regime}.png"))
+    assert (out / "fitness.png").is_file()
     with Image.open(out / "suspects.png") as sheet:
         assert sheet.width > 1000
     text = (out / "cifar10.md").read_text()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import given, settings
@@ -17,9 +19,10 @@ from oracles import cooks_distance, rows_and_hessian
 from swaypoint.agreement import agreement, combine, overlap, ranks, spearman
 from swaypoint.collapse import collapse
 from swaypoint.data.batches import ArrayBatches
+from swaypoint.data.dataset import ReadOptions
 from swaypoint.errors import InputError
-from swaypoint.fitness import COLLAPSED, collapse_of, damping_sensitivity, examine
-from swaypoint.flow import AuditOptions
+from swaypoint.fitness import COLLAPSED, collapse_of, damping_sensitivity, examine, memorisation
+from swaypoint.flow import AuditOptions, Scale
 from swaypoint.risks.linear_head import HeadWeights
 from swaypoint.risks.losses import as_loss
 from swaypoint.scoring import Influence
@@ -173,6 +176,51 @@ def test_combined_scores():
     np.testing.assert_allclose(np.exp(combined[:3]), stats.gmean(np.array(scores)[:, :3]))
     assert combined.argmin() == 3  # a score of zero is the least there is
     np.testing.assert_allclose(combine(scores, "rank"), np.mean([stats.rankdata(s) - 1 for s in scores], 0))
+
+
+# -- what is known by heart -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("training", "held_out", "points", "verdict"),
+    [
+        (0.884, 0.842, 10_000, "fit"),
+        (0.885, 0.678, 10_000, "caution"),
+        (0.980, 0.667, 10_000, "unfit"),
+        (1.0, 0.85, 20, "fit"),  # of 20 points, three more right would be no surprise
+        (0.8, 0.9, 100, "fit"),
+    ],
+)
+def test_memorisation_is_the_gap_between_training_and_held_out_points(training, held_out, points, verdict):
+    (check,) = memorisation(training, held_out, points)
+    assert check.verdict == verdict
+    assert f"{training:.1%}" in check.value
+
+
+def test_memorisation_needs_classes_and_held_out_points():
+    assert memorisation(None, None, 100) == ()
+    assert memorisation(1.0, None, 0) == ()
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_random_labels_learnt_by_heart_are_told(tmp_path, streamed):
+    rng = np.random.default_rng(0)
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(rng.normal(size=300 * 200).astype(np.float32)), 200)
+    pq.write_table(pa.table({"x": vectors, "label": rng.integers(0, 2, 300)}), tmp_path / "data.parquet")
+    folder = swaypoint.audit(
+        tmp_path / "data.parquet",
+        tmp_path / "audit",
+        options=AuditOptions(validation=0.3),
+        read=ReadOptions(features="x", label="label"),
+        scale=Scale(max_memory=0.0 if streamed else None),
+    )
+    manifest = folder.manifest()
+    accuracy = manifest["model"]["accuracy"]
+    (check,) = (one for one in manifest["diagnostics"]["checks"] if one["name"] == "Memorisation")
+    assert check["verdict"] == "unfit"
+    held = manifest["data"]["validation"]
+    expected = memorisation(accuracy["train"], accuracy["validation"], held)[0]
+    assert check["value"] == expected.value
 
 
 # -- had the label been another -----------------------------------------------------------------------

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 import swaypoint
@@ -44,6 +47,23 @@ def test_recommended_is_the_mean_of_both_views():
     one_epoch = recommended(np.array([1.0, 0.25]), Course(-losses[:, :1], losses[:, :1]))
     np.testing.assert_allclose(one_epoch, [5.0, 2.625])
     np.testing.assert_array_equal(recommended(np.array([1.0, 0.25]), None), [1.0, 0.25])
+    known = recommended(np.array([1.0, 0.25]), Course(-losses, losses), by_heart=True)
+    np.testing.assert_allclose(known, losses.mean(1))
+
+
+@pytest.mark.parametrize("models", [1, 2])
+def test_where_random_labels_are_learnt_by_heart_the_whole_training_is_the_score(tmp_path, models):
+    rng = np.random.default_rng(0)
+    table = pa.table({f"x{i}": rng.normal(size=250) for i in range(20)})
+    pq.write_table(table.append_column("label", pa.array(rng.integers(0, 2, 250))), tmp_path / "data.parquet")
+    options = AuditOptions(scores=("auto",), model=ModelOptions(epochs=80, models=models))
+    folder = swaypoint.audit(tmp_path / "data.parquet", tmp_path / "audit", options=options)
+    checks = {check["name"]: check["verdict"] for check in folder.manifest()["diagnostics"]["checks"]}
+    assert checks["Memorisation"] == "unfit"
+    courses = [*folder.path.rglob("course.safetensors")]
+    assert len(courses) == models
+    losses = [load_file(file)["losses"].mean(1) for file in courses]
+    np.testing.assert_allclose(columns(folder)["auto"], np.mean(losses, 0), rtol=1e-5)
 
 
 def test_several_models_are_averaged():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -17,6 +17,9 @@ from swaypoint.scoring import ACCURACY, Facts, Influence
 
 Verdict = Literal["fit", "caution", "unfit"]
 COLLAPSED = 0.05
+MEMORISED = 0.1, 0.25
+"""Gaps between the accuracies on training and held-out points from which on a model is to be used with
+caution, and is unfit; see docs/fitness.md."""
 _SAMPLE = 5000
 _ORDER: tuple[Verdict, ...] = ("fit", "caution", "unfit")
 
@@ -110,6 +113,36 @@ def examine(influence: Influence) -> tuple[Check, ...]:
     if influence.head.loss.classifies and not influence.head.loss.separable:
         checks.append(_collapse(collapse_of(influence)))
     return tuple(checks)
+
+
+def memorisation(training: float | None, held_out: float | None, points: int) -> tuple[Check, ...]:
+    """The check that sees whether wrong labels have been learnt by heart: what a model memorises has no loss
+    left to be found by.
+
+    Args:
+        training, held_out: accuracies of the head, None where there are no classes or no such points; the
+            verdict is for points that the model was not trained on.
+        points: how many are held out; of the gap, twice the standard error that they leave is forgiven.
+    """
+    if training is None or held_out is None or not points:
+        return ()
+    gap = training - held_out
+    sure = gap - 2.0 * (held_out * (1.0 - held_out) / points) ** 0.5
+    return (
+        Check(
+            "Memorisation",
+            f"accuracy {training:.1%} on the training points, {held_out:.1%} on {points:,} held out",
+            "fit" if sure < MEMORISED[0] else "caution" if sure < MEMORISED[1] else "unfit",
+            "What a model knows by heart has no loss left, a wrong label as little as a right one"
+            " (Arpit et al., 2017).",
+            "use an earlier checkpoint; train with augmentation, weight decay, or fewer epochs",
+        ),
+    )
+
+
+def by_heart(checks: Sequence[Check]) -> bool:
+    """Whether :func:`memorisation` found that the model knows its training points by heart."""
+    return any(check.verdict != "fit" for check in checks)
 
 
 def damping_sensitivity(influence: Influence) -> float | None:

@@ -22,7 +22,7 @@ from swaypoint.errors import InputError
 from swaypoint.estimators import TrainedModel, methods
 from swaypoint.estimators.recommended import recommended
 from swaypoint.explaining import examples, items
-from swaypoint.fitness import examine
+from swaypoint.fitness import by_heart, examine, memorisation
 from swaypoint.folder import AuditFolder
 from swaypoint.kinds import suggest_kinds
 from swaypoint.members import Members
@@ -87,17 +87,23 @@ def audit(
         trained = _trained(predictor, influence, options)
         if options.params is not None:
             ranking = rank_parameters(trained, ranking)
-        scores = _scores(trained, ranking, options)
+        accuracy = _accuracies(influence, predictor)
+        known = memorisation(*accuracy, len(parts.validation))
+        auto = recommended(ranking.loo_loss, predictor.course, by_heart=by_heart(known))
+        scores = _scores(trained, auto, options)
         write_factor(run.path, influence)
-        diagnostics = ranking.diagnostics
+        diagnostics = ranking.diagnostics.beside(known)
         if isinstance(influence, Influence) and options.params is None:
             diagnostics = diagnostics.beside(examine(influence))
     if options.model.models > 1:
-        members = _members(run, dataset, parts, options, first=(ranking, predictor), listener=listener)
+        members = _members(run, dataset, parts, options, first=(ranking.values, auto), listener=listener)
         diagnostics = diagnostics.beside((members.check(),))
         scores |= {name: score for name, score in members.columns().items() if name in (*scores, "models")}
     with run.stage("explaining"):
-        run.record(model=_describe(predictor, influence, options), diagnostics=diagnostics.to_dict())
+        run.record(
+            model=_describe(predictor, influence, accuracy, options),
+            diagnostics=diagnostics.to_dict(),
+        )
         _explain(run.path, dataset, parts, predictor, ranking, scores, options)
         run.record(ranked_by=_lead(scores))
         run.record(flipped=_found(ranking, scores, parts, flipped, options))
@@ -213,29 +219,32 @@ def _members(
     parts: Parts,
     options: AuditOptions,
     *,
-    first: tuple[Ranking, Predictor],
+    first: tuple[np.ndarray, np.ndarray],
     listener: Listener,
 ) -> Members:
-    """The first model and the others, each trained in a folder of its own."""
-    scored = [(first[0].values, recommended(first[0].loo_loss, first[1].course))]
+    """The first model's Cook's distances and recommended scores, and those of the others, each trained in a
+    folder of its own."""
+    scored = [first]
     for number in range(1, options.model.models):
         folder = run.path / "models" / str(number + 1)
         folder.mkdir(parents=True, exist_ok=True)
         with run.stage(f"model {number + 1}"):
             training = Training(folder, options.seed + number, options.device, listener.epoch)
             other = prepare(dataset, parts, options.model, options.objective, training=training)
-            ranking = rank(other.head.weights, other.train, _scoring(options, other))[0]
-            scored.append((ranking.values, recommended(ranking.loo_loss, other.course)))
+            ranking, influence = rank(other.head.weights, other.train, _scoring(options, other))
+            known = memorisation(*_accuracies(influence, other), len(parts.validation))
+            auto = recommended(ranking.loo_loss, other.course, by_heart=by_heart(known))
+            scored.append((ranking.values, auto))
         (folder / "last.ckpt").unlink(missing_ok=True)
     cooks, autos = zip(*scored, strict=True)
     return Members(cooks, autos)
 
 
-def _scores(trained: TrainedModel, ranking: Ranking, options: AuditOptions) -> dict[str, np.ndarray]:
+def _scores(trained: TrainedModel, auto: np.ndarray, options: AuditOptions) -> dict[str, np.ndarray]:
     scores = {}
     for name in options.scores:
         if name == "auto":  # its leave-one-out losses are known already, of large heads too
-            scores[name] = recommended(ranking.loo_loss, trained.course)
+            scores[name] = auto
             continue
         score = methods[name].score
         assert score is not None  # checked at the start
@@ -243,10 +252,19 @@ def _scores(trained: TrainedModel, ranking: Ranking, options: AuditOptions) -> d
     return scores
 
 
-def _describe(predictor: Predictor, influence: Solved, options: AuditOptions) -> dict[str, Any]:
-    accuracy = [_accuracy(influence, predictor, held_out=held_out) for held_out in (False, True)]
+def _describe(
+    predictor: Predictor,
+    influence: Solved,
+    accuracy: tuple[float | None, float | None],
+    options: AuditOptions,
+) -> dict[str, Any]:
     entries = describe_model(influence.head, options, accuracy, refit=bool(options.refit) or predictor.fit)
     return {"name": predictor.name, "hash": predictor.hash, "layer": predictor.head.layer, **entries}
+
+
+def _accuracies(influence: Solved, predictor: Predictor) -> tuple[float | None, float | None]:
+    """On the training points, and on those held out."""
+    return _accuracy(influence, predictor, held_out=False), _accuracy(influence, predictor, held_out=True)
 
 
 def _accuracy(influence: Solved, predictor: Predictor, *, held_out: bool) -> float | None:

@@ -37,6 +37,7 @@ class PartScores:
         mean, effective: of their Cook's distances, see :class:`~swaypoint.fitness.Spread`.
         mean_leverage: of them.
         accuracy: of the head on them, and on the points held out; None without classes or such points.
+        held_out: how many those are.
         top: the most influential points, in dataset order.
         parts: number of files.
     """
@@ -46,6 +47,7 @@ class PartScores:
     effective: float
     mean_leverage: float
     accuracy: tuple[float | None, float | None]
+    held_out: int
     top: Scored
     parts: int
 
@@ -161,6 +163,7 @@ def score_parts(scoring: ScoreParts, points: ParquetPoints, fold: Fold) -> PartS
             int(found["right"]) / count if classifies else None,
             int(found["held_out_right"]) / held if held else None,
         ),
+        held_out=held,
         top=best,
         parts=len(shards),
     )

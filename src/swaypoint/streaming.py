@@ -37,7 +37,7 @@ from swaypoint.data.tables import vector_column
 from swaypoint.documents import read_json
 from swaypoint.errors import InputError
 from swaypoint.explaining import examples, items
-from swaypoint.fitness import Spread, diagnose
+from swaypoint.fitness import Spread, diagnose, memorisation
 from swaypoint.folder import AuditFolder
 from swaypoint.folds import Durable, Fold, engine
 from swaypoint.folds.engines import IN_PROCESS
@@ -146,7 +146,9 @@ def streamed_audit(
             cook = Spread(scores.points, scores.mean, scores.effective)
             run.record(
                 model=_model(head, options, scores),
-                diagnostics=diagnose(influence.facts(), cook, refit=refit).to_dict(),
+                diagnostics=diagnose(influence.facts(), cook, refit=refit)
+                .beside(memorisation(*scores.accuracy, scores.held_out))
+                .to_dict(),
                 streamed={
                     "points": scores.points,
                     "leverage": scores.mean_leverage,

@@ -12,6 +12,7 @@ from swaypoint.data.batches import ArrayBatches
 from swaypoint.errors import require
 from swaypoint.estimators import Course, TrainedModel, methods
 from swaypoint.estimators.recommended import recommended
+from swaypoint.fitness import Check, by_heart, memorisation
 from swaypoint.heads import LinearHead
 from swaypoint.risks.linear_head import HeadWeights
 from swaypoint.risks.losses import as_loss
@@ -56,23 +57,31 @@ def trained_model(learned: Learned) -> TrainedModel:
 
 
 def scores_of(learned: Learned) -> dict[str, np.ndarray]:
-    """Each ``(n,)`` float64, large: look at it first."""
+    """Each ``(n,)`` float64, large: look at it first. A model without a ridge has no representer values."""
     trained = trained_model(learned)
     left_out = trained.influence.scores(keep_logits=True)
     found = {
-        "auto": recommended(left_out.loo_loss, trained.course),
+        "auto": recommended(left_out.loo_loss, trained.course, by_heart=by_heart(_known(learned))),
         "leave_one_out_loss": left_out.loo_loss,
         "cleanlab_left_out": cleanlab_order(
             learned.given, torch.from_numpy(left_out.loo_logits).softmax(1).numpy()
         ),
     }
     for name in _METHODS:
+        if name == "representer_l2" and not trained.head.weights.l2:
+            continue
         score = methods[name].score
         assert score is not None
         found[name] = score(trained)
     if learned.tracin is not None:
         found["tracin"] = learned.tracin.astype(np.float64)
     return found
+
+
+def _known(learned: Learned) -> tuple[Check, ...]:
+    """As an audit checks it: by the images that were held out, a quarter as many."""
+    accuracy = learned.facts["accuracy"]
+    return memorisation(accuracy["training"], accuracy["held"], len(learned.given) // 4)
 
 
 def cleanlab_order(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from swaypoint.studies.cifar10.detection import Found
 from swaypoint.studies.cifar10.images import Images, read_images
 from swaypoint.studies.cifar10.learning import Learned, learn, snapshots
 from swaypoint.studies.cifar10.measured import fitness_row
-from swaypoint.studies.cifar10.pictures import draw_regime, draw_suspects
+from swaypoint.studies.cifar10.pictures import draw_fitness, draw_regime, draw_suspects
 from swaypoint.studies.cifar10.scores import cross_validated, logits_of, scores_of
 from swaypoint.studies.cifar10.summary import REGIME, Detections, tables
 
@@ -56,9 +56,9 @@ def study(options: CifarOptions, out: Path, listener: Listener | None = None) ->
 
     ``out`` gets ``cells/`` (a folder a model: weights, features, trajectory), ``scores/`` (a parquet a
     model), ``detections.parquet`` (right labels above each wrong one, by model and score),
-    ``wrong.parquet`` (which labels were wrong), ``fitness.parquet``, ``roc-*.png``, ``suspects.png``
-    (untouched labels that the command's models doubt most) and ``cifar10.md``, all of it as tables. An
-    interrupted study goes on within the model that it was at.
+    ``wrong.parquet`` (which labels were wrong), ``fitness.parquet``, ``roc-*.png``, ``fitness.png``,
+    ``suspects.png`` (untouched labels that the command's models doubt most) and ``cifar10.md``, all of it as
+    tables. An interrupted study goes on within the model that it was at.
 
     Raises:
         InputError: an option out of range, data that are not CIFAR-10, or another recipe's models in ``out``.
@@ -136,6 +136,8 @@ def summarise(out: Path, name: str) -> Detections:
     detections = Detections.from_rows(rows)
     for regime in detections.regimes():
         draw_regime(detections, regime, out / f"roc-{detections.slug(regime)}.png", name)
+    if fitness:
+        draw_fitness(fitness, out / "fitness.png", name)
     write_text(out / "cifar10.md", tables(detections, fitness))
     return detections
 

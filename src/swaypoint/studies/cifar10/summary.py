@@ -13,7 +13,16 @@ from swaypoint.studies.cifar10.detection import MEASURES, Found, intervals
 from swaypoint.studies.markdown import markdown
 
 REGIME = ("architecture", "kind", "share", "regulariser", "schedule", "epochs", "side")
-FITNESS = ("within", "equiangularity", "saturated", "stationarity", "effective", "damping", "mean_loss")
+FITNESS = (
+    "gap",
+    "within",
+    "equiangularity",
+    "saturated",
+    "stationarity",
+    "effective",
+    "damping",
+    "mean_loss",
+)
 Regime = tuple[Any, ...]
 
 _ARCHITECTURES = {"resnet20": "ResNet-20", "vgg19": "VGG-19", "efficientnet_b0": "EfficientNet-B0"}
@@ -149,10 +158,12 @@ def _cells(found: list[Found]) -> list[str]:
 def fitness_table(rows: Sequence[dict[str, Any]]) -> str:
     """A line a model, and below each measure its rank correlation with the detection by Cook's distance."""
     names = ["model", "epoch", "training", "test", *FITNESS, "AUROC Cook", "AUROC loss", "AUROC remedied"]
+    rows = [row | {"gap": row["training_accuracy"] - row["test_accuracy"]} for row in rows]
     lines = []
     for row in rows:
         model = (
-            f"{_ARCHITECTURES[row['architecture']]}, {row['schedule']}, {row['regulariser']}, {row['member']}"
+            f"{_ARCHITECTURES[row['architecture']]}, {100 * row['share']:g} %, {row['schedule']},"
+            f" {row['regulariser']}, {row['member']}"
         )
         measures = [f"{row[name]:.3g}" if row[name] is not None else "" for name in FITNESS]
         aurocs = [f"{row[f'{name}_auroc']:.4f}" for name in ("cook", "loss", "remedied")]
