@@ -51,7 +51,8 @@ def merged(old: pa.Table, new: pa.Table, key: Sequence[str]) -> pa.Table:
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in (*old.to_pylist(), *new.to_pylist()):
         rows[tuple(row[name] for name in key)] = row
-    return pa.Table.from_pylist([rows[name] for name in sorted(rows, key=str)], schema=old.schema)
+    ordered = sorted(rows, key=lambda name: [f"{part!s:>20}" for part in name])  # numbers by their size
+    return pa.Table.from_pylist([rows[name] for name in ordered], schema=old.schema)
 
 
 def sections(docs: Path) -> dict[str, str]:

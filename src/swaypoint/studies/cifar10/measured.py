@@ -13,12 +13,12 @@ from swaypoint.ridge import refit_ridge
 from swaypoint.scoring import Influence
 from swaypoint.studies.cifar10.detection import Found
 from swaypoint.studies.cifar10.learning import Learned
-from swaypoint.studies.cifar10.scores import head_of
+from swaypoint.studies.cifar10.scores import head_of, recommended_of
 
 
 def fitness_row(learned: Learned) -> dict[str, Any]:
-    """Measures of :mod:`swaypoint.fitness`, detection by Cook's distance and by the loss as the model is, and
-    by Cook's distance after the remedy, a head refitted with a ridge."""
+    """Measures of :mod:`swaypoint.fitness`, detection by Cook's distance and by the loss as the model is, by
+    Cook's distance after a remedy, a head refitted with a ridge, and by the recommended score."""
     data = ArrayBatches(learned.features, learned.given)
     influence = Influence(head_of(learned), data, dtype=torch.float64)
     scores, facts, form = influence.scores(), influence.facts(), collapse_of(influence)
@@ -40,6 +40,7 @@ def fitness_row(learned: Learned) -> dict[str, Any]:
         **_detection("cook", scores.cook, learned.wrong),
         **_detection("loss", scores.loss, learned.wrong),
         **_detection("remedied", remedied.scores().cook, learned.wrong),
+        **_detection("auto", recommended_of(learned, scores.loo_loss), learned.wrong),
     }
 
 

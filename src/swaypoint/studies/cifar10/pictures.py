@@ -25,7 +25,8 @@ _SHOWN = {
 _WAYS = {
     "loss": ("loss", "o-C0"),
     "cook": ("Cook's distance", "o-C1"),
-    "remedied": ("Cook's distance, head refitted with a ridge", "o--C4"),
+    "remedied": ("Cook's distance, head refitted with a ridge", "o--C1"),
+    "auto": ("recommended", "o-C4"),
 }
 
 

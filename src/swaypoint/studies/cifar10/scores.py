@@ -12,7 +12,7 @@ from swaypoint.data.batches import ArrayBatches
 from swaypoint.errors import require
 from swaypoint.estimators import Course, TrainedModel, methods
 from swaypoint.estimators.recommended import recommended
-from swaypoint.fitness import Check, by_heart, memorisation
+from swaypoint.fitness import by_heart, memorisation
 from swaypoint.heads import LinearHead
 from swaypoint.risks.linear_head import HeadWeights
 from swaypoint.risks.losses import as_loss
@@ -61,7 +61,7 @@ def scores_of(learned: Learned) -> dict[str, np.ndarray]:
     trained = trained_model(learned)
     left_out = trained.influence.scores(keep_logits=True)
     found = {
-        "auto": recommended(left_out.loo_loss, trained.course, by_heart=by_heart(_known(learned))),
+        "auto": recommended_of(learned, left_out.loo_loss),
         "leave_one_out_loss": left_out.loo_loss,
         "cleanlab_left_out": cleanlab_order(
             learned.given, torch.from_numpy(left_out.loo_logits).softmax(1).numpy()
@@ -78,10 +78,13 @@ def scores_of(learned: Learned) -> dict[str, np.ndarray]:
     return found
 
 
-def _known(learned: Learned) -> tuple[Check, ...]:
-    """As an audit checks it: by the images that were held out, a quarter as many."""
+def recommended_of(learned: Learned, left_out: np.ndarray) -> np.ndarray:
+    """The recommended score as an audit has it, which checks the gap to the points held out, a quarter as
+    many; of a snapshot, to the test images."""
     accuracy = learned.facts["accuracy"]
-    return memorisation(accuracy["training"], accuracy["held"], len(learned.given) // 4)
+    held = accuracy.get("held", accuracy["test"])
+    known = memorisation(accuracy["training"], held, len(learned.given) // 4)
+    return recommended(left_out, Course(learned.margins, learned.losses), by_heart=by_heart(known))
 
 
 def cleanlab_order(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:

@@ -157,7 +157,17 @@ def _cells(found: list[Found]) -> list[str]:
 
 def fitness_table(rows: Sequence[dict[str, Any]]) -> str:
     """A line a model, and below each measure its rank correlation with the detection by Cook's distance."""
-    names = ["model", "epoch", "training", "test", *FITNESS, "AUROC Cook", "AUROC loss", "AUROC remedied"]
+    names = [
+        "model",
+        "epoch",
+        "training",
+        "test",
+        *FITNESS,
+        "AUROC Cook",
+        "AUROC loss",
+        "AUROC remedied",
+        "AUROC auto",
+    ]
     rows = [row | {"gap": row["training_accuracy"] - row["test_accuracy"]} for row in rows]
     lines = []
     for row in rows:
@@ -166,11 +176,11 @@ def fitness_table(rows: Sequence[dict[str, Any]]) -> str:
             f" {row['regulariser']}, {row['member']}"
         )
         measures = [f"{row[name]:.3g}" if row[name] is not None else "" for name in FITNESS]
-        aurocs = [f"{row[f'{name}_auroc']:.4f}" for name in ("cook", "loss", "remedied")]
+        aurocs = [f"{row[f'{name}_auroc']:.4f}" for name in ("cook", "loss", "remedied", "auto")]
         accuracies = [f"{row[name]:.1%}" for name in ("training_accuracy", "test_accuracy")]
         lines.append([model, str(row["epoch"]), *accuracies, *measures, *aurocs])
     correlations = [_correlation(rows, name) for name in FITNESS]
-    lines.append(["rank correlation with AUROC of Cook", "", "", "", *correlations, "", "", ""])
+    lines.append(["rank correlation with AUROC of Cook", "", "", "", *correlations, "", "", "", ""])
     return markdown(names, lines)
 
 
