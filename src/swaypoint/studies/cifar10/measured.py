@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from swaypoint.api import factorises
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.fitness import collapse_of, damping_sensitivity, effective_number
 from swaypoint.ridge import refit_ridge
@@ -18,11 +19,11 @@ from swaypoint.studies.cifar10.scores import head_of, recommended_of
 
 def fitness_row(learned: Learned) -> dict[str, Any]:
     """Measures of :mod:`swaypoint.fitness`, detection by Cook's distance and by the loss as the model is, by
-    Cook's distance after a remedy, a head refitted with a ridge, and by the recommended score."""
+    Cook's distance after a remedy, a head refitted with a ridge (None of one too large for it), and by the
+    recommended score."""
     data = ArrayBatches(learned.features, learned.given)
     influence = Influence(head_of(learned), data, dtype=torch.float64)
     scores, facts, form = influence.scores(), influence.facts(), collapse_of(influence)
-    remedied = Influence(refit_ridge(head_of(learned), data).head, data, dtype=torch.float64)
     noise = scores.cook.mean() / len(scores.cook)
     return {
         "epoch": learned.facts.get("epoch", learned.cell.epochs),
@@ -36,12 +37,19 @@ def fitness_row(learned: Learned) -> dict[str, Any]:
         "effective": effective_number(scores.cook) / len(scores.cook),
         "damping": damping_sensitivity(influence),
         "mean_loss": float(scores.loss.mean()),
-        "ridge": remedied.head.l2,
         **_detection("cook", scores.cook, learned.wrong),
         **_detection("loss", scores.loss, learned.wrong),
-        **_detection("remedied", remedied.scores().cook, learned.wrong),
+        **_remedied(learned, data),
         **_detection("auto", recommended_of(learned, scores.loo_loss), learned.wrong),
     }
+
+
+def _remedied(learned: Learned, data: ArrayBatches) -> dict[str, float | None]:
+    if not factorises(head_of(learned)):
+        return dict.fromkeys(("ridge", "remedied_auroc", "remedied_average_precision"))
+    influence = Influence(refit_ridge(head_of(learned), data).head, data, dtype=torch.float64)
+    found = _detection("remedied", influence.scores().cook, learned.wrong)
+    return {"ridge": influence.head.l2, **found}
 
 
 def _detection(name: str, score: np.ndarray, wrong: np.ndarray) -> dict[str, float]:

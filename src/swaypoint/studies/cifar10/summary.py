@@ -175,13 +175,17 @@ def fitness_table(rows: Sequence[dict[str, Any]]) -> str:
             f"{_ARCHITECTURES[row['architecture']]}, {100 * row['share']:g} %, {row['schedule']},"
             f" {row['regulariser']}, {row['member']}"
         )
-        measures = [f"{row[name]:.3g}" if row[name] is not None else "" for name in FITNESS]
-        aurocs = [f"{row[f'{name}_auroc']:.4f}" for name in ("cook", "loss", "remedied", "auto")]
+        measures = [_known(row[name], ".3g") for name in FITNESS]
+        aurocs = [_known(row[f"{name}_auroc"], ".4f") for name in ("cook", "loss", "remedied", "auto")]
         accuracies = [f"{row[name]:.1%}" for name in ("training_accuracy", "test_accuracy")]
         lines.append([model, str(row["epoch"]), *accuracies, *measures, *aurocs])
     correlations = [_correlation(rows, name) for name in FITNESS]
     lines.append(["rank correlation with AUROC of Cook", "", "", "", *correlations, "", "", "", ""])
     return markdown(names, lines)
+
+
+def _known(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
 
 
 def _correlation(rows: Sequence[dict[str, Any]], name: str) -> str:
