@@ -50,7 +50,11 @@ def draw_regime(detections: Detections, regime: Regime, path: Path, name: str) -
         at = np.unique(np.concatenate([np.geomspace(1e-5, 1, 400), [0.0]]))
         area = np.mean([one.measures()["auroc"] for one in found])
         plain.plot(
-            at, mean_curve(found, at), color=colour, linewidth=2.2, label=f"{SCORES[score]}, {area:.3f}"
+            at,
+            mean_curve(found, at),
+            color=colour,
+            linewidth=2.2,
+            label=f"{SCORES[score].replace('`', '')}, {area:.3f}",
         )
         n = found[0].right + len(found[0].above)
         looked = [(np.arange(1, len(one.above) + 1) + np.sort(one.above)) / n for one in found]
