@@ -27,7 +27,7 @@ from swaypoint.studies.cifar10.cells import FOLDS, Cell, cell_of, fold_of
 from swaypoint.studies.cifar10.detection import Found, intervals, mean_curve
 from swaypoint.studies.cifar10.images import CLASSES, Images, Noise
 from swaypoint.studies.cifar10.learning import learn, snapshots
-from swaypoint.studies.cifar10.scores import cross_validated, scores_of
+from swaypoint.studies.cifar10.scores import cross_validated, scores_of, solved
 from swaypoint.studies.cifar10.summary import SCORES
 from swaypoint.training.recipes import build
 
@@ -165,7 +165,7 @@ def test_learn_keeps_what_the_scores_need(few, tmp_path):
     logits = learned.features @ learned.weight.T + learned.bias
     accuracy = float((logits.argmax(1).numpy() == learned.given).mean())
     assert learned.facts["accuracy"]["training"] == pytest.approx(accuracy)
-    assert set(scores_of(learned)) == set(SCORES) - {
+    assert set(scores_of(learned, *solved(learned))) == set(SCORES) - {
         "representer_l2",  # without a ridge
         *("cleanlab", "out_of_fold_loss", "out_of_fold_cook"),
     }

@@ -11,20 +11,19 @@ from swaypoint.api import factorises
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.fitness import collapse_of, damping_sensitivity, effective_number
 from swaypoint.ridge import refit_ridge
-from swaypoint.scoring import Influence
+from swaypoint.scoring import Influence, Scores
 from swaypoint.studies.cifar10.detection import Found
 from swaypoint.studies.cifar10.learning import Learned
 from swaypoint.studies.cifar10.scores import head_of, recommended_of
 
 
-def fitness_row(learned: Learned) -> dict[str, Any]:
+def fitness_row(learned: Learned, influence: Influence, scores: Scores) -> dict[str, Any]:
     """Measures of :mod:`swaypoint.fitness`, detection by Cook's distance and by the loss as the model is, by
     Cook's distance after a remedy, a head refitted with a ridge (None of one too large for it), and by the
-    recommended score."""
-    data = ArrayBatches(learned.features, learned.given)
-    influence = Influence(head_of(learned), data, dtype=torch.float64)
-    scores, facts, form = influence.scores(), influence.facts(), collapse_of(influence)
-    noise = scores.cook.mean() / len(scores.cook)
+    recommended score. ``scores`` are of the finite removal."""
+    facts, form, cook = influence.facts(), collapse_of(influence), scores.first_order
+    assert cook is not None
+    noise = cook.mean() / len(cook)
     return {
         "epoch": learned.facts.get("epoch", learned.cell.epochs),
         "training_accuracy": learned.facts["accuracy"]["training"],
@@ -34,17 +33,18 @@ def fitness_row(learned: Learned) -> dict[str, Any]:
         "saturated": facts.saturated,
         "stationarity": 2.0 * facts.decrement / noise,
         "condition": facts.condition,
-        "effective": effective_number(scores.cook) / len(scores.cook),
+        "effective": effective_number(cook) / len(cook),
         "damping": damping_sensitivity(influence),
         "mean_loss": float(scores.loss.mean()),
-        **_detection("cook", scores.cook, learned.wrong),
+        **_detection("cook", cook, learned.wrong),
         **_detection("loss", scores.loss, learned.wrong),
-        **_remedied(learned, data),
+        **_remedied(learned),
         **_detection("auto", recommended_of(learned, scores.loo_loss), learned.wrong),
     }
 
 
-def _remedied(learned: Learned, data: ArrayBatches) -> dict[str, float | None]:
+def _remedied(learned: Learned) -> dict[str, float | None]:
+    data = ArrayBatches(learned.features, learned.given)
     if not factorises(head_of(learned)):
         return dict.fromkeys(("ridge", "remedied_auroc", "remedied_average_precision"))
     influence = Influence(refit_ridge(head_of(learned), data).head, data, dtype=torch.float64)

@@ -16,13 +16,11 @@ from swaypoint.fitness import by_heart, memorisation
 from swaypoint.heads import LinearHead
 from swaypoint.risks.linear_head import HeadWeights
 from swaypoint.risks.losses import as_loss
-from swaypoint.scoring import Influence
+from swaypoint.scoring import Influence, Scores
 from swaypoint.studies.cifar10.cells import fold_of
 from swaypoint.studies.cifar10.learning import Learned
 
 _METHODS = (
-    "cooks_distance",
-    "finite_removal",
     "loss",
     "margin",
     "confidence",
@@ -56,11 +54,18 @@ def trained_model(learned: Learned) -> TrainedModel:
     )
 
 
-def scores_of(learned: Learned) -> dict[str, np.ndarray]:
-    """Each ``(n,)`` float64, large: look at it first. A model without a ridge has no representer values."""
+def solved(learned: Learned) -> tuple[TrainedModel, Scores]:
+    """The model, and what one pass says of its points: of wide features a pass is most of the work."""
     trained = trained_model(learned)
-    left_out = trained.influence.scores(keep_logits=True)
+    return trained, trained.influence.scores(removal="finite", keep_logits=True)
+
+
+def scores_of(learned: Learned, trained: TrainedModel, left_out: Scores) -> dict[str, np.ndarray]:
+    """Each ``(n,)`` float64, large: look at it first. A model without a ridge has no representer values."""
+    assert left_out.first_order is not None
     found = {
+        "cooks_distance": left_out.first_order,
+        "finite_removal": left_out.cook,
         "auto": recommended_of(learned, left_out.loo_loss),
         "leave_one_out_loss": left_out.loo_loss,
         "cleanlab_left_out": cleanlab_order(

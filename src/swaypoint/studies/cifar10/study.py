@@ -21,7 +21,7 @@ from swaypoint.studies.cifar10.images import Images, read_images
 from swaypoint.studies.cifar10.learning import Learned, learn, snapshots
 from swaypoint.studies.cifar10.measured import fitness_row
 from swaypoint.studies.cifar10.pictures import draw_fitness, draw_regime, draw_suspects
-from swaypoint.studies.cifar10.scores import cross_validated, logits_of, scores_of
+from swaypoint.studies.cifar10.scores import cross_validated, logits_of, scores_of, solved
 from swaypoint.studies.cifar10.summary import REGIME, Detections, tables
 
 _ALL, _FOLDS = "all", "folds"
@@ -88,8 +88,12 @@ def study(options: CifarOptions, out: Path, listener: Listener | None = None) ->
 def _model(cell: Cell, images: Images, out: Path, device: str, listener: Listener) -> None:
     def make() -> pieces.Cell:
         learned = learn(cell, images, out / "cells", device=device, report=listener.epoch)
-        stages = [fitness_row(stage) for stage in (*snapshots(learned, out / "cells"), learned)]
-        return _scored(scores_of(learned), logits_of(learned).argmax(1).numpy(), learned, {"fitness": stages})
+        stages = []
+        for stage in (*snapshots(learned, out / "cells"), learned):
+            trained, scores = solved(stage)
+            stages.append(fitness_row(stage, trained.influence, scores))
+        suggested = logits_of(learned).argmax(1).numpy()
+        return _scored(scores_of(learned, trained, scores), suggested, learned, {"fitness": stages})
 
     listener.stage(cell.name)
     pieces.cell(out / "scores" / f"{cell.name}.parquet", {"cell": asdict(cell), "of": "model"}, make)
