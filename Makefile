@@ -95,8 +95,8 @@ reproduce-cifar10: $(VENV)/.installed
 	$(CIFAR10) --models 3 --noise 0.0005 --noise-seed 2
 	$(CIFAR10) --models 3 --noise 0.005 --noise-seed 1 --regulariser l1l2
 	$(CIFAR10) --models 2 --noise 0.005 --noise-seed 1 --schedule slow --epochs 60 --side 16
-	$(CIFAR10) --models 1 --noise 0.005 --noise-seed 1 --arch vgg19 --epochs 5
-	$(CIFAR10) --models 1 --noise 0.005 --noise-seed 1 --arch efficientnet_b0 --epochs 5
+	$(CIFAR10) --models 1 --noise 0.005 --noise-seed 1 --arch vgg19 --epochs 5 --side 16
+	$(CIFAR10) --models 1 --noise 0.005 --noise-seed 1 --arch efficientnet_b0 --epochs 5 --side 16
 	$(CIFAR10) --models 1 --noise 0.005 --noise-seed 1 --epochs 40
 	$(CIFAR10) --models 1 --noise 0.05 --noise-seed 3
 	$(CIFAR10) --models 1 --noise 0.05 --noise-seed 4 --kind asymmetric

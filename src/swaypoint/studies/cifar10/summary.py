@@ -113,11 +113,17 @@ def tables(detections: Detections, fitness: Sequence[dict[str, Any]]) -> str:
     return "\n".join(parts)
 
 
-def regime_tables(detections: Detections, *, level: int) -> str:
-    """A heading, the models and a table for each regime."""
+def regime_tables(detections: Detections, *, level: int, curves: str = "roc-") -> str:
+    """A heading, the models, the curves and a table for each regime.
+
+    Args:
+        level: of the headings.
+        curves: what the names of the pictures begin with.
+    """
     parts = []
     for regime in detections.regimes():
-        parts += [f"{'#' * level} {detections.title(regime)}", _models(detections, regime)]
+        link = f"[ROC curves]({curves}{detections.slug(regime)}.png)."
+        parts += [f"{'#' * level} {detections.title(regime)}", f"{_models(detections, regime)} {link}"]
         parts.append(_table(detections, regime))
     return "\n\n".join(parts)
 
