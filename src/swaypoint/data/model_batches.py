@@ -143,7 +143,7 @@ class ModelBatches(FeatureBatches):
         self._kept = kept
 
     def sample(self, size: int) -> tuple[Tensor, Tensor]:
-        """Every so-manieth point, between ``size`` and twice as many of them, in one pass: how many points
+        """Every k-th point, between ``size`` and twice as many of them, in one pass: how many points
         there are is not known before."""
         held: list[tuple[Tensor, Tensor]] = []
         every, seen = 1, 0
