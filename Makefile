@@ -101,7 +101,7 @@ reproduce-cifar10: $(VENV)/.installed
 	$(CIFAR10) --models 1 --noise 0.05 --noise-seed 3
 	$(CIFAR10) --models 1 --noise 0.05 --noise-seed 4 --kind asymmetric
 	$(CIFAR10) --models 3 --noise 0.005 --noise-seed 1 --folds
-	$(BIN)/python -m benchmarks.cifar10_page --add cifar10
+	$(BIN)/python -m benchmarks.cifar10_page --add cifar10 --name "$(NAME)"
 	cp cifar10/suspects.png docs/cifar10-suspects.png
 	$(BIN)/python -m benchmarks.cifar10_candidates cifar10 resnet20-uniform-0.005-0-none-cycle16-0 \
 	    > docs/cifar10-candidates.csv

@@ -31,19 +31,21 @@ _KEYS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description="The tables and curves of docs/cifar10.md.")
     parser.add_argument("--add", type=Path, help="a study's folder, whose models are added first")
-    added = parser.parse_args().add
-    if added is not None:
+    parser.add_argument("--name", default=NAME, help="what the pictures call the data")
+    options = parser.parse_args()
+    if options.add is not None:
         for part, key in _KEYS.items():
             kept = DOCS / f"cifar10-{part}.parquet"
-            write_table(kept, merged(pq.read_table(kept), pq.read_table(added / f"{part}.parquet"), key))
-    detections = Detections.from_rows(pq.read_table(DOCS / "cifar10-detections.parquet").to_pylist())
+            write_table(
+                kept, merged(pq.read_table(kept), pq.read_table(options.add / f"{part}.parquet"), key)
+            )
+    detections, fitness = results()
     for regime in detections.regimes():
-        draw_regime(detections, regime, DOCS / f"cifar10-roc-{detections.slug(regime)}.png", NAME)
-    draw_fitness(
-        pq.read_table(DOCS / "cifar10-fitness.parquet").to_pylist(), DOCS / "cifar10-fitness.png", NAME
-    )
-    page = (DOCS / "cifar10.md").read_text()
-    write_text(DOCS / "cifar10.md", filled(page, sections(DOCS)))
+        picture = DOCS / f"cifar10-roc-{detections.slug(regime)}.png"
+        draw_regime(detections, regime, picture, options.name)
+    draw_fitness(fitness, DOCS / "cifar10-fitness.png", options.name)
+    page = DOCS / "cifar10.md"
+    write_text(page, filled(page.read_text(), sections(detections, fitness)))
 
 
 def merged(old: pa.Table, new: pa.Table, key: Sequence[str]) -> pa.Table:
@@ -51,14 +53,18 @@ def merged(old: pa.Table, new: pa.Table, key: Sequence[str]) -> pa.Table:
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in (*old.to_pylist(), *new.to_pylist()):
         rows[tuple(row[name] for name in key)] = row
-    ordered = sorted(rows, key=lambda name: [f"{part!s:>20}" for part in name])  # numbers by their size
+    ordered = sorted(rows, key=lambda name: [(part is not None, part) for part in name])
     return pa.Table.from_pylist([rows[name] for name in ordered], schema=old.schema)
 
 
-def sections(docs: Path) -> dict[str, str]:
+def results() -> tuple[Detections, list[dict[str, Any]]]:
+    """What the page is made of: detections, and the rows of its table of fitness."""
+    detections = pq.read_table(DOCS / "cifar10-detections.parquet").to_pylist()
+    return Detections.from_rows(detections), pq.read_table(DOCS / "cifar10-fitness.parquet").to_pylist()
+
+
+def sections(detections: Detections, fitness: Sequence[dict[str, Any]]) -> dict[str, str]:
     """What stands between the page's marks, by their names."""
-    detections = Detections.from_rows(pq.read_table(docs / "cifar10-detections.parquet").to_pylist())
-    fitness = pq.read_table(docs / "cifar10-fitness.parquet").to_pylist()
     return {
         "detection": regime_tables(detections, level=3, curves="cifar10-roc-"),
         "fitness": fitness_table(fitness),

@@ -88,16 +88,17 @@ def read_parquet(path: Path, remedy: str, *, limit: int | None = None) -> pa.Tab
         InputError: it is missing, damaged, larger than the memory, or two columns have the same name.
     """
     require_file(path, remedy)
-    with reading(path, "a parquet file", remedy):
-        with pq.ParquetFile(path) as file:
-            schema, counts = file.schema_arrow, _rows_of_groups(file.metadata, limit)
-            _decode_names(schema)
-            widths = sum(_width(kind) for kind in schema.types)
+    with (
+        reading(path, "a parquet file", remedy),
+        pq.ParquetFile(path, page_checksum_verification=True) as file,
+    ):
+        schema, counts = file.schema_arrow, _rows_of_groups(file.metadata, limit)
+        _decode_names(schema)
+        widths = sum(_width(kind) for kind in schema.types)
         if len(set(schema.names)) < len(schema.names):
             raise InputError(f"{path}: two columns have the same name; rename one")
         require_memory(path, sum(counts) * widths, f"{sum(counts):,} records")
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            table = file.read_row_groups(range(len(counts)))
+        table = file.read_row_groups(range(len(counts)))
         table.validate(full=True)
         return _without_views(table)
 

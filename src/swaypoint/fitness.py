@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -141,9 +141,9 @@ def memorisation(training: float | None, held_out: float | None, points: int) ->
     )
 
 
-def by_heart(checks: Sequence[Check]) -> bool:
-    """Whether :func:`memorisation` found that the model knows its training points by heart."""
-    return any(check.verdict != "fit" for check in checks)
+def by_heart(training: float | None, held_out: float | None, points: int) -> bool:
+    """Whether the model fails the check of :func:`memorisation`."""
+    return any(check.verdict != "fit" for check in memorisation(training, held_out, points))
 
 
 def damping_sensitivity(influence: Influence) -> float | None:

@@ -88,11 +88,11 @@ def audit(
         if options.params is not None:
             ranking = rank_parameters(trained, ranking)
         accuracy = _accuracies(influence, predictor)
-        known = memorisation(*accuracy, len(parts.validation))
-        auto = recommended(ranking.loo_loss, predictor.course, by_heart=by_heart(known))
+        known = by_heart(*accuracy, len(parts.validation))
+        auto = recommended(ranking.loo_loss, predictor.course, by_heart=known)
         scores = _scores(trained, auto, options)
         write_factor(run.path, influence)
-        diagnostics = ranking.diagnostics.beside(known)
+        diagnostics = ranking.diagnostics.beside(memorisation(*accuracy, len(parts.validation)))
         if isinstance(influence, Influence) and options.params is None:
             diagnostics = diagnostics.beside(examine(influence))
     if options.model.models > 1:
@@ -232,9 +232,8 @@ def _members(
             training = Training(folder, options.seed + number, options.device, listener.epoch)
             other = prepare(dataset, parts, options.model, options.objective, training=training)
             ranking, influence = rank(other.head.weights, other.train, _scoring(options, other))
-            known = memorisation(*_accuracies(influence, other), len(parts.validation))
-            auto = recommended(ranking.loo_loss, other.course, by_heart=by_heart(known))
-            scored.append((ranking.values, auto))
+            known = by_heart(*_accuracies(influence, other), len(parts.validation))
+            scored.append((ranking.values, recommended(ranking.loo_loss, other.course, by_heart=known)))
         (folder / "last.ckpt").unlink(missing_ok=True)
     cooks, autos = zip(*scored, strict=True)
     return Members(cooks, autos)

@@ -30,8 +30,7 @@ from swaypoint.audit_run import (
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.parquet import ParquetPoints, ParquetTable, open_parquet, read_classes
-from swaypoint.data.parquet_files import holds_parquet
-from swaypoint.data.readers import image_column, image_pixels, is_saved, readable
+from swaypoint.data.readers import image_column, image_pixels, is_saved, parquet_inside, readable
 from swaypoint.data.splitting import Split
 from swaypoint.data.tables import vector_column
 from swaypoint.documents import read_json
@@ -106,7 +105,7 @@ def _is_parquet(source: str) -> bool:
     path = Path(source)
     if "://" in source or path.suffix.lower() == ".parquet":
         return True
-    return path.is_dir() and not is_saved(path) and holds_parquet(path)
+    return path.is_dir() and not is_saved(path) and bool(parquet_inside(path))
 
 
 def streamed_audit(

@@ -101,12 +101,6 @@ class ParquetFiles:
         return pa.concat_tables(parts, promote_options="permissive")
 
 
-def holds_parquet(folder: Path) -> bool:
-    """Whether there are parquet files where :func:`parquet_files` looks for them: in the folder itself, or in
-    its ``data``."""
-    return any(next(folder.glob(pattern), None) for pattern in ("*.parquet", "data/*.parquet"))
-
-
 def parquet_files(source: str | Path, split: str) -> ParquetFiles:
     """A ``.parquet`` file, a directory of them, or the URL of either in any file system of fsspec.
 

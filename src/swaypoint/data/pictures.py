@@ -16,8 +16,8 @@ import pyarrow as pa
 from swaypoint.data.arrays import row_name
 from swaypoint.data.dataset import ReadOptions
 from swaypoint.data.images import Encoded, decoded_images, folder_files, own_side
-from swaypoint.data.parquet_files import ParquetFiles, Piece, holds_parquet, parquet_files
-from swaypoint.data.readers import encoded_pictures, image_column, readable
+from swaypoint.data.parquet_files import ParquetFiles, Piece, parquet_files
+from swaypoint.data.readers import encoded_pictures, image_column, parquet_inside, readable
 from swaypoint.data.tables import label_column
 from swaypoint.errors import InputError
 
@@ -81,7 +81,7 @@ def open_pictures(source: str | Path, options: ReadOptions) -> PictureSource:
         InputError: neither, or no such columns.
         MissingExtra: Pillow is not installed.
     """
-    by_class = os.path.isdir(source) and not holds_parquet(Path(source))
+    by_class = os.path.isdir(source) and not parquet_inside(Path(source))
     return _files(Path(source), options) if by_class else _rows(source, options)
 
 

@@ -324,13 +324,19 @@ def is_saved(path: Path) -> bool:
     return any((path / marker).is_file() for marker in _SAVED)
 
 
+def parquet_inside(folder: Path) -> list[Path]:
+    """The parquet files of a folder, else of its ``data``, in the order of their records; those of its other
+    folders belong to neither."""
+    return sorted(folder.glob("*.parquet")) or sorted(folder.glob("data/*.parquet"))
+
+
 def parquet_files(path: Path, split: str) -> list[Path]:
     """Those of a split in a directory, in the order of their records; [] where there are none at all.
 
     Raises:
         InputError: there are only those of other splits.
     """
-    parquet = sorted(path.glob("*.parquet")) or sorted(path.glob("data/*.parquet"))
+    parquet = parquet_inside(path)
     chosen = set(of_split(str(path), [file.name for file in parquet], split))
     return [file for file in parquet if file.name in chosen]
 

@@ -110,11 +110,13 @@ def draw_fitness(rows: Sequence[dict[str, Any]], path: Path, name: str) -> None:
     handles, labels = way.get_legend_handles_labels()
     first = dict(zip(labels, handles, strict=True))
     way.legend(first.values(), first.keys(), frameon=False)
-    for schedules, marker, label in ((("slow",), "o", "slow"), (("cycle", "step", "cosine"), "^", "other")):
-        found = [row for row in rows if row["schedule"] in schedules]
+    others = [row for row in rows if row["schedule"] != "slow"]
+    for found, marker, label in ((slow, "o", "slow"), (others, "^", "other")):
         over = [row["training_accuracy"] - row["test_accuracy"] for row in found]
         gap.plot(over, [row["cook_auroc"] for row in found], marker, alpha=0.7, label=f"{label} schedule")
-    gap.set(xlabel="accuracy on training less test images", ylabel="AUROC of Cook's distance", ylim=(None, 1))
+    gap.set(
+        xlabel="accuracy on training less test images", ylabel="AUROC of Cook's distance", ylim=(None, 1.01)
+    )
     gap.legend(frameon=False, loc="lower left")
     figure.suptitle(f"Over-training and detection: {name}")
     replace_file(path, lambda temporary: figure.savefig(temporary, format="png", dpi=110))

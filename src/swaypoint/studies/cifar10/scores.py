@@ -12,7 +12,7 @@ from swaypoint.data.batches import ArrayBatches
 from swaypoint.errors import require
 from swaypoint.estimators import Course, TrainedModel, methods
 from swaypoint.estimators.recommended import recommended
-from swaypoint.fitness import by_heart, memorisation
+from swaypoint.fitness import by_heart
 from swaypoint.heads import LinearHead
 from swaypoint.risks.linear_head import HeadWeights
 from swaypoint.risks.losses import as_loss
@@ -88,8 +88,8 @@ def recommended_of(learned: Learned, left_out: np.ndarray) -> np.ndarray:
     many; of a snapshot, to the test images."""
     accuracy = learned.facts["accuracy"]
     held = accuracy.get("held", accuracy["test"])
-    known = memorisation(accuracy["training"], held, len(learned.given) // 4)
-    return recommended(left_out, Course(learned.margins, learned.losses), by_heart=by_heart(known))
+    known = by_heart(accuracy["training"], held, len(learned.given) // 4)
+    return recommended(left_out, Course(learned.margins, learned.losses), by_heart=known)
 
 
 def cleanlab_order(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
