@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from swaypoint.folder import write_table, write_text
 from swaypoint.studies.cifar10.pictures import draw_fitness, draw_regime
-from swaypoint.studies.cifar10.summary import REGIME, Detections, fitness_table, regime_tables
+from swaypoint.studies.cifar10.summary import REGIME, Detections, fitness_table, overview, regime_tables
 
 DOCS = Path(__file__).parent.parent / "docs"
 NAME = "CIFAR-10 (JPEG re-encoded)"
@@ -66,6 +66,7 @@ def results() -> tuple[Detections, list[dict[str, Any]]]:
 def sections(detections: Detections, fitness: Sequence[dict[str, Any]]) -> dict[str, str]:
     """What stands between the page's marks, by their names."""
     return {
+        "overview": overview(detections),
         "detection": regime_tables(detections, level=3, curves="cifar10-roc-"),
         "fitness": fitness_table(fitness),
     }

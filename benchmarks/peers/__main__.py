@@ -24,6 +24,7 @@ OWN = "swaypoint_call"
 ADAPTERS = (
     OWN,
     "swaypoint_core",
+    "swaypoint_ekfac",
     "pydvl",
     "captum",
     "laplace",
@@ -43,7 +44,8 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--workloads", nargs="+", metavar="W", help="only these")
     parser.add_argument("--peers", nargs="+", choices=ADAPTERS, metavar="P", help="only these and swaypoint")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--limit", type=float, default=600, help="seconds of one process, 600")
+    limit = "seconds of one process, 600; a peer that took as long in all is not repeated"
+    parser.add_argument("--limit", type=float, default=600, help=limit)
     parser.add_argument("--memory", type=float, default=16, help="GB of one process, 16")
     parser.add_argument("--scale", type=float, default=1, help="share of the points, to try it out")
     parser.add_argument("--folder", type=Path, default=Path("peers"), help="arrays, results and table")
@@ -64,7 +66,8 @@ def main() -> None:
     works = workloads(chosen, features)
     rows, machine = measured(chosen, works, peers, pythons, features), describe()
     titles = {work.name: work.described() for work in works}
-    text = f"{machine}; medians of {chosen.rounds} rounds\n\n{markdown(rows, titles)}"
+    measured_how = f"medians of up to {chosen.rounds} rounds, processes stopped after {chosen.limit:,.0f} s"
+    text = f"{machine}; {measured_how}\n\n{markdown(rows, titles)}"
     print(text)
     chosen.folder.mkdir(parents=True, exist_ok=True)
     (chosen.folder / "peers.md").write_text(text)
@@ -110,9 +113,9 @@ def measured(
                 executable, so_far = pythons[peer.name], rounds.setdefault((work.name, peer.name), [])
                 if work.task not in peer.module.METHODS or isinstance(executable, str):
                     continue
-                if so_far and so_far[-1].failure:
+                if so_far and (so_far[-1].failure or sum(one.seconds for one in so_far) > chosen.limit):
                     continue
-                print(f"round {number + 1}, {work.name}: {peer.title}", end=" ", flush=True)
+                print(f"round {number + 1}, {work.name}: {peer.name}", end=" ", flush=True)
                 one = measure(peer, work, executable, arrays[work.name], folder / "rounds", number, limits)
                 print(one.failure or f"{one.seconds:.2f} s", flush=True)
                 so_far.append(one)
@@ -120,7 +123,7 @@ def measured(
         row(work, peer, pythons[peer.name], rounds[work.name, peer.name], rounds[work.name, OWN], arrays)
         for work in works
         for peer in peers
-        if work.task != "rank" or work.task in peer.module.METHODS
+        if work.task in {*peer.module.METHODS, *peer.cannot}
     ]
 
 
@@ -135,7 +138,7 @@ def row(
     """A failure in a later round than the first fails the peer: medians are of all rounds."""
     method = peer.module.METHODS.get(work.task, "")
     if not method:
-        return Row(work.name, peer.title, failure=peer.module.CANNOT[work.task])
+        return Row(work.name, peer.title, failure=peer.cannot[work.task])
     if isinstance(executable, str):
         return Row(work.name, peer.title, method, failure=executable)
     if rounds[-1].failure:
@@ -150,6 +153,7 @@ def row(
         ratio(seconds, [one.seconds for one in own]),
         max(one.peak for one in rounds),
         *figures,
+        rounds=len(rounds),
     )
 
 

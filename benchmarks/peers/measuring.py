@@ -44,6 +44,10 @@ class Peer:
         return str(getattr(self.module, "ENVIRONMENT", self.name))
 
     @property
+    def cannot(self) -> dict[str, str]:
+        return getattr(self.module, "CANNOT", {})
+
+    @property
     def title(self) -> str:
         return str(self.module.PEER)
 

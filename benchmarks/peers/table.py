@@ -22,6 +22,7 @@ class Row:
         median_error, largest_error: relative, against the truth.
         shared: of the top 1 % of the truth.
         failure: why there are no numbers.
+        rounds: that the medians are of.
     """
 
     workload: str
@@ -34,6 +35,7 @@ class Row:
     largest_error: float = math.nan
     shared: float = math.nan
     failure: str = ""
+    rounds: int = 0
 
 
 def ratio(seconds: Sequence[float], own: Sequence[float]) -> float:
@@ -68,7 +70,7 @@ def _line(row: Row) -> str:
     cells = (
         row.peer,
         row.method,
-        _number(row.seconds, _digits(row.seconds), " s"),
+        _number(row.seconds, _digits(row.seconds), " s (once)" if row.rounds == 1 else " s"),
         _number(row.ratio, _digits(row.ratio)),
         _number(row.peak / 1e9, ".2f", " GB"),
         _number(row.median_error, ".0e"),

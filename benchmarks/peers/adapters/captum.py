@@ -16,7 +16,6 @@ METHODS = {
     "wide_head": "approximate, Arnoldi, 50 of 200 directions",
     "perceptron": "approximate, Arnoldi, 50 of 200 directions",
 }
-CANNOT = {"rank": "has no such score"}
 
 
 def head(features: np.ndarray, labels: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:

@@ -18,7 +18,6 @@ METHODS = {
     "wide_head": "approximate, EK-FAC of the GGN",
     "perceptron": "approximate, EK-FAC of the GGN",
 }
-CANNOT = {"rank": "has no such score"}
 
 
 def head(features: np.ndarray, labels: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:

@@ -22,7 +22,6 @@ METHODS = {
 }
 CANNOT = {
     "stream": "self-influence takes one batch: a Hessian by vmap over all points, 26 GB an array",
-    "rank": "has no such score",
 }
 
 

@@ -15,7 +15,6 @@ METHODS = {
     "wide_head": "approximate, Arnoldi, 50 directions",
     "perceptron": "approximate, Arnoldi, 50 directions",
 }
-CANNOT = {"rank": "has no such score"}
 
 
 def head(features: np.ndarray, labels: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:

@@ -13,7 +13,6 @@ PEER, DISTRIBUTION = "kronfluence", "kronfluence"
 RIDGE = 1e-6
 _HOW = "approximate, EK-FAC"
 METHODS = {"head": _HOW, "stream": _HOW, "wide_head": _HOW, "perceptron": _HOW}
-CANNOT = {"rank": "has no such score"}
 
 
 def head(features: np.ndarray, labels: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:

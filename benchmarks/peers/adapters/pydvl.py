@@ -17,7 +17,6 @@ METHODS = {
     "wide_head": "approximate, EK-FAC",
     "perceptron": "approximate, EK-FAC",
 }
-CANNOT = {"rank": "has no such score"}
 
 
 def head(features: np.ndarray, labels: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:

@@ -16,7 +16,6 @@ METHODS = {
     "perceptron": "exact, Cholesky of the GGN",
     "rank": "margin of the logits",
 }
-CANNOT: dict[str, str] = {}
 
 
 def head(features: np.ndarray, labels: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:

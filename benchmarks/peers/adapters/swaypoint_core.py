@@ -1,22 +1,19 @@
-"""swaypoint's other ways: what the peers compute and no more; the exact wide head; EK-FAC."""
+"""swaypoint's other exact ways: what the peers compute and no more; the wide head; the plain loss."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from heads import PERCEPTRON_RIDGE, mlp
 
-PEER, DISTRIBUTION, ENVIRONMENT = "swaypoint, another way", "swaypoint", "swaypoint"
+PEER, DISTRIBUTION, ENVIRONMENT = "swaypoint", "swaypoint", "swaypoint"
 RIDGE = 0.0
 COLD = ("wide_head",)
 METHODS = {
     "head": "exact, distances alone (no by-products)",
     "stream": "exact, distances alone (no by-products)",
     "wide_head": "exact, Cholesky in panels",
-    "perceptron": "approximate, EK-FAC",
     "rank": "loss",
 }
-CANNOT: dict[str, str] = {}
 
 
 def head(features: np.ndarray, labels: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
@@ -40,17 +37,6 @@ def wide_head(features: np.ndarray, labels: np.ndarray, weight: np.ndarray, bias
 
     trained = HeadWeights(torch.tensor(weight), torch.tensor(bias), CrossEntropy())
     return TiledInfluence(trained, ArrayBatches(features, labels)).scores().cook
-
-
-def perceptron(
-    features: np.ndarray, labels: np.ndarray, weights: list[np.ndarray], biases: list[np.ndarray]
-) -> np.ndarray:
-    from swaypoint.estimators import TrainedModel, methods
-
-    score = methods["cooks_distance"].score
-    assert score is not None
-    model, options = mlp(weights, biases), {"params": "*", "damping": PERCEPTRON_RIDGE, "batch_size": 1000}
-    return score(TrainedModel(model, (features, labels), solver="ekfac", **options))
 
 
 def rank(features: np.ndarray, labels: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:

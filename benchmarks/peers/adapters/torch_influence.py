@@ -15,7 +15,6 @@ METHODS = {"head": "exact, inverse of the Hessian", "stream": "exact, inverse of
 CANNOT = {
     "wide_head": "inverse of 51,300 parameters: 10.5 GB twice; else conjugate gradients for each point",
     "perceptron": "Hessian of 13,305 parameters, a pass for each; else conjugate gradients for each point",
-    "rank": "has no such score",
 }
 
 

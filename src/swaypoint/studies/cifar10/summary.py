@@ -113,6 +113,31 @@ def tables(detections: Detections, fitness: Sequence[dict[str, Any]]) -> str:
     return "\n".join(parts)
 
 
+def overview(detections: Detections) -> str:
+    """A line a regime: the recommended score of single models beside the two bases and the best other."""
+    names = ["", "models", *(SCORES[score] for score in _BESIDE), "best other"]
+    lines = []
+    for regime in detections.regimes():
+        means = {
+            score: {name: float(np.mean([one.measures()[name] for one in found])) for name in MEASURES}
+            for score in SCORES
+            if (found := [found for _, found in detections.of(regime, score)])
+        }
+        others = {score: mean for score, mean in means.items() if score != "auto"}
+        precise = max(others, key=lambda score: others[score]["average_precision"])
+        quick = min(others, key=lambda score: others[score]["inspected_90"])
+        best = f"{others[precise]['average_precision']:.3f} ({SCORES[precise]})"
+        best += f"; {others[quick]['inspected_90']:.2%} ({SCORES[quick]})"
+        cells = [
+            f"{means[score]['average_precision']:.3f}; {means[score]['inspected_90']:.2%}" for score in _BESIDE
+        ]
+        lines.append([detections.title(regime), str(len(detections.of(regime, "auto"))), *cells, best])
+    return markdown(names, lines)
+
+
+_BESIDE = ("auto", "cooks_distance", "loss")
+
+
 def regime_tables(detections: Detections, *, level: int, curves: str = "roc-") -> str:
     """A heading, the models, the curves and a table for each regime.
 
@@ -177,16 +202,20 @@ def fitness_table(rows: Sequence[dict[str, Any]]) -> str:
     rows = [row | {"gap": row["training_accuracy"] - row["test_accuracy"]} for row in rows]
     lines = []
     for row in rows:
+        kind = "" if row["kind"] == "uniform" else f" {row['kind']}"
         model = (
-            f"{_ARCHITECTURES[row['architecture']]}, {100 * row['share']:g} %, {row['schedule']},"
+            f"{_ARCHITECTURES[row['architecture']]}, {100 * row['share']:g} %{kind}, {row['schedule']},"
             f" {row['regulariser']}, {row['member']}"
         )
         measures = [_known(row[name], ".3g") for name in FITNESS]
         aurocs = [_known(row[f"{name}_auroc"], ".4f") for name in ("cook", "loss", "remedied", "auto")]
         accuracies = [f"{row[name]:.1%}" for name in ("training_accuracy", "test_accuracy")]
         lines.append([model, str(row["epoch"]), *accuracies, *measures, *aurocs])
-    correlations = [_correlation(rows, name) for name in FITNESS]
-    lines.append(["rank correlation with AUROC of Cook", "", "", "", *correlations, "", "", "", ""])
+    # Flips between like classes are harder to find, whatever the model.
+    uniform = [row for row in rows if row["kind"] == "uniform"]
+    correlations = [_correlation(uniform, name) for name in FITNESS]
+    title = "rank correlation with AUROC of Cook, uniform flips"
+    lines.append([title, "", "", "", *correlations, "", "", "", ""])
     return markdown(names, lines)
 
 
