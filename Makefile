@@ -98,6 +98,7 @@ reproduce-cifar10: $(VENV)/.installed
 	$(CIFAR10) --models 1 --noise 0.005 --noise-seed 1 --arch vgg19 --epochs 5 --side 16
 	$(CIFAR10) --models 1 --noise 0.005 --noise-seed 1 --arch efficientnet_b0 --epochs 5 --side 16
 	$(CIFAR10) --models 1 --noise 0.005 --noise-seed 1 --epochs 40
+	$(CIFAR10) --models 1 --noise 0.005 --noise-seed 1 --epochs 28 --side 32
 	$(CIFAR10) --models 1 --noise 0.05 --noise-seed 3
 	$(CIFAR10) --models 1 --noise 0.005 --noise-seed 4 --kind asymmetric
 	$(CIFAR10) --models 1 --noise 0.05 --noise-seed 4 --kind asymmetric

@@ -93,11 +93,12 @@ def growth(values: np.ndarray, seconds: np.ndarray) -> float:
 def draw(table: Path) -> None:
     """A picture beside the table, and the exponents in the terminal."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import NullLocator
 
     rows = list(csv.DictReader(table.open()))
-    figure, axes = plt.subplots(1, 3, figsize=(10, 3.2), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
     for axis, varied in zip(axes, VARIED, strict=True):
-        groups = {varied: f"in memory, {rows[0]['workers']} threads"}
+        groups = {varied: "in memory"}
         if varied == "points":
             groups |= {row["varied"]: row["varied"] for row in rows if row["varied"].startswith("streamed")}
         for group, name in groups.items():
@@ -106,14 +107,17 @@ def draw(table: Path) -> None:
                 chosen.sort(key=lambda row: float(row[varied]))
                 values = np.array([float(row[varied]) for row in chosen])
                 seconds = np.array([float(row["seconds"]) for row in chosen])
-                label = name if group == varied else f"{name}, {workers} workers"
+                label = f"{name}, {workers} {'threads' if group == varied else 'workers'}"
                 if len(values) > 2:
                     label += f": exponent {growth(values, seconds):.2f}"
                     print(label, varied)
                 axis.loglog(values, seconds, "o-", markersize=3, label=label)
         axis.set_xlabel(varied)
-        axis.legend(fontsize=7)
-    axes[0].set_ylabel("seconds")
+        if varied != "points":
+            axis.set_xticks(VARIED[varied], [str(value) for value in VARIED[varied]])
+            axis.xaxis.set_minor_locator(NullLocator())
+        axis.legend(fontsize=7, loc="lower right" if varied == "points" else "upper left")
+    axes[0].set(ylabel="seconds", ylim=(1e-3, None))  # room for the legend
     figure.savefig(table.with_suffix(".png"), dpi=130)
 
 

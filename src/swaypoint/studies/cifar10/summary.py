@@ -128,9 +128,8 @@ def overview(detections: Detections) -> str:
         quick = min(others, key=lambda score: others[score]["inspected_90"])
         best = f"{others[precise]['average_precision']:.3f} ({SCORES[precise]})"
         best += f"; {others[quick]['inspected_90']:.2%} ({SCORES[quick]})"
-        cells = [
-            f"{means[score]['average_precision']:.3f}; {means[score]['inspected_90']:.2%}" for score in _BESIDE
-        ]
+        beside = [means[score] for score in _BESIDE]
+        cells = [f"{mean['average_precision']:.3f}; {mean['inspected_90']:.2%}" for mean in beside]
         lines.append([detections.title(regime), str(len(detections.of(regime, "auto"))), *cells, best])
     return markdown(names, lines)
 
