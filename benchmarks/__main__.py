@@ -1,7 +1,7 @@
 """``make bench``: every benchmark in turn."""
 
-from benchmarks import in_memory, large_head, streamed
+from benchmarks import contraction, in_memory, large_head, streamed
 
-for benchmark in (in_memory, streamed, large_head):
+for benchmark in (in_memory, contraction, streamed, large_head):
     print(f"\n{benchmark.__doc__.strip()}")
     benchmark.main()

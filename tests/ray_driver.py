@@ -5,6 +5,7 @@ python ray_driver.py ADDRESS FOLDER SCORES.npy
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from pathlib import Path
@@ -29,6 +30,7 @@ class Slow(Seeded):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell started the tests with &
     address, folder, out = sys.argv[1:]
     fold = RayCluster(address)
     found = scores(Durable(Path(folder), "key", inner=fold), Slow())
