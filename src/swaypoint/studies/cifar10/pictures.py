@@ -111,9 +111,12 @@ def draw_fitness(rows: Sequence[dict[str, Any]], path: Path, name: str) -> None:
     first = dict(zip(labels, handles, strict=True))
     way.legend(first.values(), first.keys(), frameon=False)
     others = [row for row in rows if row["schedule"] != "slow"]
-    for found, marker, label in ((slow, "o", "slow"), (others, "^", "other")):
+    uniform = [row for row in others if row["kind"] == "uniform"]
+    alike = [row for row in others if row["kind"] != "uniform"]
+    groups = (slow, "o", "slow schedule"), (uniform, "^", "others"), (alike, "s", "others, asymmetric flips")
+    for found, marker, label in groups:
         over = [row["training_accuracy"] - row["test_accuracy"] for row in found]
-        gap.plot(over, [row["cook_auroc"] for row in found], marker, alpha=0.7, label=f"{label} schedule")
+        gap.plot(over, [row["cook_auroc"] for row in found], marker, alpha=0.7, label=label)
     gap.set(
         xlabel="accuracy on training less test images", ylabel="AUROC of Cook's distance", ylim=(None, 1.01)
     )
