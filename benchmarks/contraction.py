@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.machine import describe, product_rate
-from swaypoint.operators.head import FeaturePairs, _filled
+from swaypoint.operators.head import FeaturePairs
 from swaypoint.operators.packed import pair_count
 from swaypoint.parallel import ordered_map
 
@@ -31,24 +31,6 @@ def forming(pairs: FeaturePairs, chunk: Chunk) -> None:
             pass
 
 
-def multiplying(pairs: FeaturePairs, chunk: Chunk, *, second: bool, packed: Tensor) -> None:
-    """The matrix products of a pass, on products of features that are there already."""
-    products, (features, coefficients) = pairs._products(), chunk
-    blocks = [(start, stop, block) for start, stop, _, block in products._blocks]
-    if second:
-        packed, result = _filled(packed), torch.zeros(len(_filled(packed)), features.shape[1])
-    else:
-        coefficients = _filled(coefficients)
-        result = torch.zeros(len(coefficients), pairs.pairs)
-    for columns in products.steps(features.shape[1]):
-        width = columns.stop - columns.start
-        for start, stop, block in blocks:
-            if second:
-                result[:, columns].addmm_(packed[:, start:stop], block[:, :width])
-            else:
-                result[:, start:stop].addmm_(coefficients[:, columns], block[:, :width].T)
-
-
 def seconds(function: Callable[[Chunk], object], chunks: list[Chunk]) -> float:
     start = time.perf_counter()
     for _ in ordered_map(function, chunks, CPU):
@@ -62,28 +44,24 @@ def main() -> None:
     sizes = [min(CHUNK, N - start) for start in range(0, N, CHUNK)]
     chunks = [(torch.randn(WIDTH, size), torch.randn(rows, size)) for size in sizes]
     packed = torch.randn(rows, pairs.pairs)
-    tasks: dict[str, Callable[[Chunk], object]] = {
-        "pass one": lambda chunk: pairs.accumulate(chunk[1], chunk[0]),
-        "pass two": lambda chunk: pairs.contract(packed, chunk[0]),
-        "forming the products of features": partial(forming, pairs),
-        "matrix products of pass one": partial(multiplying, pairs, second=False, packed=packed),
-        "matrix products of pass two": partial(multiplying, pairs, second=True, packed=packed),
-    }
+    tasks: tuple[Callable[[Chunk], object], ...] = (
+        lambda chunk: pairs.accumulate(chunk[1], chunk[0]),
+        lambda chunk: pairs.contract(packed, chunk[0]),
+        partial(forming, pairs),
+    )
     flops = 2 * N * rows * pair_count(WIDTH)
-    taken: dict[str, list[float]] = {task: [] for task in tasks}
-    rates = []
-    for function in tasks.values():
-        seconds(function, chunks)
-    for _ in range(ROUNDS):  # side by side: the speed of shared machines drifts
-        rates.append(product_rate(size=2048))
-        for task, function in tasks.items():
-            taken[task].append(seconds(function, chunks))
-    rate = statistics.median(rates)
+    for task in tasks:
+        seconds(task, chunks)
+    # Side by side: the speed of shared machines drifts.
+    rounds = [(product_rate(size=2048), *(seconds(task, chunks) for task in tasks)) for _ in range(ROUNDS)]
+    rate, first, second, made = (statistics.median(column) for column in zip(*rounds, strict=True))
     print(f"{flops / 1e9:.1f} GFLOP a pass; {rate:.0f} GFLOP/s of a matrix product beside it")
-    for task, values in taken.items():
-        median = statistics.median(values)
-        share = "" if "forming" in task else f", {flops / median / 1e9 / rate:.0%} of the matrix-product rate"
-        print(f"{task}: {median:.3f} s{share}")
+    print(f"forming the products of features: {made:.3f} s of each pass")
+    for name, whole in (("pass one", first), ("pass two", second)):
+        share, alone = (flops / part / 1e9 / rate for part in (whole, whole - made))
+        print(
+            f"{name}: {whole:.3f} s, {share:.0%} of the matrix-product rate; its products alone {alone:.0%}"
+        )
 
 
 if __name__ == "__main__":

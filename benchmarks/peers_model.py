@@ -1,14 +1,12 @@
-"""Peers on all parameters of a perceptron: agreement where definitions coincide, then time and quality.
+"""Agreement with peers on all parameters of a perceptron, where definitions coincide.
 
 Run it where pyDVL, captum, kronfluence and scipy are installed beside swaypoint; one that is missing is
-left out. :mod:`benchmarks.peers` has more of them, and each in an environment of its own.
+left out. :mod:`benchmarks.peers` has time and quality, of more of them.
 """
 
 from __future__ import annotations
 
-import sys
 import tempfile
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -19,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.machine import describe
-from benchmarks.whole_model import RIDGE, oracle, overlap, workload
+from benchmarks.whole_model import workload
 from swaypoint.estimators import TrainedModel, methods
 from swaypoint.risks.autodiff import Kind
 from swaypoint.solving import Solver
@@ -48,13 +46,6 @@ def pydvl_ekfac(problem: Problem, damping: float) -> np.ndarray:
 
     ekfac = EkfacInfluence(problem[0], update_diagonal=True, hessian_regularization=damping)
     return _pydvl(problem, ekfac)
-
-
-def pydvl_nystroem(problem: Problem, damping: float) -> np.ndarray:
-    from pydvl.influence.torch import NystroemSketchInfluence
-
-    sketch = NystroemSketchInfluence(problem[0], F.cross_entropy, regularization=damping, rank=200)
-    return _pydvl(problem, sketch)
 
 
 def _pydvl(problem: Problem, influence: object) -> np.ndarray:
@@ -184,36 +175,6 @@ def agreement() -> None:
     compare("kronfluence, EK-FAC", lambda: kronfluence_ekfac(problem, 0.1), ekfac)
 
 
-def quality() -> None:
-    print("20,000 points, 13,305 parameters: every point's self-influence, Gauss-Newton matrix")
-    problem = workload()
-    tasks: dict[str, Callable[[], np.ndarray]] = {
-        "swaypoint, exact": lambda: swaypoint_(problem, RIDGE, "ggn", "exact"),
-        "swaypoint, EK-FAC": lambda: swaypoint_(problem, RIDGE, "ggn", "ekfac"),
-        "pyDVL, EK-FAC": lambda: pydvl_ekfac(problem, RIDGE),
-        "kronfluence, EK-FAC": lambda: kronfluence_ekfac(problem, RIDGE),
-        "pyDVL, Nystroem of rank 200": lambda: pydvl_nystroem(problem, RIDGE),
-    }
-    truth = oracle(*problem)
-    for name, task in tasks.items():
-        start = time.perf_counter()
-        try:
-            values = task()
-        except Exception as error:
-            print(f"{name:34} failed: {type(error).__name__}: {str(error).splitlines()[0][:100]}")
-            continue
-        seconds = time.perf_counter() - start
-        error = np.abs(values / truth - 1)
-        print(
-            f"{name:34} {seconds:6.1f} s   overlap of the top 1 %: {overlap(values, truth):.3f}"
-            f"   median relative error {np.median(error):.1e}",
-            flush=True,
-        )
-
-
 if __name__ == "__main__":
     print(describe())
-    if "quality" not in sys.argv[1:]:
-        agreement()
-    if "agreement" not in sys.argv[1:]:
-        quality()
+    agreement()

@@ -66,8 +66,8 @@ def main() -> None:
     works = workloads(chosen, features)
     rows, machine = measured(chosen, works, peers, pythons, features), describe()
     titles = {work.name: work.described() for work in works}
-    measured_how = f"medians of up to {chosen.rounds} rounds, processes stopped after {chosen.limit:,.0f} s"
-    text = f"{machine}; {measured_how}\n\n{markdown(rows, titles)}"
+    how = f"medians of up to {chosen.rounds} rounds, processes stopped after {chosen.limit:,.0f} s"
+    text = f"{machine}; {how}\n\n{markdown(rows, titles)}"
     print(text)
     chosen.folder.mkdir(parents=True, exist_ok=True)
     (chosen.folder / "peers.md").write_text(text)

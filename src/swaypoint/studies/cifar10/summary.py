@@ -93,9 +93,9 @@ def brief(detections: Detections) -> str:
         rows = []
         for member, of in _MEMBERS.items():
             for score in SCORES:
-                found = [one.measures() for _, one in detections.of(regime, score, member=member)]
+                found = [one for _, one in detections.of(regime, score, member=member)]
                 if found:
-                    mean = {name: float(np.mean([one[name] for one in found])) for name in MEASURES}
+                    mean = _means(found)
                     shares = [f"{mean[name]:.3f}" for name in ("auroc", "average_precision")]
                     rows.append([of, score, *shares, f"{mean['inspected_90']:.1%}"])
         parts += [markdown(["of", "score", "AUROC", "precision", "for 90 %"], rows), ""]
@@ -118,11 +118,8 @@ def overview(detections: Detections) -> str:
     names = ["", "models", *(SCORES[score] for score in _BESIDE), "best other"]
     lines = []
     for regime in detections.regimes():
-        means = {
-            score: {name: float(np.mean([one.measures()[name] for one in found])) for name in MEASURES}
-            for score in SCORES
-            if (found := [found for _, found in detections.of(regime, score)])
-        }
+        found = {score: [one for _, one in detections.of(regime, score)] for score in SCORES}
+        means = {score: _means(models) for score, models in found.items() if models}
         others = {score: mean for score, mean in means.items() if score != "auto"}
         precise = max(others, key=lambda score: others[score]["average_precision"])
         quick = min(others, key=lambda score: others[score]["inspected_90"])
@@ -130,7 +127,7 @@ def overview(detections: Detections) -> str:
         best += f"; {others[quick]['inspected_90']:.2%} ({SCORES[quick]})"
         beside = [means[score] for score in _BESIDE]
         cells = [f"{mean['average_precision']:.3f}; {mean['inspected_90']:.2%}" for mean in beside]
-        lines.append([detections.title(regime), str(len(detections.of(regime, "auto"))), *cells, best])
+        lines.append([detections.title(regime), str(len(found["auto"])), *cells, best])
     return markdown(names, lines)
 
 
@@ -172,11 +169,15 @@ def _table(detections: Detections, regime: Regime) -> str:
     return markdown(names, rows)
 
 
+def _means(found: Sequence[Found]) -> dict[str, float]:
+    measures = [one.measures() for one in found]
+    return {name: float(np.mean([one[name] for one in measures])) for name in MEASURES}
+
+
 def _cells(found: list[Found]) -> list[str]:
     spread = intervals(found)
-    means = {name: float(np.mean([one.measures()[name] for one in found])) for name in MEASURES}
     cells = []
-    for name, mean in means.items():
+    for name, mean in _means(found).items():
         low, high = spread[name]
         if name in ("auroc", "average_precision"):
             cells.append(f"{mean:.3f} ({low:.3f} to {high:.3f})")
