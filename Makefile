@@ -30,7 +30,7 @@ demo: $(VENV)/.installed
 
 # The picture in the README, from the demo's report (needs a chromium), and docs/commands.md.
 readme: demo
-	$(BIN)/typer swaypoint.cli utils docs --name swaypoint --title "The command line" --output docs/commands.md
+	$(BIN)/typer swaypoint.cli.main utils docs --name swaypoint --title "The command line" --output docs/commands.md
 	chromium --headless --no-sandbox --hide-scrollbars --window-size=1200,1500 \
 	    --screenshot=docs/report.png file://$(CURDIR)/demo-audit/report.html
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from benchmarks.machine import describe, product_rate
-from swaypoint.folder import write_json
+from swaypoint.folder.audit_folder import write_json
 from swaypoint.parallel import ordered_map
 from swaypoint.studies.acas import hcas
 from swaypoint.studies.acas.decoded import Decoder, decode

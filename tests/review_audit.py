@@ -22,8 +22,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 import swaypoint
-from swaypoint.flow import AuditOptions
-from swaypoint.folder import AuditFolder
+from swaypoint.auditing.options import AuditOptions
+from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.predictors import ModelOptions, Objective
 from swaypoint.review.store import open_store
 from swaypoint.review.verdicts import Review

@@ -9,9 +9,9 @@ from typing import Any
 
 import streamed_data
 import swaypoint
+from swaypoint.auditing.options import AuditOptions, Scale
 from swaypoint.data import parquet, parquet_files
 from swaypoint.data.dataset import ReadOptions
-from swaypoint.flow import AuditOptions, Scale
 
 read = parquet_files.ParquetFiles.read
 

@@ -18,9 +18,9 @@ import torch
 from pyarrow import csv
 from torch.nn import functional as F
 
+from swaypoint.auditing.run import Listener
 from swaypoint.data.splitting import Split
 from swaypoint.errors import InputError
-from swaypoint.flow import Listener
 from swaypoint.folds import Durable, InProcess
 from swaypoint.studies.acas import scoring
 from swaypoint.studies.acas.findings import fast_aircraft, findings, surroundings

@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 
 import swaypoint
-import swaypoint.folder
-from swaypoint.flow import AuditOptions, Listener
+import swaypoint.folder.audit_folder
+from swaypoint.auditing.options import AuditOptions
+from swaypoint.auditing.run import Listener
 from swaypoint.predictors import ModelOptions, Objective
 
 
@@ -116,7 +117,7 @@ def test_an_interrupted_training_says_so_and_resumes_to_the_same_scores(finished
     with pytest.raises(Stop):
         swaypoint.audit("sklearn:digits", tmp_path / "a", options=quick(), listener=Listener(epoch=stop))
     with pytest.raises(swaypoint.InputError, match="interrupted during 'training'"):
-        swaypoint.folder.AuditFolder(tmp_path / "a").manifest()
+        swaypoint.folder.audit_folder.AuditFolder(tmp_path / "a").manifest()
     assert not (tmp_path / "a" / "scores.parquet").exists()
     epochs = []
     resumed = swaypoint.audit(
@@ -239,7 +240,7 @@ def test_bad_models_are_named(case, wine, tmp_path):
     torch.save({"weight": os.system}, "evil.pt")
     save_file({"weight": torch.zeros(2)}, "other.safetensors")
     name, *weights = arguments
-    options = AuditOptions(model=ModelOptions(name, *[swaypoint.flow.Path(w) for w in weights]))
+    options = AuditOptions(model=ModelOptions(name, *[swaypoint.auditing.audit.Path(w) for w in weights]))
     with pytest.raises(swaypoint.InputError, match=words):
         swaypoint.audit("wine.npz", tmp_path / "a", options=options)
     assert not (tmp_path / "a" / "scores.parquet").exists()
@@ -299,7 +300,7 @@ def test_any_parameters_and_other_scores(tmp_path):
     scores = "tracin,knn,loss"
     run = command(*arguments, "--params", "hidden.0.*", "--score", scores, "--out", "all", cwd=tmp_path)
     assert run.returncode == 0, run.stderr
-    folder = swaypoint.folder.AuditFolder(tmp_path / "all")
+    folder = swaypoint.folder.audit_folder.AuditFolder(tmp_path / "all")
     table, manifest = folder.scores().to_pandas(), folder.manifest()
     assert {"tracin", "knn", "loss", "cook"} <= set(table.columns)
     assert len(table) == 160
@@ -309,7 +310,7 @@ def test_any_parameters_and_other_scores(tmp_path):
     # By the first layer it is not the last layer's ranking.
     run = command(*arguments, "--out", "last", cwd=tmp_path)
     assert run.returncode == 0, run.stderr
-    last = swaypoint.folder.AuditFolder(tmp_path / "last").scores().to_pandas()
+    last = swaypoint.folder.audit_folder.AuditFolder(tmp_path / "last").scores().to_pandas()
     assert not np.allclose(last["cook"], table["cook"], rtol=0.01)
 
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_model
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 from typer.testing import CliRunner
 
-from swaypoint.cli import app
+from swaypoint.cli.main import app
 from swaypoint.data.dataset import Dataset
 from swaypoint.errors import InputError
 from swaypoint.ridge import RIDGES

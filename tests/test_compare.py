@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from swaypoint.auditing.run import Listener
 from swaypoint.compare import TrainingSet, Trial, Workshop, bootstrap, compare, right, sign_flip_p
 from swaypoint.data.builtin import read_builtin
 from swaypoint.errors import InputError
-from swaypoint.flow import Listener
 from swaypoint.predictors import ModelOptions, Objective
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from swaypoint.cli import app
+from swaypoint.cli.main import app
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -19,7 +19,7 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 def test_commands_md_is_what_the_commands_say():
     made = subprocess.run(
         [
-            *(sys.executable, "-m", "typer", "swaypoint.cli", "utils", "docs"),
+            *(sys.executable, "-m", "typer", "swaypoint.cli.main", "utils", "docs"),
             *("--name", "swaypoint", "--title", "The command line"),
         ],
         capture_output=True,

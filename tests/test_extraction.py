@@ -17,12 +17,12 @@ from torch import nn
 from typer.testing import CliRunner
 
 import swaypoint
-from swaypoint.cli import app
+from swaypoint.auditing.features import extract_features
+from swaypoint.auditing.options import AuditOptions, Scale
+from swaypoint.cli.main import app
 from swaypoint.data import pictures
 from swaypoint.data.dataset import ReadOptions
 from swaypoint.errors import InputError
-from swaypoint.extraction import extract_features
-from swaypoint.flow import AuditOptions, Scale
 from swaypoint.predictors import ModelOptions, Objective
 from swaypoint.report.html import render
 from swaypoint.review.items import Items

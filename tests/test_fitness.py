@@ -17,12 +17,12 @@ from scipy import stats
 import swaypoint
 from oracles import cooks_distance, rows_and_hessian
 from swaypoint.agreement import agreement, combine, overlap, ranks, spearman
+from swaypoint.auditing.options import AuditOptions, Scale
 from swaypoint.collapse import collapse
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.data.dataset import ReadOptions
 from swaypoint.errors import InputError
 from swaypoint.fitness import COLLAPSED, collapse_of, damping_sensitivity, examine, memorisation
-from swaypoint.flow import AuditOptions, Scale
 from swaypoint.risks.linear_head import HeadWeights
 from swaypoint.risks.losses import as_loss
 from swaypoint.scoring import Influence

@@ -10,12 +10,12 @@ from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 import swaypoint
-from swaypoint.cli import app
+from swaypoint.auditing.ensemble import Members
+from swaypoint.auditing.options import AuditOptions
+from swaypoint.cli.main import app
 from swaypoint.estimators import Course
 from swaypoint.estimators.recommended import recommended
-from swaypoint.flow import AuditOptions
-from swaypoint.folder import AuditFolder
-from swaypoint.members import Members
+from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.predictors import ModelOptions
 from swaypoint.report.html import write_report
 

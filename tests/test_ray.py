@@ -19,13 +19,13 @@ from safetensors.torch import load_file
 import streamed_data
 import swaypoint
 from ray_nodes import HERE, Seeded, cluster
+from swaypoint.auditing.options import Scale
+from swaypoint.auditing.shards import ScoreParts, score_parts
 from swaypoint.data import parquet
 from swaypoint.data.dataset import ReadOptions
 from swaypoint.data.splitting import Split
 from swaypoint.errors import InputError
-from swaypoint.flow import Scale
 from swaypoint.folds import Durable, Fold, InProcess, Statistic, engine
-from swaypoint.parts import ScoreParts, score_parts
 from swaypoint.risks.linear_head import HeadWeights
 from swaypoint.risks.losses import CrossEntropy
 from swaypoint.scoring import Influence
@@ -183,8 +183,8 @@ def test_features_are_the_same_on_the_cluster(nodes, tmp_path, monkeypatch):
     from PIL import Image
 
     import test_extraction
+    from swaypoint.auditing.features import extract_features
     from swaypoint.data import pictures
-    from swaypoint.extraction import extract_features
 
     rng = np.random.default_rng(0)
     for name in ("cat", "dog"):

@@ -19,10 +19,10 @@ from typer.testing import CliRunner
 
 import swaypoint
 from swaypoint import InputError
-from swaypoint.cli import app
+from swaypoint.auditing.options import AuditOptions
+from swaypoint.cli.main import app
 from swaypoint.data.dataset import Dataset, fingerprint
-from swaypoint.flow import AuditOptions
-from swaypoint.folder import AuditFolder
+from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.regions import (
     Bound,
     Points,

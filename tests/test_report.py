@@ -15,10 +15,10 @@ import pytest
 from rich.console import Console
 
 import swaypoint
-from swaypoint import folder as files
+from swaypoint.auditing.options import AuditOptions
 from swaypoint.data.dataset import Dataset, fingerprint
-from swaypoint.flow import AuditOptions
-from swaypoint.folder import AuditFolder
+from swaypoint.folder import audit_folder as files
+from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.predictors import ModelOptions, Objective
 from swaypoint.report.html import render
 from swaypoint.report.overview import of_scores

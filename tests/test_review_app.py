@@ -22,7 +22,7 @@ from starlette.testclient import TestClient
 import swaypoint.review.security as security
 from review_audit import HOSTILE
 from swaypoint.errors import InputError
-from swaypoint.folder import AuditFolder, write_arrow
+from swaypoint.folder.audit_folder import AuditFolder, write_arrow
 from swaypoint.review.app import Door, create_app
 from swaypoint.review.desk import Desk
 from swaypoint.review.items import Items

@@ -17,7 +17,7 @@ from playwright.sync_api import expect, sync_playwright
 from safetensors.numpy import load_file, save_file
 
 from review_audit import HOSTILE, Server, verdicts
-from swaypoint.folder import AuditFolder
+from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.review.items import Items
 from swaypoint.review.verdicts import Decision
 from test_review_originals import photo_audits, photos  # noqa: F401

@@ -22,13 +22,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import swaypoint
+from swaypoint.auditing.options import AuditOptions
 from swaypoint.data.builtin import read_builtin
 from swaypoint.data.dataset import ReadOptions
 from swaypoint.data.planting import plant
 from swaypoint.data.readers import read_dataset
 from swaypoint.errors import InputError, MissingExtra
-from swaypoint.flow import AuditOptions
-from swaypoint.folder import AuditFolder
+from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.predictors import ModelOptions, Objective
 from swaypoint.review import cleanlab, fiftyone
 from swaypoint.review.cells import literal, neutral, read_cells
@@ -1058,7 +1058,7 @@ def test_command_line(audits, tmp_path, monkeypatch):
     pytest.importorskip("swaypoint.review.store")
     from typer.testing import CliRunner
 
-    from swaypoint.cli import app
+    from swaypoint.cli.main import app
     from swaypoint.review.store import open_store
 
     audit = audits("folder")

@@ -17,8 +17,9 @@ from sklearn.preprocessing import StandardScaler
 
 import swaypoint
 from swaypoint.errors import InputError
-from swaypoint.folder import AuditFolder
-from swaypoint.review.items import Items, item_id, project
+from swaypoint.folder.audit_folder import AuditFolder
+from swaypoint.folder.items import item_id, project
+from swaypoint.review.items import Items
 from swaypoint.review.progress import audit_sample
 from swaypoint.review.query import Query, inside, select
 from swaypoint.review.verdicts import VERDICTS, Decision, Event, Review

@@ -17,7 +17,7 @@ from PIL import Image, ImageFile
 import swaypoint
 from review_audit import quick
 from swaypoint.data.dataset import ReadOptions
-from swaypoint.folder import AuditFolder
+from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.review import originals
 from swaypoint.review.items import Items
 from swaypoint.review.originals import Originals, shown

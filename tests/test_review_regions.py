@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_wine
 
-from swaypoint.folder import AuditFolder
+from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.regions import Table, explore, write_regions
 from swaypoint.review.cuts import cut
 from swaypoint.review.items import Items

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from swaypoint import flow
-from swaypoint.cli import app
+from swaypoint.auditing import audit as flow
+from swaypoint.cli.main import app
 from swaypoint.errors import InputError
 from swaypoint.predictors import ModelOptions
 from swaypoint.review.items import Items

@@ -21,10 +21,10 @@ from safetensors.numpy import load_file, save_file
 
 import swaypoint
 from mutations import damaged, fuzz, misshapen, outcome
-from swaypoint.cli import main
+from swaypoint.auditing.options import AuditOptions
+from swaypoint.cli.main import main
 from swaypoint.errors import InputError
-from swaypoint.flow import AuditOptions
-from swaypoint.folder import SCORES, AuditFolder, write_arrow, write_table
+from swaypoint.folder.audit_folder import SCORES, AuditFolder, write_arrow, write_table
 from swaypoint.predictors import ModelOptions
 from swaypoint.regions import explore, read_regions, write_regions
 from swaypoint.report.html import render

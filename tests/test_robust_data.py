@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mutations import HOSTILE, damaged, edited, fuzz, outcome, use_damaged
-from swaypoint import documents
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.readers import read_dataset
 from swaypoint.errors import InputError
+from swaypoint.folder import documents
 
 READS = [
     ReadOptions(),

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mutations import damaged, fuzz, outcome, use_damaged
-from swaypoint import documents
 from swaypoint.errors import InputError
+from swaypoint.folder import documents
 from swaypoint.studies import tables
 from swaypoint.studies.tables import Table
 

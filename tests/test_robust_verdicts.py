@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 import swaypoint
 from mutations import damaged, edited, fuzz, misshapen, outcome, use_damaged
+from swaypoint.auditing.options import AuditOptions
 from swaypoint.errors import InputError
-from swaypoint.flow import AuditOptions
-from swaypoint.folder import AuditFolder
+from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.review.cleanlab import add_ranking
 from swaypoint.review.exchange import Imported, read_verdicts
 from swaypoint.review.items import Items

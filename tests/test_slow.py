@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import swaypoint
+from swaypoint.auditing.options import AuditOptions
 from swaypoint.data.dataset import ReadOptions
-from swaypoint.flow import AuditOptions
 from swaypoint.predictors import ModelOptions
 
 CIFAR10 = Path(__file__).parents[2] / "shared" / "data" / "cifar10" / "train.parquet"

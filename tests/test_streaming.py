@@ -16,14 +16,14 @@ from typer.testing import CliRunner
 
 import streamed_data
 import swaypoint
-from swaypoint.cli import app
+from swaypoint.auditing.options import AuditOptions, Scale
+from swaypoint.cli.main import app
 from swaypoint.data import parquet
 from swaypoint.data.dataset import ReadOptions
 from swaypoint.data.parquet import ParquetPoints, open_parquet, read_classes
 from swaypoint.data.splitting import Split
 from swaypoint.errors import InputError
-from swaypoint.flow import AuditOptions, Scale
-from swaypoint.folder import AuditFolder
+from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.predictors import ModelOptions, Objective
 from swaypoint.review.items import Items
 

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 import oracles
 from swaypoint import InputError
-from swaypoint.cli import app
+from swaypoint.cli.main import app
 from swaypoint.studies.cells import Cell, cell
 from swaypoint.studies.intervals import interval
 from swaypoint.studies.toy import boundaries, flip

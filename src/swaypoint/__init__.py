@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from swaypoint.api import TopInfluences, cooks_distance, cooks_distance_from_features, influence
+    from swaypoint.auditing.audit import audit
     from swaypoint.errors import InputError, MissingExtra
     from swaypoint.estimators import Checkpoint, TrainedModel, methods
-    from swaypoint.flow import audit
     from swaypoint.heads import LinearHead
     from swaypoint.ranking import Ranking
     from swaypoint.recording import InfluenceRecorder
@@ -28,7 +28,7 @@ _HOME = {
     "cooks_distance_from_features": "api",
     "influence": "api",
     "methods": "estimators",
-    "audit": "flow",
+    "audit": "auditing.audit",
     "InputError": "errors",
     "MissingExtra": "errors",
 }

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from swaypoint.auditing.run import Listener
 from swaypoint.data.dataset import Dataset, ReadOptions, fingerprint
 from swaypoint.data.readers import read_dataset
 from swaypoint.errors import InputError
-from swaypoint.flow import Listener
 from swaypoint.heads import LinearHead
 from swaypoint.predictors import ModelOptions, Objective, Parts, Predictor, Training, prepare
 from swaypoint.refit import refit_head

@@ -17,7 +17,7 @@ from swaypoint.data.batches import ArrayBatches, FeatureBatches
 from swaypoint.data.dataset import Dataset
 from swaypoint.errors import InputError, reading, require
 from swaypoint.estimators import Course
-from swaypoint.folder import read_tensors, write_tensors
+from swaypoint.folder.audit_folder import read_tensors, write_tensors
 from swaypoint.heads import LinearHead
 from swaypoint.risks.linear_head import HeadWeights
 from swaypoint.risks.losses import Loss, as_loss

@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import torch
 from torch import nn
 
-from swaypoint.documents import read_parquet
 from swaypoint.errors import InputError, reading
 from swaypoint.estimators.base import Checkpoint, TrainedModel
-from swaypoint.folder import write_table, write_tensors
+from swaypoint.folder.audit_folder import write_table, write_tensors
+from swaypoint.folder.documents import read_parquet
 from swaypoint.risks.autodiff import Ridge
 from swaypoint.risks.linear_head import Chunk
 from swaypoint.scoring import Influence

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from swaypoint.documents import require_memory
 from swaypoint.errors import InputError, reading, require, shortened
+from swaypoint.folder.documents import require_memory
 
 _SAVE = (
     "save them with safetensors.torch.save_file(model.state_dict(), …) or torch.save(model.state_dict(), …)"

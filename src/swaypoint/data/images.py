@@ -17,8 +17,8 @@ import numpy as np
 
 from swaypoint.data.arrays import Faults, RawLabels, usable_records
 from swaypoint.data.dataset import Dataset, ReadOptions
-from swaypoint.documents import require_memory
 from swaypoint.errors import InputError, reading, require, shortened
+from swaypoint.folder.documents import require_memory
 
 Encoded = bytes | Path | None
 """A picture as stored; None where the source holds nothing."""

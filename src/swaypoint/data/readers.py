@@ -24,8 +24,8 @@ from swaypoint.data.arrays import (
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.images import Encoded, Progress, decoded_images, pixel_images, read_image_folder
 from swaypoint.data.tables import input_columns, label_column, raw_labels, vector_column
-from swaypoint.documents import misfit, read_parquet, require_file, require_memory
 from swaypoint.errors import InputError, reading, require
+from swaypoint.folder.documents import misfit, read_parquet, require_file, require_memory
 
 _CHUNK = 1000
 _SAVED = ("dataset_info.json", "state.json", "dataset_dict.json")

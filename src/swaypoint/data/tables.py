@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 
 from swaypoint.data.arrays import Faults, RawLabels, listed, number_faults
 from swaypoint.data.dataset import ReadOptions
-from swaypoint.documents import require_memory
 from swaypoint.errors import InputError
+from swaypoint.folder.documents import require_memory
 
 MOST_CATEGORIES = 100
 _LABEL_NAMES = ("label", "target", "class", "y")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic
 
-from swaypoint.folder import write_tensors
+from swaypoint.folder.audit_folder import write_tensors
 from swaypoint.folds.base import Fold, Shard, Statistic
 from swaypoint.folds.in_process import InProcess
 

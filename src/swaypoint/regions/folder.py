@@ -9,9 +9,9 @@ from typing import Any, get_args
 
 from pyarrow import csv
 
-from swaypoint.documents import read_json
 from swaypoint.errors import InputError, reading
-from swaypoint.folder import AuditFolder, read_tensors, replace_file, write_json
+from swaypoint.folder.audit_folder import AuditFolder, read_tensors, replace_file, write_json
+from swaypoint.folder.documents import read_json
 from swaypoint.regions.finding import GATHERING, Action, Bound, Points, Region, regions
 from swaypoint.regions.proposals import proposal_table, propose
 from swaypoint.regions.table import Table

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from swaypoint.folder import AuditFolder
+from swaypoint.folder.audit_folder import AuditFolder
 
 FIRST = 0.01
 WANTED = 0.9

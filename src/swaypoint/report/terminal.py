@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from swaypoint.errors import InputError
-from swaypoint.folder import AuditFolder
+from swaypoint.folder.audit_folder import AuditFolder
 
 _ORDERS = {
     "cooks_distance": "Cook's distance",

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from swaypoint.documents import read_parquet
 from swaypoint.errors import InputError, reading
-from swaypoint.folder import AuditFolder, write_table
+from swaypoint.folder.audit_folder import AuditFolder, write_table
+from swaypoint.folder.documents import read_parquet
 from swaypoint.review.cells import read_cells, write_cells
 from swaypoint.review.items import Items
 from swaypoint.review.records import Records, label_name

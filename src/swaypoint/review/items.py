@@ -5,7 +5,6 @@ Everything here is arrays on disk, memory-mapped, and numpy: a server needs no t
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,42 +16,15 @@ import numpy as np
 import pyarrow.compute as pc
 
 from swaypoint.errors import InputError
-from swaypoint.folder import REMEDY, AuditFolder, map_tensor, read_tensors
+from swaypoint.folder.audit_folder import REMEDY, AuditFolder, map_tensor, read_tensors
 from swaypoint.regions import Region, Table, read_regions
 from swaypoint.regions.folder import inputs_file
 from swaypoint.review.cuts import Cut, cut
 
-_ID_LENGTH = 20
-_SAMPLE = 10_000
+_ROWS = 10_000
 _SPARE = 64
 _PICTURES = 50
 _CUTS = 8
-
-
-def item_id(content: bytes, source: str) -> str:
-    """Of a point: by what it holds and where it stood, so that it is the same in the next audit.
-
-    Args:
-        content: the input as read, without its label.
-        source: its file, or its position.
-
-    >>> item_id(b"pixels", "cat/1.png") == item_id(b"pixels", "cat/2.png")
-    False
-    """
-    return hashlib.sha256(content + b"\0" + source.encode()).hexdigest()[:_ID_LENGTH]
-
-
-def project(features: np.ndarray) -> np.ndarray:
-    """The first two principal components of standardised features, ``(n, D) -> (n, 2)`` float32, each
-    scaled to -1..1 at its 1 % and 99 % quantiles."""
-    sample = features[:: max(1, len(features) // _SAMPLE)].astype(np.float64)
-    centre, spread = sample.mean(0), sample.std(0)
-    spread = np.where(spread > 0, spread, np.inf)  # a dead feature says nothing
-    _, _, axes = np.linalg.svd((sample - centre) / spread, full_matrices=False)
-    axes = np.vstack([axes, np.zeros((2, features.shape[1]))])[:2]
-    points = (features - centre) / spread @ axes.T
-    low, high = np.quantile(points, [0.01, 0.99], axis=0)
-    return (2 * (points - low) / np.where(high > low, high - low, np.inf) - 1).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -364,7 +336,7 @@ class Items:
 
 
 def _chunks(n: int) -> Iterator[slice]:
-    return (slice(start, start + _SAMPLE) for start in range(0, n, _SAMPLE))
+    return (slice(start, start + _ROWS) for start in range(0, n, _ROWS))
 
 
 def _probabilities(logits: np.ndarray) -> np.ndarray:

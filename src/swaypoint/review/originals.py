@@ -21,7 +21,8 @@ from PIL import Image
 from swaypoint.data.images import whole_image
 from swaypoint.data.readers import image_column, is_saved, parquet_files
 from swaypoint.errors import InputError
-from swaypoint.review.items import Items, item_id
+from swaypoint.folder.items import item_id
+from swaypoint.review.items import Items
 from swaypoint.review.source import origin
 
 MOST_PIXELS = 4096 * 4096

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.csv as pa_csv
 
-from swaypoint.documents import read_parquet, require_file
 from swaypoint.errors import InputError, reading
+from swaypoint.folder.documents import read_parquet, require_file
 from swaypoint.review.items import Items
 from swaypoint.review.verdicts import Decision, Event
 

@@ -30,9 +30,10 @@ from swaypoint.data.readers import (
     stored_table,
 )
 from swaypoint.data.tables import label_column
-from swaypoint.documents import misfit
 from swaypoint.errors import InputError, require
-from swaypoint.review.items import Items, item_id
+from swaypoint.folder.documents import misfit
+from swaypoint.folder.items import item_id
+from swaypoint.review.items import Items
 
 PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 """How Arrow tables of ``datasets`` hold a picture."""
@@ -126,7 +127,7 @@ class Source:
         label: name of the labels' column.
         image: name of the pictures' column; None where points are no pictures.
         pictures: None where points are no pictures.
-        ids: of each record, see :func:`~swaypoint.review.items.item_id`.
+        ids: of each record, see :func:`~swaypoint.folder.items.item_id`.
         train: records that the audit ranked, ``(n_train,)``, in the order of its items.
     """
 

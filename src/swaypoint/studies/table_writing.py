@@ -22,9 +22,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from swaypoint.documents import read_json
 from swaypoint.errors import InputError, require
-from swaypoint.folder import full_disk, replace_file, write_json
+from swaypoint.folder.audit_folder import full_disk, replace_file, write_json
+from swaypoint.folder.documents import read_json
 from swaypoint.studies.tables import EXTRA, Axis, Table, block_place, leading_axes
 
 _LEVEL = 1  # of gzip: 4 saves another tenth of the bytes and takes twice as long

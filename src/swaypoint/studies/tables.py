@@ -17,8 +17,8 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from swaypoint.documents import misfit, require_memory
 from swaypoint.errors import InputError, reading, require, shortened
+from swaypoint.folder.documents import misfit, require_memory
 
 EXTRA = "study"
 _BLOCK = 1 << 17  # points: a chunk of the file, decompressed whole; several fit into the cache below

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
-from swaypoint.folder import replace_file
+from swaypoint.folder.audit_folder import replace_file
 from swaypoint.training.recipes import Recipe
 
 Progress = Callable[[int, int, float, float], None]

@@ -12,9 +12,9 @@ import torch
 
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.data.splitting import Split
-from swaypoint.documents import read_json
 from swaypoint.errors import InputError
-from swaypoint.folder import write_json
+from swaypoint.folder.audit_folder import write_json
+from swaypoint.folder.documents import read_json
 from swaypoint.regions import Points, propose, regions
 from swaypoint.regions import Table as Rows
 from swaypoint.scoring import Influence

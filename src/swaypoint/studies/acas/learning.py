@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from swaypoint.data.splitting import Split
-from swaypoint.documents import read_json
-from swaypoint.folder import write_json, write_tensors
+from swaypoint.folder.audit_folder import write_json, write_tensors
+from swaypoint.folder.documents import read_json
 from swaypoint.studies.acas.surrogate import Surrogate
 from swaypoint.studies.tables import Table
 from swaypoint.training.loop import Plan, Progress, train

@@ -12,10 +12,10 @@ from typing import Any, get_args
 import numpy as np
 import pyarrow as pa
 
+from swaypoint.auditing.run import Listener
 from swaypoint.data.splitting import Split
 from swaypoint.errors import InputError
-from swaypoint.flow import Listener
-from swaypoint.folder import write_json, write_table
+from swaypoint.folder.audit_folder import write_json, write_table
 from swaypoint.folds import Durable
 from swaypoint.regions import Exploration, Points, described, regions, write_proposals
 from swaypoint.regions.finding import Action

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from swaypoint.data.model_batches import evaluation
 from swaypoint.errors import InputError, reading
-from swaypoint.folder import write_json, write_tensors
+from swaypoint.folder.audit_folder import write_json, write_tensors
 from swaypoint.studies.cifar10.cells import Cell, fold_of
 from swaypoint.studies.cifar10.images import Images
 from swaypoint.training.loop import Changes, Plan, Progress, Split, prepare, train

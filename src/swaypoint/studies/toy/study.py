@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from swaypoint.auditing.run import Listener
 from swaypoint.errors import InputError, require
-from swaypoint.flow import Listener
-from swaypoint.folder import write_json, write_table
+from swaypoint.folder.audit_folder import write_json, write_table
 from swaypoint.studies.cells import Cell, cell
 from swaypoint.studies.toy.boundaries import BoundaryOptions, boundary_cell
 from swaypoint.studies.toy.flip import CONVERGED, FlipOptions, flip_cell

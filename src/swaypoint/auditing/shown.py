@@ -12,7 +12,7 @@ import torch
 
 from swaypoint.data.dataset import Dataset
 from swaypoint.errors import require
-from swaypoint.review.items import item_id, project
+from swaypoint.folder.items import item_id, project
 
 _LONGEST_TEXT = 10_000  # characters of a value that a reviewer can read
 

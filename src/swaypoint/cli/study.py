@@ -35,7 +35,7 @@ def toy(
     """
     # Its products are small: several threads would wait for each other longer than one computes.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from swaypoint.cli_terminal import progress
+    from swaypoint.cli.terminal import progress
     from swaypoint.studies.toy.boundaries import BoundaryOptions
     from swaypoint.studies.toy.flip import FlipOptions
     from swaypoint.studies.toy.study import ToyOptions, study
@@ -92,7 +92,7 @@ def acas(
 
       swaypoint study acas --table decoded --networks nnet/ --out decoded
     """
-    from swaypoint.cli_terminal import progress
+    from swaypoint.cli.terminal import progress
     from swaypoint.report.regions import show
     from swaypoint.studies.acas.gathering import Gathering
     from swaypoint.studies.acas.gathering import gather as close_loop
@@ -157,7 +157,7 @@ def cifar10(
 
       swaypoint study cifar10 --models 2 --schedule slow --epochs 60 --side 16
     """
-    from swaypoint.cli_terminal import progress
+    from swaypoint.cli.terminal import progress
     from swaypoint.studies.cifar10.cells import cell_of
     from swaypoint.studies.cifar10.study import CifarOptions, study
     from swaypoint.studies.cifar10.summary import brief

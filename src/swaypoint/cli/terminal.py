@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from swaypoint.flow import Listener
+    from swaypoint.auditing.run import Listener
 
 OBJECTIVE, MODEL, DATA, RUN, SERVER = "Objective", "Model", "Data", "Run", "Server"
 """Panels of a command's help."""
@@ -46,7 +46,7 @@ def plain(text: str) -> str:
 @contextmanager
 def progress() -> Iterator[Listener]:
     """A listener that shows stages on stderr, with a bar where the length is known."""
-    from swaypoint.flow import Listener
+    from swaypoint.auditing.run import Listener
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
@@ -78,7 +78,7 @@ class _Bars:
 
 def save_report(folder: Path, out: Path | None, console: Console) -> None:
     """Write an audit's report, and say where it is."""
-    from swaypoint.folder import AuditFolder
+    from swaypoint.folder.audit_folder import AuditFolder
     from swaypoint.report.html import write_report
 
     path = write_report(AuditFolder(folder), folder / "report.html" if out is None else out)

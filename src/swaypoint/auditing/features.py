@@ -18,16 +18,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from swaypoint import folder as files
-from swaypoint.audit_run import Listener, head_tensors
+from swaypoint.auditing.run import Listener, head_tensors
+from swaypoint.auditing.shards import part_file
 from swaypoint.data.dataset import ReadOptions
 from swaypoint.data.pictures import FEATURES, PICTURE, Pictures, PictureShard, PictureSource, open_pictures
-from swaypoint.documents import read_json
 from swaypoint.errors import InputError, require
+from swaypoint.folder import audit_folder as files
+from swaypoint.folder.documents import read_json
 from swaypoint.folds import Durable, Statistic
 from swaypoint.folds.engines import IN_PROCESS, engine
 from swaypoint.heads import LinearHead
-from swaypoint.parts import part_file
 from swaypoint.predictors import IMAGE_MODELS, ModelOptions, model_hash
 from swaypoint.user_models import InputBatches, load_model, load_object, load_weights, stored_weights
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from swaypoint.cli_terminal import RUN, SERVER, Audit, Device, Source, StoreAt, fail, plain, progress
+from swaypoint.cli.terminal import RUN, SERVER, Audit, Device, Source, StoreAt, fail, plain, progress
 from swaypoint.errors import InputError, reading
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def review(
     """
     # One point's products are small: several threads wait for each other three times as long as one takes.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from swaypoint.folder import AuditFolder
+    from swaypoint.folder.audit_folder import AuditFolder
     from swaypoint.review.items import Items
     from swaypoint.review.serve import Serving, serve
     from swaypoint.review.store import open_store
@@ -141,7 +141,7 @@ def export(
 
     What each format and column holds: docs/interoperability.md
     """
-    from swaypoint.folder import AuditFolder
+    from swaypoint.folder.audit_folder import AuditFolder
     from swaypoint.review.export import ExportOptions
     from swaypoint.review.export import export as write
     from swaypoint.review.items import Items
@@ -179,7 +179,7 @@ def import_verdicts(
 
     swaypoint import photos-audit issues.csv --from cleanlab
     """
-    from swaypoint.folder import AuditFolder
+    from swaypoint.folder.audit_folder import AuditFolder
     from swaypoint.review.cleanlab import add_ranking
     from swaypoint.review.exchange import read_verdicts
     from swaypoint.review.items import Items
@@ -220,7 +220,7 @@ def compare(
     Interrupted, the same command goes on with the models that are trained already.
     """
     from swaypoint import compare as comparing
-    from swaypoint.folder import AuditFolder, write_json, write_text
+    from swaypoint.folder.audit_folder import AuditFolder, write_json, write_text
     from swaypoint.report import comparison as pages
     from swaypoint.review.items import Items
     from swaypoint.review.source import read_source
@@ -267,7 +267,7 @@ def simulate(
 
     swaypoint compare digits
     """
-    from swaypoint.folder import AuditFolder
+    from swaypoint.folder.audit_folder import AuditFolder
     from swaypoint.review.items import Items
     from swaypoint.review.simulated import read_truth, replay
     from swaypoint.review.source import read_source
@@ -295,7 +295,7 @@ def simulate(
     if curve is None or found is None:
         return
     from swaypoint import compare as comparing
-    from swaypoint.folder import write_json, write_text
+    from swaypoint.folder.audit_folder import write_json, write_text
     from swaypoint.report import comparison as pages
 
     counts = [round(share * len(items)) for share in _shares(curve)]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from swaypoint.cli_terminal import Audit, plain, save_report
+from swaypoint.cli.terminal import Audit, plain, save_report
 from swaypoint.errors import InputError
 
 report_app = typer.Typer()
@@ -20,7 +20,7 @@ def show(
     top: Annotated[int, typer.Option(help="How many points.")] = 20,
 ) -> None:
     """Print the top of a ranking: rank, label, suggested label, kind and scores."""
-    from swaypoint.folder import AuditFolder
+    from swaypoint.folder.audit_folder import AuditFolder
     from swaypoint.report.terminal import show as show_ranking
 
     show_ranking(AuditFolder(folder), top=top, console=Console())
@@ -33,7 +33,7 @@ def fitness(folder: Audit) -> None:
     The theory needs a head at its optimum, an invertible Hessian, and a loss that still tells points
     apart; docs/fitness.md says which measure foretells a bad ranking.
     """
-    from swaypoint.folder import AuditFolder
+    from swaypoint.folder.audit_folder import AuditFolder
     from swaypoint.report.terminal import show_fitness
 
     show_fitness(AuditFolder(folder), console=Console())
@@ -72,7 +72,7 @@ def regions(
 
     swaypoint regions table-audit --x alcohol --y proline --within ash:2:3
     """
-    from swaypoint.folder import AuditFolder, write_text
+    from swaypoint.folder.audit_folder import AuditFolder, write_text
     from swaypoint.regions import Range, explore, write_proposals, write_regions
     from swaypoint.report import regions as pages
 

@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from swaypoint.documents import misfit, read_json, read_parquet, require_file
 from swaypoint.errors import InputError, reading
+from swaypoint.folder.documents import misfit, read_json, read_parquet, require_file
 
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
@@ -81,7 +81,7 @@ MANIFEST = {
         },
     ),
 }
-"""What every finished audit's manifest has, see :func:`~swaypoint.documents.misfit`."""
+"""What every finished audit's manifest has, see :func:`~swaypoint.folder.documents.misfit`."""
 _STREAMED = {"streamed": {"points": int, "leverage": float, "parts": int}}
 _KINDS: dict[str, Callable[[pa.DataType], bool]] = {
     "integer": pa.types.is_integer,

@@ -6,9 +6,8 @@ What is held is a batch of rows for each worker, the curvature, and the top of t
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +16,26 @@ import pyarrow as pa
 import torch
 
 import swaypoint
-from swaypoint import folder as files
 from swaypoint.api import EXACT_LIMIT, factorises
-from swaypoint.audit_run import (
-    AuditOptions,
-    AuditRun,
-    Listener,
-    describe_model,
-    head_tensors,
-    write_factor,
-)
+from swaypoint.auditing.options import BYTES_HELD, AuditOptions, Scale
+from swaypoint.auditing.run import AuditRun, Listener, describe_model, head_tensors, write_factor
+from swaypoint.auditing.shards import PartScores, ScoreParts, score_parts
+from swaypoint.auditing.shown import examples, items
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.parquet import ParquetPoints, ParquetTable, open_parquet, read_classes
 from swaypoint.data.readers import image_column, image_pixels, is_saved, parquet_inside, readable
 from swaypoint.data.splitting import Split
 from swaypoint.data.tables import vector_column
-from swaypoint.documents import read_json
 from swaypoint.errors import InputError
-from swaypoint.explaining import examples, items
 from swaypoint.fitness import Spread, diagnose, memorisation
-from swaypoint.folder import AuditFolder
+from swaypoint.folder import audit_folder as files
+from swaypoint.folder.audit_folder import AuditFolder
+from swaypoint.folder.documents import read_json
 from swaypoint.folds import Durable, Fold, engine
 from swaypoint.folds.engines import IN_PROCESS
 from swaypoint.kinds import suggest_kinds
 from swaypoint.neighbours import neighbours
-from swaypoint.parts import PartScores, ScoreParts, score_parts
 from swaypoint.predictors import stored_head
 from swaypoint.ranking import COLUMNS, positions
 from swaypoint.refit import refit_head
@@ -50,30 +43,8 @@ from swaypoint.risks.linear_head import HeadWeights
 from swaypoint.risks.losses import as_loss
 from swaypoint.scoring import Influence
 
-BYTES_HELD = 40
-"""Memory that the audit in memory takes for each number of the features: read, checked, kept."""
 _SAMPLE = 131_072
 _NEIGHBOURS = 50_000
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Where an audit runs, and how much it may hold.
-
-    Attributes:
-        engine: ``in-process``, ``ray`` or ``ray://HOST:PORT``.
-        max_memory: GiB; default: half of this machine's. It decides whether data are streamed; streamed and
-            held data are split into training and held-out points in different ways.
-    """
-
-    engine: str = IN_PROCESS
-    max_memory: float | None = None
-
-    @property
-    def bytes(self) -> float:
-        if self.max_memory is not None:
-            return self.max_memory * 2**30
-        return 0.5 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def table_to_stream(source: object, read: ReadOptions, scale: Scale) -> ParquetTable | None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from swaypoint.cli_terminal import DATA, MODEL, OBJECTIVE, RUN, fail, plain, progress, save_report
+from swaypoint.cli.terminal import DATA, MODEL, OBJECTIVE, RUN, fail, plain, progress, save_report
 
 audit_app = typer.Typer()
 _Label = Annotated[str | None, typer.Option(help="Label column.", rich_help_panel=DATA)]
@@ -205,9 +205,9 @@ def audit(
 
       swaypoint audit s3://bucket/embeddings --features embedding --label label --engine ray
     """
+    from swaypoint.auditing.audit import audit as run
+    from swaypoint.auditing.options import AuditOptions, Scale
     from swaypoint.data.dataset import ReadOptions
-    from swaypoint.flow import AuditOptions, Scale
-    from swaypoint.flow import audit as run
     from swaypoint.predictors import ModelOptions, Objective
     from swaypoint.report.terminal import show as show_ranking
 
@@ -294,8 +294,8 @@ def features(
 
       swaypoint audit photos-features --features features --weights photos-features/head.safetensors
     """
+    from swaypoint.auditing.features import extract_features
     from swaypoint.data.dataset import ReadOptions
-    from swaypoint.extraction import extract_features
     from swaypoint.predictors import ModelOptions
 
     read = ReadOptions(label, None, image, image_size, split, skip_bad)

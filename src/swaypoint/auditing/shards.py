@@ -16,7 +16,7 @@ from torch import Tensor
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.data.parquet import ParquetPoints
 from swaypoint.errors import InputError
-from swaypoint.folder import replace_file
+from swaypoint.folder.audit_folder import replace_file
 from swaypoint.folds import Fold, Statistic, total
 from swaypoint.kinds import suggest_kinds
 from swaypoint.ranking import COLUMNS

@@ -9,7 +9,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,51 +19,15 @@ import torch
 from torch import Tensor
 
 import swaypoint
-from swaypoint import folder as files
-from swaypoint.api import Refitting, Solved
-from swaypoint.documents import read_json
+from swaypoint.api import Solved
+from swaypoint.auditing.options import AuditOptions
 from swaypoint.errors import InputError
-from swaypoint.predictors import ModelOptions, Objective
-from swaypoint.risks.autodiff import Kind
+from swaypoint.folder import audit_folder as files
+from swaypoint.folder.documents import read_json
 from swaypoint.risks.linear_head import HeadWeights
-from swaypoint.scoring import Influence, Removal
-from swaypoint.solving import Solver
+from swaypoint.scoring import Influence
 
 _FACTOR_BYTES = 512 << 20
-
-
-@dataclass(frozen=True)
-class AuditOptions:
-    """How an audit is made.
-
-    Attributes:
-        model, objective: what is audited.
-        damping, removal, refit, params, curvature, solver: see :func:`swaypoint.cooks_distance`.
-        scores: names in ``swaypoint.methods`` whose scores become columns beside Cook's distance; ``"auto"``,
-            the recommended one for wrong labels, also ranks in its place.
-        validation: share of the points that is held out of training and ranking.
-        seed: of split, training and planted errors.
-        flip: plant this share of wrong labels first, and count how many are found: a self-test.
-        top: how many points get a picture, their neighbours and a place in the report.
-        device: ``"cpu"`` or ``"cuda"``.
-        keep_features: write the features to the folder, which a review's neighbours and suggestions need.
-    """
-
-    model: ModelOptions = field(default_factory=ModelOptions)
-    objective: Objective = field(default_factory=Objective)
-    damping: float = 0.0
-    removal: Removal = "infinitesimal"
-    refit: Refitting = False
-    params: tuple[str, ...] | None = None
-    curvature: Kind = "ggn"
-    solver: Solver = "auto"
-    scores: tuple[str, ...] = ()
-    validation: float = 0.2
-    seed: int = 0
-    flip: float = 0.0
-    top: int = 200
-    device: str = "cpu"
-    keep_features: bool = True
 
 
 @dataclass(frozen=True)

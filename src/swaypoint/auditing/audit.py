@@ -10,28 +10,28 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from swaypoint import folder as files
 from swaypoint.api import Options, Solved, head_solver, rank, rank_parameters
-from swaypoint.audit_run import AuditOptions as AuditOptions
-from swaypoint.audit_run import AuditRun, describe_model, write_factor
-from swaypoint.audit_run import Listener as Listener
+from swaypoint.auditing.ensemble import Members
+from swaypoint.auditing.options import AuditOptions as AuditOptions
+from swaypoint.auditing.options import Scale as Scale
+from swaypoint.auditing.run import AuditRun, describe_model, write_factor
+from swaypoint.auditing.run import Listener as Listener
+from swaypoint.auditing.shown import examples, items
+from swaypoint.auditing.streamed import streamed_audit, table_to_stream
 from swaypoint.data.builtin import PREFIX, read_builtin
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.planting import plant
 from swaypoint.errors import InputError
 from swaypoint.estimators import TrainedModel, methods
 from swaypoint.estimators.recommended import recommended
-from swaypoint.explaining import examples, items
 from swaypoint.fitness import by_heart, examine, memorisation
-from swaypoint.folder import AuditFolder
+from swaypoint.folder import audit_folder as files
+from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.kinds import suggest_kinds
-from swaypoint.members import Members
 from swaypoint.neighbours import neighbours
 from swaypoint.predictors import Parts, Predictor, Training, prepare
 from swaypoint.ranking import Ranking, positions
 from swaypoint.scoring import Influence
-from swaypoint.streaming import Scale as Scale
-from swaypoint.streaming import streamed_audit, table_to_stream
 
 INSPECTED = (0.01, 0.05, 0.10)
 _REGRESSIONS = ("squared_error", "huber", "poisson")

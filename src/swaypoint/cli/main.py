@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from swaypoint import __version__
-from swaypoint.cli_audit import audit_app
-from swaypoint.cli_report import report_app
-from swaypoint.cli_review import review_app
-from swaypoint.cli_study import study_app
-from swaypoint.cli_terminal import fail
+from swaypoint.cli.audit import audit_app
+from swaypoint.cli.report import report_app
+from swaypoint.cli.review import review_app
+from swaypoint.cli.study import study_app
+from swaypoint.cli.terminal import fail
 from swaypoint.errors import InputError, MissingExtra
 
 app = typer.Typer(

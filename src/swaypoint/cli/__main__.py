@@ -1,0 +1,5 @@
+"""``python -m swaypoint.cli``."""
+
+from swaypoint.cli.main import main
+
+main()

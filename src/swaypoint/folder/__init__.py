@@ -1,0 +1,1 @@
+"""What lies on disk: the audit folder, and the documents in it."""
