@@ -14,9 +14,9 @@ from safetensors.numpy import load_file
 from benchmarks.machine import describe, median_seconds
 from swaypoint import LinearHead, cooks_distance
 from swaypoint.data.batches import ArrayBatches
-from swaypoint.risks.linear_head import HeadWeights
-from swaypoint.risks.losses import CrossEntropy
-from swaypoint.scoring import Influence
+from swaypoint.scoring.closed_form import Influence
+from swaypoint.scoring.risks.head import HeadWeights
+from swaypoint.scoring.risks.losses import CrossEntropy
 
 
 def main() -> None:

@@ -17,10 +17,10 @@ from safetensors.numpy import load_file
 
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.neighbours import neighbours
-from swaypoint.refit import refit_head
-from swaypoint.risks.linear_head import HeadWeights
-from swaypoint.risks.losses import CrossEntropy
-from swaypoint.scoring import Influence
+from swaypoint.scoring.closed_form import Influence
+from swaypoint.scoring.refit import refit_head
+from swaypoint.scoring.risks.head import HeadWeights
+from swaypoint.scoring.risks.losses import CrossEntropy
 from swaypoint.studies.cifar10.detection import Found
 
 RIDGE = 5e-4

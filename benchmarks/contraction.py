@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.machine import describe, product_rate
-from swaypoint.operators.head import FeaturePairs
-from swaypoint.operators.packed import pair_count
 from swaypoint.parallel import ordered_map
+from swaypoint.scoring.operators.moments import FeaturePairs
+from swaypoint.scoring.operators.packed import pair_count
 
 CPU = torch.device("cpu")
 CHUNK = 4096

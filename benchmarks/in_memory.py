@@ -10,10 +10,10 @@ import torch
 from benchmarks.machine import describe, median_seconds, product_rate
 from benchmarks.workloads import head_problem
 from swaypoint.data.batches import ArrayBatches
-from swaypoint.operators.packed import pair_count
-from swaypoint.risks.linear_head import HeadWeights
-from swaypoint.risks.losses import CrossEntropy
-from swaypoint.scoring import Influence
+from swaypoint.scoring.closed_form import Influence
+from swaypoint.scoring.operators.packed import pair_count
+from swaypoint.scoring.risks.head import HeadWeights
+from swaypoint.scoring.risks.losses import CrossEntropy
 
 N, D, C = 50_000, 64, 10
 ROUNDS = 7

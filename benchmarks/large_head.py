@@ -21,11 +21,11 @@ from torch import Tensor
 from benchmarks.machine import describe
 from benchmarks.workloads import head_problem
 from swaypoint.data.batches import ArrayBatches
-from swaypoint.risks.linear_head import HeadWeights
-from swaypoint.risks.losses import CrossEntropy
-from swaypoint.sketching import SketchedInfluence
-from swaypoint.solvers.conjugate_gradient import block_conjugate_gradient
-from swaypoint.tiled import TiledInfluence
+from swaypoint.scoring.panels import TiledInfluence
+from swaypoint.scoring.risks.head import HeadWeights
+from swaypoint.scoring.risks.losses import CrossEntropy
+from swaypoint.scoring.sketched import SketchedInfluence
+from swaypoint.scoring.solvers.conjugate_gradient import block_conjugate_gradient
 
 N, D, C, REFERENCES = 20_000, 512, 100, 200
 SOLVERS = {"exact": TiledInfluence, "sketch": SketchedInfluence}

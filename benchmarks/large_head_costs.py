@@ -12,7 +12,7 @@ import argparse
 from dataclasses import dataclass
 
 DRAWS, STEPS = 160, 5
-"""Of ``swaypoint.sketching``: columns of the sketch, and products of conjugate gradients."""
+"""Of ``swaypoint.scoring.sketched``: columns of the sketch, and products of conjugate gradients."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ def peak() -> float:
 
 
 def measure(task: str) -> None:
-    from swaypoint.risks.autodiff import ModelRisk
+    from swaypoint.scoring.risks.model import ModelRisk
     from swaypoint.training.models import RECIPES, build
 
     torch.manual_seed(0)

@@ -18,9 +18,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.machine import describe
 from benchmarks.whole_model import workload
-from swaypoint.estimators import TrainedModel, methods
-from swaypoint.risks.autodiff import Kind
-from swaypoint.solving import Solver
+from swaypoint.scorers import methods
+from swaypoint.scoring.risks.model import Kind
+from swaypoint.scoring.solver_choice import Solver
+from swaypoint.scoring.trained_model import TrainedModel
 
 Problem = tuple[nn.Module, Tensor, Tensor]
 

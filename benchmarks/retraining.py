@@ -27,9 +27,10 @@ from torch import Tensor, nn
 
 from benchmarks.machine import describe
 from swaypoint.errors import InputError
-from swaypoint.estimators import Checkpoint, TrainedModel, methods
-from swaypoint.estimators.groups import group_influence
-from swaypoint.risks.autodiff import Kind
+from swaypoint.scorers import methods
+from swaypoint.scorers.groups import group_influence
+from swaypoint.scoring.risks.model import Kind
+from swaypoint.scoring.trained_model import Checkpoint, TrainedModel
 
 N, N_TEST, POINTS, GROUPS, TOLERANCE = 400, 150, 60, 20, 1e-10
 

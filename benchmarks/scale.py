@@ -24,9 +24,9 @@ from torch import Tensor
 
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.folds import Durable, Fold, InProcess, Statistic
-from swaypoint.risks.linear_head import HeadWeights
-from swaypoint.risks.losses import CrossEntropy
-from swaypoint.scoring import Influence
+from swaypoint.scoring.closed_form import Influence
+from swaypoint.scoring.risks.head import HeadWeights
+from swaypoint.scoring.risks.losses import CrossEntropy
 
 D, C = 64, 10
 SHARD, BATCH = 131_072, 8192

@@ -25,9 +25,9 @@ import torch
 from benchmarks.machine import describe, product_rate
 from benchmarks.workloads import head_problem
 from swaypoint.data.batches import ArrayBatches
-from swaypoint.risks.linear_head import HeadWeights
-from swaypoint.risks.losses import CrossEntropy
-from swaypoint.scoring import Influence
+from swaypoint.scoring.closed_form import Influence
+from swaypoint.scoring.risks.head import HeadWeights
+from swaypoint.scoring.risks.losses import CrossEntropy
 
 COLUMNS = ("varied", "points", "features", "classes", "workers", "seconds", "peak", "gflops")
 BASE = {"points": 20_000, "features": 64, "classes": 10}

@@ -37,8 +37,8 @@ def write(folder: Path) -> None:
 def score(folder: Path) -> None:
     """In a process of its own, so that the peak is that of the scoring."""
     import swaypoint
-    from swaypoint.risks.linear_head import HeadWeights
-    from swaypoint.risks.losses import CrossEntropy
+    from swaypoint.scoring.risks.head import HeadWeights
+    from swaypoint.scoring.risks.losses import CrossEntropy
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     features = np.load(folder / "features.npy", mmap_mode="r")

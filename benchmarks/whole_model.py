@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.machine import describe
-from swaypoint.risks.autodiff import ModelRisk
-from swaypoint.solving import Solver, invert
+from swaypoint.scoring.risks.model import ModelRisk
+from swaypoint.scoring.solver_choice import Solver, invert
 
 RIDGE = 1e-4
 SOLVERS: tuple[Solver, ...] = ("exact", "sketch", "ekfac", "kfac", "nystroem", "lanczos")

@@ -23,9 +23,9 @@ from oracles import rows_and_hessian
 from swaypoint.data import model_batches
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.data.model_batches import ModelBatches
-from swaypoint.refit import refit_head
-from swaypoint.risks.linear_head import HeadWeights
-from swaypoint.risks.losses import CrossEntropy, SquaredError, as_loss
+from swaypoint.scoring.refit import refit_head
+from swaypoint.scoring.risks.head import HeadWeights
+from swaypoint.scoring.risks.losses import CrossEntropy, SquaredError, as_loss
 
 
 def standardized(load, rows=None):

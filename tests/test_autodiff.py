@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import swaypoint
-from swaypoint.risks.autodiff import ModelRisk
-from swaypoint.solvers.conjugate_gradient import IterativeInverse
+from swaypoint.scoring.risks.model import ModelRisk
+from swaypoint.scoring.solvers.conjugate_gradient import IterativeInverse
 
 
 class Tied(nn.Module):

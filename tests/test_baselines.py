@@ -10,7 +10,8 @@ from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
 import swaypoint
-from swaypoint.estimators import TrainedModel, methods
+from swaypoint.scorers import methods
+from swaypoint.scoring.trained_model import TrainedModel
 
 CASES = {"softmax": ("cross_entropy", 3), "one logit": ("binary_cross_entropy", 1)}
 

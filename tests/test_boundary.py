@@ -8,11 +8,12 @@ import torch
 from torch import nn
 
 import swaypoint
-from swaypoint.estimators import TrainedModel, methods
-from swaypoint.estimators.boundary import OVERSHOOT
-from swaypoint.heads import LinearHead
-from swaypoint.risks.linear_head import HeadWeights
-from swaypoint.risks.losses import CrossEntropy
+from swaypoint.scorers import methods
+from swaypoint.scorers.boundary import OVERSHOOT
+from swaypoint.scoring.last_layer import LinearHead
+from swaypoint.scoring.risks.head import HeadWeights
+from swaypoint.scoring.risks.losses import CrossEntropy
+from swaypoint.scoring.trained_model import TrainedModel
 
 LOSSES = {4: "cross_entropy", 2: "cross_entropy", 1: "binary_cross_entropy"}
 

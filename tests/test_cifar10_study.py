@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from swaypoint.cli.main import app
 from swaypoint.data.dataset import Dataset
 from swaypoint.errors import InputError
-from swaypoint.ridge import RIDGES
+from swaypoint.scoring.refit import RIDGES
 from swaypoint.studies.cifar10.cells import FOLDS, Cell, cell_of, fold_of
 from swaypoint.studies.cifar10.detection import Found, intervals, mean_curve
 from swaypoint.studies.cifar10.images import CLASSES, Images, Noise

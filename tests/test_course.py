@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from swaypoint import InputError
-from swaypoint.estimators import Course, TrainedModel, methods
+from swaypoint.scorers import methods
+from swaypoint.scoring.trained_model import Course, TrainedModel
 
 MARGINS = np.array([[1.0, -1.0, 2.0, -1.0], [-1.0, -1.0, 1.0, 1.0], [-1.0, -2.0, -1.0, -3.0]])
 

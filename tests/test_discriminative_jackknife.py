@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 import swaypoint
-from swaypoint.estimators import TrainedModel
-from swaypoint.estimators.discriminative_jackknife import discriminative_jackknife
-from swaypoint.estimators.reweighting import leave_one_out
+from swaypoint.scorers.discriminative_jackknife import discriminative_jackknife
+from swaypoint.scorers.reweighting import leave_one_out
+from swaypoint.scoring.trained_model import TrainedModel
 from test_groups import PROBLEMS, network, newton, with_one, without
 from test_jackknife import regression
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 import swaypoint
-from swaypoint.estimators import TrainedModel, methods
-from swaypoint.solving import Solver
+from swaypoint.scorers import methods
+from swaypoint.scoring.solver_choice import Solver
+from swaypoint.scoring.trained_model import TrainedModel
 from test_autodiff import trained, two_layers
 
 CONVERGED = trained(two_layers, 0.005)

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 
 import oracles
 from swaypoint.data.batches import ArrayBatches
-from swaypoint.risks import losses
-from swaypoint.risks.basis import whitening
-from swaypoint.risks.linear_head import HeadWeights
-from swaypoint.scoring import Influence
+from swaypoint.scoring.closed_form import Influence
+from swaypoint.scoring.risks import losses
+from swaypoint.scoring.risks.coordinates import whitening
+from swaypoint.scoring.risks.head import HeadWeights
 
 N, D = 300, 7
 

@@ -16,16 +16,16 @@ from scipy import stats
 
 import swaypoint
 from oracles import cooks_distance, rows_and_hessian
-from swaypoint.agreement import agreement, combine, overlap, ranks, spearman
 from swaypoint.auditing.options import AuditOptions, Scale
-from swaypoint.collapse import collapse
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.data.dataset import ReadOptions
 from swaypoint.errors import InputError
-from swaypoint.fitness import COLLAPSED, collapse_of, damping_sensitivity, examine, memorisation
-from swaypoint.risks.linear_head import HeadWeights
-from swaypoint.risks.losses import as_loss
-from swaypoint.scoring import Influence
+from swaypoint.scoring.agreement import agreement, combine, overlap, ranks, spearman
+from swaypoint.scoring.closed_form import Influence
+from swaypoint.scoring.collapse import collapse
+from swaypoint.scoring.fitness import COLLAPSED, collapse_of, damping_sensitivity, examine, memorisation
+from swaypoint.scoring.risks.head import HeadWeights
+from swaypoint.scoring.risks.losses import as_loss
 
 
 def head(rng, *, l2=1e-2, loss="cross_entropy", outputs=3):

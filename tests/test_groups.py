@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import swaypoint
-from swaypoint.estimators import TrainedModel, methods
-from swaypoint.estimators.groups import group_influence, group_step
-from swaypoint.estimators.jackknife import parameters_under
+from swaypoint.scorers import methods
+from swaypoint.scorers.groups import group_influence, group_step
+from swaypoint.scorers.jackknife import parameters_under
+from swaypoint.scoring.trained_model import TrainedModel
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,15 @@ import torch
 from torch import nn
 
 import swaypoint
-from swaypoint.estimators import TrainedModel, methods
-from swaypoint.estimators.jackknife import (
+from swaypoint.scorers import methods
+from swaypoint.scorers.jackknife import (
     covariance,
     logits_under,
     parameters_under,
     prediction_intervals,
     standard_errors,
 )
+from swaypoint.scoring.trained_model import TrainedModel
 from test_groups import PROBLEMS, network, with_one
 
 DIRECTION = torch.randn(90, generator=torch.Generator().manual_seed(3)).double().clamp(-2, 2)

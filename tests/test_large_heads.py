@@ -7,15 +7,15 @@ import pytest
 import torch
 
 import swaypoint
-from swaypoint import api, tiled
 from swaypoint.data.batches import ArrayBatches
-from swaypoint.risks.linear_head import HeadWeights
-from swaypoint.risks.losses import BinaryCrossEntropy, CrossEntropy, SquaredError
-from swaypoint.scoring import Influence
-from swaypoint.sketching import SketchedInfluence, shrink
-from swaypoint.solvers.conjugate_gradient import block_conjugate_gradient
-from swaypoint.solvers.tiled_cholesky import TiledCholesky
-from swaypoint.tiled import TiledInfluence
+from swaypoint.scoring import panels, rank
+from swaypoint.scoring.closed_form import Influence
+from swaypoint.scoring.panels import TiledInfluence
+from swaypoint.scoring.risks.head import HeadWeights
+from swaypoint.scoring.risks.losses import BinaryCrossEntropy, CrossEntropy, SquaredError
+from swaypoint.scoring.sketched import SketchedInfluence, shrink
+from swaypoint.scoring.solvers.conjugate_gradient import block_conjugate_gradient
+from swaypoint.scoring.solvers.panels import TiledCholesky
 
 
 def problem(n=2500, d=24, c=16):
@@ -108,7 +108,7 @@ def test_shrinking_beats_both_the_estimates_and_the_fit():
 def test_auto_sketches_what_is_too_large(monkeypatch):
     features, labels, weight, bias = problem(n=500)
     head = swaypoint.LinearHead(HeadWeights(weight, bias, CrossEntropy(), 1e-3))
-    monkeypatch.setattr(api, "EXACT_LIMIT", 100)
+    monkeypatch.setattr(rank, "EXACT_LIMIT", 100)
     ranking = swaypoint.cooks_distance(head, (features, labels), progress=False)
     assert ranking.diagnostics.solver.startswith("sketch of")
     assert (ranking.top(5).standard_error > 0).all()
@@ -130,8 +130,8 @@ def test_panels_equal_the_square_factor(dead, l2, monkeypatch):
     head, data = HeadWeights(weight, bias, CrossEntropy(), l2), ArrayBatches(features, labels)
     exact = Influence(head, data, dtype=torch.float64)
     expected = exact.scores()
-    monkeypatch.setattr(tiled, "_SLACK_BYTES", 0)
-    assert len(tiled._groups(15, 25)) > 2  # several passes over the data
+    monkeypatch.setattr(panels, "_SLACK_BYTES", 0)
+    assert len(panels._groups(15, 25)) > 2  # several passes over the data
     panels = TiledInfluence(head, data)
     scores = panels.scores()
     np.testing.assert_allclose(scores.cook, expected.cook, rtol=1e-4)
@@ -166,11 +166,11 @@ def test_exact_takes_panels_where_the_square_is_too_large(monkeypatch):
     features, labels, weight, bias = problem(n=500)
     head = swaypoint.LinearHead(HeadWeights(weight, bias, CrossEntropy(), 1e-3))
     square = swaypoint.cooks_distance(head, (features, labels), progress=False)
-    monkeypatch.setattr(api, "EXACT_LIMIT", 100)
+    monkeypatch.setattr(rank, "EXACT_LIMIT", 100)
     panels = swaypoint.cooks_distance(head, (features, labels), solver="exact", progress=False)
     assert "in panels" in panels.diagnostics.solver
     np.testing.assert_allclose(panels.values, square.values, rtol=1e-4)
-    monkeypatch.setattr(tiled.os, "sysconf", lambda name: 1)
+    monkeypatch.setattr(panels.os, "sysconf", lambda name: 1)
     with pytest.raises(swaypoint.InputError, match=r"needs .* GB .* use solver='sketch'"):
         swaypoint.cooks_distance(head, (features, labels), solver="exact", progress=False)
 
@@ -186,7 +186,7 @@ def test_exact_takes_panels_where_the_square_is_too_large(monkeypatch):
 )
 def test_what_auto_factorises_fits_in_the_memory_that_it_promises(loss, outputs, width, method):
     head = HeadWeights(torch.zeros(outputs, width), None, loss, 1e-3)
-    assert api._method(head, api.Options()) == method
+    assert rank._method(head, rank.Options()) == method
 
 
 def test_auto_sketches_many_labels(monkeypatch):
@@ -194,7 +194,7 @@ def test_auto_sketches_many_labels(monkeypatch):
     targets = (features @ weight.T > 1).double()
     head = swaypoint.LinearHead(HeadWeights(weight, bias, BinaryCrossEntropy(), 1e-3))
     exact = swaypoint.cooks_distance(head, (features, targets), progress=False)
-    monkeypatch.setattr(api, "EXACT_LIMIT", 90)  # less than 16 matrices of 25 x 25 take
+    monkeypatch.setattr(rank, "EXACT_LIMIT", 90)  # less than 16 matrices of 25 x 25 take
     ranking = swaypoint.cooks_distance(head, (features, targets), progress=False)
     assert ranking.diagnostics.solver.startswith("sketch of")
     np.testing.assert_allclose(ranking.values, exact.values, rtol=1e-3)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from swaypoint.estimators import TrainedModel, methods
+from swaypoint.scorers import methods
+from swaypoint.scoring.trained_model import TrainedModel
 
 
 @pytest.fixture

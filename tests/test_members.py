@@ -13,11 +13,11 @@ import swaypoint
 from swaypoint.auditing.ensemble import Members
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.cli.main import app
-from swaypoint.estimators import Course
-from swaypoint.estimators.recommended import recommended
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.predictors import ModelOptions
 from swaypoint.report.html import write_report
+from swaypoint.scorers.recommended import recommended
+from swaypoint.scoring.trained_model import Course
 
 FEW = ModelOptions(epochs=6)
 

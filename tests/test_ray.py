@@ -26,9 +26,9 @@ from swaypoint.data.dataset import ReadOptions
 from swaypoint.data.splitting import Split
 from swaypoint.errors import InputError
 from swaypoint.folds import Durable, Fold, InProcess, Statistic, engine
-from swaypoint.risks.linear_head import HeadWeights
-from swaypoint.risks.losses import CrossEntropy
-from swaypoint.scoring import Influence
+from swaypoint.scoring.closed_form import Influence
+from swaypoint.scoring.risks.head import HeadWeights
+from swaypoint.scoring.risks.losses import CrossEntropy
 
 pytest.importorskip("ray", reason="needs Ray: pip install 'swaypoint[ray]'")
 

@@ -10,10 +10,9 @@ from sklearn.linear_model import LogisticRegression
 
 import swaypoint
 from swaypoint.data.batches import ArrayBatches
-from swaypoint.refit import refit_head
-from swaypoint.ridge import refit_ridge
-from swaypoint.risks.linear_head import HeadWeights, LinearHeadRisk
-from swaypoint.risks.losses import CrossEntropy
+from swaypoint.scoring.refit import refit_head, refit_ridge
+from swaypoint.scoring.risks.head import HeadWeights, LinearHeadRisk
+from swaypoint.scoring.risks.losses import CrossEntropy
 
 
 def blank(width: int, l2: float, outputs: int = 10) -> HeadWeights:

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 
 import swaypoint
-from swaypoint.estimators import TrainedModel, methods
-from swaypoint.solvers.base import Inverse
+from swaypoint.scorers import methods
+from swaypoint.scoring.solvers.base import Inverse
+from swaypoint.scoring.trained_model import TrainedModel
 from test_autodiff import trained, two_layers
 
 MODEL, X, Y = trained(two_layers, 0.005)

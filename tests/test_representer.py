@@ -10,8 +10,9 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 import swaypoint
-from swaypoint.estimators import TrainedModel, methods
-from swaypoint.heads import LinearHead
+from swaypoint.scorers import methods
+from swaypoint.scoring.last_layer import LinearHead
+from swaypoint.scoring.trained_model import TrainedModel
 
 N, L2 = 40, 0.02
 CASES = {

@@ -7,15 +7,19 @@ import torch
 from torch import nn
 
 import swaypoint
-from swaypoint.operators.base import Operator
-from swaypoint.risks.autodiff import ModelRisk
-from swaypoint.risks.layers import Layers, dense_ggn, kronecker
-from swaypoint.solvers import conjugate_gradient
-from swaypoint.solvers.conjugate_gradient import BlockSolution, IterativeInverse, block_conjugate_gradient
-from swaypoint.solvers.dense import dense_inverse
-from swaypoint.solvers.lissa import LissaInverse
-from swaypoint.solvers.low_rank import lanczos, nystroem, nystroem_preconditioner
-from swaypoint.solving import invert
+from swaypoint.scoring.operators.base import Operator
+from swaypoint.scoring.risks.layers import Layers, dense_ggn, kronecker
+from swaypoint.scoring.risks.model import ModelRisk
+from swaypoint.scoring.solver_choice import invert
+from swaypoint.scoring.solvers import conjugate_gradient
+from swaypoint.scoring.solvers.conjugate_gradient import (
+    BlockSolution,
+    IterativeInverse,
+    block_conjugate_gradient,
+)
+from swaypoint.scoring.solvers.dense import dense_inverse
+from swaypoint.scoring.solvers.lissa import LissaInverse
+from swaypoint.scoring.solvers.low_rank import lanczos, nystroem, nystroem_preconditioner
 from test_autodiff import CASES, as_function, case, trained, two_layers  # noqa: F401
 
 RIDGE = 0.005

@@ -12,8 +12,9 @@ from torch import nn
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
 import swaypoint
-from swaypoint.estimators import Checkpoint, TrainedModel, methods
-from swaypoint.estimators.vae_tracin import VariationalAutoencoder, train_vae, vae_tracin, vae_tracin_on
+from swaypoint.scorers import methods
+from swaypoint.scorers.vae_tracin import VariationalAutoencoder, train_vae, vae_tracin, vae_tracin_on
+from swaypoint.scoring.trained_model import Checkpoint, TrainedModel
 
 
 def example(loss):

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 import swaypoint
-from swaypoint.risks.autodiff import ModelRisk
+from swaypoint.scoring.risks.model import ModelRisk
 
 transformers = pytest.importorskip("transformers", reason="needs the transformers library")
 

@@ -51,9 +51,9 @@ class Problem:
 
 def by_swaypoint(problem: Problem, ridge: float) -> np.ndarray:
     from swaypoint.data.batches import ArrayBatches
-    from swaypoint.risks.linear_head import HeadWeights
-    from swaypoint.risks.losses import CrossEntropy
-    from swaypoint.scoring import Influence
+    from swaypoint.scoring.closed_form import Influence
+    from swaypoint.scoring.risks.head import HeadWeights
+    from swaypoint.scoring.risks.losses import CrossEntropy
 
     head = HeadWeights(torch.tensor(problem.weight), torch.tensor(problem.bias), CrossEntropy())
     data = ArrayBatches(problem.features, problem.labels)

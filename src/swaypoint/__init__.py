@@ -9,25 +9,26 @@ if TYPE_CHECKING:
     from swaypoint.api import TopInfluences, cooks_distance, cooks_distance_from_features, influence
     from swaypoint.auditing.audit import audit
     from swaypoint.errors import InputError, MissingExtra
-    from swaypoint.estimators import Checkpoint, TrainedModel, methods
-    from swaypoint.heads import LinearHead
-    from swaypoint.ranking import Ranking
     from swaypoint.recording import InfluenceRecorder
+    from swaypoint.scorers import methods
+    from swaypoint.scoring.last_layer import LinearHead
+    from swaypoint.scoring.ranking import Ranking
+    from swaypoint.scoring.trained_model import Checkpoint, TrainedModel
 
 __version__ = "0.1.0"
 
 # Loaded on first use, so that `import swaypoint` costs milliseconds.
 _HOME = {
-    "Checkpoint": "estimators",
+    "Checkpoint": "scoring.trained_model",
     "InfluenceRecorder": "recording",
-    "LinearHead": "heads",
-    "Ranking": "ranking",
+    "LinearHead": "scoring.last_layer",
+    "Ranking": "scoring.ranking",
     "TopInfluences": "api",
-    "TrainedModel": "estimators",
+    "TrainedModel": "scoring.trained_model",
     "cooks_distance": "api",
     "cooks_distance_from_features": "api",
     "influence": "api",
-    "methods": "estimators",
+    "methods": "scorers",
     "audit": "auditing.audit",
     "InputError": "errors",
     "MissingExtra": "errors",

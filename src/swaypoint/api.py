@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast, get_args
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from swaypoint.data.batches import ArrayBatches, FeatureBatches
+from swaypoint.data.batches import ArrayBatches
 from swaypoint.errors import InputError
-from swaypoint.estimators.base import TrainedModel
-from swaypoint.fitness import Spread, diagnose
-from swaypoint.heads import LinearHead
-from swaypoint.ranking import Ranking
-from swaypoint.refit import refit_head
-from swaypoint.ridge import refit_ridge
-from swaypoint.risks.autodiff import Kind, ModelRisk, Ridge
-from swaypoint.risks.linear_head import HeadWeights
-from swaypoint.risks.losses import Loss, as_loss
-from swaypoint.scoring import Facts, Influence, Removal, Scores
-from swaypoint.sketching import SketchedInfluence
-from swaypoint.solvers.base import Inverse
-from swaypoint.solving import DENSE_LIMIT, Solver, invert
-from swaypoint.tiled import TiledInfluence
-
-HeadSolver = Literal["auto", "exact", "sketch"]
-EXACT_LIMIT = 12_000
-"""Parameters that interact, up to which ``solver="auto"`` factorises: 1.2 GB in float64, a minute. Outputs
-that do not interact are factorised one by one, and may have as many entries together."""
-Refitting = bool | Literal["ridge"]
-Solved = Influence | TiledInfluence | SketchedInfluence
-LossLike = str | Loss | Callable[..., Any]
+from swaypoint.scoring.closed_form import Influence
+from swaypoint.scoring.last_layer import LinearHead
+from swaypoint.scoring.rank import (
+    LossLike,
+    Options,
+    Refitting,
+    as_device,
+    as_head,
+    blank_head,
+    head_solver,
+    rank,
+    rank_parameters,
+)
+from swaypoint.scoring.ranking import Ranking
+from swaypoint.scoring.risks.losses import as_loss
+from swaypoint.scoring.risks.model import Kind, ModelRisk, Ridge
+from swaypoint.scoring.scores import Removal
+from swaypoint.scoring.solver_choice import DENSE_LIMIT, Solver, invert
+from swaypoint.scoring.solvers.base import Inverse
+from swaypoint.scoring.trained_model import TrainedModel
 
 
 @dataclass(frozen=True)
@@ -89,18 +86,18 @@ def cooks_distance(
             semi-definite also where the training has not converged; ``"hessian"``, the paper's, which
             needs a model at a minimum; or ``"empirical_fisher"``.
         solver: of the last layer: ``"exact"``, the closed form (beyond 12,000 interacting parameters in
-            panels, see :mod:`swaypoint.tiled`: minutes to hours); ``"sketch"``, an estimate with standard
-            errors (see :mod:`swaypoint.sketching`); ``"auto"``: the first up to 12,000, then the second.
-            With ``params``: see :func:`swaypoint.solving.invert`.
+            panels, see :mod:`swaypoint.scoring.panels`: minutes to hours); ``"sketch"``, an estimate with
+            standard errors (see :mod:`swaypoint.scoring.sketched`); ``"auto"``: the first up to 12,000, then
+            the second. With ``params``: see :func:`swaypoint.scoring.solver_choice.invert`.
         refit: True first brings the head to the optimum of its (convex) objective on these features;
-            ``"ridge"`` also chooses the ridge, see :func:`swaypoint.ridge.refit_ridge`.
+            ``"ridge"`` also chooses the ridge, see :func:`swaypoint.scoring.refit.refit_ridge`.
         batch_size: points per forward pass.
         device: of the linear algebra; default: the model's.
         dtype: of the large products: None (float32 where it suffices), float32 or float64.
         progress: show a progress bar on a terminal.
 
     Returns:
-        A :class:`~swaypoint.ranking.Ranking` in dataset order.
+        A :class:`~swaypoint.scoring.ranking.Ranking` in dataset order.
 
     Raises:
         InputError: the model or the data cannot be used; the message says why and what to do.
@@ -190,8 +187,9 @@ def influence(
         train, test: data as for :func:`cooks_distance`.
         top: None returns the matrix; a number returns only that many training points per test point,
             and never forms the matrix.
-        solver: ``"auto"`` solves by conjugate gradients beyond :data:`~swaypoint.solving.DENSE_LIMIT`
-            parameters; see :func:`swaypoint.solving.invert`. The last layer has one solver.
+        solver: ``"auto"`` solves by conjugate gradients beyond
+            :data:`~swaypoint.scoring.solver_choice.DENSE_LIMIT` parameters; see
+            :func:`swaypoint.scoring.solver_choice.invert`. The last layer has one solver.
         loss, layer, l2, damping, params, curvature, batch_size, device: see :func:`cooks_distance`.
 
     Returns:
@@ -253,180 +251,6 @@ def _collect(parts: Iterator[tuple[int, Tensor]], top: int | None) -> np.ndarray
 # -- shared with the audit ------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Options:
-    """How to score a head; see :func:`cooks_distance`."""
-
-    damping: float = 0.0
-    removal: Removal = "infinitesimal"
-    refit: Refitting = False
-    device: torch.device = torch.device("cpu")  # noqa: RUF009
-    dtype: torch.dtype | None = None
-    progress: bool = False
-    solver: HeadSolver = "auto"
-
-
-def rank_parameters(trained: TrainedModel, last: Ranking, *, progress: bool = False) -> Ranking:
-    """The ranking by the parameters of ``trained``, with the by-products of the ``last`` layer's.
-
-    Raises:
-        InputError: as :func:`cooks_distance`.
-    """
-    risk, inverse = trained.risk, trained.inverse
-    mean, values = torch.zeros_like(risk.theta), []
-    with _bar("scoring", progress, risk.size) as advance:
-        for rows in risk.gradients():
-            mean += rows.sum(0)
-            values.append(inverse.quadratic(rows))
-            if advance is not None:
-                advance(len(rows))
-    cook = torch.cat(values).cpu().numpy()
-    slope = mean / risk.size + risk.penalty * risk.theta
-    precision = torch.finfo(risk.theta.dtype)
-    facts = Facts(
-        solver=f"{risk.dimension:,} parameters of {len(risk.names)} tensors",
-        outcome=inverse.outcome,
-        precision=str(risk.theta.dtype).removeprefix("torch."),
-        estimated_error=float("nan") if inverse.error is None else inverse.error or precision.eps,
-        decrement=0.5 * float(inverse.quadratic(slope.unsqueeze(0))),
-        saturated=None,
-        dropped=0,
-    )
-    error = None if not inverse.error else inverse.error * cook
-    return replace(last, values=cook, standard_error=error, diagnostics=diagnose(facts, Spread.of(cook)))
-
-
-def head_solver(solver: str) -> HeadSolver:
-    """``solver`` if it is one for the last layer.
-
-    Raises:
-        InputError: it is not.
-    """
-    if solver not in get_args(HeadSolver):
-        known = ", ".join(map(repr, get_args(HeadSolver)))
-        raise InputError(f"solver is {solver!r}; the last layer takes {known}; others go with params")
-    return cast(HeadSolver, solver)
-
-
-def rank(head: HeadWeights, batches: FeatureBatches, options: Options) -> tuple[Ranking, Solved]:
-    """Solve, score and check one head.
-
-    Raises:
-        InputError: as :func:`cooks_distance`.
-    """
-    refit = ""
-    if options.refit:
-        head, refit = _refitted(head, batches, options)
-    method = _method(head, options)
-    if method == "sketch":
-        sketched = SketchedInfluence(head, batches, damping=options.damping, device=options.device)
-        with _bar("scoring", options.progress, sketched.points) as advance:
-            scores = sketched.scores(on_chunk=advance)
-        return _ranking(scores, sketched.facts(), refit), sketched
-    if method == "tiled":
-        with _bar("factorising", options.progress, head.outputs - 1) as advance:
-            tiled = TiledInfluence(
-                head, batches, damping=options.damping, device=options.device, on_panel=advance
-            )
-        with _bar("scoring", options.progress, tiled.points) as advance:
-            scores = tiled.scores(on_chunk=advance)
-        return _ranking(scores, tiled.facts(), refit), tiled
-    solved = Influence(head, batches, damping=options.damping, dtype=options.dtype, device=options.device)
-    with _bar("scoring", options.progress, solved.summary.points) as advance:
-        scores = solved.scores(removal=options.removal, on_chunk=advance)
-    return _ranking(scores, solved.facts(), refit), solved
-
-
-def _refitted(head: HeadWeights, batches: FeatureBatches, options: Options) -> tuple[HeadWeights, str]:
-    if options.refit != "ridge":
-        fitted = refit_head(head, batches, device=options.device)
-        return fitted.head, fitted.outcome
-    if _method(head, options) != "dense":
-        raise InputError("refit='ridge' needs the closed form, for which this head is too large; pass l2")
-    fitted = refit_ridge(head, batches, device=options.device)
-    return fitted.head, f"{fitted.outcome}, ridge {fitted.head.l2:g} chosen by the loss of left-out points"
-
-
-def factorises(head: HeadWeights) -> bool:
-    """Whether the head's Hessian is within :data:`EXACT_LIMIT`."""
-    groups = head.outputs if head.loss.separable else 1
-    return groups * (head.width * head.outputs // groups) ** 2 <= EXACT_LIMIT**2
-
-
-def _method(head: HeadWeights, options: Options) -> Literal["dense", "tiled", "sketch"]:
-    small = factorises(head)
-    if options.solver != "sketch" and small:
-        return "dense"
-    plain = options.removal == "infinitesimal" and head.loss.convex
-    if options.solver == "exact":
-        tiles = plain and not head.loss.separable and options.dtype != torch.float64
-        return "tiled" if tiles else "dense"
-    if not plain:
-        raise InputError(
-            f"a head of {head.outputs * head.width:,} parameters is sketched, which gives"
-            " removal='infinitesimal' of a named loss only; pass solver='exact' if memory allows"
-        )
-    return "sketch"
-
-
-def _ranking(scores: Scores, facts: Facts, refit: str) -> Ranking:
-    return Ranking(
-        values=scores.cook,
-        loss=scores.loss,
-        loo_loss=scores.loo_loss,
-        leverage=scores.leverage,
-        margin=scores.margin,
-        suggested_label=scores.suggested_label,
-        label=scores.label,
-        standard_error=scores.standard_error,
-        diagnostics=diagnose(facts, Spread.of(scores.cook, scores.first_order), refit=refit),
-    )
-
-
-def as_head(
-    model_or_head: nn.Module | LinearHead, *, layer: str | None, loss: LossLike, l2: Ridge
-) -> LinearHead:
-    """A :class:`LinearHead` as it is, or that of a model.
-
-    Raises:
-        InputError: neither.
-    """
-    if isinstance(model_or_head, LinearHead):
-        return model_or_head
-    if isinstance(model_or_head, nn.Module):
-        return LinearHead.from_module(model_or_head, layer, loss, l2)
-    raise InputError(
-        f"the model is a {type(model_or_head).__name__}; expected a torch.nn.Module or a LinearHead"
-    )
-
-
-def as_device(device: torch.device | str | None, head: LinearHead) -> torch.device:
-    return head.weights.weight.device if device is None else torch.device(device)
-
-
-def blank_head(batches: FeatureBatches, loss: Loss, l2: float) -> HeadWeights:
-    """A head of zeros with a free bias, its outputs counted from the targets.
-
-    Raises:
-        InputError: one class only, or fewer points than classes.
-    """
-    count, classes, width = 0, 1, 0
-    for features, targets in batches:
-        width = features.shape[1]
-        count += len(features)
-        if targets.ndim == 2:
-            classes = targets.shape[1]
-        elif loss.name == "cross_entropy" and len(targets):
-            classes = max(classes, int(targets.max()) + 1)
-    if loss.name == "cross_entropy":
-        if classes < 2:
-            raise InputError("every label is the same class; influence needs at least two classes")
-        if count < classes:
-            raise InputError(f"{count} points for {classes} classes; expected at least one point per class")
-    zeros = torch.zeros(classes, width, dtype=torch.float64)
-    return HeadWeights(zeros, zeros[:, 0].clone(), loss, l2, penalize_bias=False)
-
-
 def _targets(estimator: Any, labels: Any) -> Any:
     """Labels of a scikit-learn classifier as class indices, or ±1 columns for its ridge."""
     labels = np.asarray(labels)
@@ -444,16 +268,3 @@ def _targets(estimator: Any, labels: Any) -> Any:
         return index
     columns = np.eye(len(classes))[index] if len(classes) > 2 else index[:, None].astype(float)
     return 2.0 * columns - 1.0
-
-
-@contextmanager
-def _bar(name: str, show: bool, total: int) -> Iterator[Callable[[int], None] | None]:
-    if not show:
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(name, total=total)
-        yield lambda points: bar.advance(task, points)

@@ -12,14 +12,14 @@ from swaypoint.auditing.run import Listener
 from swaypoint.data.dataset import Dataset, ReadOptions, fingerprint
 from swaypoint.data.readers import read_dataset
 from swaypoint.errors import InputError
-from swaypoint.heads import LinearHead
 from swaypoint.predictors import ModelOptions, Objective, Parts, Predictor, Training, prepare
-from swaypoint.refit import refit_head
 from swaypoint.review.items import Items
 from swaypoint.review.policy import Policy, clean
 from swaypoint.review.source import Source, origin
 from swaypoint.review.verdicts import WRONG, Event, Review
-from swaypoint.risks.linear_head import LinearHeadRisk
+from swaypoint.scoring.last_layer import LinearHead
+from swaypoint.scoring.refit import refit_head
+from swaypoint.scoring.risks.head import LinearHeadRisk
 
 _DRAWS = 2000
 _FLIPS = 10_000

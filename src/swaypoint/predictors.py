@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from swaypoint.api import blank_head
 from swaypoint.data.batches import ArrayBatches, FeatureBatches
 from swaypoint.data.dataset import Dataset
 from swaypoint.errors import InputError, reading, require
-from swaypoint.estimators import Course
 from swaypoint.folder.audit_folder import read_tensors, write_tensors
-from swaypoint.heads import LinearHead
-from swaypoint.risks.linear_head import HeadWeights
-from swaypoint.risks.losses import Loss, as_loss
+from swaypoint.scoring.last_layer import LinearHead
+from swaypoint.scoring.rank import blank_head
+from swaypoint.scoring.risks.head import HeadWeights
+from swaypoint.scoring.risks.losses import Loss, as_loss
+from swaypoint.scoring.trained_model import Course
 from swaypoint.user_models import InputBatches, load_model, load_object, load_weights
 
 Report = Callable[[int, int, float, float], None]

@@ -15,12 +15,12 @@ import torch
 from torch import nn
 
 from swaypoint.errors import InputError, reading
-from swaypoint.estimators.base import Checkpoint, TrainedModel
 from swaypoint.folder.audit_folder import write_table, write_tensors
 from swaypoint.folder.documents import read_parquet
-from swaypoint.risks.autodiff import Ridge
-from swaypoint.risks.linear_head import Chunk
-from swaypoint.scoring import Influence
+from swaypoint.scoring.closed_form import Influence
+from swaypoint.scoring.risks.head import Chunk
+from swaypoint.scoring.risks.model import Ridge
+from swaypoint.scoring.trained_model import Checkpoint, TrainedModel
 
 _REMEDY = "remove it, or record again"
 

@@ -20,8 +20,8 @@ METHODS = {
 
 def head(features: np.ndarray, labels: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     import swaypoint
-    from swaypoint.risks.linear_head import HeadWeights
-    from swaypoint.risks.losses import CrossEntropy
+    from swaypoint.scoring.risks.head import HeadWeights
+    from swaypoint.scoring.risks.losses import CrossEntropy
 
     trained = HeadWeights(torch.tensor(weight), torch.tensor(bias), CrossEntropy())
     return swaypoint.cooks_distance(swaypoint.LinearHead(trained), (features, labels), progress=False).values
@@ -47,7 +47,8 @@ def perceptron(
 
 
 def rank(features: np.ndarray, labels: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    from swaypoint.estimators import TrainedModel, methods
+    from swaypoint.scorers import methods
+    from swaypoint.scoring.trained_model import TrainedModel
 
     score = methods["margin"].score
     assert score is not None

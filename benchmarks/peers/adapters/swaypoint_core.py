@@ -18,9 +18,9 @@ METHODS = {
 
 def head(features: np.ndarray, labels: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     from swaypoint.data.batches import ArrayBatches
-    from swaypoint.risks.linear_head import HeadWeights
-    from swaypoint.risks.losses import CrossEntropy
-    from swaypoint.scoring import Influence
+    from swaypoint.scoring.closed_form import Influence
+    from swaypoint.scoring.risks.head import HeadWeights
+    from swaypoint.scoring.risks.losses import CrossEntropy
 
     trained = HeadWeights(torch.tensor(weight), torch.tensor(bias), CrossEntropy())
     return Influence(trained, ArrayBatches(features, labels)).scores(leave_one_out=False).cook
@@ -31,9 +31,9 @@ stream = head
 
 def wide_head(features: np.ndarray, labels: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     from swaypoint.data.batches import ArrayBatches
-    from swaypoint.risks.linear_head import HeadWeights
-    from swaypoint.risks.losses import CrossEntropy
-    from swaypoint.tiled import TiledInfluence
+    from swaypoint.scoring.panels import TiledInfluence
+    from swaypoint.scoring.risks.head import HeadWeights
+    from swaypoint.scoring.risks.losses import CrossEntropy
 
     trained = HeadWeights(torch.tensor(weight), torch.tensor(bias), CrossEntropy())
     return TiledInfluence(trained, ArrayBatches(features, labels)).scores().cook
@@ -42,7 +42,8 @@ def wide_head(features: np.ndarray, labels: np.ndarray, weight: np.ndarray, bias
 def rank(features: np.ndarray, labels: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     from heads import linear
 
-    from swaypoint.estimators import TrainedModel, methods
+    from swaypoint.scorers import methods
+    from swaypoint.scoring.trained_model import TrainedModel
 
     score = methods["loss"].score
     assert score is not None

@@ -27,7 +27,8 @@ def _ekfac(
     biases: list[np.ndarray],
     damping: float,
 ) -> np.ndarray:
-    from swaypoint.estimators import TrainedModel, methods
+    from swaypoint.scorers import methods
+    from swaypoint.scoring.trained_model import TrainedModel
 
     score = methods["cooks_distance"].score
     assert score is not None

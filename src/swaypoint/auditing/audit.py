@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from swaypoint.api import Options, Solved, head_solver, rank, rank_parameters
 from swaypoint.auditing.ensemble import Members
 from swaypoint.auditing.options import AuditOptions as AuditOptions
 from swaypoint.auditing.options import Scale as Scale
@@ -22,16 +21,18 @@ from swaypoint.data.builtin import PREFIX, read_builtin
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.planting import plant
 from swaypoint.errors import InputError
-from swaypoint.estimators import TrainedModel, methods
-from swaypoint.estimators.recommended import recommended
-from swaypoint.fitness import by_heart, examine, memorisation
 from swaypoint.folder import audit_folder as files
 from swaypoint.folder.audit_folder import AuditFolder
-from swaypoint.kinds import suggest_kinds
 from swaypoint.neighbours import neighbours
 from swaypoint.predictors import Parts, Predictor, Training, prepare
-from swaypoint.ranking import Ranking, positions
-from swaypoint.scoring import Influence
+from swaypoint.scorers import methods
+from swaypoint.scorers.recommended import recommended
+from swaypoint.scoring.closed_form import Influence
+from swaypoint.scoring.fitness import by_heart, examine, memorisation
+from swaypoint.scoring.kinds import suggest_kinds
+from swaypoint.scoring.rank import Options, Solved, head_solver, rank, rank_parameters
+from swaypoint.scoring.ranking import Ranking, positions
+from swaypoint.scoring.trained_model import TrainedModel
 
 INSPECTED = (0.01, 0.05, 0.10)
 _REGRESSIONS = ("squared_error", "huber", "poisson")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from swaypoint.agreement import Agreement, agreement, combine
-from swaypoint.fitness import Check
+from swaypoint.scoring.agreement import Agreement, agreement, combine
+from swaypoint.scoring.fitness import Check
 
 SHARED = 0.3
 """Least overlap of the top 1 % below which one model's ranking says little of another's."""

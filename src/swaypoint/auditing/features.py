@@ -27,8 +27,8 @@ from swaypoint.folder import audit_folder as files
 from swaypoint.folder.documents import read_json
 from swaypoint.folds import Durable, Statistic
 from swaypoint.folds.engines import IN_PROCESS, engine
-from swaypoint.heads import LinearHead
 from swaypoint.predictors import IMAGE_MODELS, ModelOptions, model_hash
+from swaypoint.scoring.last_layer import LinearHead
 from swaypoint.user_models import InputBatches, load_model, load_object, load_weights, stored_weights
 
 _THUMBNAIL = 64

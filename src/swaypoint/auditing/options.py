@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from swaypoint.api import Refitting
 from swaypoint.folds.engines import IN_PROCESS
 from swaypoint.predictors import ModelOptions, Objective
-from swaypoint.risks.autodiff import Kind
-from swaypoint.scoring import Removal
-from swaypoint.solving import Solver
+from swaypoint.scoring.rank import Refitting
+from swaypoint.scoring.risks.model import Kind
+from swaypoint.scoring.scores import Removal
+from swaypoint.scoring.solver_choice import Solver
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 import swaypoint
-from swaypoint.api import Solved
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.errors import InputError
 from swaypoint.folder import audit_folder as files
 from swaypoint.folder.documents import read_json
-from swaypoint.risks.linear_head import HeadWeights
-from swaypoint.scoring import Influence
+from swaypoint.scoring.closed_form import Influence
+from swaypoint.scoring.rank import Solved
+from swaypoint.scoring.risks.head import HeadWeights
 
 _FACTOR_BYTES = 512 << 20
 

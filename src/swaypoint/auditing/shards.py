@@ -18,9 +18,10 @@ from swaypoint.data.parquet import ParquetPoints
 from swaypoint.errors import InputError
 from swaypoint.folder.audit_folder import replace_file
 from swaypoint.folds import Fold, Statistic, total
-from swaypoint.kinds import suggest_kinds
-from swaypoint.ranking import COLUMNS
-from swaypoint.scoring import Influence, Removal
+from swaypoint.scoring.closed_form import Influence
+from swaypoint.scoring.kinds import suggest_kinds
+from swaypoint.scoring.ranking import COLUMNS
+from swaypoint.scoring.scores import Removal
 
 _ROWS = 65_536
 _SUMMED = ("right", "first_order")
@@ -34,7 +35,7 @@ class PartScores:
 
     Attributes:
         points: training points scored.
-        mean, effective: of their Cook's distances, see :class:`~swaypoint.fitness.Spread`.
+        mean, effective: of their Cook's distances, see :class:`~swaypoint.scoring.fitness.Spread`.
         mean_leverage: of them.
         accuracy: of the head on them, and on the points held out; None without classes or such points.
         held_out: how many those are.
@@ -59,7 +60,7 @@ class ScoreParts:
     Args:
         influence: after the first pass.
         folder: which all workers and the asker must see under the same name.
-        removal: see :class:`~swaypoint.scoring.Scores`.
+        removal: see :class:`~swaypoint.scoring.scores.Scores`.
         top: how many points to hand back whole.
     """
 

@@ -16,7 +16,6 @@ import pyarrow as pa
 import torch
 
 import swaypoint
-from swaypoint.api import EXACT_LIMIT, factorises
 from swaypoint.auditing.options import BYTES_HELD, AuditOptions, Scale
 from swaypoint.auditing.run import AuditRun, Listener, describe_model, head_tensors, write_factor
 from swaypoint.auditing.shards import PartScores, ScoreParts, score_parts
@@ -28,20 +27,21 @@ from swaypoint.data.readers import image_column, image_pixels, is_saved, parquet
 from swaypoint.data.splitting import Split
 from swaypoint.data.tables import vector_column
 from swaypoint.errors import InputError
-from swaypoint.fitness import Spread, diagnose, memorisation
 from swaypoint.folder import audit_folder as files
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.documents import read_json
 from swaypoint.folds import Durable, Fold, engine
 from swaypoint.folds.engines import IN_PROCESS
-from swaypoint.kinds import suggest_kinds
 from swaypoint.neighbours import neighbours
 from swaypoint.predictors import stored_head
-from swaypoint.ranking import COLUMNS, positions
-from swaypoint.refit import refit_head
-from swaypoint.risks.linear_head import HeadWeights
-from swaypoint.risks.losses import as_loss
-from swaypoint.scoring import Influence
+from swaypoint.scoring.closed_form import Influence
+from swaypoint.scoring.fitness import Spread, diagnose, memorisation
+from swaypoint.scoring.kinds import suggest_kinds
+from swaypoint.scoring.rank import EXACT_LIMIT, factorises
+from swaypoint.scoring.ranking import COLUMNS, positions
+from swaypoint.scoring.refit import refit_head
+from swaypoint.scoring.risks.head import HeadWeights
+from swaypoint.scoring.risks.losses import as_loss
 
 _SAMPLE = 131_072
 _NEIGHBOURS = 50_000

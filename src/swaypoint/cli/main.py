@@ -50,7 +50,3 @@ def swaypoint(
     ] = False,
 ) -> None:
     """Find the training points that sway a model: mislabeled, on the boundary, under-represented."""
-
-
-if __name__ == "__main__":
-    main()

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 
 from swaypoint.errors import InputError, require
-from swaypoint.kinds import BOUNDARY
 from swaypoint.regions.table import Table
+from swaypoint.scoring.kinds import BOUNDARY
 
 Action = Literal["check labels", "gather", "boundary", "filter", "keep"]
 GATHERING: tuple[Action, ...] = ("gather", "boundary")

@@ -15,7 +15,6 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from swaypoint.errors import InputError
-from swaypoint.kinds import KINDS
 from swaypoint.review import overview, pages
 from swaypoint.review.assets import Assets
 from swaypoint.review.desk import Action, Desk, View
@@ -23,6 +22,7 @@ from swaypoint.review.pictures import SLOTS, Pictures, Sheets, Thumbnails
 from swaypoint.review.query import STATUSES, Query, quoted, sortable
 from swaypoint.review.security import Gate, Guard, Session, reviewer_name
 from swaypoint.review.verdicts import VERDICTS, Event, Review, StoreUnavailable
+from swaypoint.scoring.kinds import KINDS
 
 _HERE = Path(__file__).parent
 _ACTIONS = 64

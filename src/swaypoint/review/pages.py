@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from swaypoint.errors import InputError
-from swaypoint.kinds import BOUNDARY, SPARSE
 from swaypoint.regions import Region
 from swaypoint.review.cuts import Axis
 from swaypoint.review.desk import Desk, View
@@ -16,6 +15,7 @@ from swaypoint.review.items import Items, Related
 from swaypoint.review.pictures import seen_size
 from swaypoint.review.query import Query
 from swaypoint.review.verdicts import VERDICTS, Decision, Review
+from swaypoint.scoring.kinds import BOUNDARY, SPARSE
 
 WINDOW = 200
 _CARD_COLUMNS = 6

@@ -27,7 +27,7 @@ class Query:
         sort: a column of the scores; ``rank`` (the most influential first), ``index`` and columns whose
             name starts with ``-`` ascend or descend as they say.
         label, suggested: class names as given, and as suggested.
-        kind: suggested kinds, see :data:`swaypoint.kinds.KINDS`.
+        kind: suggested kinds, see :data:`swaypoint.scoring.kinds.KINDS`.
         verdict: verdicts that were given.
         status: ``open``: nothing was said yet; ``reviewed``; ``conflict``: reviewers differ.
         text: part of a point's file name or of its row, in any case.

@@ -17,7 +17,7 @@ from swaypoint.folder.audit_folder import write_json
 from swaypoint.folder.documents import read_json
 from swaypoint.regions import Points, propose, regions
 from swaypoint.regions import Table as Rows
-from swaypoint.scoring import Influence
+from swaypoint.scoring.closed_form import Influence
 from swaypoint.studies.acas.findings import surroundings
 from swaypoint.studies.acas.learning import Learning, build, draw, train_on
 from swaypoint.studies.acas.scoring import head_of

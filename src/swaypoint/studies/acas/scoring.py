@@ -16,9 +16,10 @@ from torch import Tensor
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.data.splitting import Split
 from swaypoint.folds import Fold, Statistic
-from swaypoint.risks.linear_head import HeadWeights
-from swaypoint.risks.losses import CrossEntropy
-from swaypoint.scoring import Facts, Influence
+from swaypoint.scoring.closed_form import Influence
+from swaypoint.scoring.risks.head import HeadWeights
+from swaypoint.scoring.risks.losses import CrossEntropy
+from swaypoint.scoring.scores import Facts
 from swaypoint.studies.acas.surrogate import Surrogate
 from swaypoint.studies.tables import Table
 

@@ -7,20 +7,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from swaypoint.api import factorises
 from swaypoint.data.batches import ArrayBatches
-from swaypoint.fitness import collapse_of, damping_sensitivity, effective_number
-from swaypoint.ridge import refit_ridge
-from swaypoint.scoring import Influence, Scores
+from swaypoint.scoring.closed_form import Influence
+from swaypoint.scoring.fitness import collapse_of, damping_sensitivity, effective_number
+from swaypoint.scoring.rank import factorises
+from swaypoint.scoring.refit import refit_ridge
+from swaypoint.scoring.scores import Scores
 from swaypoint.studies.cifar10.detection import Found
 from swaypoint.studies.cifar10.learning import Learned
 from swaypoint.studies.cifar10.scores import head_of, recommended_of
 
 
 def fitness_row(learned: Learned, influence: Influence, scores: Scores) -> dict[str, Any]:
-    """Measures of :mod:`swaypoint.fitness`, detection by Cook's distance and by the loss as the model is, by
-    Cook's distance after a remedy, a head refitted with a ridge (None of one too large for it), and by the
-    recommended score. ``scores`` are of the finite removal."""
+    """Measures of :mod:`swaypoint.scoring.fitness`, detection by Cook's distance and by the loss as the
+    model is, by Cook's distance after a remedy, a head refitted with a ridge (None of one too large for it),
+    and by the recommended score. ``scores`` are of the finite removal."""
     facts, form, cook = influence.facts(), collapse_of(influence), scores.first_order
     assert cook is not None
     noise = cook.mean() / len(cook)

@@ -10,13 +10,15 @@ from torch import Tensor
 
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.errors import require
-from swaypoint.estimators import Course, TrainedModel, methods
-from swaypoint.estimators.recommended import recommended
-from swaypoint.fitness import by_heart
-from swaypoint.heads import LinearHead
-from swaypoint.risks.linear_head import HeadWeights
-from swaypoint.risks.losses import as_loss
-from swaypoint.scoring import Influence, Scores
+from swaypoint.scorers import methods
+from swaypoint.scorers.recommended import recommended
+from swaypoint.scoring.closed_form import Influence
+from swaypoint.scoring.fitness import by_heart
+from swaypoint.scoring.last_layer import LinearHead
+from swaypoint.scoring.risks.head import HeadWeights
+from swaypoint.scoring.risks.losses import as_loss
+from swaypoint.scoring.scores import Scores
+from swaypoint.scoring.trained_model import Course, TrainedModel
 from swaypoint.studies.cifar10.cells import fold_of
 from swaypoint.studies.cifar10.learning import Learned
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from swaypoint.agreement import combine
 from swaypoint.auditing.run import Listener
 from swaypoint.errors import InputError, require
 from swaypoint.folder.audit_folder import write_table, write_text
+from swaypoint.scoring.agreement import combine
 from swaypoint.studies import cells as pieces
 from swaypoint.studies.cifar10.cells import FOLDS, Cell
 from swaypoint.studies.cifar10.detection import Found

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from swaypoint.agreement import spearman
+from swaypoint.scoring.agreement import spearman
 from swaypoint.studies.cifar10.detection import MEASURES, Found, intervals
 from swaypoint.studies.markdown import markdown
 

@@ -1,0 +1,99 @@
+"""Scores without influence, to compare with: what one look at the predictions or at the neighbours says.
+
+All are of the last layer, whatever ``params`` say, and in dataset order; large: look at it first.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from swaypoint.errors import InputError
+from swaypoint.neighbours import neighbours
+from swaypoint.scorers.base import Method, register
+from swaypoint.scoring.risks.losses import Loss
+from swaypoint.scoring.trained_model import TrainedModel
+
+NEIGHBOURS = 10
+
+
+def class_logits(logits: Tensor, loss: Loss, name: str) -> Tensor:
+    """One logit a class, ``(b, classes)``: those of a softmax as they are, ``(0, z)`` for the single logit
+    z of a binary classifier.
+
+    Raises:
+        InputError: ``loss`` has no classes, or several labels a point; ``name`` is the method that asked.
+    """
+    if not loss.classifies or (loss.separable and logits.shape[1] > 1):
+        raise InputError(
+            f"{name} needs one class a point, and {loss.name!r} with {logits.shape[1]} outputs has none; use"
+            " loss='cross_entropy', or the score 'loss' or 'cooks_distance'"
+        )
+    return torch.cat([torch.zeros_like(logits), logits], 1) if logits.shape[1] == 1 else logits
+
+
+def losses(trained: TrainedModel) -> np.ndarray:
+    """The point's loss, without the ridge, ``(n,)`` float64."""
+    return torch.cat([chunk.terms.value for chunk in trained.points()]).cpu().numpy()
+
+
+def margin(trained: TrainedModel) -> np.ndarray:
+    """The largest other logit minus the label's, ``(n,)`` float64; positive: the model contradicts.
+
+    Raises:
+        InputError: the loss has no classes.
+    """
+    parts = []
+    for logits, labels in _labelled(trained, "margin"):
+        others = logits.scatter(1, labels, -torch.inf).amax(1)
+        parts.append(others - logits.gather(1, labels).squeeze(1))
+    return torch.cat(parts).cpu().numpy()
+
+
+def confidence(trained: TrainedModel) -> np.ndarray:
+    """1 - p_y, the model's want of confidence in the label, ``(n,)`` float64.
+
+    Raises:
+        InputError: the loss has no classes.
+    """
+    parts = []
+    for logits, labels in _labelled(trained, "confidence"):
+        # The sum of the others: 1 - p_y has no digits left for a confident point.
+        parts.append(logits.softmax(1).scatter(1, labels, 0.0).sum(1))
+    return torch.cat(parts).cpu().numpy()
+
+
+def knn(trained: TrainedModel) -> np.ndarray:
+    """Share of the 10 nearest other points with another label, ``(n,)`` float64.
+
+    In the last layer's feature space, standardised; see :func:`swaypoint.neighbours.neighbours`.
+
+    Raises:
+        InputError: the loss has no classes.
+    """
+    width, features, labels = trained.head.weights.weight.shape[1], [], []
+    for chunk in trained.points():
+        class_logits(chunk.logits, trained.head.weights.loss, "knn")
+        features.append(chunk.features[:width].T.float())  # half the memory, and what neighbours computes in
+        labels.append(trained.head.weights.loss.labels(chunk.targets))
+    given = torch.cat([part for part in labels if part is not None]).cpu().numpy()
+    found = neighbours(torch.cat(features).cpu(), given, np.arange(len(given)), k=NEIGHBOURS)
+    return 1.0 - found.agreement
+
+
+def _labelled(trained: TrainedModel, name: str) -> list[tuple[Tensor, Tensor]]:
+    """Logits ``(b, classes)`` and labels ``(b, 1)`` of the training points, chunk by chunk."""
+    loss, parts = trained.head.weights.loss, []
+    for chunk in trained.points():
+        logits = class_logits(chunk.logits, loss, name)
+        labels = loss.labels(chunk.targets)
+        assert labels is not None  # class_logits has seen to it
+        parts.append((logits, labels.unsqueeze(1)))
+    return parts
+
+
+register(Method("loss", "none", "loss of the point", score=losses))
+register(Method("margin", "none", "largest other logit minus the label's", score=margin))
+register(Method("confidence", "none", "1 - probability of the label", score=confidence))
+register(Method("knn", "none", "share of the nearest neighbours with another label", score=knn))

@@ -1,0 +1,1 @@
+"""Cook's distance: ranked and checked. Lazy, so that a review of what was scored needs no torch."""

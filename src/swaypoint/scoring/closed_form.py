@@ -1,0 +1,276 @@
+"""Influence: one factorised curvature, and everything that one factorisation answers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from swaypoint.data.batches import FeatureBatches
+from swaypoint.errors import InputError
+from swaypoint.folds import Fold
+from swaypoint.scoring.operators.moments import HeadGradients
+from swaypoint.scoring.operators.packed import unpack_index
+from swaypoint.scoring.operators.removal import solve_removal
+from swaypoint.scoring.risks.head import Chunk, HeadWeights, LinearHeadRisk
+from swaypoint.scoring.scores import Facts, Removal, Scores, prediction
+from swaypoint.scoring.solvers.base import Inverse
+from swaypoint.scoring.solvers.cholesky import Factorization, factorize
+
+ACCURACY = 1e-5
+"""Relative error promised for float32; beyond it float64 takes over (``dtype=None``)."""
+
+
+class Influence:
+    """A head, its data and the inverse Hessian of their mean loss.
+
+    Args:
+        head, data: as for :class:`~swaypoint.scoring.risks.head.LinearHeadRisk`.
+        damping: added to the Hessian's diagonal.
+        dtype: of the large products. None takes float32, and repeats in float64 when the condition
+            number says that float32 could be off by more than ``ACCURACY``, or when it sees no curvature in
+            some directions.
+        device: where to compute.
+        fold: where the shards of ``data`` are worked on; default: in this process.
+
+    Raises:
+        InputError: the data or the head cannot be used.
+    """
+
+    def __init__(
+        self,
+        head: HeadWeights,
+        data: FeatureBatches,
+        *,
+        damping: float = 0.0,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str = "cpu",
+        fold: Fold | None = None,
+    ) -> None:
+        if dtype not in (None, torch.float32, torch.float64):
+            raise InputError(f"dtype is {dtype}; expected torch.float32, torch.float64 or None")
+        self.head, self.data = head, data
+        self.dtype = dtype or torch.float32
+        self._factorize(damping, device, fold)
+        # Directions without curvature in float32 may well have some in float64.
+        if dtype is None and (self.estimated_error > ACCURACY or self.inverse.cut):
+            self.dtype = torch.float64
+            self._factorize(damping, device, fold)
+
+    def _factorize(self, damping: float, device: torch.device | str, fold: Fold | None) -> None:
+        self.risk = LinearHeadRisk(self.head, self.data, damping=damping, dtype=self.dtype, device=device)
+        self._curvature, self.summary = self.risk.curvature(fold)
+        self._invert()
+
+    def _invert(self) -> None:
+        self.inverse: Factorization = factorize(self._curvature, noise=0.1 * torch.finfo(self.dtype).eps)
+        self._form = self._curvature.quadratic_form(self.inverse.matrix, beside=self.risk.leverage_form)
+
+    def damped(self, factor: float) -> Influence:
+        """The same with ``factor`` times the ridge and damping, without a pass over the data; for
+        :meth:`cook` of other points."""
+        other = copy.copy(self)
+        other._curvature = self._curvature.penalized(self.risk.penalty(factor))
+        other._invert()
+        return other
+
+    @property
+    def estimated_error(self) -> float:
+        """Relative error to expect of the scores from the precision of the products."""
+        return torch.finfo(self.dtype).eps * self.inverse.condition * 0.01
+
+    def facts(self) -> Facts:
+        """How the solve went, and where the head stands."""
+        return Facts(
+            solver=f"closed form, Cholesky of {self.inverse.matrix.shape[0] * self.inverse.matrix.shape[1]:,}"
+            " parameters",
+            outcome=self.inverse.outcome,
+            precision=str(self.dtype).removeprefix("torch."),
+            estimated_error=self.estimated_error,
+            decrement=self._newton_decrement(),
+            saturated=self.summary.saturated,
+            dropped=self.summary.dropped,
+            condition=self.inverse.condition,
+            cut=self.inverse.cut,
+            negative=self.inverse.negative,
+        )
+
+    def _newton_decrement(self) -> float:
+        penalty = self.head.penalty(0.0).to(self.risk.matrix)
+        gradient = self.risk.gradient_coordinates(self.summary.gradient + penalty * self.risk.matrix)
+        return 0.5 * float(torch.einsum("gp,gpq,gq->", gradient, self.inverse.matrix, gradient))
+
+    def scores(
+        self,
+        *,
+        removal: Removal = "infinitesimal",
+        leave_one_out: bool = True,
+        keep_logits: bool = False,
+        on_chunk: Callable[[int], None] | None = None,
+    ) -> Scores:
+        """Cook's distance of every point, and the by-products of leave-one-out, in one pass.
+
+        Args:
+            removal: the paper's infinitesimal form, or the finite one (see :class:`Scores`).
+            leave_one_out: False skips the by-products (``loo_loss``, ``margin``,
+                ``suggested_label`` are then those of the fitted model).
+            keep_logits: also return the ``(n, C)`` leave-one-out logits.
+            on_chunk: called with the number of points done after each chunk.
+
+        Raises:
+            InputError: ``removal`` is unknown, or the data changed between the two passes.
+        """
+        if removal not in ("infinitesimal", "finite"):
+            raise InputError(f"removal is {removal!r}; expected 'infinitesimal' or 'finite'")
+        columns: dict[str, list[np.ndarray]] = {}
+        done = 0
+        score = partial(self._score, removal=removal, leave_one_out=leave_one_out, keep_logits=keep_logits)
+        for part in self.risk.map(score):
+            for name, values in part.items():
+                columns.setdefault(name, []).append(values.cpu().numpy())
+            done += len(part["cook"])
+            if on_chunk is not None:
+                on_chunk(len(part["cook"]))
+        if done != self.summary.points:
+            raise InputError(
+                f"the data gave {self.summary.points} points in the first pass and {done} in the second;"
+                " pass a dataset or loader that can be iterated twice"
+            )
+        return Scores(**{name: np.concatenate(parts) for name, parts in columns.items()})
+
+    def columns(self, data: FeatureBatches, *, removal: Removal) -> Iterator[dict[str, Tensor]]:
+        """The columns of :class:`Scores` for the points of a shard, chunk by chunk, ``(b,)`` each, and
+        ``right``, whether the head's first choice is their label."""
+
+        def score(chunk: Chunk) -> dict[str, Tensor]:
+            right = self.risk.right(chunk)
+            found = torch.zeros(len(chunk), dtype=torch.bool) if right is None else right
+            return self._score(chunk, removal=removal, leave_one_out=True, keep_logits=False) | {
+                "right": found
+            }
+
+        return self.risk.map(score, data)
+
+    def cook(self, data: FeatureBatches) -> Iterator[tuple[Chunk, Tensor]]:
+        """Cook's distance alone, ``(b,)`` float64, of the points of a shard, chunk by chunk."""
+
+        def score(chunk: Chunk) -> tuple[Chunk, Tensor]:
+            blocks, _ = self._form.blocks(self.risk.features(chunk))
+            return chunk, self._form.from_blocks(blocks, self.risk.residuals(chunk))
+
+        return self.risk.map(score, data)
+
+    def by_label(self) -> Iterator[Tensor]:
+        """Cook's distance of every point had it each of the classes as its label, ``(b, classes)`` float64,
+        chunk by chunk: the inverse Hessian does not depend on it for the losses of
+        :mod:`swaypoint.scoring.risks.losses` that have classes.
+
+        Raises:
+            InputError: the loss has no classes.
+        """
+        loss = self.head.loss
+        if not loss.classifies or (loss.separable and self.head.outputs > 1):
+            raise InputError(f"{loss.name!r} has not one class a point, so no other label to compare with")
+        classes = max(self.head.outputs, 2)
+
+        def score(chunk: Chunk) -> Tensor:
+            blocks, _ = self._form.blocks(self.risk.features(chunk))
+            columns = []
+            for label in range(classes):
+                targets = torch.full_like(chunk.targets, label)
+                residual = loss.terms(chunk.logits, targets).residual
+                residuals = torch.stack([basis.T @ residual.T for basis in self.risk.outputs])
+                columns.append(self._form.from_blocks(blocks, residuals))
+            return torch.stack(columns, 1)
+
+        return self.risk.map(score)
+
+    def on(self, queries: FeatureBatches) -> Iterator[tuple[int, Tensor]]:
+        """Influence I(z, z') = g(z')^T H^-1 g(z) of every point z on every query z' (the paper's
+        Eq. 1; Koh & Liang, 2017, write it with a minus sign).
+
+        Removing z from the training changes the loss at z' by about + I(z, z') / n.
+
+        Yields:
+            The position of the first point and the values ``(n_queries, b)`` float64 of b points.
+        """
+        rows = [self._gradients(chunk) for chunk in self.risk.chunks(queries)]
+        solved = [torch.einsum("gpq,bgq->bgp", self.inverse.matrix, g).flatten(1) for g in rows]
+        products = torch.cat(solved)
+        done = 0
+        for chunk in self.risk.chunks():
+            yield done, products @ self._gradients(chunk).flatten(1).T
+            done += len(chunk)
+
+    def _gradients(self, chunk: Chunk) -> Tensor:
+        """Gradients in the reduced coordinates, ``(b, G, P / G)``."""
+        gradients = HeadGradients(self.risk.residuals(chunk), self.risk.features(chunk))
+        return gradients.rows().view(len(chunk), len(self.risk.outputs), -1)
+
+    def _score(
+        self, chunk: Chunk, *, removal: Removal, leave_one_out: bool, keep_logits: bool
+    ) -> dict[str, Tensor]:
+        risk, loss = self.risk, self.head.loss
+        features, residuals = risk.features(chunk), risk.residuals(chunk)
+        blocks, leverages = self._form.blocks(features)
+        cook = self._form.from_blocks(blocks, residuals)
+        logits, left_out = chunk.logits, chunk.terms
+        beside = {}
+        if leave_one_out or removal == "finite":
+            corrected, shift = self._remove(chunk, blocks, residuals)
+            if removal == "finite":
+                # Leverage one: without the point the fit is undetermined; it sways without bound.
+                beside["first_order"] = cook
+                cook = self._form.from_blocks(blocks, corrected).nan_to_num(nan=torch.inf)
+            logits = logits + risk.logits_step(shift)
+            left_out = loss.terms(logits, chunk.targets)
+        columns = {
+            "cook": cook,
+            "loss": chunk.terms.value,
+            "loo_loss": left_out.value,
+            "leverage": leverages[0],
+            **prediction(chunk, logits, left_out.probabilities, loss.labels(chunk.targets)),
+            **beside,
+        }
+        if keep_logits:
+            columns["loo_logits"] = logits
+        return columns
+
+    def _remove(self, chunk: Chunk, blocks: Tensor, residuals: Tensor) -> tuple[Tensor, Tensor]:
+        """(I - Lambda A)^-1 r and the logit shift A (I - Lambda A)^-1 r, both ``(G, m, b)``."""
+        index = unpack_index(residuals.shape[1], blocks.device)
+        corrected, shift = torch.empty_like(residuals), torch.empty_like(residuals)
+        for g, basis in enumerate(self.risk.outputs):
+            a = blocks[g][index] / self.summary.points
+            curvature = chunk.terms.curvature.project(basis)[index]
+            corrected[g] = solve_removal(curvature, a, residuals[g])
+            shift[g] = (a * corrected[g]).sum(1)
+        return corrected, shift
+
+    def __repr__(self) -> str:
+        return f"Influence(n={self.summary.points}, dtype={self.dtype}, {self.inverse.outcome})"
+
+
+class HeadInverse(Inverse):
+    """The inverse of a factorised head on its parameters themselves, row-major in (C, D [+ 1]) with the
+    bias as last column: the gradients' side of the interface that whole models have.
+
+    Directions that no gradient has (the softmax gauge, dead features) are sent to zero.
+    """
+
+    error = 0.0
+
+    def __init__(self, influence: Influence) -> None:
+        self._influence, self.outcome = influence, f"closed form: {influence.inverse.outcome}"
+
+    def solve(self, vectors: Tensor) -> Tensor:
+        risk, inverse = self._influence.risk, self._influence.inverse.matrix
+        maps, blocks = risk.coordinates(), vectors.T.to(inverse).unflatten(1, risk.matrix.shape)
+        reduced = torch.einsum("gcm,kcd,de->gkme", maps["outputs"], blocks, maps["features"])
+        steps = (reduced.flatten(2) @ inverse).view_as(reduced)
+        full = torch.einsum("gcm,gkme,de->kcd", maps["outputs"], steps, maps["features"])
+        return full.flatten(1).T.to(vectors)

@@ -1,0 +1,76 @@
+"""Leave-one-out of a large head with each point's outputs decoupled.
+
+The blocks A_i = U_i^T H^-1 U_i (mathematics of ``operators/removal.py``) are too large to have for
+every point when there are many outputs. Their diagonal, from the diagonal blocks of H, one per output,
+is cheap and close: outputs interact little in what removing one point does.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from swaypoint.scoring.risks.head import Chunk, LinearHeadRisk
+from swaypoint.scoring.scores import prediction
+
+
+class Decoupled:
+    """The diagonal blocks of the Hessian, inverted, and the sums that come with their pass.
+
+    Args:
+        risk: after :meth:`LinearHeadRisk.feature_map`.
+
+    Attributes:
+        inverses: (C, k, k) float32 in the risk's feature coordinates.
+        gradient: of the mean loss and its ridge, ``(C, D)`` float64.
+        saturated: share of points with p_y > 1 - 1e-6; None for other losses than a classifier's.
+    """
+
+    def __init__(self, risk: LinearHeadRisk) -> None:
+        self._risk = risk
+        blocks = torch.zeros(risk.head.outputs, *risk.range_penalty().shape, device=risk.device)
+        gradient = torch.zeros_like(risk.matrix)
+        saturated, self.points = 0.0, 0
+        for chunk in risk.chunks():
+            features = risk.features(chunk).float()
+            diagonal = chunk.terms.curvature.diagonal().float()
+            for a, block in enumerate(blocks):
+                block.addmm_(features * diagonal[:, a], features.T)
+            gradient += (chunk.features @ chunk.terms.residual).T
+            saturated += float(risk.saturated(chunk))
+            self.points += features.shape[1]
+        self.inverses = invert(blocks / self.points + risk.range_penalty().float())
+        penalty = risk.head.penalty(0.0).to(risk.matrix)
+        self.gradient = gradient / self.points + penalty * risk.matrix
+        self.saturated = saturated / self.points if risk.head.loss.classifies else None
+
+    def leverages(self, features: Tensor) -> Tensor:
+        """phi^T M_a^-1 phi for each output a: ``(b, k) -> (b, C)``, float32."""
+        # One output at a time: a product of all at once would hold (b, C, k).
+        return torch.stack([((features @ inverse) * features).sum(1) for inverse in self.inverses], 1)
+
+    def leave_out(self, chunk: Chunk, leverages: Tensor | None = None) -> dict[str, Tensor]:
+        """Loss, leave-one-out loss, margin, suggested label, label and leverage of each point."""
+        if leverages is None:
+            leverages = self.leverages(self._risk.features(chunk).T.float())
+        loss, a = self._risk.head.loss, leverages.double() / self.points
+        shift = a * chunk.terms.curvature.solve_removal(a, chunk.terms.residual)
+        logits = chunk.logits + shift
+        terms = loss.terms(logits, chunk.targets)
+        return {
+            "loss": chunk.terms.value,
+            "loo_loss": terms.value,
+            "leverage": self._risk.leverages(self._risk.features(chunk)),
+            **prediction(chunk, logits, terms.probabilities, loss.labels(chunk.targets)),
+        }
+
+
+def invert(blocks: Tensor) -> Tensor:
+    """Inverses of ``(C, k, k)`` positive semi-definite blocks, float32, by Cholesky in float64."""
+    return torch.stack([_inverse(block.double()) for block in blocks])  # never all of them in float64
+
+
+def _inverse(block: Tensor) -> Tensor:
+    # Classes that the model all but rules out leave almost no curvature: keep Cholesky alive.
+    block.diagonal().add_(1e-7 * block.diagonal().mean().clamp_min(1e-30))
+    return torch.cholesky_inverse(torch.linalg.cholesky(block)).float()

@@ -1,0 +1,116 @@
+"""A ranking: every point's scores, in dataset order, and how far to trust them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from swaypoint.errors import InputError, require
+from swaypoint.scoring.fitness import Diagnostics
+
+COLUMNS = ("label", "cook", "loss", "loo_loss", "margin", "leverage", "suggested_label")
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Cook's distance of every point and its by-products; arrays of length n in dataset order.
+
+    Attributes:
+        values: Cook's distances, float64, non-negative.
+        loss: the points' losses under the model, float64.
+        loo_loss: their losses had they been left out of the training (one Newton step), float64.
+        leverage: phi^T (Phi^T Phi)^+ phi in 0..1, float64.
+        margin: leave-one-out probability of the label minus the largest other, -1..1; NaN for
+            losses without classes.
+        suggested_label: the leave-one-out prediction (a class index, or a predicted value).
+        label: as given.
+        standard_error: of the values where they are estimates (the sketch), else None.
+        diagnostics: solver, precision and the checks of :mod:`swaypoint.scoring.fitness`.
+        index: positions in the dataset; ``arange(n)`` but for the result of :meth:`top`.
+    """
+
+    values: np.ndarray
+    loss: np.ndarray
+    loo_loss: np.ndarray
+    leverage: np.ndarray
+    margin: np.ndarray
+    suggested_label: np.ndarray
+    label: np.ndarray
+    diagnostics: Diagnostics
+    standard_error: np.ndarray | None = None
+    index: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+    def __post_init__(self) -> None:
+        if len(self.index) == 0:
+            object.__setattr__(self, "index", np.arange(len(self.values)))
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """Positions by decreasing Cook's distance; equal ones in dataset order."""
+        return np.argsort(-self.values, kind="stable")
+
+    def top(self, k: int) -> Ranking:
+        """The ``k`` most influential points, the first first; ``.index`` says which they are.
+
+        Raises:
+            InputError: ``k`` < 1.
+        """
+        if k < 1:
+            raise InputError(f"top({k}): expected a positive number of points")
+        rows = self.order[:k]
+        names = ("values", "loss", "loo_loss", "leverage", "margin", "suggested_label", "label", "index")
+        error = None if self.standard_error is None else self.standard_error[rows]
+        columns = {name: getattr(self, name)[rows] for name in names}
+        return Ranking(**columns, standard_error=error, diagnostics=self.diagnostics)
+
+    def to_arrow(self) -> pa.Table:
+        """A table with ``index``, the columns of the audit folder, and ``rank`` (1 = largest)."""
+        columns = {name: getattr(self, "values" if name == "cook" else name) for name in COLUMNS}
+        if self.standard_error is not None:
+            columns["standard_error"] = self.standard_error
+        return pa.table({"index": self.index, **columns, "rank": positions(self.order)})
+
+    def to_pandas(self) -> Any:
+        """:meth:`to_arrow` as a ``pandas.DataFrame``.
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        require("pandas", "pandas")
+        return self.to_arrow().to_pandas()
+
+    def __repr__(self) -> str:
+        first = ", ".join(
+            f"{i}: {v:.4g}"
+            for i, v in zip(self.index[self.order[:5]], self.values[self.order[:5]], strict=True)
+        )
+        return f"Ranking of {len(self):,} points ({self.diagnostics.verdict} for influence); first {first}"
+
+
+def positions(order: np.ndarray) -> np.ndarray:
+    """Where each point stands in ``order``, from 1: the column ``rank``, ``(n,)`` int64.
+
+    >>> positions(np.array([2, 0, 1])).tolist()
+    [2, 3, 1]
+    """
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(1, len(order) + 1)
+    return rank
+
+
+def detection_curve(order: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Share of the ``wanted`` points (boolean, dataset order) among the first k of ``order``, for
+    k = 1..n.
+
+    >>> detection_curve(np.array([2, 0, 1]), np.array([False, True, True])).tolist()
+    [0.5, 0.5, 1.0]
+    """
+    found = np.cumsum(wanted[order])
+    return found / max(int(found[-1]), 1)

@@ -1,0 +1,185 @@
+"""The head's own optimum on frozen features: a convex problem, solved by Newton-CG.
+
+Influence assumes a stationary point. A head trained by stochastic gradients is near one at best;
+its features being frozen, the last layer's optimum is one convex problem away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from swaypoint.data.batches import FeatureBatches
+from swaypoint.scoring.closed_form import Influence
+from swaypoint.scoring.risks.head import HeadWeights, LinearHeadRisk
+from swaypoint.scoring.solvers.conjugate_gradient import block_conjugate_gradient
+
+TOLERANCE = 1e-9
+"""Gradient norm at the optimum, relative to the root mean square of the points' residuals, in the
+coordinates of the start, where its Hessian is near the identity."""
+_FLOOR = 1e-7
+"""Curvature given to directions that no point sees, relative to the seen ones."""
+RIDGES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+"""Among which :func:`refit_ridge` chooses."""
+
+
+@dataclass(frozen=True)
+class Refit:
+    """The head at its optimum, and what it took.
+
+    ``gradient`` is the final relative gradient norm (see ``TOLERANCE``).
+    """
+
+    head: HeadWeights
+    steps: int
+    gradient: float
+    converged: bool
+
+    @property
+    def outcome(self) -> str:
+        """One sentence, with the remedy where it did not converge."""
+        if self.converged:
+            return f"optimum reached in {self.steps} Newton steps (relative gradient {self.gradient:.1e})"
+        return (
+            f"no optimum after {self.steps} Newton steps (relative gradient {self.gradient:.1e}); the classes"
+            " are probably separable by these features, where the loss has no minimum: pass l2 > 0"
+        )
+
+
+def refit_head(
+    head: HeadWeights,
+    data: FeatureBatches,
+    *,
+    tolerance: float = TOLERANCE,
+    max_steps: int = 100,
+    device: torch.device | str = "cpu",
+) -> Refit:
+    """Minimise mean loss + ridge over the head's parameters, starting from ``head``, in float64.
+
+    Raises:
+        InputError: the data cannot be used.
+    """
+    risk = LinearHeadRisk(head, data, dtype=torch.float64, device=device)
+    matrix = risk.matrix
+    value, gradient, scale = risk.objective(matrix)
+    start = _coordinates(risk, matrix)
+    steps, relative = 0, torch.inf
+    while True:
+        relative = float(start.reduce(gradient).norm()) / max(scale, torch.finfo(torch.float64).tiny)
+        if relative <= tolerance or steps == max_steps:
+            break
+        here = _coordinates(risk, matrix) if steps else start
+        reduced = here.reduce(gradient)
+        # Superlinear: solve as loosely as the gradient is far from zero (Dembo & Steihaug, 1983).
+        solution = block_conjugate_gradient(
+            _hessian(risk, matrix, here),
+            -reduced.unsqueeze(1),
+            tolerance=max(1e-6, min(0.25, relative**0.5)),
+            max_steps=min(200, reduced.numel()),
+        )
+        # Without positive curvature even along the gradient: a step down it.
+        step = here.expand(solution.value[:, 0] if solution.steps else -reduced)
+        found = _backtrack(risk, matrix, step, value, float((gradient * step).sum()))
+        if found is None:
+            break
+        matrix, value, gradient = found
+        steps += 1
+    weight = matrix[:, : head.weight.shape[1]].clone()
+    bias = matrix[:, -1].clone() if head.bias is not None else None
+    return Refit(replace(head, weight=weight, bias=bias), steps, relative, relative <= 1e3 * tolerance)
+
+
+@dataclass(frozen=True)
+class _Coordinates:
+    """Coordinates of the head's matrix in which the objective's Hessian is near the identity: conjugate
+    gradients then need few steps.
+
+    The Hessian is taken for one block a logit, lambda_c M + R with the logit's mean curvature lambda_c,
+    the weighted second moment M of the features, and the ridge R: W^T R W = I, W^T M W = diag(s), and so
+    W^T (lambda_c M + R) W = diag(lambda_c s + 1). The ridge must be in it: where features are collinear
+    or dead it is all the curvature there is, and far from that of the other directions.
+
+    Attributes:
+        features: W, ``(D, D)``.
+        scale: (lambda_c s + 1)^-1/2, ``(C, D)``.
+        centred: the loss ignores a shift of all logits; without this direction.
+    """
+
+    features: Tensor
+    scale: Tensor
+    centred: bool
+
+    def reduce(self, gradient: Tensor) -> Tensor:
+        """A ``(C, D)`` gradient in these coordinates, flat; the adjoint of :meth:`expand`."""
+        return (self._without_shift(gradient) @ self.features * self.scale).flatten()
+
+    def expand(self, step: Tensor) -> Tensor:
+        """The step in C x D of one in these coordinates."""
+        return self._without_shift(step.view_as(self.scale) * self.scale @ self.features.T)
+
+    def _without_shift(self, matrix: Tensor) -> Tensor:
+        return matrix - matrix.mean(0) if self.centred else matrix
+
+
+def _coordinates(risk: LinearHeadRisk, matrix: Tensor) -> _Coordinates:
+    curvature, moment = risk.curvature_moments(matrix)
+    seen = moment.diagonal()
+    seen = torch.where(seen > 0, seen, 1.0)
+    ridge = risk.head.penalty(0.0).to(seen) + _FLOOR * len(seen) * curvature.mean() * seen
+    root = ridge.rsqrt()
+    values, vectors = torch.linalg.eigh(root.unsqueeze(1) * moment * root)
+    scale = (curvature.unsqueeze(1) * values.clamp_min(0.0) + 1.0).rsqrt()
+    return _Coordinates(root.unsqueeze(1) * vectors, scale, risk.head.loss.shift_invariant)
+
+
+def _hessian(risk: LinearHeadRisk, matrix: Tensor, here: _Coordinates) -> Callable[[Tensor], Tensor]:
+    def product(vector: Tensor) -> Tensor:
+        return here.reduce(risk.hessian_product(matrix, here.expand(vector[:, 0]))).unsqueeze(1)
+
+    return product
+
+
+def _backtrack(
+    risk: LinearHeadRisk, matrix: Tensor, step: Tensor, value: float, slope: float
+) -> tuple[Tensor, float, Tensor] | None:
+    """The first of 1, 1/2, 1/4, … of the step that satisfies Armijo's rule, up to rounding."""
+    rounding = 1e-14 * max(1.0, abs(value))
+    length = 1.0
+    for _ in range(30):
+        trial = matrix + length * step
+        at, gradient, _ = risk.objective(trial)
+        if at <= value + 1e-4 * length * slope + rounding:
+            return trial, at, gradient
+        length *= 0.5
+    return None
+
+
+def refit_ridge(
+    head: HeadWeights,
+    data: FeatureBatches,
+    *,
+    ridges: Sequence[float] = RIDGES,
+    device: torch.device | str = "cpu",
+) -> Refit:
+    """The head at the optimum of its mean loss plus that ridge of ``ridges`` whose left-out points have the
+    least mean loss, each by one Newton step from the optimum (approximate leave-one-out: Rad & Maleki,
+    2020).
+
+    The cost is a refit and an exact curvature a ridge.
+
+    Raises:
+        InputError: the data cannot be used.
+    """
+    best, least, start = None, torch.inf, head
+    for ridge in sorted(ridges, reverse=True):
+        fitted = refit_head(replace(start, l2=ridge), data, device=device)
+        start = fitted.head
+        influence = Influence(fitted.head, data, dtype=torch.float64, device=device)
+        loss = float(influence.scores().loo_loss.mean())
+        if loss < least:
+            best, least = fitted, loss
+    assert best is not None
+    return best

@@ -1,0 +1,470 @@
+"""The empirical risk of a linear head: two passes over the data, memory independent of n.
+
+Pass one accumulates second moments, pass two contracts them against each point. See
+``operators/head.py`` for the algebra and ``risks/basis.py`` for the coordinates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from swaypoint.data.batches import FeatureBatches
+from swaypoint.errors import InputError
+from swaypoint.folds import Fold, InProcess, Statistic, total
+from swaypoint.parallel import ordered_map
+from swaypoint.scoring.operators.moments import FeaturePairs, HeadCurvature
+from swaypoint.scoring.operators.packed import pair_count, unpack_index
+from swaypoint.scoring.risks.coordinates import FeatureRange, contrasts, feature_range, whitening
+from swaypoint.scoring.risks.losses import Loss, Terms
+
+Result = TypeVar("Result")
+_SAMPLE = 4096
+_BATCH = 8192
+_CHUNK = 4096
+_CHUNK_BYTES = 8 << 20
+_CHUNKS_BYTES = 128 << 20
+_KEPT_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class HeadWeights:
+    """The trained head z = W phi + b and the objective it was trained on.
+
+    Args:
+        weight: ``(C, D)``; bias: ``(C,)`` or None.
+        loss: the per-sample loss.
+        l2: ridge of the training objective mean loss + (l2 / 2) ||theta||^2.
+        penalize_bias: whether the ridge covers the bias (torch's weight decay: yes;
+            scikit-learn: no).
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    loss: Loss
+    l2: float = 0.0
+    penalize_bias: bool = True
+
+    @property
+    def outputs(self) -> int:
+        return self.weight.shape[0]
+
+    @property
+    def width(self) -> int:
+        """Features seen by the head, the constant 1 of the bias included."""
+        return self.weight.shape[1] + (self.bias is not None)
+
+    @property
+    def matrix(self) -> Tensor:
+        """W and b side by side, ``(C, D [+ 1])`` float64."""
+        weight = self.weight.detach().double()
+        if self.bias is None:
+            return weight
+        return torch.cat([weight, self.bias.detach().double().unsqueeze(1)], 1)
+
+    def penalty(self, damping: float) -> Tensor:
+        """Diagonal of ridge plus damping over the columns of :attr:`matrix`."""
+        ridge = torch.full((self.width,), self.l2, dtype=torch.float64)
+        if self.bias is not None and not self.penalize_bias:
+            ridge[-1] = 0.0
+        return ridge + damping
+
+
+class Chunk:
+    """Some points: ``features`` (D, b) float64, targets, ``logits`` (b, C), and the loss's terms.
+
+    A chunk that is remembered between passes keeps ``reduced``, its whitened features, and makes the
+    others anew when asked: half the memory, and fresh memory costs as much time as the arithmetic.
+    """
+
+    def __init__(
+        self, features: Tensor, remake: Callable[[], Tensor], targets: Tensor, logits: Tensor, terms: Terms
+    ) -> None:
+        self._features: Tensor | None = features
+        self._remake = remake
+        self.targets, self.logits, self.terms = targets, logits, terms
+        self.reduced: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    @property
+    def features(self) -> Tensor:
+        return self._remake() if self._features is None else self._features
+
+    def gradients(self) -> Tensor:
+        """Of the points' losses by the head's matrix, ``(b, C, D)``."""
+        return torch.einsum("bc,db->bcd", self.terms.residual, self.features)
+
+    def squared_gradients(self) -> Tensor:
+        """Their squared norms ``(b,)``, without forming them."""
+        return self.terms.residual.square().sum(1) * self.features.square().sum(0)
+
+    def release(self) -> None:
+        """Forget what can be made anew."""
+        self._features = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What pass one learned beside the curvature.
+
+    ``gradient`` is the mean gradient of the loss ``(C, D)``; ``saturated`` the share of points with
+    p_y > 1 - 1e-6.
+    """
+
+    points: int
+    gradient: Tensor
+    saturated: float | None
+    dropped: int
+
+
+class LinearHeadRisk:
+    """Mean loss of ``data`` as a function of a head's parameters.
+
+    Args:
+        head: weights and objective.
+        data: features and targets.
+        damping: added to the Hessian for every parameter, the bias included.
+        dtype: of the large products (float32 or float64); everything pointwise is float64.
+        device: where to compute.
+        chunk: points evaluated at a time; default: what the cache holds.
+
+    Raises:
+        InputError: wrong shapes, non-finite features or labels out of range; the row is named.
+    """
+
+    def __init__(
+        self,
+        head: HeadWeights,
+        data: FeatureBatches,
+        *,
+        damping: float = 0.0,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        chunk: int | None = None,
+    ) -> None:
+        if damping < 0 or head.l2 < 0:
+            raise InputError(f"l2 is {head.l2} and damping is {damping}; both must be >= 0")
+        self.head, self.data, self.dtype = head, data, dtype
+        self.device = torch.device(device)
+        self._damping = damping
+        self._matrix = head.matrix.to(self.device)
+        if not bool(torch.isfinite(self._matrix).all()):
+            raise InputError("the head's weights are NaN or infinite; the training has diverged")
+        outputs = head.outputs
+        gauge = contrasts(outputs) if head.loss.shift_invariant else torch.eye(outputs, dtype=torch.float64)
+        gauge = gauge.to(self.device)
+        # (C, m) per group: the coupled outputs in one group, or every output a group of its own.
+        self._gauge = list(gauge.split(1, 1)) if head.loss.separable else [gauge]
+        self._resolution = 0.0
+        self.outputs, self._whiten = self._conditioning()
+        self._range: FeatureRange | None = None
+        # As many points as keep a chunk's arrays near the cache.
+        entries = head.width + len(self.outputs) * pair_count(self.outputs[0].shape[1])
+        self._chunk_size = chunk or max(512, min(_CHUNK, _CHUNK_BYTES // (8 * entries)))
+        self._chunks: list[Chunk] | None = None
+        self._kept: list[tuple[Tensor, Tensor]] | None = None
+        self._sampled: tuple[Tensor, Tensor] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the points that are remembered: workers of a fold have shards of their own."""
+        return self.__dict__ | {"_chunks": None, "_kept": None, "_sampled": None}
+
+    # -- points ---------------------------------------------------------------------------------
+
+    def _columns(self, features: Tensor, targets: Tensor, offset: int) -> tuple[Tensor, Tensor]:
+        """Features as float64 columns ``(D, b)`` with the constant 1, and checked targets."""
+        expected = self.head.weight.shape[1]
+        if features.ndim != 2 or features.shape[1] != expected:
+            raise InputError(f"features have shape {tuple(features.shape)}; the head takes (n, {expected})")
+        if features.is_floating_point():
+            self._resolution = max(self._resolution, torch.finfo(features.dtype).eps)
+        columns = self._as_columns(features)
+        if not bool(torch.isfinite(columns.sum())):
+            bad = (~torch.isfinite(columns)).any(0)
+            if bool(bad.any()):
+                raise InputError(
+                    f"features of row {offset + int(bad.nonzero()[0])} are NaN or infinite;"
+                    " drop or impute that row"
+                )
+        return columns, self.head.loss.check(targets.to(self.device), self.head.outputs, offset)
+
+    def _as_columns(self, features: Tensor) -> Tensor:
+        columns = torch.ones(self.head.width, len(features), dtype=torch.float64, device=self.device)
+        columns[: features.shape[1]] = features.to(self.device).T
+        return columns
+
+    def _chunk(self, features: Tensor, targets: Tensor, offset: int) -> Chunk:
+        columns, targets = self._columns(features, targets, offset)
+        logits = (self._matrix @ columns).T
+        terms = self.head.loss.terms(logits, targets)
+        if not bool(torch.isfinite(terms.residual.sum())):
+            bad = (~torch.isfinite(terms.residual)).any(1)
+            if bool(bad.any()):
+                raise InputError(
+                    f"the gradient of row {offset + int(bad.nonzero()[0])} is NaN or infinite;"
+                    " check the loss and the head's weights"
+                )
+        return Chunk(columns, partial(self._as_columns, features), targets, logits, terms)
+
+    def map(
+        self, function: Callable[[Chunk], Result], data: FeatureBatches | None = None
+    ) -> Iterator[Result]:
+        """``function`` of every chunk of the dataset (or other ``data``), in order, on all cores."""
+        if data is None and self._chunks is not None:
+            yield from ordered_map(function, self._chunks, self.device)
+            return
+
+        def evaluate(piece: tuple[Tensor, Tensor, int]) -> tuple[Chunk, Result]:
+            chunk = self._chunk(*piece)
+            return chunk, function(chunk)
+
+        kept: list[Chunk] | None = [] if data is None else None
+        left = _CHUNKS_BYTES
+        for chunk, result in ordered_map(
+            evaluate, self._pieces(self.data if data is None else data), self.device
+        ):
+            left -= 8 * (chunk.features.numel() + 4 * chunk.logits.numel())
+            chunk.release()
+            kept = [*kept, chunk] if kept is not None and left > 0 else None
+            yield result
+        if data is None:
+            self._chunks = kept
+
+    def chunks(self, data: FeatureBatches | None = None) -> Iterator[Chunk]:
+        """The dataset (or other ``data``) in its order, some points at a time."""
+        return self.map(lambda chunk: chunk, data)
+
+    def _pieces(self, data: FeatureBatches) -> Iterator[tuple[Tensor, Tensor, int]]:
+        offset, size = 0, self._chunk_size
+        for features, targets in _grouped(data, size):
+            for start in range(0, len(features), size):
+                rows = slice(start, start + size)
+                yield features[rows], targets[rows], offset + start
+            offset += len(features)
+
+    # -- coordinates ----------------------------------------------------------------------------
+
+    def _conditioning(self) -> tuple[list[Tensor], Tensor]:
+        """Whitened output bases, (C, m) per group, and feature map (D, D), from a sample."""
+        chunk = self._chunk(*self.data.sample(_SAMPLE), 0)
+        count = len(chunk)
+        bases, weights = [], torch.zeros(count, dtype=torch.float64, device=self.device)
+        for gauge in self._gauge:
+            packed = chunk.terms.curvature.project(gauge)
+            mean = packed.mean(1)[unpack_index(gauge.shape[1], self.device)]
+            basis = gauge @ (whitening(mean) if self.head.loss.convex else torch.eye(mean.shape[0]).to(mean))
+            bases.append(basis)
+            weights += torch.einsum("cm,bc,cm->b", basis, chunk.terms.curvature.diagonal().abs(), basis)
+        # Half the plain moment, half the curvature-weighted one: the latter conditions H, the former
+        # keeps directions that only confident points span.
+        weights = 0.5 * weights / weights.mean().clamp_min(torch.finfo(torch.float64).tiny) + 0.5
+        return bases, whitening((chunk.features * weights) @ chunk.features.T / count)
+
+    def residuals(self, chunk: Chunk) -> Tensor:
+        """r in the output coordinates, ``(G, m, b)`` float64."""
+        return torch.stack([basis.T @ chunk.terms.residual.T for basis in self.outputs])
+
+    def features(self, chunk: Chunk) -> Tensor:
+        """phi in the feature coordinates, ``(k, b)``, in the dtype of the products."""
+        if self._range is not None and self._range.dropped:
+            return (self._range.map.T @ chunk.features).to(self.dtype)
+        if chunk.reduced is None:
+            chunk.reduced = (self._whiten.T @ chunk.features).to(self.dtype)
+        return chunk.reduced
+
+    def logits_step(self, steps: Tensor) -> Tensor:
+        """A change of the reduced logits as one of the C logits: (G, m, b) -> (b, C)."""
+        parts = [(basis @ step).T for basis, step in zip(self.outputs, steps, strict=True)]
+        return torch.stack(parts).sum(0)
+
+    def gradient_coordinates(self, gradient: Tensor) -> Tensor:
+        """A raw (C, D) gradient in the reduced coordinates, ``(G, m * k)``."""
+        assert self._range is not None
+        return torch.stack([(basis.T @ gradient @ self._range.map).flatten() for basis in self.outputs])
+
+    def feature_map(self) -> Tensor:
+        """Full-rank whitened feature coordinates ``(D, k)`` from one pass, without the curvature."""
+        second, n = torch.zeros(self.head.width, self.head.width, dtype=torch.float64, device=self.device), 0
+        for chunk in self.chunks():
+            second += chunk.features @ chunk.features.T
+            n += len(chunk)
+        self._range, _ = feature_range(second / n, self._whiten, self._resolution)
+        self.leverage_form = torch.linalg.pinv(self._range.map.T @ second @ self._range.map, hermitian=True)
+        return self._range.map
+
+    @property
+    def dropped(self) -> int:
+        """Dead or collinear feature directions projected out by :meth:`feature_map`."""
+        assert self._range is not None
+        return self._range.dropped
+
+    def range_penalty(self) -> Tensor:
+        """Ridge plus damping in the coordinates of :meth:`feature_map`, ``(k, k)``."""
+        assert self._range is not None
+        return self._range.penalty(self.head.penalty(self._damping).to(self.device))
+
+    def coordinates(self) -> dict[str, Tensor]:
+        """The maps into the reduced coordinates: ``outputs`` (G, C, m) and ``features`` (D, k)."""
+        assert self._range is not None
+        return {"outputs": torch.stack(self.outputs), "features": self._range.map}
+
+    # -- as a function of the head's matrix -----------------------------------------------------
+
+    @property
+    def matrix(self) -> Tensor:
+        """W and b side by side, ``(C, D [+ 1])`` float64, where the risk is taken."""
+        return self._matrix
+
+    def curvature_moments(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean curvature of each logit at ``matrix``, ``(C,)``, and the second moment of the features
+        weighted by the points' curvature relative to it, ``(D, D)``; of a sample, the same each time."""
+        if self._sampled is None:
+            self._sampled = self._columns(*self.data.sample(_SAMPLE), 0)
+        features, targets = self._sampled
+        diagonal = self.head.loss.terms((matrix @ features).T, targets).curvature.diagonal().abs()
+        mean = diagonal.mean(0).clamp_min(torch.finfo(diagonal.dtype).tiny)
+        return mean, (features * (diagonal / mean).mean(1)) @ features.T / len(diagonal)
+
+    def _points(self) -> Iterable[tuple[Tensor, Tensor]]:
+        """Checked columns and targets, in large batches; kept when they fit in ``_KEPT_BYTES``."""
+        if self._kept is not None:
+            return self._kept
+        if len(self.data) * self.head.width * 8 > _KEPT_BYTES:
+            return self._read_points()
+        self._kept = list(self._read_points())
+        return self._kept
+
+    def _read_points(self) -> Iterator[tuple[Tensor, Tensor]]:
+        offset = 0
+        for features, targets in self.data:
+            for start in range(0, len(features), _BATCH):
+                rows = slice(start, start + _BATCH)
+                yield self._columns(features[rows], targets[rows], offset + start)
+            offset += len(features)
+
+    def objective(self, matrix: Tensor) -> tuple[float, Tensor, float]:
+        """Mean loss plus ridge at ``matrix``, its gradient ``(C, D)``, the residuals' rms."""
+        penalty = self.head.penalty(self._damping).to(self.device)
+        value, square, n, gradient = 0.0, 0.0, 0, torch.zeros_like(matrix)
+        for features, targets in self._points():
+            terms = self.head.loss.terms((matrix @ features).T, targets)
+            value += float(terms.value.sum())
+            square += float(terms.residual.square().sum())
+            gradient += (features @ terms.residual).T
+            n += features.shape[1]
+        ridge = 0.5 * float((penalty * matrix.square()).sum())
+        return value / n + ridge, gradient / n + penalty * matrix, (square / n) ** 0.5
+
+    def hessian_product(self, matrix: Tensor, step: Tensor) -> Tensor:
+        """Hessian of :meth:`objective` at ``matrix`` times ``step``: ``(C, D) -> (C, D)``."""
+        product, n = torch.zeros_like(matrix), 0
+        for features, targets in self._points():
+            terms = self.head.loss.terms((matrix @ features).T, targets)
+            product += (features @ terms.curvature.matmul((step @ features).T)).T
+            n += features.shape[1]
+        return product / n + self.head.penalty(self._damping).to(self.device) * step
+
+    # -- pass one -------------------------------------------------------------------------------
+
+    def curvature(self, fold: Fold | None = None) -> tuple[HeadCurvature, Summary]:
+        """The Hessian of the mean loss (plus ridge and damping), and a summary of the data.
+
+        Args:
+            fold: where the data's shards are worked on; default: in this process.
+
+        Raises:
+            InputError: see the class.
+        """
+        self._range = None
+        groups, m = len(self.outputs), self.outputs[0].shape[1]
+        width, q = self.head.width, pair_count(m)
+        pairs = FeaturePairs(width, self.dtype, self.device)
+        moments = partial(self._moments, pairs)
+        name = f"curvature-{str(self.dtype).removeprefix('torch.')}"
+        sums = (fold or InProcess(self.device)).total(name, moments, self.data.shards())
+        if sums is None:
+            raise InputError("the data is empty; expected at least one row")
+        second, n = sums["second"].to(self.device), int(sums["points"])
+        self._range, project = feature_range(second / n, self._whiten, self._resolution)
+        unpacked = pairs.unpack(sums["packed"].to(self.device) / n).view(groups, q, width, width)
+        if project is not None:
+            unpacked = project.T @ unpacked @ project
+        curvature = HeadCurvature(unpacked, self.penalty(), dtype=self.dtype)
+        self.leverage_form = torch.linalg.pinv(self._range.map.T @ second @ self._range.map, hermitian=True)
+        share = float(sums["saturated"]) / n if self.head.loss.classifies else None
+        return curvature, Summary(n, sums["gradient"].to(self.device) / n, share, self._range.dropped)
+
+    def penalty(self, factor: float = 1.0) -> tuple[Tensor, Tensor] | None:
+        """``factor`` times ridge plus damping in the reduced coordinates, as :class:`HeadCurvature` adds it;
+        None: there are none."""
+        assert self._range is not None
+        diagonal = factor * self.head.penalty(self._damping).to(self.device)
+        if not bool(diagonal.any()):
+            return None
+        outputs = torch.stack([basis.T @ basis for basis in self.outputs])
+        return outputs, self._range.penalty(diagonal)
+
+    def _moments(self, pairs: FeaturePairs, shard: FeatureBatches) -> Statistic:
+        """Of one shard: packed second moments (Q, pairs), feature moment (D, D), gradient (C, D), the
+        number of saturated points and of all."""
+
+        def of(chunk: Chunk) -> Statistic:
+            packed = torch.cat([chunk.terms.curvature.project(basis) for basis in self.outputs])
+            return {
+                "packed": pairs.accumulate(packed.to(self.dtype), self.features(chunk)),
+                "second": chunk.features @ chunk.features.T,
+                "gradient": (chunk.features @ chunk.terms.residual).T,
+                "saturated": self.saturated(chunk),
+                "points": torch.tensor(len(chunk)),
+            }
+
+        # The whole dataset as its only shard is remembered between the passes.
+        moments = total(self.map(of, None if shard is self.data else shard))
+        return {} if moments is None else moments
+
+    def right(self, chunk: Chunk) -> Tensor | None:
+        """Which points have their label as the head's first choice, ``(b,)`` bool; None without classes."""
+        labels = self.head.loss.labels(chunk.targets)
+        if labels is None or chunk.terms.probabilities is None:
+            return None
+        return chunk.terms.probabilities.argmax(1) == labels
+
+    def saturated(self, chunk: Chunk) -> Tensor:
+        """How many of the points have p_y > 1 - 1e-6."""
+        labels = self.head.loss.labels(chunk.targets)
+        if labels is None or chunk.terms.probabilities is None:
+            return torch.zeros((), dtype=torch.float64, device=self.device)
+        return (chunk.terms.probabilities.gather(1, labels.unsqueeze(1)) > 1 - 1e-6).sum().double()
+
+    def leverages(self, features: Tensor) -> Tensor:
+        """phi^T (Phi^T Phi)^+ phi of reduced features ``(k, b) -> (b,)``, in 0..1."""
+        features = features.double()
+        return (features * (self.leverage_form @ features)).sum(0)
+
+
+def _grouped(data: FeatureBatches, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of ``data``, small ones joined until they hold ``size`` points."""
+    waiting: list[tuple[Tensor, Tensor]] = []
+    count = 0
+    for batch in data:
+        waiting.append(batch)
+        count += len(batch[0])
+        if count >= size:
+            yield _joined(waiting)
+            waiting, count = [], 0
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(batches: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    if len(batches) == 1:
+        return batches[0]
+    features, targets = zip(*batches, strict=True)
+    return torch.cat(features), torch.cat(targets)

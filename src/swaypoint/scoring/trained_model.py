@@ -1,0 +1,239 @@
+"""A trained model with its data and objective: what scores ask their questions of."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from swaypoint.data.batches import FeatureBatches
+from swaypoint.errors import InputError
+from swaypoint.scoring.closed_form import HeadInverse, Influence
+from swaypoint.scoring.last_layer import LinearHead
+from swaypoint.scoring.risks.head import Chunk, LinearHeadRisk
+from swaypoint.scoring.risks.losses import Loss
+from swaypoint.scoring.risks.model import Kind, ModelRisk, Ridge
+from swaypoint.scoring.solver_choice import Solver, invert
+from swaypoint.scoring.solvers.base import Inverse
+
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The model's ``weights`` (a state dict) at some moment of its training, and the learning ``rate``
+    of the steps that they stand for."""
+
+    weights: Mapping[str, Tensor]
+    rate: float = 1.0
+
+
+@dataclass(frozen=True)
+class Course:
+    """What each point did during the training, ``(n, epochs)`` of each, NaN where it was not visited:
+    ``margins``, the logit of its label minus the largest other, and ``losses``.
+
+    As :class:`swaypoint.training.trajectory.Trajectory` records them.
+    """
+
+    margins: np.ndarray
+    losses: np.ndarray
+
+
+class TrainedModel:
+    """A model, the data that it was trained on, and the objective: what estimators ask questions of.
+
+    Args:
+        model: a trained model, or a :class:`~swaypoint.scoring.last_layer.LinearHead` (its own loss, layer
+            and l2).
+        data: the training data, as for :func:`swaypoint.cooks_distance`.
+        params: the parameters that gradients are taken by. None: the last layer, in closed form; a
+            name or patterns (``"*"``, ``("layer4.*", "fc.*")``): those, by automatic differentiation.
+        loss, layer, l2, damping, batch_size: see :func:`swaypoint.cooks_distance`.
+        curvature: with ``params``: see :meth:`~swaypoint.scoring.risks.model.ModelRisk.curvature`.
+        solver: with ``params``: see :func:`swaypoint.scoring.solver_choice.invert`.
+        checkpoints: moments of the training, for estimators that follow it (TracIn).
+        features: what reaches the last layer of ``data``, where that is known already.
+        course: of the training, for the estimators that look back at it.
+
+    Attributes:
+        size: n, the number of training points.
+        dimension: P. The last layer counts its parameters row-major in (C, D [+ 1]), the bias as last
+            column; ``params`` in the order of ``model.named_parameters()``.
+
+    Raises:
+        InputError: the model or the data cannot be used.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | LinearHead,
+        data: Any,
+        *,
+        params: str | Sequence[str] | None = None,
+        loss: str | Loss | Callable[..., Any] = "cross_entropy",
+        layer: str | None = None,
+        l2: Ridge = 0.0,
+        damping: float = 0.0,
+        curvature: Kind = "ggn",
+        solver: Solver = "auto",
+        batch_size: int = 512,
+        checkpoints: Sequence[Checkpoint] = (),
+        features: FeatureBatches | None = None,
+        course: Course | None = None,
+    ) -> None:
+        self.data, self.params, self.checkpoints = data, params, tuple(checkpoints)
+        self.course = course
+        self.damping, self._solver, self._kind = damping, solver, curvature
+        self._batch_size, self._layer, self._features = batch_size, layer, features
+        self._head: LinearHead | None = None
+        self.model: nn.Module | None
+        self.l2: Ridge
+        self.loss: str | Loss | Callable[..., Any]
+        if isinstance(model, LinearHead):
+            self.model, self._head = model.model, model
+            self.loss, self.l2 = model.weights.loss, _ridges(model)
+        elif isinstance(model, nn.Module):
+            self.model, self.loss, self.l2 = model, loss, l2
+        else:
+            raise InputError(
+                f"the model is a {type(model).__name__}; expected a torch.nn.Module or a LinearHead"
+            )
+        if params is not None and self.model is None:
+            raise InputError("params needs a model; this head has only its features")
+
+    # -- the points -----------------------------------------------------------------------------
+
+    def gradients(self, data: Any = None) -> Iterator[Tensor]:
+        """Gradients of the points' losses (without the ridge), ``(b, P)``, of the training data or of
+        other ``data``, in dataset order; float64 for the last layer, else in the model's dtype."""
+        if self.params is not None:
+            yield from self.risk.gradients(data)
+            return
+        for chunk in self.points(data):
+            yield chunk.gradients().flatten(1)
+
+    def points(self, data: Any = None) -> Iterator[Chunk]:
+        """What the last layer sees: features, logits and the loss's terms, chunk by chunk, float64."""
+        risk = self.head_risk
+        yield from risk.chunks(None if data is None else self.head.batches(data, self._batch_size))
+
+    @cached_property
+    def size(self) -> int:
+        return len(self.batches) if self.params is None else self.risk.size
+
+    @cached_property
+    def dimension(self) -> int:
+        return self.head.weights.matrix.numel() if self.params is None else self.risk.dimension
+
+    # -- the curvature --------------------------------------------------------------------------
+
+    @property
+    def curvature(self) -> Kind:
+        """What :attr:`inverse` inverts; of the last layer it is always the Hessian itself."""
+        return "hessian" if self.params is None else self._kind
+
+    @cached_property
+    def inverse(self) -> Inverse:
+        """H^-1 of the mean training loss, ridge and damping included, over :attr:`dimension`."""
+        return (
+            HeadInverse(self.influence)
+            if self.params is None
+            else invert(self.risk, self._kind, self._solver)
+        )
+
+    @cached_property
+    def head(self) -> LinearHead:
+        """The last layer."""
+        if self._head is not None:
+            return self._head
+        assert self.model is not None
+        return LinearHead.from_module(self.model, self._layer, self.loss, self.l2)
+
+    @cached_property
+    def batches(self) -> FeatureBatches:
+        """What reaches the last layer, and the targets."""
+        known = self._features
+        return self.head.batches(self.data, self._batch_size) if known is None else known
+
+    @cached_property
+    def head_risk(self) -> LinearHeadRisk:
+        """The objective over the last layer, without its curvature, which is large for wide heads."""
+        return LinearHeadRisk(self.head.weights, self.batches, damping=self.damping, dtype=torch.float64)
+
+    @cached_property
+    def influence(self) -> Influence:
+        """The last layer's closed form."""
+        return Influence(self.head.weights, self.batches, damping=self.damping, dtype=torch.float64)
+
+    @cached_property
+    def risk(self) -> ModelRisk:
+        """The objective over ``params`` (all parameters if there are none given)."""
+        assert self.model is not None
+        return ModelRisk(
+            self.model,
+            self.data,
+            loss=self.loss,
+            parameters="*" if self.params is None else self.params,
+            l2=self.l2,
+            damping=self.damping,
+            batch_size=self._batch_size,
+        )
+
+    def moments(self) -> Iterator[tuple[float, TrainedModel]]:
+        """The model at each checkpoint with its rate; without any, as it is, at rate 1."""
+        if not self.checkpoints:
+            yield 1.0, self
+        for checkpoint in self.checkpoints:
+            yield checkpoint.rate, self.at(checkpoint.weights)
+
+    def at(self, weights: Mapping[str, Tensor]) -> TrainedModel:
+        """The same with other weights, in a copy of the model.
+
+        Raises:
+            InputError: the weights do not fit the model.
+        """
+        if self.model is None:
+            raise InputError("checkpoints need a model; this head has only its features")
+        layer = self._head.layer if self._head is not None else self._layer
+        return TrainedModel(
+            with_weights(self.model, weights),
+            self.data,
+            params=self.params,
+            loss=self.loss,
+            layer=layer,
+            l2=self.l2,
+            damping=self.damping,
+            curvature=self._kind,
+            solver=self._solver,
+            batch_size=self._batch_size,
+        )
+
+
+def with_weights(model: AnyModule, weights: Mapping[str, Tensor]) -> AnyModule:
+    """A copy of ``model`` with other weights.
+
+    Raises:
+        InputError: they do not fit.
+    """
+    model = copy.deepcopy(model)
+    try:
+        model.load_state_dict(dict(weights))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"pass checkpoints of this model; one does not fit it: {reason}") from error
+    return model
+
+
+def _ridges(head: LinearHead) -> Ridge:
+    """Of a head whose bias is free, so are the biases and norms of its whole model."""
+    l2 = head.weights.l2
+    if head.model is None or head.weights.penalize_bias:
+        return l2
+    return {name: l2 for name, parameter in head.model.named_parameters() if parameter.ndim > 1}
