@@ -20,8 +20,8 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks.machine import describe, product_rate
+from swaypoint.data.folds import Durable
 from swaypoint.data.splitting import Split
-from swaypoint.folds import Durable
 from swaypoint.studies.acas import scoring
 from swaypoint.studies.acas.decoded import decode
 from swaypoint.studies.acas.learning import Learning, build, learn

@@ -16,7 +16,7 @@ import torch
 from safetensors.numpy import load_file
 
 from swaypoint.data.batches import ArrayBatches
-from swaypoint.neighbours import neighbours
+from swaypoint.data.neighbours import neighbours
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.refit import refit_head
 from swaypoint.scoring.risks.head import HeadWeights

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.machine import describe, product_rate
-from swaypoint.parallel import ordered_map
+from swaypoint.data.parallel import ordered_map
 from swaypoint.scoring.operators.moments import FeaturePairs
 from swaypoint.scoring.operators.packed import pair_count
 

@@ -23,8 +23,8 @@ def peak() -> float:
 
 
 def measure(task: str) -> None:
+    from swaypoint.models.networks import RECIPES, build
     from swaypoint.scoring.risks.model import ModelRisk
-    from swaypoint.training.models import RECIPES, build
 
     torch.manual_seed(0)
     x, y = torch.rand(BATCH, 3, 32, 32), torch.arange(BATCH) % 10

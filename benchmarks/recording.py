@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.machine import describe
-from swaypoint.recording import InfluenceRecorder
-from swaypoint.training.models import RECIPES, build
+from swaypoint.models.networks import RECIPES, build
+from swaypoint.models.recording import InfluenceRecorder
 
 EPOCHS = 3
 

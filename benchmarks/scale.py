@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from swaypoint.data.batches import FeatureBatches
-from swaypoint.folds import Durable, Fold, InProcess, Statistic
+from swaypoint.data.folds import Durable, Fold, InProcess, Statistic
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.risks.losses import CrossEntropy
@@ -107,7 +107,7 @@ def measure(points: int, engine: str, workers: int) -> None:
     if engine == "ray":
         import ray
 
-        from swaypoint.folds.ray_cluster import RayCluster
+        from swaypoint.data.folds.ray_cluster import RayCluster
 
         ray.init(
             num_cpus=workers, object_store_memory=200 << 20, include_dashboard=False, log_to_driver=False

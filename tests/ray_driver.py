@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from ray_nodes import Seeded
-from swaypoint.folds import Durable
-from swaypoint.folds.ray_cluster import RayCluster
+from swaypoint.data.folds import Durable
+from swaypoint.data.folds.ray_cluster import RayCluster
 from test_ray import scores
 
 

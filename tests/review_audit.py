@@ -24,7 +24,7 @@ from torch import nn
 import swaypoint
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.folder.audit_folder import AuditFolder
-from swaypoint.predictors import ModelOptions, Objective
+from swaypoint.models.predictor import ModelOptions, Objective
 from swaypoint.review.store import open_store
 from swaypoint.review.verdicts import Review
 

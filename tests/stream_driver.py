@@ -10,8 +10,8 @@ from typing import Any
 import streamed_data
 import swaypoint
 from swaypoint.auditing.options import AuditOptions, Scale
-from swaypoint.data import parquet, parquet_files
 from swaypoint.data.dataset import ReadOptions
+from swaypoint.data.readers import parquet, parquet_files
 
 read = parquet_files.ParquetFiles.read
 

@@ -19,9 +19,9 @@ from pyarrow import csv
 from torch.nn import functional as F
 
 from swaypoint.auditing.run import Listener
+from swaypoint.data.folds import Durable, InProcess
 from swaypoint.data.splitting import Split
 from swaypoint.errors import InputError
-from swaypoint.folds import Durable, InProcess
 from swaypoint.studies.acas import scoring
 from swaypoint.studies.acas.findings import fast_aircraft, findings, surroundings
 from swaypoint.studies.acas.gathering import Gathering, gather, place, proposals

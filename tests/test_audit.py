@@ -18,7 +18,7 @@ import swaypoint
 import swaypoint.folder.audit_folder
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.auditing.run import Listener
-from swaypoint.predictors import ModelOptions, Objective
+from swaypoint.models.predictor import ModelOptions, Objective
 
 
 class Stop(Exception):
@@ -61,8 +61,8 @@ def test_folder_is_complete(finished):
 def test_scores_are_those_of_the_saved_model(finished):
     """Recomputed from model.safetensors by dense autodiff."""
     from oracles import cooks_distance, rows_and_hessian
-    from swaypoint.data.builtin import read_builtin
-    from swaypoint.training.recipes import RESNET20, build
+    from swaypoint.data.readers.builtin import read_builtin
+    from swaypoint.models.recipes import RESNET20, build
 
     scores = finished.scores().to_pandas()
     images = torch.from_numpy(read_builtin("sklearn:digits").inputs[scores["index"]])

@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 from swaypoint.cli.main import app
 from swaypoint.data.dataset import Dataset
 from swaypoint.errors import InputError
+from swaypoint.models.recipes import build
 from swaypoint.scoring.refit import RIDGES
 from swaypoint.studies.cifar10.cells import FOLDS, Cell, cell_of, fold_of
 from swaypoint.studies.cifar10.detection import Found, intervals, mean_curve
@@ -29,7 +30,6 @@ from swaypoint.studies.cifar10.images import CLASSES, Images, Noise
 from swaypoint.studies.cifar10.learning import learn, snapshots
 from swaypoint.studies.cifar10.scores import cross_validated, scores_of, solved
 from swaypoint.studies.cifar10.summary import SCORES
-from swaypoint.training.recipes import build
 
 # -- wrong labels -----------------------------------------------------------------------------------
 

@@ -9,9 +9,9 @@ from scipy import stats
 
 from swaypoint.auditing.run import Listener
 from swaypoint.compare import TrainingSet, Trial, Workshop, bootstrap, compare, right, sign_flip_p
-from swaypoint.data.builtin import read_builtin
+from swaypoint.data.readers.builtin import read_builtin
 from swaypoint.errors import InputError
-from swaypoint.predictors import ModelOptions, Objective
+from swaypoint.models.predictor import ModelOptions, Objective
 
 
 def test_sign_flips_against_all_of_them():

@@ -20,10 +20,10 @@ import swaypoint
 from swaypoint.auditing.features import extract_features
 from swaypoint.auditing.options import AuditOptions, Scale
 from swaypoint.cli.main import app
-from swaypoint.data import pictures
 from swaypoint.data.dataset import ReadOptions
+from swaypoint.data.readers import pictures
 from swaypoint.errors import InputError
-from swaypoint.predictors import ModelOptions, Objective
+from swaypoint.models.predictor import ModelOptions, Objective
 from swaypoint.report.html import render
 from swaypoint.review.items import Items
 
@@ -251,7 +251,7 @@ def test_bad_pictures(photos, drawn, tmp_path):
 
 
 def test_a_default_model_with_the_weights_of_an_audit(photos, tmp_path):
-    from swaypoint.training.recipes import RECIPES, build
+    from swaypoint.models.recipes import RECIPES, build
 
     model = build(RECIPES["resnet20"], torch.zeros(4, SIDE, SIDE, 3, dtype=torch.uint8), 3, seed=0)
     save_file(model.state_dict(), tmp_path / "model.safetensors")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from swaypoint.folds import Durable, InProcess, Statistic, total
+from swaypoint.data.folds import Durable, InProcess, Statistic, total
 
 
 def squares(shard: int) -> Statistic:

@@ -132,12 +132,12 @@ def test_panels_equal_the_square_factor(dead, l2, monkeypatch):
     expected = exact.scores()
     monkeypatch.setattr(panels, "_SLACK_BYTES", 0)
     assert len(panels._groups(15, 25)) > 2  # several passes over the data
-    panels = TiledInfluence(head, data)
-    scores = panels.scores()
+    solved = TiledInfluence(head, data)
+    scores = solved.scores()
     np.testing.assert_allclose(scores.cook, expected.cook, rtol=1e-4)
     np.testing.assert_allclose(scores.leverage, expected.leverage, rtol=1e-6)
     assert np.median(np.abs(scores.loo_loss - expected.loo_loss)) < 1e-2 * np.median(expected.loo_loss)
-    facts = panels.facts()
+    facts = solved.facts()
     assert facts.decrement == pytest.approx(exact.facts().decrement, rel=1e-4)
     assert 1 < facts.condition <= exact.facts().condition
     assert facts.dropped == int(dead)

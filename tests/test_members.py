@@ -14,7 +14,7 @@ from swaypoint.auditing.ensemble import Members
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.cli.main import app
 from swaypoint.folder.audit_folder import AuditFolder
-from swaypoint.predictors import ModelOptions
+from swaypoint.models.predictor import ModelOptions
 from swaypoint.report.html import write_report
 from swaypoint.scorers.recommended import recommended
 from swaypoint.scoring.trained_model import Course

@@ -7,7 +7,7 @@ import threading
 import pytest
 import torch
 
-from swaypoint.parallel import ordered_map
+from swaypoint.data.parallel import ordered_map
 
 CPU = torch.device("cpu")
 

@@ -21,11 +21,11 @@ import swaypoint
 from ray_nodes import HERE, Seeded, cluster
 from swaypoint.auditing.options import Scale
 from swaypoint.auditing.shards import ScoreParts, score_parts
-from swaypoint.data import parquet
 from swaypoint.data.dataset import ReadOptions
+from swaypoint.data.folds import Durable, Fold, InProcess, Statistic, engine
+from swaypoint.data.readers import parquet
 from swaypoint.data.splitting import Split
 from swaypoint.errors import InputError
-from swaypoint.folds import Durable, Fold, InProcess, Statistic, engine
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.risks.losses import CrossEntropy
@@ -47,7 +47,7 @@ def _free_port() -> int:
 
 @pytest.fixture
 def ray_fold(nodes):
-    from swaypoint.folds.ray_cluster import RayCluster
+    from swaypoint.data.folds.ray_cluster import RayCluster
 
     fold = RayCluster(nodes.address)
     yield fold
@@ -140,7 +140,7 @@ def test_a_worker_that_is_killed_is_replaced(ray_fold, tmp_path):
 
 @pytest.mark.slow
 def test_a_shard_that_kills_every_worker_is_given_up_with_one_sentence(nodes, monkeypatch):
-    from swaypoint.folds import ray_cluster
+    from swaypoint.data.folds import ray_cluster
 
     def die(shard: int) -> Statistic:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -184,7 +184,7 @@ def test_features_are_the_same_on_the_cluster(nodes, tmp_path, monkeypatch):
 
     import test_extraction
     from swaypoint.auditing.features import extract_features
-    from swaypoint.data import pictures
+    from swaypoint.data.readers import pictures
 
     rng = np.random.default_rng(0)
     for name in ("cat", "dog"):
@@ -237,7 +237,7 @@ def test_bad_engines_are_refused_with_the_remedy(nodes):
         engine("spark"),
     ):
         pass
-    from swaypoint.folds.ray_cluster import RayCluster
+    from swaypoint.data.folds.ray_cluster import RayCluster
 
     with pytest.raises(InputError, match=r"has 3 CPU, 0 GPU; a worker takes 1 CPU, 1 GPU"):
         RayCluster(nodes.address, gpus=1)

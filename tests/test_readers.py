@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from swaypoint.data.readers import Dataset, ReadOptions, read_dataset
+from swaypoint.data.readers.sources import Dataset, ReadOptions, read_dataset
 from swaypoint.errors import InputError, MissingExtra
 
 CIFAR = Path("/work/shared/data/cifar10/train.parquet")

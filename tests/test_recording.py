@@ -10,8 +10,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import swaypoint
-from swaypoint.recording import InfluenceRecorder
-from swaypoint.training.callback import InfluenceCallback
+from swaypoint.models.callback import InfluenceCallback
+from swaypoint.models.recording import InfluenceRecorder
 
 X = torch.randn(80, 5, generator=torch.Generator().manual_seed(0))
 Y = (X[:, 0] > 0).long() + (X[:, 1] > 1).long()

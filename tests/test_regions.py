@@ -22,8 +22,7 @@ from swaypoint import InputError
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.cli.main import app
 from swaypoint.data.dataset import Dataset, fingerprint
-from swaypoint.folder.audit_folder import AuditFolder
-from swaypoint.regions import (
+from swaypoint.findings.regions import (
     Bound,
     Points,
     Range,
@@ -36,7 +35,8 @@ from swaypoint.regions import (
     regions,
     write_regions,
 )
-from swaypoint.regions.proposals import candidates
+from swaypoint.findings.regions.proposals import candidates
+from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.report.html import render
 from swaypoint.report.regions import cut, standalone, telling
 

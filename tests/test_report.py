@@ -19,7 +19,7 @@ from swaypoint.auditing.options import AuditOptions
 from swaypoint.data.dataset import Dataset, fingerprint
 from swaypoint.folder import audit_folder as files
 from swaypoint.folder.audit_folder import AuditFolder
-from swaypoint.predictors import ModelOptions, Objective
+from swaypoint.models.predictor import ModelOptions, Objective
 from swaypoint.report.html import render
 from swaypoint.report.overview import of_scores
 from swaypoint.report.terminal import show

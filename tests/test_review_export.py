@@ -23,13 +23,13 @@ from PIL import Image
 
 import swaypoint
 from swaypoint.auditing.options import AuditOptions
-from swaypoint.data.builtin import read_builtin
 from swaypoint.data.dataset import ReadOptions
 from swaypoint.data.planting import plant
-from swaypoint.data.readers import read_dataset
+from swaypoint.data.readers.builtin import read_builtin
+from swaypoint.data.readers.sources import read_dataset
 from swaypoint.errors import InputError, MissingExtra
 from swaypoint.folder.audit_folder import AuditFolder
-from swaypoint.predictors import ModelOptions, Objective
+from swaypoint.models.predictor import ModelOptions, Objective
 from swaypoint.review import cleanlab, fiftyone
 from swaypoint.review.cells import literal, neutral, read_cells
 from swaypoint.review.exchange import read_verdicts, sources

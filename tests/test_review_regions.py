@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_wine
 
+from swaypoint.findings.regions import Table, explore, write_regions
 from swaypoint.folder.audit_folder import AuditFolder
-from swaypoint.regions import Table, explore, write_regions
 from swaypoint.review.cuts import cut
 from swaypoint.review.items import Items
 from swaypoint.review.query import inside

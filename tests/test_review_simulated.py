@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from swaypoint.auditing import audit as flow
 from swaypoint.cli.main import app
 from swaypoint.errors import InputError
-from swaypoint.predictors import ModelOptions
+from swaypoint.models.predictor import ModelOptions
 from swaypoint.review.items import Items
 from swaypoint.review.policy import clean
 from swaypoint.review.simulated import read_truth, replay

@@ -24,9 +24,9 @@ from mutations import damaged, fuzz, misshapen, outcome
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.cli.main import main
 from swaypoint.errors import InputError
+from swaypoint.findings.regions import explore, read_regions, write_regions
 from swaypoint.folder.audit_folder import SCORES, AuditFolder, write_arrow, write_table
-from swaypoint.predictors import ModelOptions
-from swaypoint.regions import explore, read_regions, write_regions
+from swaypoint.models.predictor import ModelOptions
 from swaypoint.report.html import render
 from swaypoint.report.terminal import show
 from swaypoint.review.items import Items

@@ -18,11 +18,11 @@ from safetensors.torch import save
 from torch import nn
 
 from mutations import damaged, edited, fuzz, outcome, use_damaged
-from swaypoint.data.readers import read_dataset
+from swaypoint.data.readers.sources import read_dataset
 from swaypoint.errors import InputError
 from swaypoint.folder import documents
+from swaypoint.models.yours import load_object, load_weights
 from swaypoint.studies.acas.nnet import Network, read_nnet
-from swaypoint.user_models import load_object, load_weights
 
 SIZES = (5, 4, 3, 5)
 

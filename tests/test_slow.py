@@ -10,7 +10,7 @@ import pytest
 import swaypoint
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.data.dataset import ReadOptions
-from swaypoint.predictors import ModelOptions
+from swaypoint.models.predictor import ModelOptions
 
 CIFAR10 = Path(__file__).parents[2] / "shared" / "data" / "cifar10" / "train.parquet"
 

@@ -18,13 +18,13 @@ import streamed_data
 import swaypoint
 from swaypoint.auditing.options import AuditOptions, Scale
 from swaypoint.cli.main import app
-from swaypoint.data import parquet
 from swaypoint.data.dataset import ReadOptions
-from swaypoint.data.parquet import ParquetPoints, open_parquet, read_classes
+from swaypoint.data.readers import parquet
+from swaypoint.data.readers.parquet import ParquetPoints, open_parquet, read_classes
 from swaypoint.data.splitting import Split
 from swaypoint.errors import InputError
 from swaypoint.folder.audit_folder import AuditFolder
-from swaypoint.predictors import ModelOptions, Objective
+from swaypoint.models.predictor import ModelOptions, Objective
 from swaypoint.review.items import Items
 
 READ = ReadOptions(features="embedding", label="label")

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from swaypoint.training.loop import Changes, Plan, Split, fast_bfloat16, train
-from swaypoint.training.models import MLP, VGG19, EfficientNetB0, ResNet20, Standardize
-from swaypoint.training.recipes import PERCEPTRON, RESNET20, ElasticNet, build
-from swaypoint.training.trajectory import Trajectory
+from swaypoint.models.loop import Changes, Plan, Split, fast_bfloat16, train
+from swaypoint.models.networks import MLP, VGG19, EfficientNetB0, ResNet20, Standardize
+from swaypoint.models.recipes import PERCEPTRON, RESNET20, ElasticNet, build
+from swaypoint.models.trajectory import Trajectory
 
 STILL = replace(
     PERCEPTRON, optimizer="sgd", rate=1e-12, decay=0.0, schedule="constant", batch_size=16, epochs=2

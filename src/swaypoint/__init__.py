@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from swaypoint.api import TopInfluences, cooks_distance, cooks_distance_from_features, influence
     from swaypoint.auditing.audit import audit
     from swaypoint.errors import InputError, MissingExtra
-    from swaypoint.recording import InfluenceRecorder
+    from swaypoint.models.recording import InfluenceRecorder
     from swaypoint.scorers import methods
     from swaypoint.scoring.last_layer import LinearHead
     from swaypoint.scoring.ranking import Ranking
@@ -20,7 +20,7 @@ __version__ = "0.1.0"
 # Loaded on first use, so that `import swaypoint` costs milliseconds.
 _HOME = {
     "Checkpoint": "scoring.trained_model",
-    "InfluenceRecorder": "recording",
+    "InfluenceRecorder": "models.recording",
     "LinearHead": "scoring.last_layer",
     "Ranking": "scoring.ranking",
     "TopInfluences": "api",

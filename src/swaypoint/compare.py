@@ -10,9 +10,9 @@ import numpy as np
 
 from swaypoint.auditing.run import Listener
 from swaypoint.data.dataset import Dataset, ReadOptions, fingerprint
-from swaypoint.data.readers import read_dataset
+from swaypoint.data.readers.sources import read_dataset
 from swaypoint.errors import InputError
-from swaypoint.predictors import ModelOptions, Objective, Parts, Predictor, Training, prepare
+from swaypoint.models.predictor import ModelOptions, Objective, Parts, Predictor, Training, prepare
 from swaypoint.review.items import Items
 from swaypoint.review.policy import Policy, clean
 from swaypoint.review.source import Source, origin

@@ -17,14 +17,14 @@ from swaypoint.auditing.run import AuditRun, describe_model, write_factor
 from swaypoint.auditing.run import Listener as Listener
 from swaypoint.auditing.shown import examples, items
 from swaypoint.auditing.streamed import streamed_audit, table_to_stream
-from swaypoint.data.builtin import PREFIX, read_builtin
 from swaypoint.data.dataset import Dataset, ReadOptions
+from swaypoint.data.neighbours import neighbours
 from swaypoint.data.planting import plant
+from swaypoint.data.readers.builtin import PREFIX, read_builtin
 from swaypoint.errors import InputError
 from swaypoint.folder import audit_folder as files
 from swaypoint.folder.audit_folder import AuditFolder
-from swaypoint.neighbours import neighbours
-from swaypoint.predictors import Parts, Predictor, Training, prepare
+from swaypoint.models.predictor import Parts, Predictor, Training, prepare
 from swaypoint.scorers import methods
 from swaypoint.scorers.recommended import recommended
 from swaypoint.scoring.closed_form import Influence
@@ -53,7 +53,7 @@ def audit(
 
     Args:
         source: an image folder, a table, an ``.npz``, a Hugging Face dataset (see
-            :func:`~swaypoint.data.readers.read_dataset`), ``sklearn:digits`` and its like, or a
+            :func:`~swaypoint.data.readers.sources.read_dataset`), ``sklearn:digits`` and its like, or a
             :class:`~swaypoint.data.dataset.Dataset`.
         out: the folder; default: the source's name with ``-audit``.
         scale: how much may be held in memory, beyond which parquet files of features are streamed, and
@@ -149,7 +149,7 @@ def _read(source: str | Path | Dataset, read: ReadOptions, listener: Listener) -
         return source
     if str(source).startswith(PREFIX):
         return read_builtin(str(source))
-    from swaypoint.data.readers import read_dataset
+    from swaypoint.data.readers.sources import read_dataset
 
     return read_dataset(source, options=read, on_progress=listener.records)
 

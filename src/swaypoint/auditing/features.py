@@ -21,15 +21,23 @@ import torch
 from swaypoint.auditing.run import Listener, head_tensors
 from swaypoint.auditing.shards import part_file
 from swaypoint.data.dataset import ReadOptions
-from swaypoint.data.pictures import FEATURES, PICTURE, Pictures, PictureShard, PictureSource, open_pictures
+from swaypoint.data.folds import Durable, Statistic
+from swaypoint.data.folds.engines import IN_PROCESS, engine
+from swaypoint.data.model_batches import InputBatches
+from swaypoint.data.readers.pictures import (
+    FEATURES,
+    PICTURE,
+    Pictures,
+    PictureShard,
+    PictureSource,
+    open_pictures,
+)
 from swaypoint.errors import InputError, require
 from swaypoint.folder import audit_folder as files
 from swaypoint.folder.documents import read_json
-from swaypoint.folds import Durable, Statistic
-from swaypoint.folds.engines import IN_PROCESS, engine
-from swaypoint.predictors import IMAGE_MODELS, ModelOptions, model_hash
+from swaypoint.models.predictor import IMAGE_MODELS, ModelOptions, model_hash
+from swaypoint.models.yours import load_model, load_object, load_weights, stored_weights
 from swaypoint.scoring.last_layer import LinearHead
-from swaypoint.user_models import InputBatches, load_model, load_object, load_weights, stored_weights
 
 _THUMBNAIL = 64
 _ROWS = 8192  # of a row group, about
@@ -50,15 +58,15 @@ def extract_features(
     The same call goes on where an interrupted one stopped, and returns at once when all is there.
 
     Args:
-        source: see :func:`~swaypoint.data.pictures.open_pictures`.
+        source: see :func:`~swaypoint.data.readers.pictures.open_pictures`.
         out: the folder, which appears when all is done: ``part-00000.parquet``, … in the order of the
             pictures (the columns of the source, its label among them; ``features``, D float32; ``picture``,
             a JPEG of at most 64 pixels a side), ``head.safetensors`` (the model's last layer),
             ``features.json``.
         model: yours by ``package.module:factory``, or one of
-            :data:`~swaypoint.predictors.IMAGE_MODELS` with the weights that an audit trained.
-        engine_name: see :func:`~swaypoint.folds.engines.engine`. Its workers must see the source, ``out``,
-            the weights and the module of your factory under the same names.
+            :data:`~swaypoint.models.predictor.IMAGE_MODELS` with the weights that an audit trained.
+        engine_name: see :func:`~swaypoint.data.folds.engines.engine`. Its workers must see the source,
+            ``out``, the weights and the module of your factory under the same names.
 
     Raises:
         InputError: the source, the model or the weights cannot be read, do not fit each other, or ``out``
@@ -177,7 +185,7 @@ def _own(options: ModelOptions) -> torch.nn.Module:
         )
     if options.weights is None:
         raise InputError(f"{options.name} needs trained weights: --weights AUDIT/model.safetensors")
-    from swaypoint.training.recipes import RECIPES, build
+    from swaypoint.models.recipes import RECIPES, build
 
     weight = stored_weights(options.weights).get("head.weight")
     outputs = 1 if weight is None else len(weight)  # else loading says what does not fit

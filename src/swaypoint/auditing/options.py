@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from swaypoint.folds.engines import IN_PROCESS
-from swaypoint.predictors import ModelOptions, Objective
+from swaypoint.data.folds.engines import IN_PROCESS
+from swaypoint.models.predictor import ModelOptions, Objective
 from swaypoint.scoring.rank import Refitting
 from swaypoint.scoring.risks.model import Kind
 from swaypoint.scoring.scores import Removal

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from swaypoint.data.batches import FeatureBatches
-from swaypoint.data.parquet import ParquetPoints
+from swaypoint.data.folds import Fold, Statistic, total
+from swaypoint.data.readers.parquet import ParquetPoints
 from swaypoint.errors import InputError
 from swaypoint.folder.audit_folder import replace_file
-from swaypoint.folds import Fold, Statistic, total
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.kinds import suggest_kinds
 from swaypoint.scoring.ranking import COLUMNS

@@ -22,18 +22,18 @@ from swaypoint.auditing.shards import PartScores, ScoreParts, score_parts
 from swaypoint.auditing.shown import examples, items
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.data.dataset import Dataset, ReadOptions
-from swaypoint.data.parquet import ParquetPoints, ParquetTable, open_parquet, read_classes
-from swaypoint.data.readers import image_column, image_pixels, is_saved, parquet_inside, readable
+from swaypoint.data.folds import Durable, Fold, engine
+from swaypoint.data.folds.engines import IN_PROCESS
+from swaypoint.data.neighbours import neighbours
+from swaypoint.data.readers.parquet import ParquetPoints, ParquetTable, open_parquet, read_classes
+from swaypoint.data.readers.sources import image_column, image_pixels, is_saved, parquet_inside, readable
+from swaypoint.data.readers.tables import vector_column
 from swaypoint.data.splitting import Split
-from swaypoint.data.tables import vector_column
 from swaypoint.errors import InputError
 from swaypoint.folder import audit_folder as files
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.documents import read_json
-from swaypoint.folds import Durable, Fold, engine
-from swaypoint.folds.engines import IN_PROCESS
-from swaypoint.neighbours import neighbours
-from swaypoint.predictors import stored_head
+from swaypoint.models.predictor import stored_head
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.fitness import Spread, diagnose, memorisation
 from swaypoint.scoring.kinds import suggest_kinds

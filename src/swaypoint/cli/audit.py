@@ -208,7 +208,7 @@ def audit(
     from swaypoint.auditing.audit import audit as run
     from swaypoint.auditing.options import AuditOptions, Scale
     from swaypoint.data.dataset import ReadOptions
-    from swaypoint.predictors import ModelOptions, Objective
+    from swaypoint.models.predictor import ModelOptions, Objective
     from swaypoint.report.terminal import show as show_ranking
 
     options = AuditOptions(
@@ -296,7 +296,7 @@ def features(
     """
     from swaypoint.auditing.features import extract_features
     from swaypoint.data.dataset import ReadOptions
-    from swaypoint.predictors import ModelOptions
+    from swaypoint.models.predictor import ModelOptions
 
     read = ReadOptions(label, None, image, image_size, split, skip_bad)
     place = Path(f"{Path(data).name.removesuffix('.parquet')}-features") if out is None else out

@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from swaypoint.data.batches import FeatureBatches, as_tensor
-from swaypoint.errors import InputError
+from swaypoint.errors import InputError, require
 
 _KEPT_BYTES = 2 << 30
 _LABELS = ("label", "labels", "target", "targets", "y")
@@ -216,3 +217,37 @@ def _call(model: nn.Module, inputs: Any, device: torch.device) -> Tensor:
         moved = inputs.to(device)
         output = model(moved.to(dtype) if moved.is_floating_point() else moved)
     return output.logits if hasattr(output, "logits") else output
+
+
+class InputBatches:
+    """Batches of (inputs, labels) of the given rows for a model, in order, re-iterable.
+
+    Without a transform images are (b, 3, H, W) float32 in 0..1 and rows (b, D) float32. A transform
+    takes one ``PIL.Image`` or one row ``(D,)`` float32 and returns a tensor.
+    """
+
+    def __init__(
+        self,
+        inputs: np.ndarray,
+        labels: np.ndarray,
+        *,
+        rows: np.ndarray,
+        transform: Callable[[Any], Tensor] | None = None,
+        batch_size: int = 512,
+    ) -> None:
+        self._inputs, self._labels, self._rows = inputs, labels, rows
+        self._transform, self._batch_size = transform, batch_size
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for start in range(0, len(self._rows), self._batch_size):
+            rows = self._rows[start : start + self._batch_size]
+            yield self._prepare(self._inputs[rows]), torch.from_numpy(self._labels[rows])
+
+    def _prepare(self, inputs: np.ndarray) -> Tensor:
+        if self._transform is None:
+            batch = torch.from_numpy(inputs)
+            return batch.permute(0, 3, 1, 2).float() / 255 if batch.ndim == 4 else batch.float()
+        if inputs.ndim == 4:
+            image = require("PIL.Image", "images")
+            return torch.stack([self._transform(image.fromarray(values)) for values in inputs])
+        return torch.stack([self._transform(values) for values in inputs])

@@ -13,9 +13,18 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 from swaypoint.errors import InputError, MissingExtra
+from swaypoint.findings.regions import (
+    Exploration,
+    Points,
+    Range,
+    Region,
+    Table,
+    read_points,
+    read_regions,
+    regions,
+)
+from swaypoint.findings.regions.folder import inputs_file
 from swaypoint.folder.audit_folder import AuditFolder
-from swaypoint.regions import Exploration, Points, Range, Region, Table, read_points, read_regions, regions
-from swaypoint.regions.folder import inputs_file
 from swaypoint.report import charts
 
 SHOWN = 12

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from swaypoint.regions import Table
+from swaypoint.findings.regions import Table
 
 _JITTER = 0.25
 

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from swaypoint.data.images import Progress
+from swaypoint.data.readers.images import Progress
 from swaypoint.errors import InputError
 from swaypoint.review.cells import write_cells
 from swaypoint.review.cleanlab import write_issues

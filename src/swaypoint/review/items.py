@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow.compute as pc
 
 from swaypoint.errors import InputError
+from swaypoint.findings.regions import Region, Table, read_regions
+from swaypoint.findings.regions.folder import inputs_file
 from swaypoint.folder.audit_folder import REMEDY, AuditFolder, map_tensor, read_tensors
-from swaypoint.regions import Region, Table, read_regions
-from swaypoint.regions.folder import inputs_file
 from swaypoint.review.cuts import Cut, cut
 
 _ROWS = 10_000

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from swaypoint.data.images import whole_image
-from swaypoint.data.readers import image_column, is_saved, parquet_files
+from swaypoint.data.readers.images import whole_image
+from swaypoint.data.readers.sources import image_column, is_saved, parquet_files
 from swaypoint.errors import InputError
 from swaypoint.folder.items import item_id
 from swaypoint.review.items import Items

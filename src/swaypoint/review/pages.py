@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from swaypoint.errors import InputError
-from swaypoint.regions import Region
+from swaypoint.findings.regions import Region
 from swaypoint.review.cuts import Axis
 from swaypoint.review.desk import Desk, View
 from swaypoint.review.items import Items, Related

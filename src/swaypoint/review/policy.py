@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from swaypoint.data.arrays import listed
+from swaypoint.data.readers.arrays import listed
 from swaypoint.errors import InputError
 from swaypoint.review.items import Items
 from swaypoint.review.verdicts import WRONG, Event, Review

@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote, urlencode
 import numpy as np
 
 from swaypoint.errors import InputError
-from swaypoint.regions import Range
+from swaypoint.findings.regions import Range
 from swaypoint.review.items import Items
 from swaypoint.review.progress import audit_sample
 from swaypoint.review.verdicts import VERDICTS, Review
@@ -39,7 +39,7 @@ class Query:
         lasso: corners of a polygon on the map, (x, y) each.
         x, y: columns of a table that the map shows, and the lasso means, instead of its own coordinates;
             both or none.
-        within: ranges of a table's columns, see :class:`swaypoint.regions.Range`.
+        within: ranges of a table's columns, see :class:`swaypoint.findings.regions.Range`.
         region: number, from 1, of a region that ``swaypoint regions`` found; 0: anywhere.
     """
 

@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from swaypoint.data.builtin import PREFIX, builtin_table, read_builtin
 from swaypoint.data.dataset import Dataset, ReadOptions
-from swaypoint.data.images import Progress, read_image_folder
 from swaypoint.data.planting import plant
-from swaypoint.data.readers import (
+from swaypoint.data.readers.builtin import PREFIX, builtin_table, read_builtin
+from swaypoint.data.readers.images import Progress, read_image_folder
+from swaypoint.data.readers.sources import (
     class_names,
     image_column,
     is_npz,
@@ -29,7 +29,7 @@ from swaypoint.data.readers import (
     read_table,
     stored_table,
 )
-from swaypoint.data.tables import label_column
+from swaypoint.data.readers.tables import label_column
 from swaypoint.errors import InputError, require
 from swaypoint.folder.documents import misfit
 from swaypoint.folder.items import item_id
@@ -214,7 +214,7 @@ def read_source(items: Items, path: str | Path | None = None, on_progress: Progr
 
     Raises:
         InputError: it is gone, has changed, or was a dataset in memory.
-        MissingExtra: as :func:`~swaypoint.data.readers.read_dataset`.
+        MissingExtra: as :func:`~swaypoint.data.readers.sources.read_dataset`.
     """
     items.folder.check_whole("writing the dataset out again")
     data, read = items.manifest["data"], origin(items)

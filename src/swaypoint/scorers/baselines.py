@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from swaypoint.data.neighbours import neighbours
 from swaypoint.errors import InputError
-from swaypoint.neighbours import neighbours
 from swaypoint.scorers.base import Method, register
 from swaypoint.scoring.risks.losses import Loss
 from swaypoint.scoring.trained_model import TrainedModel
@@ -67,7 +67,7 @@ def confidence(trained: TrainedModel) -> np.ndarray:
 def knn(trained: TrainedModel) -> np.ndarray:
     """Share of the 10 nearest other points with another label, ``(n,)`` float64.
 
-    In the last layer's feature space, standardised; see :func:`swaypoint.neighbours.neighbours`.
+    In the last layer's feature space, standardised; see :func:`swaypoint.data.neighbours.neighbours`.
 
     Raises:
         InputError: the loss has no classes.

@@ -38,7 +38,7 @@ def _course(trained: TrainedModel, name: str) -> Course:
     if trained.course is None:
         raise InputError(
             f"{name} needs the course of the training, which is recorded where swaypoint trains the model;"
-            " for yours pass TrainedModel(course=...), see swaypoint.training.trajectory"
+            " for yours pass TrainedModel(course=...), see swaypoint.models.trajectory"
         )
     return trained.course
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from swaypoint.data.batches import FeatureBatches
+from swaypoint.data.folds import Fold
 from swaypoint.errors import InputError
-from swaypoint.folds import Fold
 from swaypoint.scoring.operators.moments import HeadGradients
 from swaypoint.scoring.operators.packed import unpack_index
 from swaypoint.scoring.operators.removal import solve_removal

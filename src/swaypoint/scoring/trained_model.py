@@ -39,7 +39,7 @@ class Course:
     """What each point did during the training, ``(n, epochs)`` of each, NaN where it was not visited:
     ``margins``, the logit of its label minus the largest other, and ``losses``.
 
-    As :class:`swaypoint.training.trajectory.Trajectory` records them.
+    As :class:`swaypoint.models.trajectory.Trajectory` records them.
     """
 
     margins: np.ndarray

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from swaypoint.data.batches import FeatureBatches
+from swaypoint.data.folds import Fold, InProcess, Statistic, total
+from swaypoint.data.parallel import ordered_map
 from swaypoint.errors import InputError
-from swaypoint.folds import Fold, InProcess, Statistic, total
-from swaypoint.parallel import ordered_map
 from swaypoint.scoring.operators.moments import FeaturePairs, HeadCurvature
 from swaypoint.scoring.operators.packed import pair_count, unpack_index
 from swaypoint.scoring.risks.coordinates import FeatureRange, contrasts, feature_range, whitening

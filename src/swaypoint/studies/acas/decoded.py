@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from swaypoint.data.parallel import ordered_map
 from swaypoint.errors import InputError
-from swaypoint.parallel import ordered_map
 from swaypoint.studies.acas.nnet import Network
 from swaypoint.studies.acas.published import ACAS_ACTIONS, ACAS_TAUS, acas_network
 from swaypoint.studies.table_writing import Plan, TableWriter, finished

@@ -13,10 +13,10 @@ import torch
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.data.splitting import Split
 from swaypoint.errors import InputError
+from swaypoint.findings.regions import Points, propose, regions
+from swaypoint.findings.regions import Table as Rows
 from swaypoint.folder.audit_folder import write_json
 from swaypoint.folder.documents import read_json
-from swaypoint.regions import Points, propose, regions
-from swaypoint.regions import Table as Rows
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.studies.acas.findings import surroundings
 from swaypoint.studies.acas.learning import Learning, build, draw, train_on

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from swaypoint.data.parallel import ordered_map
 from swaypoint.errors import InputError, require
-from swaypoint.parallel import ordered_map
 from swaypoint.studies.acas.published import HCAS_ACTIONS, HCAS_TAUS
 from swaypoint.studies.table_writing import Plan, TableWriter, finished
 from swaypoint.studies.tables import EXTRA, Axis, Table

@@ -13,12 +13,12 @@ import torch
 from swaypoint.data.splitting import Split
 from swaypoint.folder.audit_folder import write_json, write_tensors
 from swaypoint.folder.documents import read_json
+from swaypoint.models.loop import Plan, Progress, train
+from swaypoint.models.loop import Split as Parts
+from swaypoint.models.recipes import Recipe
+from swaypoint.models.yours import load_weights
 from swaypoint.studies.acas.surrogate import Surrogate
 from swaypoint.studies.tables import Table
-from swaypoint.training.loop import Plan, Progress, train
-from swaypoint.training.loop import Split as Parts
-from swaypoint.training.recipes import Recipe
-from swaypoint.user_models import load_weights
 
 _REMEDY = "remove it, and run the same command again"
 

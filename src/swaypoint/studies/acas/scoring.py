@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from swaypoint.data.batches import FeatureBatches
+from swaypoint.data.folds import Fold, Statistic
 from swaypoint.data.splitting import Split
-from swaypoint.folds import Fold, Statistic
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.risks.losses import CrossEntropy

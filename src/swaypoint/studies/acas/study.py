@@ -13,12 +13,12 @@ import numpy as np
 import pyarrow as pa
 
 from swaypoint.auditing.run import Listener
+from swaypoint.data.folds import Durable
 from swaypoint.data.splitting import Split
 from swaypoint.errors import InputError
+from swaypoint.findings.regions import Exploration, Points, described, regions, write_proposals
+from swaypoint.findings.regions.finding import Action
 from swaypoint.folder.audit_folder import write_json, write_table
-from swaypoint.folds import Durable
-from swaypoint.regions import Exploration, Points, described, regions, write_proposals
-from swaypoint.regions.finding import Action
 from swaypoint.studies.acas import scoring
 from swaypoint.studies.acas.decoded import decode
 from swaypoint.studies.acas.findings import Finding, findings, surroundings

@@ -8,8 +8,8 @@ from typing import Literal, cast, get_args
 import numpy as np
 
 from swaypoint.errors import InputError
+from swaypoint.models.recipes import RECIPES, ElasticNet, Recipe
 from swaypoint.studies.cifar10.images import Flips, Noise
-from swaypoint.training.recipes import RECIPES, ElasticNet, Recipe
 
 Regulariser = Literal["none", "l1l2"]
 Schedule = Literal["cycle", "step", "cosine", "slow"]

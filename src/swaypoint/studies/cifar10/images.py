@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from swaypoint.data.dataset import Dataset, ReadOptions
-from swaypoint.data.readers import read_dataset
+from swaypoint.data.readers.sources import read_dataset
 from swaypoint.errors import InputError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -84,8 +84,8 @@ class Images:
 
 
 def read_images(training: str | Path, test: str | Path | None = None) -> Images:
-    """Both sets, from what :func:`~swaypoint.data.readers.read_dataset` reads; no ``test``: the split of
-    that name of ``training``.
+    """Both sets, from what :func:`~swaypoint.data.readers.sources.read_dataset` reads; no ``test``: the
+    split of that name of ``training``.
 
     Raises:
         InputError: not ten classes of images.

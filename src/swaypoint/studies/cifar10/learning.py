@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from swaypoint.data.model_batches import evaluation
 from swaypoint.errors import InputError, reading
 from swaypoint.folder.audit_folder import write_json, write_tensors
+from swaypoint.models.loop import Changes, Plan, Progress, Split, prepare, train
+from swaypoint.models.recipes import Recipe, build
+from swaypoint.models.trajectory import Trajectory
 from swaypoint.studies.cifar10.cells import Cell, fold_of
 from swaypoint.studies.cifar10.images import Images
-from swaypoint.training.loop import Changes, Plan, Progress, Split, prepare, train
-from swaypoint.training.recipes import Recipe, build
-from swaypoint.training.trajectory import Trajectory
 
 _VALIDATION = 2000
 _BATCH = 500
@@ -36,7 +36,7 @@ class Learned:
         given, wrong: labels as trained on ``(n,)`` int64, and which are planted ``(n,)`` bool.
         features: ``(n, D)`` float32, without augmentation.
         weight, bias: of the head, ``(10, D)`` and ``(10,)``.
-        margins, losses: ``(n, epochs)``, see :class:`~swaypoint.training.trajectory.Trajectory`.
+        margins, losses: ``(n, epochs)``, see :class:`~swaypoint.models.trajectory.Trajectory`.
         tracin: likewise ``(n,)``; None of a snapshot.
         facts: accuracies, seconds.
     """

@@ -38,8 +38,8 @@ class CifarOptions:
         models: how many.
         folds: also five models that each leave a fifth out, for cleanlab.
         name: what the pictures call the data.
-        data, test: the training and the test set, as :func:`~swaypoint.data.readers.read_dataset` reads
-            them; no test set: the split of that name of ``data``.
+        data, test: the training and the test set, as :func:`~swaypoint.data.readers.sources.read_dataset`
+            reads them; no test set: the split of that name of ``data``.
     """
 
     cell: Cell

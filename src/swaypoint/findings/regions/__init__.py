@@ -1,7 +1,7 @@
 """Regions of the input space that a model depends on most, what to do there, and where to gather data."""
 
-from swaypoint.regions.finding import Bound, Points, Region, regions
-from swaypoint.regions.folder import (
+from swaypoint.findings.regions.finding import Bound, Points, Region, regions
+from swaypoint.findings.regions.folder import (
     Exploration,
     described,
     explore,
@@ -10,8 +10,8 @@ from swaypoint.regions.folder import (
     write_proposals,
     write_regions,
 )
-from swaypoint.regions.proposals import proposal_table, propose
-from swaypoint.regions.table import Range, Table
+from swaypoint.findings.regions.proposals import proposal_table, propose
+from swaypoint.findings.regions.table import Range, Table
 
 __all__ = [
     "Bound",

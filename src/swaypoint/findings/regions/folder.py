@@ -10,11 +10,11 @@ from typing import Any, get_args
 from pyarrow import csv
 
 from swaypoint.errors import InputError, reading
+from swaypoint.findings.regions.finding import GATHERING, Action, Bound, Points, Region, regions
+from swaypoint.findings.regions.proposals import proposal_table, propose
+from swaypoint.findings.regions.table import Table
 from swaypoint.folder.audit_folder import AuditFolder, read_tensors, replace_file, write_json
 from swaypoint.folder.documents import read_json
-from swaypoint.regions.finding import GATHERING, Action, Bound, Points, Region, regions
-from swaypoint.regions.proposals import proposal_table, propose
-from swaypoint.regions.table import Table
 
 FILE = "regions.json"
 _REGION = {
@@ -40,7 +40,7 @@ class Exploration:
 
 def explore(folder: AuditFolder, *, top: float = 0.5) -> Exploration:
     """Group the most influential training points of a tabular audit, see
-    :func:`swaypoint.regions.regions`; members are positions in ``scores.parquet``.
+    :func:`swaypoint.findings.regions.regions`; members are positions in ``scores.parquet``.
 
     Raises:
         InputError: not a finished audit of a table, or one without its inputs; ``top`` out of range.

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from swaypoint.data.arrays import Faults, RawLabels, usable_records
 from swaypoint.data.dataset import Dataset, ReadOptions
+from swaypoint.data.readers.arrays import Faults, RawLabels, usable_records
 from swaypoint.errors import InputError, reading, require, shortened
 from swaypoint.folder.documents import require_memory
 

@@ -15,13 +15,13 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from swaypoint.data.arrays import RawLabels, row_name
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.data.dataset import ReadOptions
-from swaypoint.data.parquet_files import ParquetFiles, Piece, parquet_files
-from swaypoint.data.readers import class_names
+from swaypoint.data.readers.arrays import RawLabels, row_name
+from swaypoint.data.readers.parquet_files import ParquetFiles, Piece, parquet_files
+from swaypoint.data.readers.sources import class_names
+from swaypoint.data.readers.tables import label_column, raw_labels, vector_column
 from swaypoint.data.splitting import Split
-from swaypoint.data.tables import label_column, raw_labels, vector_column
 from swaypoint.errors import InputError
 
 SHARD_BYTES = 256 << 20
@@ -67,7 +67,7 @@ class ParquetTable:
 
 
 def open_parquet(source: str | Path, options: ReadOptions) -> ParquetTable:
-    """See :func:`~swaypoint.data.parquet_files.parquet_files`.
+    """See :func:`~swaypoint.data.readers.parquet_files.parquet_files`.
 
     Raises:
         InputError: as there, or there are no such columns of features and labels.

@@ -13,17 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from swaypoint.data.arrays import (
-    Faults,
-    RawLabels,
-    Records,
-    listed,
-    number_faults,
-    usable_records,
-)
 from swaypoint.data.dataset import Dataset, ReadOptions
-from swaypoint.data.images import Encoded, Progress, decoded_images, pixel_images, read_image_folder
-from swaypoint.data.tables import input_columns, label_column, raw_labels, vector_column
+from swaypoint.data.readers.arrays import Faults, RawLabels, Records, listed, number_faults, usable_records
+from swaypoint.data.readers.images import Encoded, Progress, decoded_images, pixel_images, read_image_folder
+from swaypoint.data.readers.tables import input_columns, label_column, raw_labels, vector_column
 from swaypoint.errors import InputError, reading, require
 from swaypoint.folder.documents import misfit, read_parquet, require_file, require_memory
 
@@ -223,7 +216,7 @@ def encoded_pictures(column: pa.Array | pa.ChunkedArray) -> list[Encoded]:
 def image_pixels(
     name: str, column: pa.ChunkedArray, options: ReadOptions, on_progress: Progress = None
 ) -> tuple[np.ndarray, Faults]:
-    """A column of encoded pictures; see :func:`~swaypoint.data.images.decoded_images`."""
+    """A column of encoded pictures; see :func:`~swaypoint.data.readers.images.decoded_images`."""
 
     def chunks() -> Iterator[list[Encoded]]:
         for start in range(0, len(column), _CHUNK):

@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
-from swaypoint.recording import InfluenceRecorder
+from swaypoint.models.recording import InfluenceRecorder
 
 
 class InfluenceCallback(Callback):

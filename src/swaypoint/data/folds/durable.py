@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic
 
+from swaypoint.data.folds.base import Fold, Shard, Statistic
+from swaypoint.data.folds.in_process import InProcess
 from swaypoint.folder.audit_folder import write_tensors
-from swaypoint.folds.base import Fold, Shard, Statistic
-from swaypoint.folds.in_process import InProcess
 
 
 class Durable(Fold):

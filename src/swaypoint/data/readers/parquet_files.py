@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from swaypoint.data.arrays import listed
-from swaypoint.data.readers import of_split
+from swaypoint.data.readers.arrays import listed
+from swaypoint.data.readers.sources import of_split
 from swaypoint.errors import InputError, reading
 
 _BATCH = 16_384

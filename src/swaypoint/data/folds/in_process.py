@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from swaypoint.folds.base import Fold, Shard, Statistic, added, pairwise
-from swaypoint.parallel import ordered_map
+from swaypoint.data.folds.base import Fold, Shard, Statistic, added, pairwise
+from swaypoint.data.parallel import ordered_map
 
 
 class InProcess(Fold):

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from swaypoint.data.arrays import Faults, RawLabels, listed, number_faults
 from swaypoint.data.dataset import ReadOptions
+from swaypoint.data.readers.arrays import Faults, RawLabels, listed, number_faults
 from swaypoint.errors import InputError
 from swaypoint.folder.documents import require_memory
 

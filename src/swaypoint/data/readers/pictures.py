@@ -13,12 +13,12 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
-from swaypoint.data.arrays import row_name
 from swaypoint.data.dataset import ReadOptions
-from swaypoint.data.images import Encoded, decoded_images, folder_files, own_side
-from swaypoint.data.parquet_files import ParquetFiles, Piece, parquet_files
-from swaypoint.data.readers import encoded_pictures, image_column, parquet_inside, readable
-from swaypoint.data.tables import label_column
+from swaypoint.data.readers.arrays import row_name
+from swaypoint.data.readers.images import Encoded, decoded_images, folder_files, own_side
+from swaypoint.data.readers.parquet_files import ParquetFiles, Piece, parquet_files
+from swaypoint.data.readers.sources import encoded_pictures, image_column, parquet_inside, readable
+from swaypoint.data.readers.tables import label_column
 from swaypoint.errors import InputError
 
 SHARD = 8192

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from swaypoint.training.models import MLP, VGG19, EfficientNetB0, ResNet20, Standardize
+from swaypoint.models.networks import MLP, VGG19, EfficientNetB0, ResNet20, Standardize
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from swaypoint.errors import InputError
-from swaypoint.regions.finding import Points, Region, box
-from swaypoint.regions.table import Table
+from swaypoint.findings.regions.finding import Points, Region, box
+from swaypoint.findings.regions.table import Table
 
 _CANDIDATES, _EACH = 1_024, 64
 _MIXED = 3
@@ -23,7 +23,7 @@ def propose(region: Region, points: Points, table: Table, *, k: int = 10, seed: 
     go together stay together. Categories are a member's own, other columns keep to the table's axes.
 
     Args:
-        region: one of :func:`swaypoint.regions.regions` of these points and table.
+        region: one of :func:`swaypoint.findings.regions.regions` of these points and table.
         k: how many.
         seed: of the candidates.
 

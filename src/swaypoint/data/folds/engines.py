@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from swaypoint.data.folds.base import Fold
+from swaypoint.data.folds.in_process import InProcess
 from swaypoint.errors import InputError
-from swaypoint.folds.base import Fold
-from swaypoint.folds.in_process import InProcess
 
 IN_PROCESS = "in-process"
 
@@ -25,7 +25,7 @@ def engine(name: str, device: str = "cpu") -> Iterator[Fold]:
         return
     if name != "ray" and not name.startswith("ray://"):
         raise InputError(f"engine is {name!r}; expected {IN_PROCESS}, ray, or ray://HOST:PORT")
-    from swaypoint.folds.ray_cluster import RayCluster
+    from swaypoint.data.folds.ray_cluster import RayCluster
 
     cluster = RayCluster(None if name == "ray" else name, gpus=1 if device.startswith("cuda") else 0)
     try:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from swaypoint.data.folds.base import Fold, Shard, Statistic, added, pairwise
 from swaypoint.errors import InputError, require
-from swaypoint.folds.base import Fold, Shard, Statistic, added, pairwise
 
 RETRIES = 5
 """How often a shard goes to another worker when the one that had it is lost."""

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from swaypoint.errors import InputError, require
-from swaypoint.regions.table import Table
+from swaypoint.findings.regions.table import Table
 from swaypoint.scoring.kinds import BOUNDARY
 
 Action = Literal["check labels", "gather", "boundary", "filter", "keep"]

@@ -14,14 +14,15 @@ from torch import nn
 
 from swaypoint.data.batches import ArrayBatches, FeatureBatches
 from swaypoint.data.dataset import Dataset
+from swaypoint.data.model_batches import InputBatches
 from swaypoint.errors import InputError, reading, require
 from swaypoint.folder.audit_folder import read_tensors, write_tensors
+from swaypoint.models.yours import load_model, load_object, load_weights
 from swaypoint.scoring.last_layer import LinearHead
 from swaypoint.scoring.rank import blank_head
 from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.risks.losses import Loss, as_loss
 from swaypoint.scoring.trained_model import Course
-from swaypoint.user_models import InputBatches, load_model, load_object, load_weights
 
 Report = Callable[[int, int, float, float], None]
 
@@ -206,7 +207,7 @@ def _default(
     objective: Objective,
     training: Training,
 ) -> Predictor:
-    from swaypoint.training.recipes import RECIPES, build
+    from swaypoint.models.recipes import RECIPES, build
 
     recipe = RECIPES[name]
     if objective.loss == "binary_cross_entropy":
@@ -239,9 +240,9 @@ def _train(
     training: Training,
 ) -> None:
     require("lightning", "train")
-    from swaypoint.training.loop import Plan, Split, train
-    from swaypoint.training.recipes import RECIPES
-    from swaypoint.training.trajectory import Trajectory
+    from swaypoint.models.loop import Plan, Split, train
+    from swaypoint.models.recipes import RECIPES
+    from swaypoint.models.trajectory import Trajectory
 
     recipe = RECIPES[resolve(options, dataset)]
     split = Split(

@@ -19,7 +19,7 @@ from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
 from swaypoint.folder.audit_folder import replace_file
-from swaypoint.training.recipes import Recipe
+from swaypoint.models.recipes import Recipe
 
 Progress = Callable[[int, int, float, float], None]
 """(epoch, epochs, training loss, validation accuracy or loss) after each epoch."""

@@ -1,0 +1,1 @@
+"""Readers: from a path, a URL or a name to records."""

@@ -1,0 +1,1 @@
+"""The model that is looked at: built, trained, loaded, recorded."""

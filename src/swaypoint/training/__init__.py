@@ -1,1 +1,0 @@
-"""Default models and their training, by Lightning."""
