@@ -26,7 +26,7 @@ from swaypoint.studies.acas import scoring
 from swaypoint.studies.acas.decoded import decode
 from swaypoint.studies.acas.learning import Learning, build, learn
 from swaypoint.studies.acas.surrogate import Encounter, Surrogate
-from swaypoint.studies.tables import Table
+from swaypoint.studies.acas.tables import Table
 
 
 def surrogate_of(path: Path | None, width: int, table: Table, folder: Path) -> Surrogate:

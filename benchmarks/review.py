@@ -27,7 +27,7 @@ from safetensors.numpy import save_file
 
 from swaypoint.folder.audit_folder import AuditFolder, write_arrow, write_json, write_table
 from swaypoint.folder.items import item_id, project
-from swaypoint.review.store import open_store
+from swaypoint.review.log.store import open_store
 
 POINTS, SIDE, FEATURES, CLASSES = 100_000, 32, 64, 10
 PAGES, JUMPS, VERDICTS = 7, 40, 200

@@ -25,8 +25,8 @@ import swaypoint
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.models.predictor import ModelOptions, Objective
-from swaypoint.review.store import open_store
-from swaypoint.review.verdicts import Review
+from swaypoint.review.log.store import open_store
+from swaypoint.review.log.verdicts import Review
 
 HOSTILE = "<img src=x onerror=window.hacked=1>"
 

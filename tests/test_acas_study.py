@@ -29,7 +29,7 @@ from swaypoint.studies.acas.learning import Learning, build, draw, learn
 from swaypoint.studies.acas.scoring import TablePoints
 from swaypoint.studies.acas.study import AcasOptions, apart, open_table, study
 from swaypoint.studies.acas.surrogate import RANGE, SPEED, Encounter, Surrogate
-from swaypoint.studies.tables import Axis, Table
+from swaypoint.studies.acas.tables import Axis, Table
 
 ACTIONS = ("COC", "WL", "WR", "L", "R")
 SMALL = Learning(width=8, sample=2_000, epochs=3, batch=256)

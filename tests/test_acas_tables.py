@@ -17,7 +17,7 @@ from swaypoint.errors import InputError, MissingExtra
 from swaypoint.studies.acas import hcas, published
 from swaypoint.studies.acas.decoded import Decoder, acas_axis, decode, default_axes
 from swaypoint.studies.acas.nnet import read_nnet
-from swaypoint.studies.tables import Table, leading_axes, points_at
+from swaypoint.studies.acas.tables import Table, leading_axes, points_at
 
 DATA = Path(os.environ.get("SWAYPOINT_DATA", Path(__file__).parents[2] / "shared" / "data"))
 NETWORKS = DATA / "acasxu"

@@ -8,10 +8,18 @@ import pytest
 from scipy import stats
 
 from swaypoint.auditing.run import Listener
-from swaypoint.compare import TrainingSet, Trial, Workshop, bootstrap, compare, right, sign_flip_p
 from swaypoint.data.readers.builtin import read_builtin
 from swaypoint.errors import InputError
 from swaypoint.models.predictor import ModelOptions, Objective
+from swaypoint.review.cleaning.compare import (
+    TrainingSet,
+    Trial,
+    Workshop,
+    bootstrap,
+    compare,
+    right,
+    sign_flip_p,
+)
 
 
 def test_sign_flips_against_all_of_them():

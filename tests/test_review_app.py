@@ -19,15 +19,17 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-import swaypoint.review.security as security
+import swaypoint.review.page.security as security
 from review_audit import HOSTILE
 from swaypoint.errors import InputError
 from swaypoint.folder.audit_folder import AuditFolder, write_arrow
-from swaypoint.review.app import Door, create_app
-from swaypoint.review.desk import Desk
 from swaypoint.review.items import Items
-from swaypoint.review.pictures import SLOTS, decoded, encoded, placeholder, sheet
-from swaypoint.review.security import (
+from swaypoint.review.log.store import open_store
+from swaypoint.review.log.verdicts import VERDICTS, StoreUnavailable
+from swaypoint.review.page.app import Door, create_app
+from swaypoint.review.page.desk import Desk
+from swaypoint.review.page.pictures import SLOTS, decoded, encoded, placeholder, sheet
+from swaypoint.review.page.security import (
     BODY_LIMIT,
     CSRF_HEADER,
     LOOPBACK,
@@ -37,9 +39,7 @@ from swaypoint.review.security import (
     kept_secret,
     reviewer_name,
 )
-from swaypoint.review.serve import Serving
-from swaypoint.review.store import open_store
-from swaypoint.review.verdicts import VERDICTS, StoreUnavailable
+from swaypoint.review.page.serve import Serving
 
 BASE = "http://127.0.0.1:8000"
 

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 from review_audit import HOSTILE, Server, verdicts
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.review.items import Items
-from swaypoint.review.verdicts import Decision
+from swaypoint.review.log.verdicts import Decision
 from test_review_originals import photo_audits, photos  # noqa: F401
 
 FLAGS = [

@@ -30,16 +30,16 @@ from swaypoint.data.readers.sources import read_dataset
 from swaypoint.errors import InputError, MissingExtra
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.models.predictor import ModelOptions, Objective
-from swaypoint.review import cleanlab, fiftyone
-from swaypoint.review.cells import literal, neutral, read_cells
-from swaypoint.review.exchange import read_verdicts, sources
-from swaypoint.review.export import CHANGES, ExportOptions, export, formats
-from swaypoint.review.formats import write_image_folder
+from swaypoint.review.cleaning import cleanlab, fiftyone
+from swaypoint.review.cleaning.export import CHANGES, ExportOptions, export, formats
+from swaypoint.review.cleaning.formats import write_image_folder
+from swaypoint.review.cleaning.imported import read_verdicts, sources
+from swaypoint.review.cleaning.policy import POLICIES, clean, rulings
+from swaypoint.review.cleaning.records import CANONICAL, records
+from swaypoint.review.cleaning.source import read_source
+from swaypoint.review.cleaning.spreadsheet import literal, neutral, read_cells
 from swaypoint.review.items import Items
-from swaypoint.review.policy import POLICIES, clean, rulings
-from swaypoint.review.records import CANONICAL, records
-from swaypoint.review.source import read_source
-from swaypoint.review.verdicts import VERDICTS, Decision, Event, Review
+from swaypoint.review.log.verdicts import VERDICTS, Decision, Event, Review
 
 N, SIDE = 42, 8
 CLASSES = ("=owl", "cat", "dog")
@@ -1040,7 +1040,7 @@ def test_targets_and_options_that_are_refused(audits, tmp_path):
 
 @pytest.mark.parametrize("to", formats)
 def test_what_fails_leaves_nothing(to, audits, tmp_path, monkeypatch):
-    from swaypoint.review import export as module
+    from swaypoint.review.cleaning import export as module
 
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -1055,11 +1055,11 @@ def test_what_fails_leaves_nothing(to, audits, tmp_path, monkeypatch):
 
 
 def test_command_line(audits, tmp_path, monkeypatch):
-    pytest.importorskip("swaypoint.review.store")
+    pytest.importorskip("swaypoint.review.log.store")
     from typer.testing import CliRunner
 
     from swaypoint.cli.main import app
-    from swaypoint.review.store import open_store
+    from swaypoint.review.log.store import open_store
 
     audit = audits("folder")
     items, folder_ = audit.items, copied(audit, tmp_path).path

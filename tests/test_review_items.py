@@ -20,9 +20,9 @@ from swaypoint.errors import InputError
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.items import item_id, project
 from swaypoint.review.items import Items
-from swaypoint.review.progress import audit_sample
-from swaypoint.review.query import Query, inside, select
-from swaypoint.review.verdicts import VERDICTS, Decision, Event, Review
+from swaypoint.review.log.progress import audit_sample
+from swaypoint.review.log.verdicts import VERDICTS, Decision, Event, Review
+from swaypoint.review.page.query import Query, inside, select
 
 laws = settings(max_examples=60, deadline=None)
 FINE, WRONG = Decision("correct"), Decision("mislabeled", "7")

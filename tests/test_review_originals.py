@@ -18,9 +18,9 @@ import swaypoint
 from review_audit import quick
 from swaypoint.data.dataset import ReadOptions
 from swaypoint.folder.audit_folder import AuditFolder
-from swaypoint.review import originals
 from swaypoint.review.items import Items
-from swaypoint.review.originals import Originals, shown
+from swaypoint.review.page import originals
+from swaypoint.review.page.originals import Originals, shown
 from test_review_app import Site
 
 SIZE = (120, 90)

@@ -17,8 +17,8 @@ from statsmodels.stats.inter_rater import aggregate_raters, fleiss_kappa
 from statsmodels.stats.proportion import proportion_confint
 
 from swaypoint.errors import InputError
-from swaypoint.review.agreement import Conflict, Kappa, cohen, conflicts, fleiss
-from swaypoint.review.progress import (
+from swaypoint.review.log.agreement import Conflict, Kappa, cohen, conflicts, fleiss
+from swaypoint.review.log.progress import (
     Tail,
     advice,
     audit_sample,
@@ -28,7 +28,7 @@ from swaypoint.review.progress import (
     remaining,
     yield_curve,
 )
-from swaypoint.review.verdicts import VERDICTS, Decision, Event, Review
+from swaypoint.review.log.verdicts import VERDICTS, Decision, Event, Review
 
 BAD, FINE, SKIP, CAT = Decision("bad"), Decision("correct"), Decision("skip"), Decision("mislabeled", "cat")
 laws = settings(max_examples=60, deadline=None)

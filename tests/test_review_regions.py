@@ -14,7 +14,7 @@ from swaypoint.findings.regions import Table, explore, write_regions
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.review.cuts import cut
 from swaypoint.review.items import Items
-from swaypoint.review.query import inside
+from swaypoint.review.page.query import inside
 from test_review_app import Site
 
 CUT = "x=alcohol&y=proline"

@@ -14,12 +14,12 @@ from swaypoint.auditing import audit as flow
 from swaypoint.cli.main import app
 from swaypoint.errors import InputError
 from swaypoint.models.predictor import ModelOptions
+from swaypoint.review.cleaning.policy import clean
+from swaypoint.review.cleaning.simulated import read_truth, replay
+from swaypoint.review.cleaning.source import read_source
 from swaypoint.review.items import Items
-from swaypoint.review.policy import clean
-from swaypoint.review.simulated import read_truth, replay
-from swaypoint.review.source import read_source
-from swaypoint.review.store import open_store
-from swaypoint.review.verdicts import Review
+from swaypoint.review.log.store import open_store
+from swaypoint.review.log.verdicts import Review
 
 
 @pytest.fixture(scope="module")

@@ -23,11 +23,11 @@ from alembic.migration import MigrationContext
 
 from postgres import cluster, database, in_schema, server_url  # noqa: F401
 from swaypoint.errors import InputError, MissingExtra
-from swaypoint.review import databases
-from swaypoint.review.databases import PostgreSql, Sqlite
-from swaypoint.review.migrations import VERSION_TABLE
-from swaypoint.review.store import EVENTS, open_store
-from swaypoint.review.verdicts import Decision, Event, Review, StoreUnavailable
+from swaypoint.review.log import databases
+from swaypoint.review.log.databases import PostgreSql, Sqlite
+from swaypoint.review.log.migrations import VERSION_TABLE
+from swaypoint.review.log.store import EVENTS, open_store
+from swaypoint.review.log.verdicts import Decision, Event, Review, StoreUnavailable
 
 BAD, CAT = Decision("bad"), Decision("mislabeled", "cat", "ears")
 WRITERS, EACH = 20, 10

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swaypoint.errors import InputError
-from swaypoint.review.verdicts import VERDICTS, Decision, Event, Review
+from swaypoint.review.log.verdicts import VERDICTS, Decision, Event, Review
 
 ACTORS, ITEMS = ("ann", "bob", "cy"), ("i", "j", "k")
 DECISIONS = [

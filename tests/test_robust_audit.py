@@ -29,8 +29,8 @@ from swaypoint.folder.audit_folder import SCORES, AuditFolder, write_arrow, writ
 from swaypoint.models.predictor import ModelOptions
 from swaypoint.report.html import render
 from swaypoint.report.terminal import show
+from swaypoint.review.cleaning.source import read_source
 from swaypoint.review.items import Items
-from swaypoint.review.source import read_source
 
 BINARY = ("scores.parquet", "examples.parquet", "items.arrow")
 TENSORS = ("features.safetensors", "head.safetensors", "factor.safetensors", "inputs.safetensors")

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from mutations import damaged, fuzz, outcome, use_damaged
 from swaypoint.errors import InputError
 from swaypoint.folder import documents
-from swaypoint.studies import tables
-from swaypoint.studies.tables import Table
+from swaypoint.studies.acas import tables
+from swaypoint.studies.acas.tables import Table
 
 SHAPE = (3, 4, 5)
 

@@ -21,12 +21,12 @@ from mutations import damaged, edited, fuzz, misshapen, outcome, use_damaged
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.errors import InputError
 from swaypoint.folder.audit_folder import AuditFolder
-from swaypoint.review.cleanlab import add_ranking
-from swaypoint.review.exchange import Imported, read_verdicts
+from swaypoint.review.cleaning.cleanlab import add_ranking
+from swaypoint.review.cleaning.imported import Imported, read_verdicts
+from swaypoint.review.cleaning.simulated import read_truth
 from swaypoint.review.items import Items
-from swaypoint.review.simulated import read_truth
-from swaypoint.review.store import open_store
-from swaypoint.review.verdicts import Review
+from swaypoint.review.log.store import open_store
+from swaypoint.review.log.verdicts import Review
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swaypoint.errors import InputError
-from swaypoint.studies import tables
-from swaypoint.studies.table_writing import Plan, TableWriter, finished
-from swaypoint.studies.tables import Axis, Table
+from swaypoint.studies.acas import tables
+from swaypoint.studies.acas.table_writing import Plan, TableWriter, finished
+from swaypoint.studies.acas.tables import Axis, Table
 
 ACTIONS = ("stay", "left", "right")
 AXES = (

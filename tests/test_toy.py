@@ -21,8 +21,8 @@ from typer.testing import CliRunner
 import oracles
 from swaypoint import InputError
 from swaypoint.cli.main import app
-from swaypoint.studies.cells import Cell, cell
 from swaypoint.studies.intervals import interval
+from swaypoint.studies.pieces import Cell, cell
 from swaypoint.studies.toy import boundaries, flip
 from swaypoint.studies.toy import study as studies
 from swaypoint.studies.toy.boundaries import BoundaryOptions, boundary_cell, counts

@@ -17,7 +17,7 @@ from swaypoint.errors import InputError, reading
 
 if TYPE_CHECKING:
     from swaypoint.review.items import Items
-    from swaypoint.review.verdicts import Review, Store
+    from swaypoint.review.log.verdicts import Review, Store
 
 review_app = typer.Typer()
 
@@ -75,8 +75,8 @@ def review(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from swaypoint.folder.audit_folder import AuditFolder
     from swaypoint.review.items import Items
-    from swaypoint.review.serve import Serving, serve
-    from swaypoint.review.store import open_store
+    from swaypoint.review.log.store import open_store
+    from swaypoint.review.page.serve import Serving, serve
 
     items = Items(AuditFolder(folder))
     password = _password(password_file, ask=host not in ("127.0.0.1", "localhost", "::1"))
@@ -142,8 +142,8 @@ def export(
     What each format and column holds: docs/interoperability.md
     """
     from swaypoint.folder.audit_folder import AuditFolder
-    from swaypoint.review.export import ExportOptions
-    from swaypoint.review.export import export as write
+    from swaypoint.review.cleaning.export import ExportOptions
+    from swaypoint.review.cleaning.export import export as write
     from swaypoint.review.items import Items
 
     options = ExportOptions(policy, split, columns, link, source)  # type: ignore[arg-type]  # checked there
@@ -180,8 +180,8 @@ def import_verdicts(
     swaypoint import photos-audit issues.csv --from cleanlab
     """
     from swaypoint.folder.audit_folder import AuditFolder
-    from swaypoint.review.cleanlab import add_ranking
-    from swaypoint.review.exchange import read_verdicts
+    from swaypoint.review.cleaning.cleanlab import add_ranking
+    from swaypoint.review.cleaning.imported import read_verdicts
     from swaypoint.review.items import Items
 
     console = Console()
@@ -219,11 +219,11 @@ def compare(
     Prints accuracy, overall and by class, with intervals and a paired test, and writes AUDIT/compare.html.
     Interrupted, the same command goes on with the models that are trained already.
     """
-    from swaypoint import compare as comparing
     from swaypoint.folder.audit_folder import AuditFolder, write_json, write_text
-    from swaypoint.report import comparison as pages
+    from swaypoint.review.cleaning import compare as comparing
+    from swaypoint.review.cleaning import comparison as pages
+    from swaypoint.review.cleaning.source import read_source
     from swaypoint.review.items import Items
-    from swaypoint.review.source import read_source
 
     items, console = Items(AuditFolder(folder)), Console()
     with _stored_review(items, store, new=False) as (review, _), progress() as listener:
@@ -268,9 +268,9 @@ def simulate(
     swaypoint compare digits
     """
     from swaypoint.folder.audit_folder import AuditFolder
+    from swaypoint.review.cleaning.simulated import read_truth, replay
+    from swaypoint.review.cleaning.source import read_source
     from swaypoint.review.items import Items
-    from swaypoint.review.simulated import read_truth, replay
-    from swaypoint.review.source import read_source
 
     if not 0.0 <= inspect <= 1.0:
         raise InputError(f"inspect is {inspect}; expected a share, 0 <= share <= 1")
@@ -294,9 +294,9 @@ def simulate(
     )
     if curve is None or found is None:
         return
-    from swaypoint import compare as comparing
     from swaypoint.folder.audit_folder import write_json, write_text
-    from swaypoint.report import comparison as pages
+    from swaypoint.review.cleaning import compare as comparing
+    from swaypoint.review.cleaning import comparison as pages
 
     counts = [round(share * len(items)) for share in _shares(curve)]
     with progress() as listener:
@@ -322,13 +322,13 @@ def _shares(text: str) -> list[float]:
 @contextmanager
 def _stored_review(items: Items, store: str | None, *, new: bool) -> Iterator[tuple[Review, Store | None]]:
     """The review of an audit and its log; without one that is there, none is made unless it is ``new``."""
-    from swaypoint.review.verdicts import Review, StoreUnavailable
+    from swaypoint.review.log.verdicts import Review, StoreUnavailable
 
     place: str | Path = items.folder.path / "review.sqlite" if store is None else store
     if isinstance(place, Path) and not place.exists() and not new:
         yield Review(items.run), None
         return
-    from swaypoint.review.store import open_store
+    from swaypoint.review.log.store import open_store
 
     try:
         log = open_store(place)

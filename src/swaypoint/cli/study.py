@@ -158,9 +158,9 @@ def cifar10(
       swaypoint study cifar10 --models 2 --schedule slow --epochs 60 --side 16
     """
     from swaypoint.cli.terminal import progress
-    from swaypoint.studies.cifar10.cells import cell_of
     from swaypoint.studies.cifar10.study import CifarOptions, study
     from swaypoint.studies.cifar10.summary import brief
+    from swaypoint.studies.cifar10.trainings import cell_of
 
     cell = cell_of(
         architecture=arch,

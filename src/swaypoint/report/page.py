@@ -7,14 +7,16 @@ from typing import Any
 
 from swaypoint.errors import require
 
+_HERE = Path(__file__).parent
 
-def render_page(name: str, **values: Any) -> str:
-    """The template ``name`` as one string, escaped.
+
+def render_page(name: str, *, templates: Path = _HERE, **values: Any) -> str:
+    """The template ``name`` of the folder ``templates`` as one string, escaped.
 
     Raises:
         MissingExtra: jinja2 is not installed.
     """
     jinja2 = require("jinja2", "report")
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    loader = jinja2.FileSystemLoader([templates, _HERE])
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return str(environment.get_template(f"{name}.html").render(**values))

@@ -23,8 +23,8 @@ from swaypoint.data.parallel import ordered_map
 from swaypoint.errors import InputError
 from swaypoint.studies.acas.nnet import Network
 from swaypoint.studies.acas.published import ACAS_ACTIONS, ACAS_TAUS, acas_network
-from swaypoint.studies.table_writing import Plan, TableWriter, finished
-from swaypoint.studies.tables import Axis, Table, block_place, leading_axes, points_at
+from swaypoint.studies.acas.table_writing import Plan, TableWriter, finished
+from swaypoint.studies.acas.tables import Axis, Table, block_place, leading_axes, points_at
 
 AXES = ("tau", "v_own", "v_int", "psi", "theta", "rho")
 UNITS = {"tau": "s", "v_own": "ft/s", "v_int": "ft/s", "psi": "rad", "theta": "rad", "rho": "ft"}
@@ -108,7 +108,7 @@ class Decoder:
         return Plan(name, self.axes, ACAS_ACTIONS, costs, f"networks of sha256 {digest.hexdigest()}")
 
     def block(self, block: int) -> Block:
-        """The points of one block of the table (see :meth:`~swaypoint.studies.tables.Table.blocks`)."""
+        """The points of one block of the table (see :meth:`~swaypoint.studies.acas.tables.Table.blocks`)."""
         place = block_place(self._shape[: leading_axes(self._shape)], block)
         places = [range(p, p + 1) for p in place] + [range(size) for size in self._shape[len(place) :]]
         costs = [self._grids[tau].costs(list(product(*places[1 : self._outer]))) for tau in places[0]]

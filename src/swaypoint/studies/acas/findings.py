@@ -9,7 +9,7 @@ import numpy as np
 from swaypoint.data.splitting import Split
 from swaypoint.studies.acas.learning import draw
 from swaypoint.studies.acas.scoring import TableScores, cut_size
-from swaypoint.studies.tables import Table
+from swaypoint.studies.acas.tables import Table
 
 _SAMPLE = 200_000
 _CUTS = 100

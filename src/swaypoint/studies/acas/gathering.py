@@ -22,8 +22,8 @@ from swaypoint.studies.acas.findings import surroundings
 from swaypoint.studies.acas.learning import Learning, build, draw, train_on
 from swaypoint.studies.acas.scoring import head_of
 from swaypoint.studies.acas.surrogate import Surrogate
+from swaypoint.studies.acas.tables import Table
 from swaypoint.studies.intervals import interval
-from swaypoint.studies.tables import Table
 
 ARMS = ("none", "random", "regions")
 _MEASURED = 400_000

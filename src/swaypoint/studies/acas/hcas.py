@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from swaypoint.data.parallel import ordered_map
 from swaypoint.errors import InputError, require
 from swaypoint.studies.acas.published import HCAS_ACTIONS, HCAS_TAUS
-from swaypoint.studies.table_writing import Plan, TableWriter, finished
-from swaypoint.studies.tables import EXTRA, Axis, Table
+from swaypoint.studies.acas.table_writing import Plan, TableWriter, finished
+from swaypoint.studies.acas.tables import EXTRA, Axis, Table
 
 Values = NDArray[np.float64]
 

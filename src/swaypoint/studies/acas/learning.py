@@ -18,7 +18,7 @@ from swaypoint.models.loop import Split as Parts
 from swaypoint.models.recipes import Recipe
 from swaypoint.models.yours import load_weights
 from swaypoint.studies.acas.surrogate import Surrogate
-from swaypoint.studies.tables import Table
+from swaypoint.studies.acas.tables import Table
 
 _REMEDY = "remove it, and run the same command again"
 

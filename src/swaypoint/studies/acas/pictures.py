@@ -11,7 +11,7 @@ import numpy as np
 from swaypoint.errors import require
 from swaypoint.folder.audit_folder import replace_file
 from swaypoint.studies.acas.scoring import Cut
-from swaypoint.studies.tables import EXTRA, Table
+from swaypoint.studies.acas.tables import EXTRA, Table
 
 COLOURS = ("#e9e7e1", "#9ecae1", "#fdbe85", "#2171b5", "#d94801")
 """COC grey, left blue, right orange, the strong turns dark."""

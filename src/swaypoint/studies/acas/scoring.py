@@ -21,7 +21,7 @@ from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.risks.losses import CrossEntropy
 from swaypoint.scoring.scores import Facts
 from swaypoint.studies.acas.surrogate import Surrogate
-from swaypoint.studies.tables import Table
+from swaypoint.studies.acas.tables import Table
 
 CUT_AXES = ("tau", "v_own", "v_int", "psi")
 """Held fixed in a cut; theta and rho, the last two axes, span it."""

@@ -27,7 +27,7 @@ from swaypoint.studies.acas.hcas import solve_all
 from swaypoint.studies.acas.learning import Learned, Learning, draw, learn
 from swaypoint.studies.acas.pictures import draw_cuts
 from swaypoint.studies.acas.scoring import CUT_AXES, TableScores, cut_size
-from swaypoint.studies.tables import Table
+from swaypoint.studies.acas.tables import Table
 
 _AXES = (*CUT_AXES, "theta", "rho")
 _PICTURED = 3

@@ -21,8 +21,8 @@ from swaypoint.folder.audit_folder import write_json, write_tensors
 from swaypoint.models.loop import Changes, Plan, Progress, Split, prepare, train
 from swaypoint.models.recipes import Recipe, build
 from swaypoint.models.trajectory import Trajectory
-from swaypoint.studies.cifar10.cells import Cell, fold_of
 from swaypoint.studies.cifar10.images import Images
+from swaypoint.studies.cifar10.trainings import Cell, fold_of
 
 _VALIDATION = 2000
 _BATCH = 500

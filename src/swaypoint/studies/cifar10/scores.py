@@ -19,8 +19,8 @@ from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.risks.losses import as_loss
 from swaypoint.scoring.scores import Scores
 from swaypoint.scoring.trained_model import Course, TrainedModel
-from swaypoint.studies.cifar10.cells import fold_of
 from swaypoint.studies.cifar10.learning import Learned
+from swaypoint.studies.cifar10.trainings import fold_of
 
 _METHODS = (
     "loss",

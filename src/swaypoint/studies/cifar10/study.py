@@ -14,8 +14,7 @@ from swaypoint.auditing.run import Listener
 from swaypoint.errors import InputError, require
 from swaypoint.folder.audit_folder import write_table, write_text
 from swaypoint.scoring.agreement import combine
-from swaypoint.studies import cells as pieces
-from swaypoint.studies.cifar10.cells import FOLDS, Cell
+from swaypoint.studies import pieces
 from swaypoint.studies.cifar10.detection import Found
 from swaypoint.studies.cifar10.images import Images, read_images
 from swaypoint.studies.cifar10.learning import Learned, learn, snapshots
@@ -23,6 +22,7 @@ from swaypoint.studies.cifar10.measured import fitness_row
 from swaypoint.studies.cifar10.pictures import draw_fitness, draw_regime, draw_suspects
 from swaypoint.studies.cifar10.scores import cross_validated, logits_of, scores_of, solved
 from swaypoint.studies.cifar10.summary import REGIME, Detections, tables
+from swaypoint.studies.cifar10.trainings import FOLDS, Cell
 
 _ALL, _FOLDS = "all", "folds"
 _LABELS = ("wrong", "given", "suggested")

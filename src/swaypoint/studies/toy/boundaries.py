@@ -10,7 +10,7 @@ import pyarrow as pa
 import torch
 from torch import nn
 
-from swaypoint.studies.cells import Cell
+from swaypoint.studies.pieces import Cell
 from swaypoint.studies.toy.measures import among_first, enrichment
 from swaypoint.studies.toy.problems import Problem, Sample, draw
 from swaypoint.studies.toy.training import converge, perceptron, rank

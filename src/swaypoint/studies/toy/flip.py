@@ -15,7 +15,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from swaypoint.studies.cells import Cell
+from swaypoint.studies.pieces import Cell
 from swaypoint.studies.toy.measures import among_first, enrichment, rank_of
 from swaypoint.studies.toy.problems import MIDDLE, Sample, draw
 from swaypoint.studies.toy.training import converge, objective, perceptron, rank

@@ -11,7 +11,7 @@ import numpy as np
 
 from swaypoint.errors import require
 from swaypoint.folder.audit_folder import replace_file
-from swaypoint.studies.cells import Cell
+from swaypoint.studies.pieces import Cell
 from swaypoint.studies.toy.flip import CONVERGED
 from swaypoint.studies.toy.measures import rank_of
 from swaypoint.studies.toy.problems import MIDDLE, PROBLEMS, Problem

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from swaypoint.studies.cells import Cell
 from swaypoint.studies.intervals import interval
 from swaypoint.studies.markdown import markdown
+from swaypoint.studies.pieces import Cell
 
 _FITTED = ("train_accuracy", "validation_accuracy", "loss", "gradient", "steps")
 

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from swaypoint.review.migrations import VERSION_TABLE
+from swaypoint.review.log.migrations import VERSION_TABLE
 
 if hasattr(context, "config"):  # else it is only imported, as by a search for doctests
     context.configure(connection=context.config.attributes["connection"], version_table=VERSION_TABLE)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from swaypoint.errors import InputError, require
 from swaypoint.folder.audit_folder import full_disk, replace_file, write_json
 from swaypoint.folder.documents import read_json
-from swaypoint.studies.tables import EXTRA, Axis, Table, block_place, leading_axes
+from swaypoint.studies.acas.tables import EXTRA, Axis, Table, block_place, leading_axes
 
 _LEVEL = 1  # of gzip: 4 saves another tenth of the bytes and takes twice as long
 
@@ -35,7 +35,7 @@ class Plan:
     """What a table will hold.
 
     Attributes:
-        name, axes, actions: as of :class:`~swaypoint.studies.tables.Table`.
+        name, axes, actions: as of :class:`~swaypoint.studies.acas.tables.Table`.
         costs: whether costs are written too.
         origin: what the values are computed from, such as the hash of networks; written into the file,
             and an interrupted table is only resumed where it is the same.

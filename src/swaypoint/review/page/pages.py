@@ -10,11 +10,11 @@ import numpy as np
 from swaypoint.errors import InputError
 from swaypoint.findings.regions import Region
 from swaypoint.review.cuts import Axis
-from swaypoint.review.desk import Desk, View
 from swaypoint.review.items import Items, Related
-from swaypoint.review.pictures import seen_size
-from swaypoint.review.query import Query
-from swaypoint.review.verdicts import VERDICTS, Decision, Review
+from swaypoint.review.log.verdicts import VERDICTS, Decision, Review
+from swaypoint.review.page.desk import Desk, View
+from swaypoint.review.page.pictures import seen_size
+from swaypoint.review.page.query import Query
 from swaypoint.scoring.kinds import BOUNDARY, SPARSE
 
 WINDOW = 200

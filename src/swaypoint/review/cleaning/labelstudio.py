@@ -10,10 +10,10 @@ from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 from swaypoint.errors import InputError, reading
-from swaypoint.review.claims import Claim, actor, decided, decision, point, read_text
+from swaypoint.review.cleaning.claims import Claim, actor, decided, decision, point, read_text
 from swaypoint.review.items import Items
-from swaypoint.review.records import Records
-from swaypoint.review.verdicts import VERDICTS
+from swaypoint.review.cleaning.records import Records
+from swaypoint.review.log.verdicts import VERDICTS
 
 _TYPES = {".png": "png", ".jpg": "jpeg", ".gif": "gif", ".bmp": "bmp", ".webp": "webp", ".tif": "tiff"}
 _SHORT = 20  # classes: more are a list to search, not buttons

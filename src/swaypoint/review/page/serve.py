@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import uvicorn
 
 from swaypoint.errors import InputError
-from swaypoint.review.app import Door, create_app
-from swaypoint.review.desk import Desk
 from swaypoint.review.items import Items
-from swaypoint.review.security import LOOPBACK, Gate, kept_secret, reviewer_name
-from swaypoint.review.verdicts import Store
+from swaypoint.review.log.verdicts import Store
+from swaypoint.review.page.app import Door, create_app
+from swaypoint.review.page.desk import Desk
+from swaypoint.review.page.security import LOOPBACK, Gate, kept_secret, reviewer_name
 
 _DYNAMIC = 49_152  # first of the ports that nobody owns
 _EVERYWHERE = ("0.0.0.0", "::")
@@ -39,7 +39,7 @@ class Serving:
         password: lets in who has no address; must be there if ``host`` is not this machine alone.
         names: further names by which the server is reached.
         tls_proxy: a proxy in front speaks TLS.
-        blind: see :class:`~swaypoint.review.desk.Desk`.
+        blind: see :class:`~swaypoint.review.page.desk.Desk`.
     """
 
     host: str = "127.0.0.1"

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from swaypoint.errors import InputError
-from swaypoint.review.verdicts import Decision, Review
+from swaypoint.review.log.verdicts import Decision, Review
 
 Category = tuple[str, str | None]
 

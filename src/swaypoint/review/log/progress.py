@@ -10,7 +10,7 @@ import numpy as np
 
 from swaypoint.errors import InputError, require
 from swaypoint.review.items import Items
-from swaypoint.review.verdicts import VERDICTS, WRONG, Review, Verdict
+from swaypoint.review.log.verdicts import VERDICTS, WRONG, Review, Verdict
 
 CONFIDENCE = 0.95
 _SHORT, _LONG = 50, 200  # decisions that the yield looks back on

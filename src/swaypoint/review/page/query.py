@@ -12,8 +12,8 @@ import numpy as np
 from swaypoint.errors import InputError
 from swaypoint.findings.regions import Range
 from swaypoint.review.items import Items
-from swaypoint.review.progress import audit_sample
-from swaypoint.review.verdicts import VERDICTS, Review
+from swaypoint.review.log.progress import audit_sample
+from swaypoint.review.log.verdicts import VERDICTS, Review
 
 STATUSES = ("all", "open", "reviewed", "conflict")
 _CORNERS = 500
@@ -35,7 +35,7 @@ class Query:
         top: only the first so many of the ranking.
         near: id of a point; the most similar to it (itself first) come first, whatever ``sort`` says.
         sample: ``(size, seq)``: the random sample of what nobody had reviewed at the event ``seq``, see
-            :func:`swaypoint.review.progress.audit_sample`, in its order.
+            :func:`swaypoint.review.log.progress.audit_sample`, in its order.
         lasso: corners of a polygon on the map, (x, y) each.
         x, y: columns of a table that the map shows, and the lasso means, instead of its own coordinates;
             both or none.

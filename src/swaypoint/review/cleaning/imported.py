@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swaypoint.errors import InputError
-from swaypoint.review.cells import read_cells
-from swaypoint.review.claims import Claim, actor, class_name, decision, point
-from swaypoint.review.fiftyone import read_tags
+from swaypoint.review.cleaning.spreadsheet import read_cells
+from swaypoint.review.cleaning.claims import Claim, actor, class_name, decision, point
+from swaypoint.review.cleaning.fiftyone import read_tags
 from swaypoint.review.items import Items
-from swaypoint.review.labelstudio import read_annotations
-from swaypoint.review.policy import SEPARATOR
-from swaypoint.review.records import PREFIX
-from swaypoint.review.verdicts import Event, Review, check_event
+from swaypoint.review.cleaning.labelstudio import read_annotations
+from swaypoint.review.cleaning.policy import SEPARATOR
+from swaypoint.review.cleaning.records import PREFIX
+from swaypoint.review.log.verdicts import Event, Review, check_event
 
 _NAMESPACE = uuid.UUID("3e6d1f0c-52a7-5c0b-9a43-8f1c4b7f2d10")
 _UNDECIDED = ("", "unreviewed", "conflict")
@@ -90,7 +90,7 @@ sources: dict[str, Callable[[Path, Items, str | None], list[Claim]]] = {
     "labelstudio": read_annotations,
     "fiftyone": read_tags,
 }
-"""By format; ``cleanlab`` is a ranking, see :mod:`swaypoint.review.cleanlab`."""
+"""By format; ``cleanlab`` is a ranking, see :mod:`swaypoint.review.cleaning.cleanlab`."""
 
 
 def read_verdicts(

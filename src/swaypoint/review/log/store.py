@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swaypoint.errors import InputError, require
-from swaypoint.review.databases import PATIENCE, Database, database
-from swaypoint.review.migrations import VERSION_TABLE, upgrade
-from swaypoint.review.verdicts import Decision, Event, Store, StoreUnavailable, check_event
+from swaypoint.review.log.databases import PATIENCE, Database, database
+from swaypoint.review.log.migrations import VERSION_TABLE, upgrade
+from swaypoint.review.log.verdicts import Decision, Event, Store, StoreUnavailable, check_event
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -67,7 +67,7 @@ def open_store(url_or_path: str | Path) -> Store:
 
 
 class SqlStore(Store):
-    """A log in one table; see :class:`~swaypoint.review.verdicts.Store`.
+    """A log in one table; see :class:`~swaypoint.review.log.verdicts.Store`.
 
     The table refuses UPDATE and DELETE. Each event's digest is SHA-256 over the digest before it and the
     event as canonical JSON: a change that gets past the table is seen by :meth:`verify`, but for events

@@ -15,13 +15,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from swaypoint.errors import InputError
-from swaypoint.review import overview, pages
-from swaypoint.review.assets import Assets
-from swaypoint.review.desk import Action, Desk, View
-from swaypoint.review.pictures import SLOTS, Pictures, Sheets, Thumbnails
-from swaypoint.review.query import STATUSES, Query, quoted, sortable
-from swaypoint.review.security import Gate, Guard, Session, reviewer_name
-from swaypoint.review.verdicts import VERDICTS, Event, Review, StoreUnavailable
+from swaypoint.review.log.verdicts import VERDICTS, Event, Review, StoreUnavailable
+from swaypoint.review.page import overview, pages
+from swaypoint.review.page.assets import Assets
+from swaypoint.review.page.desk import Action, Desk, View
+from swaypoint.review.page.pictures import SLOTS, Pictures, Sheets, Thumbnails
+from swaypoint.review.page.query import STATUSES, Query, quoted, sortable
+from swaypoint.review.page.security import Gate, Guard, Session, reviewer_name
 from swaypoint.scoring.kinds import KINDS
 
 _HERE = Path(__file__).parent

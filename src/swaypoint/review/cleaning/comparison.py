@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich import box
@@ -13,10 +14,9 @@ from rich.table import Table
 
 from swaypoint.report import charts
 from swaypoint.report.page import render_page
+from swaypoint.review.cleaning.compare import Comparison, Cost, Group, Interval
 
-if TYPE_CHECKING:
-    from swaypoint.compare import Comparison, Cost, Group, Interval
-
+_HERE = Path(__file__).parent
 _SHOWN = 40
 """Classes in the picture, those that changed most."""
 
@@ -29,14 +29,14 @@ def render(comparison: Comparison, title: str) -> str:
     """
     groups = [comparison.overall, *comparison.classes]
     return render_page(
-        "comparison", title=title, comparison=comparison, groups=groups, picture=picture(comparison)
+        "comparison", templates=_HERE, title=title, comparison=comparison, groups=groups, picture=picture(comparison)
     )
 
 
 def render_cost(curve: Sequence[Cost], points: int, wrong: int, title: str) -> str:
     """The page of a cost curve; ``wrong`` is how many of the ``points`` there are to find."""
     return render_page(
-        "cost", title=title, curve=curve, points=points, wrong=wrong, pictures=cost_pictures(curve, points)
+        "cost", templates=_HERE, title=title, curve=curve, points=points, wrong=wrong, pictures=cost_pictures(curve, points)
     )
 
 

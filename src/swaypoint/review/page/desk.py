@@ -16,8 +16,8 @@ import numpy as np
 
 from swaypoint.errors import InputError
 from swaypoint.review.items import Items, Related
-from swaypoint.review.query import Query, select
-from swaypoint.review.verdicts import Decision, Event, Review, Store, StoreUnavailable
+from swaypoint.review.log.verdicts import Decision, Event, Review, Store, StoreUnavailable
+from swaypoint.review.page.query import Query, select
 
 _VIEWS, _RELATED = 32, 64
 _LOOKING, _LOOKING_SECONDS = 1000, 180.0

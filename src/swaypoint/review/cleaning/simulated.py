@@ -12,7 +12,7 @@ import pyarrow.csv as pa_csv
 from swaypoint.errors import InputError, reading
 from swaypoint.folder.documents import read_parquet, require_file
 from swaypoint.review.items import Items
-from swaypoint.review.verdicts import Decision, Event
+from swaypoint.review.log.verdicts import Decision, Event
 
 ACTOR = "simulated"
 _SPACE = uuid.UUID("5f0b7b1e-6a0e-4b53-9f0a-3a2f8f4a7c10")

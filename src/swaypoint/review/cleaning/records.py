@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from swaypoint.review.items import Items
-from swaypoint.review.policy import Cleaned, Ruling, rulings
-from swaypoint.review.source import PICTURE, Source
-from swaypoint.review.verdicts import Review
+from swaypoint.review.cleaning.policy import Cleaned, Ruling, rulings
+from swaypoint.review.cleaning.source import PICTURE, Source
+from swaypoint.review.log.verdicts import Review
 
 CANONICAL = pa.schema(
     [

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from swaypoint.errors import InputError
 from swaypoint.review.items import Items
-from swaypoint.review.policy import label_value
-from swaypoint.review.records import label_name
-from swaypoint.review.verdicts import VERDICTS, Decision
+from swaypoint.review.cleaning.policy import label_value
+from swaypoint.review.cleaning.records import label_name
+from swaypoint.review.log.verdicts import VERDICTS, Decision
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ from itertools import combinations
 import numpy as np
 
 from swaypoint.report import charts
-from swaypoint.review.agreement import Kappa, cohen, fleiss
-from swaypoint.review.desk import Desk
-from swaypoint.review.progress import (
+from swaypoint.review.log.agreement import Kappa, cohen, fleiss
+from swaypoint.review.log.progress import (
     Progress,
     Tail,
     Yield,
@@ -21,8 +20,9 @@ from swaypoint.review.progress import (
     remaining,
     yield_curve,
 )
-from swaypoint.review.query import Query, select
-from swaypoint.review.verdicts import WRONG, Review
+from swaypoint.review.log.verdicts import WRONG, Review
+from swaypoint.review.page.desk import Desk
+from swaypoint.review.page.query import Query, select
 
 SAMPLE = 300
 _MATRIX = 14

@@ -22,8 +22,8 @@ from swaypoint.data.readers.images import whole_image
 from swaypoint.data.readers.sources import image_column, is_saved, parquet_files
 from swaypoint.errors import InputError
 from swaypoint.folder.items import item_id
+from swaypoint.review.cleaning.source import origin
 from swaypoint.review.items import Items
-from swaypoint.review.source import origin
 
 MOST_PIXELS = 4096 * 4096
 MOST_BYTES = 32 << 20

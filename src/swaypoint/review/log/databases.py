@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swaypoint.errors import InputError, require
-from swaypoint.review.verdicts import StoreUnavailable
+from swaypoint.review.log.verdicts import StoreUnavailable
 
 if TYPE_CHECKING:
     import sqlalchemy as sa

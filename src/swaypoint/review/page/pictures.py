@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from swaypoint.review.items import Items
-from swaypoint.review.originals import MOST_BYTES, MOST_PIXELS, Originals, shown
+from swaypoint.review.page.originals import MOST_BYTES, MOST_PIXELS, Originals, shown
 
 SLOTS = 25
 """Pictures side by side in a sheet; a window of the gallery and an item's relations fill whole ones."""

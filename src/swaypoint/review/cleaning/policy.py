@@ -11,7 +11,7 @@ import numpy as np
 from swaypoint.data.readers.arrays import listed
 from swaypoint.errors import InputError
 from swaypoint.review.items import Items
-from swaypoint.review.verdicts import WRONG, Event, Review
+from swaypoint.review.log.verdicts import WRONG, Event, Review
 
 Policy = Literal["drop", "relabel", "flag"]
 POLICIES: tuple[Policy, ...] = get_args(Policy)
@@ -23,7 +23,7 @@ class Ruling:
     """What reviewers said of a point, as a table shows it.
 
     Attributes:
-        verdict: one of :data:`~swaypoint.review.verdicts.VERDICTS`, or ``conflict``.
+        verdict: one of :data:`~swaypoint.review.log.verdicts.VERDICTS`, or ``conflict``.
         new_label: the right class, of a mislabeled point where it is known.
         reviewer: whose verdict it is; several who agree, or who are in conflict, with ``; ``.
         note: their notes; in conflict what each said.

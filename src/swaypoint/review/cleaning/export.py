@@ -18,22 +18,16 @@ import pyarrow as pa
 
 from swaypoint.data.readers.images import Progress
 from swaypoint.errors import InputError
-from swaypoint.review.cells import write_cells
-from swaypoint.review.cleanlab import write_issues
-from swaypoint.review.fiftyone import write_fiftyone
-from swaypoint.review.formats import (
-    write_csv,
-    write_hugging_face,
-    write_image_folder,
-    write_json,
-    write_parquet,
-)
+from swaypoint.review.cleaning.spreadsheet import write_cells
+from swaypoint.review.cleaning.cleanlab import write_issues
+from swaypoint.review.cleaning.fiftyone import write_fiftyone
+from swaypoint.review.cleaning.formats import write_csv, write_hugging_face, write_image_folder, write_json, write_parquet
 from swaypoint.review.items import Items
-from swaypoint.review.labelstudio import write_tasks
-from swaypoint.review.policy import Policy, clean
-from swaypoint.review.records import Records, label_name, records
-from swaypoint.review.source import origin, read_source
-from swaypoint.review.verdicts import Review
+from swaypoint.review.cleaning.labelstudio import write_tasks
+from swaypoint.review.cleaning.policy import Policy, clean
+from swaypoint.review.cleaning.records import Records, label_name, records
+from swaypoint.review.cleaning.source import origin, read_source
+from swaypoint.review.log.verdicts import Review
 
 CHANGES = ("id", "source", "label_before", "label_after", "verdict", "reviewer", "decided_at", "note")
 """Columns of the changelog; ``label_after`` is empty where the record was left out."""
@@ -64,7 +58,7 @@ class ExportOptions:
     """What is exported.
 
     Attributes:
-        policy: see :func:`swaypoint.review.policy.clean`.
+        policy: see :func:`swaypoint.review.cleaning.policy.clean`.
         split: ``train``: only the ranked points; ``all``: with those held out, untouched.
         columns: add the canonical columns to the source's own.
         link: link the files of pictures instead of copying them (``imagefolder``).

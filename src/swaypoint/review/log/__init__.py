@@ -1,0 +1,1 @@
+"""The log of verdicts: who decided what, and what follows from it."""
