@@ -22,7 +22,7 @@ from PIL import Image
 from swaypoint.data.readers.sources import Dataset, ReadOptions, read_dataset
 from swaypoint.errors import InputError, MissingExtra
 
-CIFAR = Path("/work/shared/data/cifar10/train.parquet")
+CIFAR = Path(__file__).parents[2] / "shared/data/cifar10/train.parquet"
 
 
 def png(pixels: np.ndarray, kind: str = "PNG", **parameters: object) -> bytes:
