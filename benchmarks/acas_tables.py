@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.machine import describe, product_rate
 from swaypoint.data.parallel import ordered_map
-from swaypoint.folder.audit_folder import write_json
+from swaypoint.folder.writing import write_json
 from swaypoint.studies.acas import hcas
 from swaypoint.studies.acas.decoded import Decoder, decode
 from swaypoint.studies.acas.published import HCAS_ACTIONS, HCAS_TAUS, hcas_network

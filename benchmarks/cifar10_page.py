@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from swaypoint.folder.audit_folder import write_table, write_text
+from swaypoint.folder.writing import write_table, write_text
 from swaypoint.studies.cifar10.pictures import draw_fitness, draw_regime
 from swaypoint.studies.cifar10.summary import REGIME, Detections, fitness_table, overview, regime_tables
 

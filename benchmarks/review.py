@@ -25,8 +25,9 @@ from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from safetensors.numpy import save_file
 
-from swaypoint.folder.audit_folder import AuditFolder, write_arrow, write_json, write_table
+from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.items import item_id, project
+from swaypoint.folder.writing import write_arrow, write_json, write_table
 from swaypoint.review.log.store import open_store
 
 POINTS, SIDE, FEATURES, CLASSES = 100_000, 32, 64, 10

@@ -17,8 +17,8 @@ from rich.console import Console
 import swaypoint
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.data.dataset import Dataset, fingerprint
-from swaypoint.folder import audit_folder as files
 from swaypoint.folder.audit_folder import AuditFolder
+from swaypoint.folder.writing import write_json, write_table
 from swaypoint.models.predictor import ModelOptions, Objective
 from swaypoint.report.html import render
 from swaypoint.report.overview import of_scores
@@ -127,14 +127,14 @@ def test_inspect_this_many_is_the_smallest_that_suffices(seed):
 
 def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "manifest.json"
-    files.write_json(path, {"status": "complete"})
+    write_json(path, {"status": "complete"})
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(swaypoint.InputError, match=r"no space left on .* while writing manifest.json"):
-        files.write_json(path, {"status": "other"})
+        write_json(path, {"status": "other"})
     assert json.loads(path.read_text()) == {"status": "complete"}
     assert list(tmp_path.iterdir()) == [path]
 
@@ -153,5 +153,5 @@ def test_damaged_folders_are_named(audited, tmp_path):
 
 def test_tables_round_trip(tmp_path):
     table = pa.table({"a": [1.5, float("nan")], "b": ["x", None]})
-    files.write_table(tmp_path / "scores.parquet", table)
+    write_table(tmp_path / "scores.parquet", table)
     assert pq.read_table(tmp_path / "scores.parquet").schema == table.schema

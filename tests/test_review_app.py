@@ -22,7 +22,8 @@ from starlette.testclient import TestClient
 import swaypoint.review.page.security as security
 from review_audit import HOSTILE
 from swaypoint.errors import InputError
-from swaypoint.folder.audit_folder import AuditFolder, write_arrow
+from swaypoint.folder.audit_folder import AuditFolder
+from swaypoint.folder.writing import write_arrow
 from swaypoint.review.items import Items
 from swaypoint.review.log.store import open_store
 from swaypoint.review.log.verdicts import VERDICTS, StoreUnavailable

@@ -25,7 +25,8 @@ from swaypoint.auditing.options import AuditOptions
 from swaypoint.cli.main import main
 from swaypoint.errors import InputError
 from swaypoint.findings.regions import explore, read_regions, write_regions
-from swaypoint.folder.audit_folder import SCORES, AuditFolder, write_arrow, write_table
+from swaypoint.folder.audit_folder import SCORES, AuditFolder
+from swaypoint.folder.writing import write_arrow, write_table
 from swaypoint.models.predictor import ModelOptions
 from swaypoint.report.html import render
 from swaypoint.report.terminal import show

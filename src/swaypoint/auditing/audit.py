@@ -21,9 +21,10 @@ from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.neighbours import neighbours
 from swaypoint.data.planting import plant
 from swaypoint.data.readers.builtin import PREFIX, read_builtin
+from swaypoint.data.tensors import write_tensors
 from swaypoint.errors import InputError
-from swaypoint.folder import audit_folder as files
 from swaypoint.folder.audit_folder import AuditFolder
+from swaypoint.folder.writing import write_arrow, write_table
 from swaypoint.models.predictor import Parts, Predictor, Training, prepare
 from swaypoint.scorers import methods
 from swaypoint.scorers.recommended import recommended
@@ -312,14 +313,14 @@ def _explain(
         if name not in table.column_names:  # the loss and the margin are there already
             table = table.append_column(name, pa.array(values))
     if options.keep_features:
-        files.write_tensors(path / "features.safetensors", {"features": features})
+        write_tensors(path / "features.safetensors", {"features": features})
         # Where there is no model, the features are the inputs.
         if dataset.kind == "rows" or (dataset.kind == "features" and predictor.inputs is not None):
             inputs = torch.from_numpy(dataset.inputs[parts.train])
-            files.write_tensors(path / "inputs.safetensors", {"inputs": inputs})
-    files.write_arrow(path / "items.arrow", items(dataset, parts.train, features))
-    files.write_table(path / "examples.parquet", examples(dataset, parts.train[top], near, agreement[top]))
-    files.write_table(path / "scores.parquet", table)
+            write_tensors(path / "inputs.safetensors", {"inputs": inputs})
+    write_arrow(path / "items.arrow", items(dataset, parts.train, features))
+    write_table(path / "examples.parquet", examples(dataset, parts.train[top], near, agreement[top]))
+    write_table(path / "scores.parquet", table)
 
 
 def _lead(scores: dict[str, np.ndarray]) -> str:

@@ -32,9 +32,10 @@ from swaypoint.data.readers.pictures import (
     PictureSource,
     open_pictures,
 )
+from swaypoint.data.tensors import write_tensors
 from swaypoint.errors import InputError, require
-from swaypoint.folder import audit_folder as files
 from swaypoint.folder.documents import read_json
+from swaypoint.folder.writing import PARQUET, replace_file, write_json
 from swaypoint.models.predictor import IMAGE_MODELS, ModelOptions, model_hash
 from swaypoint.models.yours import load_model, load_object, load_weights, stored_weights
 from swaypoint.scoring.last_layer import LinearHead
@@ -101,10 +102,8 @@ def extract_features(
             f"{missing[0]} is not there although a worker wrote it: choose an --out that all workers and this"
             f" machine see, remove {extract.folder}, and run the same command again"
         )
-    files.write_tensors(extract.folder / "head.safetensors", head_tensors(head.weights))
-    files.write_json(
-        extract.folder / "features.json", about | {"pictures": sum(counts), "of": found.pictures}
-    )
+    write_tensors(extract.folder / "head.safetensors", head_tensors(head.weights))
+    write_json(extract.folder / "features.json", about | {"pictures": sum(counts), "of": found.pictures})
     shutil.rmtree(steps)
     # Of killed workers, and of an interrupted extraction of more pictures: no part of this one.
     for file in {*extract.folder.glob("*part-*")} - {*parts}:
@@ -152,14 +151,12 @@ class _Extract:
                 writer = None
                 for table in _joined(tables):
                     if writer is None:
-                        writer = stack.enter_context(
-                            pq.ParquetWriter(temporary, table.schema, **files.PARQUET)
-                        )
+                        writer = stack.enter_context(pq.ParquetWriter(temporary, table.schema, **PARQUET))
                     writer.write_table(table)
                     count += len(table)
 
         self.folder.mkdir(parents=True, exist_ok=True)  # of a machine that does not share it: told later
-        files.replace_file(part_file(self.folder, number), write)
+        replace_file(part_file(self.folder, number), write)
         return {"pictures": torch.tensor(count)}
 
 

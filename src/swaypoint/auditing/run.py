@@ -20,9 +20,10 @@ from torch import Tensor
 
 import swaypoint
 from swaypoint.auditing.options import AuditOptions
+from swaypoint.data.tensors import write_tensors
 from swaypoint.errors import InputError
-from swaypoint.folder import audit_folder as files
 from swaypoint.folder.documents import read_json
+from swaypoint.folder.writing import write_json
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.rank import Solved
 from swaypoint.scoring.risks.head import HeadWeights
@@ -108,7 +109,7 @@ class AuditRun:
         self._write()
 
     def _write(self) -> None:
-        files.write_json(self.path / "manifest.json", self._manifest)
+        write_json(self.path / "manifest.json", self._manifest)
 
 
 def describe_model(
@@ -137,8 +138,8 @@ def head_tensors(head: HeadWeights) -> dict[str, Tensor]:
 def write_factor(path: Path, influence: Solved) -> None:
     """``head.safetensors``, and where there is one that fits ``factor.safetensors``."""
     head, risk = influence.head, influence.risk
-    files.write_tensors(path / "head.safetensors", head_tensors(head))
+    write_tensors(path / "head.safetensors", head_tensors(head))
     if isinstance(influence, Influence) and influence.inverse.matrix.nbytes <= _FACTOR_BYTES:
         # K = H^-1 in reduced coordinates: residuals through `outputs`, features through `features`.
         factor = {"inverse": influence.inverse.matrix, **risk.coordinates()}
-        files.write_tensors(path / "factor.safetensors", factor)
+        write_tensors(path / "factor.safetensors", factor)

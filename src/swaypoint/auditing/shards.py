@@ -17,7 +17,7 @@ from swaypoint.data.batches import FeatureBatches
 from swaypoint.data.folds import Fold, Statistic, total
 from swaypoint.data.readers.parquet import ParquetPoints
 from swaypoint.errors import InputError
-from swaypoint.folder.audit_folder import replace_file
+from swaypoint.folder.writing import replace_file
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.kinds import suggest_kinds
 from swaypoint.scoring.ranking import COLUMNS

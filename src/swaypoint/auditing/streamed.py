@@ -29,10 +29,11 @@ from swaypoint.data.readers.parquet import ParquetPoints, ParquetTable, open_par
 from swaypoint.data.readers.sources import image_column, image_pixels, is_saved, parquet_inside, readable
 from swaypoint.data.readers.tables import vector_column
 from swaypoint.data.splitting import Split
+from swaypoint.data.tensors import write_tensors
 from swaypoint.errors import InputError
-from swaypoint.folder import audit_folder as files
 from swaypoint.folder.audit_folder import AuditFolder
-from swaypoint.folder.documents import read_json
+from swaypoint.folder.documents import REMEDY, read_json
+from swaypoint.folder.writing import write_arrow, write_json, write_table
 from swaypoint.models.predictor import stored_head
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.fitness import Spread, diagnose, memorisation
@@ -200,14 +201,14 @@ def _head(folder: Path, points: ParquetPoints, options: AuditOptions) -> tuple[H
     if outcome.is_file():
         kept = stored_head(saved, loss, start.l2)
         return replace(start, weight=kept.weight, bias=kept.bias), read_json(
-            outcome, {"outcome": str}, files.REMEDY
+            outcome, {"outcome": str}, REMEDY
         )["outcome"]
     if given is None and len(points) > _SAMPLE:  # most of the way on a sample: few passes over the whole
         start = refit_head(start, ArrayBatches(*points.sample(_SAMPLE)), device=options.device).head
     fitted = refit_head(start, points, device=options.device)
     folder.mkdir(exist_ok=True)
-    files.write_tensors(saved, head_tensors(fitted.head))
-    files.write_json(outcome, {"outcome": fitted.outcome})
+    write_tensors(saved, head_tensors(fitted.head))
+    write_json(outcome, {"outcome": fitted.outcome})
     return fitted.head, fitted.outcome
 
 
@@ -269,10 +270,10 @@ def _explain(out: Path, points: ParquetPoints, scores: PartScores, options: Audi
     table = pa.table(columns | {"kind": kinds, "rank": positions(order)})
     held = torch.from_numpy(dataset.inputs)
     if options.keep_features:
-        files.write_tensors(out / "features.safetensors", {"features": held})
-    files.write_arrow(out / "items.arrow", items(dataset, np.arange(len(index)), held))
-    files.write_table(out / "examples.parquet", examples(dataset, order, near, agreement[order]))
-    files.write_table(out / "top.parquet", table)
+        write_tensors(out / "features.safetensors", {"features": held})
+    write_arrow(out / "items.arrow", items(dataset, np.arange(len(index)), held))
+    write_table(out / "examples.parquet", examples(dataset, order, near, agreement[order]))
+    write_table(out / "top.parquet", table)
 
 
 def _records(points: ParquetPoints, index: np.ndarray, labels: np.ndarray) -> Dataset:

@@ -73,7 +73,8 @@ def regions(
     swaypoint regions table-audit --x alcohol --y proline --within ash:2:3
     """
     from swaypoint.findings.regions import Range, explore, write_proposals, write_regions
-    from swaypoint.folder.audit_folder import AuditFolder, write_text
+    from swaypoint.folder.audit_folder import AuditFolder
+    from swaypoint.folder.writing import write_text
     from swaypoint.report import regions as pages
 
     if (x is None) != (y is None):

@@ -219,7 +219,8 @@ def compare(
     Prints accuracy, overall and by class, with intervals and a paired test, and writes AUDIT/compare.html.
     Interrupted, the same command goes on with the models that are trained already.
     """
-    from swaypoint.folder.audit_folder import AuditFolder, write_json, write_text
+    from swaypoint.folder.audit_folder import AuditFolder
+    from swaypoint.folder.writing import write_json, write_text
     from swaypoint.review.cleaning import compare as comparing
     from swaypoint.review.cleaning import comparison as pages
     from swaypoint.review.cleaning.source import read_source
@@ -294,7 +295,7 @@ def simulate(
     )
     if curve is None or found is None:
         return
-    from swaypoint.folder.audit_folder import write_json, write_text
+    from swaypoint.folder.writing import write_json, write_text
     from swaypoint.review.cleaning import compare as comparing
     from swaypoint.review.cleaning import comparison as pages
 

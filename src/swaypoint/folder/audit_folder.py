@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import mmap
-import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from swaypoint.errors import InputError, reading
-from swaypoint.folder.documents import misfit, read_json, read_parquet, require_file
+from swaypoint.folder.documents import REMEDY, misfit, read_json, read_parquet, require_file
 
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
-    from torch import Tensor
 
-REMEDY = "make the audit again"
-PARQUET = {"compression": "zstd", "write_page_checksum": True}
 _ORDERS = ("cook", "loss", "random")
 _CHECKS = {"name": str, "value": str, "verdict": {"fit", "caution", "unfit"}, "meaning": str, "remedy": str}
 MANIFEST = {
@@ -243,129 +236,3 @@ def _check_columns(file: Path, table: pa.Table, columns: dict[str, str]) -> None
             raise InputError(f"{file}: column {name!r} is {column.type}, expected {kind}; {REMEDY}")
         if column.null_count and not optional:
             raise InputError(f"{file}: column {name!r} has missing values; {REMEDY}")
-
-
-def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=1, default=str) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-
-def write_table(path: Path, table: pa.Table) -> None:
-    replace_file(path, lambda temporary: pq.write_table(table, temporary, **PARQUET))
-
-
-def write_arrow(path: Path, table: pa.Table) -> None:
-    """Uncompressed, to be memory-mapped."""
-
-    def write(temporary: Path) -> None:
-        with pa.ipc.new_file(str(temporary), table.schema) as writer:
-            writer.write_table(table.combine_chunks())
-
-    replace_file(path, write)
-
-
-def read_tensors(path: Path, axes: dict[str, str], **lengths: int) -> dict[str, np.ndarray]:
-    """Of an audit's safetensors file, without torch; empty where there is none.
-
-    Args:
-        axes: of each tensor its axes, a letter each, such as ``"nd"``; those of one letter are of one
-            length. A ``?`` after them: the tensor need not be there.
-        lengths: known ones, by letter.
-
-    Raises:
-        InputError: it is damaged, lacks a tensor, or one has other axes or is not finite.
-    """
-    from safetensors.numpy import load_file
-
-    if not path.is_file():
-        return {}
-    with reading(path, "a safetensors file", REMEDY):
-        found = load_file(path)
-    for name, letters in axes.items():
-        if name in found or not letters.endswith("?"):
-            _check_tensor(path, name, found.get(name), letters.removesuffix("?"), lengths)
-    return {name: found[name] for name in axes if name in found}
-
-
-def map_tensor(path: Path, name: str, n: int) -> np.ndarray | None:
-    """A float32 tensor (n, D) of a safetensors file, memory-mapped; None where there is no such file.
-
-    Not by the safetensors package, which reads the whole: the features of a million points need not
-    stay in memory, the kernel may drop their pages.
-
-    Raises:
-        InputError: it is damaged, or another tensor.
-    """
-    if not path.is_file():
-        return None
-    with reading(path, "a safetensors file", REMEDY):
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > path.stat().st_size:
-                raise ValueError(f"a header of {length} bytes")
-            entry = json.loads(file.read(length))[name]
-        start, shape = entry["data_offsets"][0], tuple(entry["shape"])
-        if entry["dtype"] != "F32" or start < 0:
-            raise ValueError(f"{entry}")
-        tensor = np.memmap(path, np.float32, "r", offset=8 + length + start, shape=shape)
-    _check_tensor(path, name, tensor, "nd", {"n": n})
-    return tensor
-
-
-def _check_tensor(
-    path: Path, name: str, value: np.ndarray | None, axes: str, lengths: dict[str, int]
-) -> None:
-    """As :func:`read_tensors`; adds to ``lengths`` those of axes not met before."""
-    if value is None or value.ndim != len(axes) or value.dtype.kind != "f":
-        what = "missing" if value is None else f"{value.dtype} of shape {value.shape}"
-        raise InputError(
-            f"{path}: tensor {name!r} is {what}, expected numbers with {len(axes)} axes; {REMEDY}"
-        )
-    expected = tuple(lengths.setdefault(axis, size) for axis, size in zip(axes, value.shape, strict=True))
-    if value.shape != expected:
-        raise InputError(f"{path}: tensor {name!r} has shape {value.shape}, expected {expected}; {REMEDY}")
-    if not isinstance(value, np.memmap) and not np.isfinite(value).all():
-        raise InputError(f"{path}: tensor {name!r} holds values that are not finite; {REMEDY}")
-
-
-def write_tensors(path: Path, tensors: dict[str, Tensor], *, key: str | None = None) -> None:
-    """As safetensors, with a key in its metadata; the tensors are made contiguous."""
-    from safetensors.torch import save_file
-
-    owned = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    metadata = None if key is None else {"key": key}
-    replace_file(path, lambda temporary: save_file(owned, temporary, metadata))
-
-
-def full_disk(path: Path) -> InputError:
-    """What to say when there is no space for ``path``."""
-    return InputError(
-        f"no space left on {path.parent} while writing {path.name}; free some and run the same"
-        " command again: it resumes"
-    )
-
-
-def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write to a temporary name beside ``path``, then rename: the old file or the new one, never half.
-
-    Raises:
-        InputError: the disk is full.
-    """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise full_disk(path) from error
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)

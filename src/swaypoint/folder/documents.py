@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 
 from swaypoint.errors import InputError, reading, shortened
 
+REMEDY = "make the audit again"
+"""For what an audit wrote and is not as it was."""
 _MOST = 2**63
 
 

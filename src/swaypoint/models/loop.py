@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
-from swaypoint.folder.audit_folder import replace_file
+from swaypoint.folder.writing import replace_file
 from swaypoint.models.recipes import Recipe
 
 Progress = Callable[[int, int, float, float], None]

@@ -15,8 +15,9 @@ from torch import nn
 from swaypoint.data.batches import ArrayBatches, FeatureBatches
 from swaypoint.data.dataset import Dataset
 from swaypoint.data.model_batches import InputBatches
+from swaypoint.data.tensors import write_tensors
 from swaypoint.errors import InputError, reading, require
-from swaypoint.folder.audit_folder import read_tensors, write_tensors
+from swaypoint.folder.tensors import read_tensors
 from swaypoint.models.yours import load_model, load_object, load_weights
 from swaypoint.scoring.last_layer import LinearHead
 from swaypoint.scoring.rank import blank_head

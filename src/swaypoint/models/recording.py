@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 import torch
 from torch import nn
 
+from swaypoint.data.tensors import write_tensors
 from swaypoint.errors import InputError, reading
-from swaypoint.folder.audit_folder import write_table, write_tensors
 from swaypoint.folder.documents import read_parquet
+from swaypoint.folder.writing import write_table
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.risks.head import Chunk
 from swaypoint.scoring.risks.model import Ridge

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from swaypoint.errors import InputError
-from swaypoint.folder.audit_folder import AuditFolder, write_text
+from swaypoint.folder.audit_folder import AuditFolder
+from swaypoint.folder.writing import write_text
 from swaypoint.report import charts
 from swaypoint.report.overview import Overview, overview
 from swaypoint.report.page import render_page

@@ -18,7 +18,9 @@ import pyarrow.compute as pc
 from swaypoint.errors import InputError
 from swaypoint.findings.regions import Region, Table, read_regions
 from swaypoint.findings.regions.folder import inputs_file
-from swaypoint.folder.audit_folder import REMEDY, AuditFolder, map_tensor, read_tensors
+from swaypoint.folder.audit_folder import AuditFolder
+from swaypoint.folder.documents import REMEDY
+from swaypoint.folder.tensors import map_tensor, read_tensors
 from swaypoint.review.cuts import Cut, cut
 
 _ROWS = 10_000

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from swaypoint.folder.audit_folder import write_table
+from swaypoint.folder.writing import write_table
 
 _KEY = b"cell"
 

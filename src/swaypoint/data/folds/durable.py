@@ -9,7 +9,7 @@ from typing import Generic
 
 from swaypoint.data.folds.base import Fold, Shard, Statistic
 from swaypoint.data.folds.in_process import InProcess
-from swaypoint.folder.audit_folder import write_tensors
+from swaypoint.data.tensors import write_tensors
 
 
 class Durable(Fold):

@@ -13,8 +13,10 @@ from swaypoint.errors import InputError, reading
 from swaypoint.findings.regions.finding import GATHERING, Action, Bound, Points, Region, regions
 from swaypoint.findings.regions.proposals import proposal_table, propose
 from swaypoint.findings.regions.table import Table
-from swaypoint.folder.audit_folder import AuditFolder, read_tensors, replace_file, write_json
+from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.documents import read_json
+from swaypoint.folder.tensors import read_tensors
+from swaypoint.folder.writing import replace_file, write_json
 
 FILE = "regions.json"
 _REGION = {

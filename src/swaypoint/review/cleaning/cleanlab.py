@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from swaypoint.errors import InputError, reading
-from swaypoint.folder.audit_folder import AuditFolder, write_table
+from swaypoint.folder.audit_folder import AuditFolder
+from swaypoint.folder.writing import write_table
 from swaypoint.folder.documents import read_parquet
 from swaypoint.review.cleaning.spreadsheet import read_cells, write_cells
 from swaypoint.review.items import Items

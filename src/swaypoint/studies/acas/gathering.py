@@ -15,8 +15,8 @@ from swaypoint.data.splitting import Split
 from swaypoint.errors import InputError
 from swaypoint.findings.regions import Points, propose, regions
 from swaypoint.findings.regions import Table as Rows
-from swaypoint.folder.audit_folder import write_json
 from swaypoint.folder.documents import read_json
+from swaypoint.folder.writing import write_json
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.studies.acas.findings import surroundings
 from swaypoint.studies.acas.learning import Learning, build, draw, train_on

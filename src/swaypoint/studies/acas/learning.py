@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from swaypoint.data.splitting import Split
-from swaypoint.folder.audit_folder import write_json, write_tensors
+from swaypoint.data.tensors import write_tensors
 from swaypoint.folder.documents import read_json
+from swaypoint.folder.writing import write_json
 from swaypoint.models.loop import Plan, Progress, train
 from swaypoint.models.loop import Split as Parts
 from swaypoint.models.recipes import Recipe

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from swaypoint.errors import require
-from swaypoint.folder.audit_folder import replace_file
+from swaypoint.folder.writing import replace_file
 from swaypoint.studies.acas.scoring import Cut
 from swaypoint.studies.acas.tables import EXTRA, Table
 

@@ -18,7 +18,7 @@ from swaypoint.data.splitting import Split
 from swaypoint.errors import InputError
 from swaypoint.findings.regions import Exploration, Points, described, regions, write_proposals
 from swaypoint.findings.regions.finding import Action
-from swaypoint.folder.audit_folder import write_json, write_table
+from swaypoint.folder.writing import write_json, write_table
 from swaypoint.studies.acas import scoring
 from swaypoint.studies.acas.decoded import decode
 from swaypoint.studies.acas.findings import Finding, findings, surroundings

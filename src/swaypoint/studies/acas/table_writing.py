@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swaypoint.errors import InputError, require
-from swaypoint.folder.audit_folder import full_disk, replace_file, write_json
 from swaypoint.folder.documents import read_json
+from swaypoint.folder.writing import full_disk, replace_file, write_json
 from swaypoint.studies.acas.tables import EXTRA, Axis, Table, block_place, leading_axes
 
 _LEVEL = 1  # of gzip: 4 saves another tenth of the bytes and takes twice as long

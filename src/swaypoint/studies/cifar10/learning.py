@@ -16,8 +16,9 @@ from safetensors.numpy import load_file
 from torch import Tensor, nn
 
 from swaypoint.data.model_batches import evaluation
+from swaypoint.data.tensors import write_tensors
 from swaypoint.errors import InputError, reading
-from swaypoint.folder.audit_folder import write_json, write_tensors
+from swaypoint.folder.writing import write_json
 from swaypoint.models.loop import Changes, Plan, Progress, Split, prepare, train
 from swaypoint.models.recipes import Recipe, build
 from swaypoint.models.trajectory import Trajectory

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from swaypoint.errors import require
-from swaypoint.folder.audit_folder import replace_file
+from swaypoint.folder.writing import replace_file
 from swaypoint.studies.cifar10.detection import mean_curve
 from swaypoint.studies.cifar10.images import CLASSES
 from swaypoint.studies.cifar10.summary import SCORES, Detections, Regime

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from swaypoint.auditing.run import Listener
 from swaypoint.errors import InputError, require
-from swaypoint.folder.audit_folder import write_table, write_text
+from swaypoint.folder.writing import write_table, write_text
 from swaypoint.scoring.agreement import combine
 from swaypoint.studies import pieces
 from swaypoint.studies.cifar10.detection import Found

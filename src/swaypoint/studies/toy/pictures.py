@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from swaypoint.errors import require
-from swaypoint.folder.audit_folder import replace_file
+from swaypoint.folder.writing import replace_file
 from swaypoint.studies.pieces import Cell
 from swaypoint.studies.toy.flip import CONVERGED
 from swaypoint.studies.toy.measures import rank_of

@@ -19,7 +19,7 @@ import torch
 
 from swaypoint.auditing.run import Listener
 from swaypoint.errors import InputError, require
-from swaypoint.folder.audit_folder import write_json, write_table
+from swaypoint.folder.writing import write_json, write_table
 from swaypoint.studies.pieces import Cell, cell
 from swaypoint.studies.toy.boundaries import BoundaryOptions, boundary_cell
 from swaypoint.studies.toy.flip import CONVERGED, FlipOptions, flip_cell
