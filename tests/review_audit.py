@@ -98,7 +98,7 @@ def verdicts(folder: Path) -> Review:
     """As the store has them, read without the server."""
     store = open_store(folder / "review.sqlite")
     try:
-        run = AuditFolder(folder).manifest()["key"]
+        run = AuditFolder(folder).manifest().key
         store.verify()
         return Review(run, store.since(run))
     finally:

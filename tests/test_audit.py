@@ -48,7 +48,7 @@ def test_folder_is_complete(finished):
     scores, manifest = finished.scores().to_pandas(), finished.manifest()
     names = "index,split,label,cook,loss,loo_loss,margin,leverage,suggested_label,kind,rank"
     assert ",".join(scores.columns) == names
-    assert len(scores) == manifest["data"]["train"] == 1438
+    assert len(scores) == manifest.data.train == 1438
     assert scores["index"].is_monotonic_increasing
     assert sorted(scores["rank"]) == list(range(1, 1439))
     assert (np.diff(scores.sort_values("rank")["cook"]) <= 0).all()
@@ -86,15 +86,15 @@ def test_scores_are_those_of_the_saved_model(finished):
 
 
 def test_found_counts_are_those_of_the_scores(finished):
-    flipped = finished.manifest()["flipped"]
+    flipped = finished.manifest().flipped
     scores = finished.scores().to_pandas()
     generator = np.random.default_rng(0)
     planted = generator.choice(1797, 36, replace=False)
     hit = scores["index"].isin(planted)
-    assert flipped["in_training"] == hit.sum()
+    assert flipped.in_training == hit.sum()
     first = scores["rank"] <= np.ceil(0.05 * len(scores))
-    assert flipped["found"][1]["hits"]["cook"] == (hit & first).sum()
-    assert flipped["found"][1]["cook"] > 0.5
+    assert flipped.found[1]["hits"]["cook"] == (hit & first).sum()
+    assert flipped.found[1]["cook"] > 0.5
 
 
 def test_a_second_run_reuses_and_other_options_are_refused(finished):
@@ -142,8 +142,8 @@ def test_a_full_disk_during_training_is_one_line_and_leaves_nothing_half_written
 def test_a_table_by_the_default_perceptron(tmp_path):
     folder = swaypoint.audit("sklearn:wine", tmp_path / "wine", options=AuditOptions())
     manifest = folder.manifest()
-    assert manifest["model"]["name"] == "MLP"
-    assert manifest["model"]["accuracy"]["validation"] > 0.9
+    assert manifest.model.name == "MLP"
+    assert manifest.model.accuracy.validation > 0.9
     row = json.loads(folder.examples().to_pandas()["row"][0])
     assert "proline" in row
 
@@ -202,7 +202,7 @@ def test_features_need_no_model(wine, tmp_path):
     folder = swaypoint.audit("wine.npz", tmp_path / "a", options=AuditOptions(validation=0.0))
     expected = swaypoint.cooks_distance_from_features(features.astype(np.float32), labels, progress=False)
     np.testing.assert_allclose(folder.scores().to_pandas()["cook"], expected.values, rtol=1e-4)
-    assert folder.manifest()["diagnostics"]["checks"][0]["verdict"] == "fit"
+    assert folder.manifest().diagnostics.checks[0].verdict == "fit"
 
 
 def test_two_classes_may_have_one_output(wine, tmp_path):
@@ -211,7 +211,7 @@ def test_two_classes_may_have_one_output(wine, tmp_path):
     objective = Objective("binary_cross_entropy", 0.01)
     options = AuditOptions(objective=objective, validation=0.0)
     folder = swaypoint.audit("two.npz", tmp_path / "a", options=options)
-    assert folder.manifest()["model"]["outputs"] == 1
+    assert folder.manifest().model.outputs == 1
     fitted = LogisticRegression(C=1 / (0.01 * len(labels)), tol=1e-8, max_iter=10_000)
     fitted.fit(features / features.std(0), labels % 2)
     expected = swaypoint.cooks_distance_from_features(
@@ -305,8 +305,8 @@ def test_any_parameters_and_other_scores(tmp_path):
     assert {"tracin", "knn", "loss", "cook"} <= set(table.columns)
     assert len(table) == 160
     assert np.isfinite(table["tracin"]).all()
-    assert "parameters of" in manifest["diagnostics"]["solver"]
-    assert manifest["model"]["params"] == ["hidden.0.*"]
+    assert "parameters of" in manifest.diagnostics.solver
+    assert manifest.model.params == ("hidden.0.*",)
     # By the first layer it is not the last layer's ranking.
     run = command(*arguments, "--out", "last", cwd=tmp_path)
     assert run.returncode == 0, run.stderr

@@ -176,7 +176,7 @@ def test_the_audit_of_the_features_is_that_of_the_model(source, request, tmp_pat
     )
     cook = streamed.every_score().to_table()["cook"].to_numpy()
     assert np.allclose(cook, whole.scores()["cook"].to_numpy(), rtol=1e-4)
-    assert streamed.manifest()["data"]["classes"] == list(CLASSES)
+    assert streamed.manifest().data.classes == tuple(CLASSES)
     items = Items(streamed)
     assert items.pictured
     assert items.picture(0).startswith(b"\x89PNG")

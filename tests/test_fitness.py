@@ -215,12 +215,12 @@ def test_random_labels_learnt_by_heart_are_told(tmp_path, streamed):
         scale=Scale(max_memory=0.0 if streamed else None),
     )
     manifest = folder.manifest()
-    accuracy = manifest["model"]["accuracy"]
-    (check,) = (one for one in manifest["diagnostics"]["checks"] if one["name"] == "Memorisation")
-    assert check["verdict"] == "unfit"
-    held = manifest["data"]["validation"]
-    expected = memorisation(accuracy["train"], accuracy["validation"], held)[0]
-    assert check["value"] == expected.value
+    accuracy = manifest.model.accuracy
+    (check,) = (one for one in manifest.diagnostics.checks if one.name == "Memorisation")
+    assert check.verdict == "unfit"
+    held = manifest.data.validation
+    expected = memorisation(accuracy.train, accuracy.validation, held)[0]
+    assert check.value == expected.value
 
 
 # -- had the label been another -----------------------------------------------------------------------
@@ -256,9 +256,9 @@ def test_a_confident_head_is_solved_in_float64(tmp_path):
     options = AuditOptions(flip=0.05)
     folder = swaypoint.audit("sklearn:wine", tmp_path / "wine", options=options)
     kept = load_file(folder.path / "features.safetensors") | load_file(folder.path / "head.safetensors")
-    table, model = folder.scores(), folder.manifest()["model"]
+    table, model = folder.scores(), folder.manifest().model
     weights = HeadWeights(kept["weight"], kept["bias"], as_loss("cross_entropy"), model["l2"], False)
     labels = table["label"].to_numpy().astype(np.int64)
     expected = exact(weights, kept["features"].double().numpy(), labels, weights.penalty(0.0))
     np.testing.assert_allclose(table["cook"].to_numpy(), expected, rtol=1e-3)
-    assert "without curvature" not in str(folder.manifest()["diagnostics"])
+    assert "without curvature" not in str(folder.manifest().diagnostics)

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 import swaypoint
-from swaypoint.auditing.ensemble import Members
+from swaypoint.auditing.ensemble import Ensemble
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.cli.main import app
 from swaypoint.folder.audit_folder import AuditFolder
@@ -58,7 +58,7 @@ def test_where_random_labels_are_learnt_by_heart_the_whole_training_is_the_score
     pq.write_table(table.append_column("label", pa.array(rng.integers(0, 2, 250))), tmp_path / "data.parquet")
     options = AuditOptions(scores=("auto",), model=ModelOptions(epochs=80, models=models))
     folder = swaypoint.audit(tmp_path / "data.parquet", tmp_path / "audit", options=options)
-    checks = {check["name"]: check["verdict"] for check in folder.manifest()["diagnostics"]["checks"]}
+    checks = {check.name: check.verdict for check in folder.manifest().diagnostics.checks}
     assert checks["Memorisation"] == "unfit"
     courses = [*folder.path.rglob("course.safetensors")]
     assert len(courses) == models
@@ -69,7 +69,7 @@ def test_where_random_labels_are_learnt_by_heart_the_whole_training_is_the_score
 def test_several_models_are_averaged():
     rng = np.random.default_rng(0)
     cooks, losses = rng.gamma(1.0, size=(3, 50)), rng.gamma(1.0, size=(3, 50))
-    found = Members(cooks, losses).columns()
+    found = Ensemble(cooks, losses).columns()
     np.testing.assert_allclose(found["models"], np.log(cooks).mean(0))
     np.testing.assert_allclose(found["auto"], losses.mean(0))
 
@@ -77,8 +77,8 @@ def test_several_models_are_averaged():
 def test_models_that_disagree_are_reported():
     rng = np.random.default_rng(1)
     score = rng.gamma(1.0, size=1000)
-    same = Members([score, score * rng.uniform(0.99, 1.01, 1000)], [score, score]).check()
-    other = Members([score, rng.permutation(score)], [score, score]).check()
+    same = Ensemble([score, score * rng.uniform(0.99, 1.01, 1000)], [score, score]).check()
+    other = Ensemble([score, rng.permutation(score)], [score, score]).check()
     assert same.verdict == "fit"
     assert other.verdict == "caution"
     assert "--models" in other.remedy
@@ -89,8 +89,8 @@ def test_score_auto_ranks(tmp_path):
     found, manifest = columns(folder), folder.manifest()
     np.testing.assert_array_equal(found["rank"], positions(found["auto"]))
     assert not np.array_equal(found["rank"], positions(found["cook"]))
-    assert manifest["ranked_by"] == "auto"
-    assert set(manifest["flipped"]["found"][0]["hits"]) == {"auto", "cook", "loss", "random"}
+    assert manifest.ranked_by == "auto"
+    assert set(manifest.flipped.found[0]["hits"]) == {"auto", "cook", "loss", "random"}
     top = folder.examples()["index"].to_pylist()
     assert top == found["index"][np.argsort(found["rank"])][: len(top)].tolist()
     shown = CliRunner().invoke(app, ["show", str(folder.path)])
@@ -101,7 +101,7 @@ def test_without_auto_the_ranking_is_the_papers(tmp_path):
     folder = audit(tmp_path / "plain")
     found = columns(folder)
     np.testing.assert_array_equal(found["rank"], positions(found["cook"]))
-    assert folder.manifest()["ranked_by"] == "cooks_distance"
+    assert folder.manifest().ranked_by == "cooks_distance"
     assert "auto" not in found
 
 
@@ -110,9 +110,9 @@ def test_several_models_rank_together(tmp_path):
     found, alone = columns(together), columns(audit(tmp_path / "one"))
     np.testing.assert_allclose(found["cook"], alone["cook"])  # of the first model
     np.testing.assert_array_equal(found["rank"], positions(found["models"]))
-    assert together.manifest()["ranked_by"] == "models"
-    checks = {check["name"]: check for check in together.manifest()["diagnostics"]["checks"]}
-    assert "3 models" in checks["Agreement"]["value"]
+    assert together.manifest().ranked_by == "models"
+    checks = {check.name: check for check in together.manifest().diagnostics.checks}
+    assert "3 models" in checks["Agreement"].value
     assert sorted(path.name for path in (together.path / "models").iterdir()) == ["2", "3"]
     page = write_report(AuditFolder(together.path), tmp_path / "report.html").read_text()
     assert "Agreement" in page

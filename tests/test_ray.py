@@ -20,7 +20,7 @@ import streamed_data
 import swaypoint
 from ray_nodes import HERE, Seeded, cluster
 from swaypoint.auditing.options import Scale
-from swaypoint.auditing.shards import ScoreParts, score_parts
+from swaypoint.auditing.shards import ScoreShards, score_shards
 from swaypoint.data.dataset import ReadOptions
 from swaypoint.data.folds import Durable, Fold, InProcess, Statistic, engine
 from swaypoint.data.readers import parquet
@@ -210,7 +210,7 @@ def test_a_folder_that_workers_do_not_share_is_told(ray_fold, tmp_path):
     table = parquet.open_parquet(data, ReadOptions(features="embedding", label="label"))
     points = parquet.ParquetPoints(table, parquet.read_classes(table), Split(0, 0.0))
     head = HeadWeights(torch.randn(3, 5).double(), None, CrossEntropy())
-    scoring = ScoreParts(Influence(head, points), tmp_path / "away" / "scores", "infinitesimal", 10)
+    scoring = ScoreShards(Influence(head, points), tmp_path / "away" / "scores", "infinitesimal", 10)
 
     class Elsewhere(Fold):
         def map(self, name, function, shards):
@@ -221,7 +221,7 @@ def test_a_folder_that_workers_do_not_share_is_told(ray_fold, tmp_path):
         total = ray_fold.total
 
     with pytest.raises(InputError, match=r"away is not shared with all workers; choose an --out"):
-        score_parts(scoring, points, Elsewhere())
+        score_shards(scoring, points, Elsewhere())
 
 
 @pytest.mark.slow

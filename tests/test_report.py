@@ -63,7 +63,7 @@ def test_numbers_of_the_page(audited):
     share = scores["cook"][:14].sum() / scores["cook"].sum()
     assert f"carry <b>{share:.0%}</b>" in page
     assert page.count('<article class="card"') == 30
-    hits = audited.manifest()["flipped"]["found"][1]["hits"]["cook"]
+    hits = audited.manifest().flipped.found[1]["hits"]["cook"]
     assert re.search(rf"first 5%</td><td class=\"n\">{hits} \(", page)
 
 

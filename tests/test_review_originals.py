@@ -156,7 +156,7 @@ def test_a_file_moved_within_the_source_is_not_another_point(of_folder, photos):
 
 
 def test_a_source_that_moved_and_came_back(items, photos):
-    source = Path(items.manifest["data"]["origin"]["path"])
+    source = Path(items.manifest.data.origin["path"])
     source.rename(photos / "elsewhere")
     found = Originals(items)
     assert found.picture(0, SEEN) is None

@@ -50,7 +50,7 @@ def test_the_reviewer_is_always_right(items, truth):
     assert [items.classes[int(label)] for label in cleaned.labels] == truth
     wrong = np.array(truth) != [items.label(i) for i in range(len(items))]
     assert (clean(items, review, "drop").kept == ~wrong).all()
-    assert wrong.sum() == items.manifest["flipped"]["in_training"]
+    assert wrong.sum() == items.manifest.flipped.in_training
 
 
 def test_the_first_of_the_ranking_and_once(items, truth, tmp_path):
@@ -95,7 +95,7 @@ def test_commands_from_ranking_to_proof(audit, items):
 
     path = audit.path
     said = command("simulate", path, "--inspect", 0.5, "--curve", "0,1", "--seeds", 1)
-    inspected, wrong = round(0.5 * len(items)), items.manifest["flipped"]["in_training"]
+    inspected, wrong = round(0.5 * len(items)), items.manifest.flipped.in_training
     assert f"{inspected} of {len(items)} points inspected" in said
     assert f"of {wrong} wrong labels found" in said
     costs = json.loads((path / "cost.json").read_text())
@@ -108,7 +108,7 @@ def test_commands_from_ranking_to_proof(audit, items):
     decided = [event.decision for event in store.since(items.run)]
     store.close()
     assert found["relabeled"] == sum(d is not None and d.label is not None for d in decided)
-    assert found["overall"]["points"] == items.manifest["data"]["validation"]
+    assert found["overall"]["points"] == items.manifest.data.validation
     assert "points of accuracy" in said
     page = (path / "compare.html").read_text()
     for name in items.classes:

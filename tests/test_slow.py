@@ -20,7 +20,7 @@ CIFAR10 = Path(__file__).parents[2] / "shared" / "data" / "cifar10" / "train.par
 def test_planted_errors_stand_in_the_first_twentieth(seed, tmp_path):
     options = AuditOptions(flip=0.02, seed=seed, top=20)
     folder = swaypoint.audit("sklearn:digits", tmp_path / "digits", options=options)
-    found = {row["inspected"]: row["cook"] for row in folder.manifest()["flipped"]["found"]}
+    found = {row["inspected"]: row["cook"] for row in folder.manifest().flipped.found}
     assert found[0.05] >= 0.95
 
 
@@ -33,5 +33,5 @@ def test_real_images_end_to_end(tmp_path):
     scores = folder.scores().to_pandas()
     assert len(scores) == 2400
     assert np.isfinite(scores["cook"]).all()
-    accuracy = folder.manifest()["model"]["accuracy"]["validation"]
+    accuracy = folder.manifest().model.accuracy.validation
     assert accuracy > 0.2  # two epochs on 2,400 images; a guess is 0.1

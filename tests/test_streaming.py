@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from swaypoint.data.readers.parquet import ParquetPoints, open_parquet, read_cla
 from swaypoint.data.splitting import Split
 from swaypoint.errors import InputError
 from swaypoint.folder.audit_folder import AuditFolder
+from swaypoint.folder.manifest import Accuracy
 from swaypoint.models.predictor import ModelOptions, Objective
 from swaypoint.review.items import Items
 
@@ -72,20 +74,45 @@ def test_scores_are_those_of_the_audit_in_memory(data, tmp_path, removal):
     assert top["index"].to_pylist() == expected["index"].to_pylist()
     assert top["rank"].to_pylist() == expected["rank"].to_pylist()
     assert set(top.column_names) == set(inside.column_names)
-    assert folder.manifest()["data"]["classes"] == ["class 0", "class 1", "class 2"]
+    assert folder.manifest().data.classes == ("class 0", "class 1", "class 2")
+
+
+@pytest.mark.parametrize("limit", [None, 650])
+def test_streamed_and_held_are_one_audit(data, tmp_path, limit):
+    """The same points are held out, the same labels flipped, the same scores and checks made."""
+    options = AuditOptions(flip=0.05, scores=("auto", "gradient_norm", "loss"), top=60, seed=3)
+    read = replace(READ, limit=limit)
+    inside = swaypoint.audit(data, tmp_path / "held", options=options, read=read)
+    outside = swaypoint.audit(data, tmp_path / "streamed", options=options, read=read, scale=STREAMED)
+    held, streamed = inside.scores(), every(outside)
+    assert len(held) == round(0.8 * (limit or streamed_data.ROWS))
+    assert held["index"].to_pylist() == streamed["index"].tolist()
+    assert held["label"].to_pylist() == streamed["label"].tolist()
+    for name in ("cook", "loo_loss", "auto", "gradient_norm"):
+        np.testing.assert_allclose(streamed[name], held[name].to_numpy(), rtol=2e-4, atol=1e-6, err_msg=name)
+    assert set(outside.scores().column_names) == set(held.column_names)
+    here, there = inside.manifest(), outside.manifest()
+    assert here.ranked_by == there.ranked_by == "auto"
+    assert here.flipped == there.flipped
+    assert here.flipped.planted == round(0.05 * (limit or streamed_data.ROWS))
+    assert here.model.accuracy == there.model.accuracy
+    assert [check.name for check in here.diagnostics.checks] == [c.name for c in there.diagnostics.checks]
+    assert (here.data.train, here.data.validation) == (there.data.train, there.data.validation)
+    best = np.argsort(-streamed["auto"], kind="stable")[:60]
+    assert sorted(outside.scores()["index"].to_pylist()) == sorted(streamed["index"][best].tolist())
 
 
 def test_a_share_is_held_out_and_measured(streamed, data):
     manifest = streamed.manifest()
-    held = Split(0, 0.2).held_out(np.arange(streamed_data.ROWS))
-    assert manifest["data"]["train"] == (~held).sum()
-    assert manifest["data"]["validation"] == held.sum()
+    held = Split.of(streamed_data.ROWS).held_out(np.arange(streamed_data.ROWS))
+    assert manifest.data.train == (~held).sum()
+    assert manifest.data.validation == held.sum()
     assert np.array_equal(every(streamed)["index"], np.flatnonzero(~held))
     features, labels = streamed_data.points()
     head = {name: value.numpy() for name, value in _tensors(streamed.path / "head.safetensors").items()}
     right = (features @ head["weight"].T + head["bias"]).argmax(1) == labels
-    assert manifest["model"]["accuracy"]["train"] == pytest.approx(right[~held].mean())
-    assert manifest["model"]["accuracy"]["validation"] == pytest.approx(right[held].mean())
+    assert manifest.model.accuracy.train == pytest.approx(right[~held].mean())
+    assert manifest.model.accuracy.validation == pytest.approx(right[held].mean())
 
 
 def _tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -132,7 +159,7 @@ def test_real_values_are_audited_too(tmp_path):
     folder = swaypoint.audit(data, tmp_path / "streamed", options=options, read=READ, scale=STREAMED)
     inside = swaypoint.audit(data, tmp_path / "held", options=options, read=READ)
     np.testing.assert_allclose(every(folder)["cook"], inside.scores()["cook"].to_numpy(), rtol=1e-4)
-    assert folder.manifest()["model"]["accuracy"] == {"train": None, "validation": None}
+    assert folder.manifest().model.accuracy == Accuracy(None, None)
 
 
 def test_data_of_any_fsspec_file_system(data, tmp_path):
@@ -142,7 +169,7 @@ def test_data_of_any_fsspec_file_system(data, tmp_path):
     for file in sorted(data.iterdir()):
         memory.pipe(f"/bucket/{file.name}", file.read_bytes())
     folder = swaypoint.audit("memory://bucket", tmp_path / "audit", options=AuditOptions(), read=READ)
-    assert len(every(folder)["cook"]) == folder.manifest()["data"]["train"]
+    assert len(every(folder)["cook"]) == folder.manifest().data.train
 
 
 def test_what_is_streamed_is_stated(data, tmp_path):
@@ -208,7 +235,7 @@ def test_a_bad_record_is_named_or_left_out(tmp_path, value, words):
     options = AuditOptions(validation=0.0)
     folder = swaypoint.audit(data, tmp_path / "skipped", options=options, read=read, scale=STREAMED)
     assert sorted(set(range(300)) - set(every(folder)["index"].tolist())) == [207]
-    assert folder.manifest()["data"]["left_out"] == 1
+    assert folder.manifest().data.left_out == 1
 
 
 def test_a_label_that_is_no_number_is_left_out(tmp_path):
@@ -250,7 +277,7 @@ def test_files_of_folders_below_belong_to_neither_way(data, tmp_path):
     shutil.copytree(data, copy / "old")
     for scale in (STREAMED, None):
         folder = swaypoint.audit(copy, tmp_path / f"audit-{scale is None}", read=READ, scale=scale)
-        assert folder.manifest()["data"]["points"] == streamed_data.ROWS
+        assert folder.manifest().data.points == streamed_data.ROWS
 
 
 def test_a_point_of_leverage_one_does_not_hide_a_head_off_its_optimum(tmp_path):
@@ -274,8 +301,8 @@ def test_a_point_of_leverage_one_does_not_hide_a_head_off_its_optimum(tmp_path):
             )
             out = tmp_path / f"{removal}-{scale is None}"
             manifest = swaypoint.audit(data, out, options=options, read=READ, scale=scale).manifest()
-            check = next(c for c in manifest["diagnostics"]["checks"] if c["name"] == "Stationarity")
-            verdicts[removal, scale is None] = check["value"], check["verdict"]
+            check = next(c for c in manifest.diagnostics.checks if c.name == "Stationarity")
+            verdicts[removal, scale is None] = check.value, check.verdict
     assert len(set(verdicts.values())) == 1
     assert verdicts["finite", True][1] != "fit"
 
@@ -283,9 +310,8 @@ def test_a_point_of_leverage_one_does_not_hide_a_head_off_its_optimum(tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (AuditOptions(flip=0.1), "--flip"),
         (AuditOptions(params=("*",)), "--params"),
-        (AuditOptions(scores=("knn",)), "--score"),
+        (AuditOptions(scores=("auto", "knn")), "--score knn"),
         (AuditOptions(model=ModelOptions("mlp")), "--model"),
         (AuditOptions(refit="ridge"), "--refit-ridge"),
     ],
@@ -319,7 +345,7 @@ def test_commands_work_on_a_streamed_audit_or_say_why_not(streamed):
     run = CliRunner()
     shown = run.invoke(app, ["show", str(streamed.path), "--top", "3"])
     assert shown.exit_code == 0
-    assert f"First 3 of {streamed.manifest()['data']['train']:,}" in shown.output
+    assert f"First 3 of {streamed.manifest().data.train:,}" in shown.output
     assert run.invoke(app, ["report", str(streamed.path)]).exit_code == 0
     assert "points are suspect" in (streamed.path / "report.html").read_text()
     items = Items(streamed)

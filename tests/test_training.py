@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from swaypoint.models.loop import Changes, Plan, Split, fast_bfloat16, train
+from swaypoint.models.loop import Changes, Plan, SplitData, fast_bfloat16, train
 from swaypoint.models.networks import MLP, VGG19, EfficientNetB0, ResNet20, Standardize
 from swaypoint.models.recipes import PERCEPTRON, RESNET20, ElasticNet, build
 from swaypoint.models.trajectory import Trajectory
@@ -24,7 +24,7 @@ def split():
     generator = torch.Generator().manual_seed(0)
     inputs, targets = torch.randn(50, 6, generator=generator), torch.randint(3, (50,), generator=generator)
     rows = torch.arange(50)
-    return Split(inputs, targets, train=rows[:40], validation=rows[40:])
+    return SplitData(inputs, targets, train=rows[:40], validation=rows[40:])
 
 
 # -- networks ---------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ SHARED = 0.3
 
 
 @dataclass(frozen=True)
-class Members:
+class Ensemble:
     """Scores of each model, ``(n,)`` float64: Cook's distance, and the recommended score."""
 
     cooks: Sequence[np.ndarray]

@@ -5,12 +5,19 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+import torch
+
 from swaypoint.data.folds.engines import IN_PROCESS
+from swaypoint.errors import InputError
 from swaypoint.models.predictor import ModelOptions, Objective
-from swaypoint.scoring.rank import Refitting
+from swaypoint.scorers import methods
+from swaypoint.scoring.rank import Options, Refitting, head_solver
 from swaypoint.scoring.risks.model import Kind
 from swaypoint.scoring.scores import Removal
 from swaypoint.scoring.solver_choice import Solver
+
+BYTES_HELD = 40
+"""Memory that the audit in memory takes for each number of the features: read, checked, kept."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +53,40 @@ class AuditOptions:
     device: str = "cpu"
     keep_features: bool = True
 
+    def check(self) -> None:
+        """Refuse what no audit can do, before anything is read.
 
-BYTES_HELD = 40
-"""Memory that the audit in memory takes for each number of the features: read, checked, kept."""
+        Raises:
+            InputError: an option is out of its range, or two contradict each other.
+        """
+        for name in ("validation", "flip"):
+            if not 0.0 <= (share := getattr(self, name)) < 1.0:
+                raise InputError(f"{name} is {share}; expected a share, 0 <= share < 1")
+        for name, number in (("models", self.model.models), ("top", self.top)):
+            if number < 1:
+                raise InputError(f"{name} is {number}; expected a positive number")
+        if self.model.models > 1 and (":" in self.model.name or self.params is not None):
+            raise InputError(
+                "models > 1 trains the default model from several seeds; leave model and params out"
+            )
+        if self.params is not None and (self.removal != "infinitesimal" or self.refit):
+            raise InputError("removal='finite' and refit are for the last layer; leave params out")
+        known = sorted(name for name, method in methods.items() if method.score is not None)
+        for name in self.scores:
+            if name not in known:
+                raise InputError(f"there is no score {name!r}; expected {', '.join(known)}")
+        if self.device.startswith("cuda") and not torch.cuda.is_available():
+            raise InputError("device is cuda, but this torch sees no GPU; leave --device out for the CPU")
+
+    def of_the_head(self, *, fit: bool) -> Options:
+        """How the last layer is solved; ``fit``: it has yet to be fitted."""
+        return Options(
+            damping=self.damping,
+            removal=self.removal,
+            refit=self.refit or fit,
+            device=torch.device(self.device),
+            solver=head_solver(self.solver) if self.params is None else "auto",
+        )
 
 
 @dataclass(frozen=True)
@@ -57,8 +95,7 @@ class Scale:
 
     Attributes:
         engine: ``in-process``, ``ray`` or ``ray://HOST:PORT``.
-        max_memory: GiB; default: half of this machine's. It decides whether data are streamed; streamed and
-            held data are split into training and held-out points in different ways.
+        max_memory: GiB; default: half of this machine's. It decides whether data are streamed.
     """
 
     engine: str = IN_PROCESS

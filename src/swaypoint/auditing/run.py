@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -20,10 +20,13 @@ from torch import Tensor
 
 import swaypoint
 from swaypoint.auditing.options import AuditOptions
+from swaypoint.auditing.scored import Scored
 from swaypoint.data.tensors import write_tensors
 from swaypoint.errors import InputError
 from swaypoint.folder.documents import read_json
+from swaypoint.folder.manifest import Accuracy, AuditedData, AuditedModel, stored
 from swaypoint.folder.writing import write_json
+from swaypoint.models.predictor import Predictor
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.rank import Solved
 from swaypoint.scoring.risks.head import HeadWeights
@@ -44,13 +47,13 @@ class AuditRun:
     """One audit folder in the making: its manifest tells at every moment how far it got."""
 
     def __init__(self, path: Path, listener: Listener) -> None:
-        self.path, self._listener = path, listener
+        self.path, self.listener = path, listener
         self._manifest: dict[str, Any] = {"timings": {}}
         self._begun = False
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        self._listener.stage(name)
+        self.listener.stage(name)
         self._manifest["status"] = name
         if self._begun:
             self._write()
@@ -58,7 +61,7 @@ class AuditRun:
         yield
         self._manifest["timings"][name] = round(time.perf_counter() - start, 3)
 
-    def begin(self, data: dict[str, Any], options: AuditOptions) -> bool:
+    def begin(self, data: AuditedData, options: AuditOptions) -> bool:
         """Open the folder; True if it already holds this very audit, complete.
 
         Args:
@@ -70,7 +73,7 @@ class AuditRun:
         arguments = json.loads(json.dumps(asdict(options), default=str))
         weights = options.model.weights
         content = hashlib.sha256(weights.read_bytes()).hexdigest() if weights and weights.is_file() else ""
-        entries = [data["fingerprint"], arguments, content]
+        entries = [data.fingerprint, arguments, content]
         self.key = key = hashlib.sha256(json.dumps(entries).encode()).hexdigest()
         previous = self.path / "manifest.json"
         if previous.exists():
@@ -90,7 +93,7 @@ class AuditRun:
             "swaypoint": swaypoint.__version__,
             "key": key,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "data": data,
+            "data": stored(data),
             "arguments": arguments,
             "versions": {
                 "python": platform.python_version(),
@@ -102,7 +105,16 @@ class AuditRun:
         return False
 
     def record(self, **entries: Any) -> None:
-        self._manifest |= entries
+        """Parts of the manifest, see :class:`~swaypoint.folder.manifest.Manifest`."""
+        self._manifest |= {name: stored(entry) for name, entry in entries.items()}
+
+    def write_factor(self, solution: Solved) -> None:
+        """``head.safetensors``, and where there is one that fits ``factor.safetensors``."""
+        write_tensors(self.path / "head.safetensors", head_tensors(solution.head))
+        if isinstance(solution, Influence) and solution.inverse.matrix.nbytes <= _FACTOR_BYTES:
+            # K = H^-1 in reduced coordinates: residuals through `outputs`, features through `features`.
+            factor = {"inverse": solution.inverse.matrix, **solution.risk.coordinates()}
+            write_tensors(self.path / "factor.safetensors", factor)
 
     def finish(self) -> None:
         self._manifest["status"] = "complete"
@@ -112,34 +124,26 @@ class AuditRun:
         write_json(self.path / "manifest.json", self._manifest)
 
 
-def describe_model(
-    head: HeadWeights, options: AuditOptions, accuracy: Sequence[float | None], *, refit: bool
-) -> dict[str, Any]:
-    """The manifest's entries on the head; ``accuracy`` is that of the training and the held-out points."""
-    return {
-        "outputs": head.outputs,
-        "features": head.weight.shape[1],
-        "loss": head.loss.name,
-        "l2": head.l2,
-        "damping": options.damping,
-        "params": options.params,
-        "curvature": options.curvature,
-        "removal": options.removal,
-        "refit": refit,
-        "accuracy": dict(zip(("train", "validation"), accuracy, strict=True)),
-    }
+def describe_model(predictor: Predictor, scored: Scored, options: AuditOptions) -> AuditedModel:
+    """The manifest's entry on the model."""
+    head = scored.head
+    return AuditedModel(
+        name=predictor.name,
+        hash=predictor.hash,
+        layer=predictor.head.layer,
+        outputs=head.outputs,
+        features=head.weight.shape[1],
+        loss=head.loss.name,
+        l2=head.l2,
+        damping=options.damping,
+        accuracy=Accuracy(*scored.accuracy),
+        params=options.params,
+        curvature=options.curvature,
+        removal=options.removal,
+        refit=scored.refit,
+    )
 
 
 def head_tensors(head: HeadWeights) -> dict[str, Tensor]:
     """As ``head.safetensors`` has them."""
     return {"weight": head.weight.detach(), **({} if head.bias is None else {"bias": head.bias.detach()})}
-
-
-def write_factor(path: Path, influence: Solved) -> None:
-    """``head.safetensors``, and where there is one that fits ``factor.safetensors``."""
-    head, risk = influence.head, influence.risk
-    write_tensors(path / "head.safetensors", head_tensors(head))
-    if isinstance(influence, Influence) and influence.inverse.matrix.nbytes <= _FACTOR_BYTES:
-        # K = H^-1 in reduced coordinates: residuals through `outputs`, features through `features`.
-        factor = {"inverse": influence.inverse.matrix, **risk.coordinates()}
-        write_tensors(path / "factor.safetensors", factor)

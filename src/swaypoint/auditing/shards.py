@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from swaypoint.auditing.scored import Columns, score_of
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.data.folds import Fold, Statistic, total
 from swaypoint.data.readers.parquet import ParquetPoints
@@ -20,17 +21,17 @@ from swaypoint.errors import InputError
 from swaypoint.folder.writing import replace_file
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.kinds import suggest_kinds
+from swaypoint.scoring.last_layer import LinearHead
 from swaypoint.scoring.ranking import COLUMNS
 from swaypoint.scoring.scores import Removal
+from swaypoint.scoring.trained_model import TrainedModel
 
 _ROWS = 65_536
 _SUMMED = ("right", "first_order")
-Scored = dict[str, np.ndarray]
-"""Columns of the audit folder of some points, ``index`` first."""
 
 
 @dataclass(frozen=True)
-class PartScores:
+class ShardScores:
     """What is kept in memory of a streamed scoring.
 
     Attributes:
@@ -49,12 +50,12 @@ class PartScores:
     mean_leverage: float
     accuracy: tuple[float | None, float | None]
     held_out: int
-    top: Scored
+    top: Columns
     parts: int
 
 
 @dataclass(frozen=True)
-class ScoreParts:
+class ScoreShards:
     """Scores a shard, writes ``folder/part-NNNNN.parquet``, and tells what it sums to; sent to workers.
 
     Args:
@@ -62,16 +63,21 @@ class ScoreParts:
         folder: which all workers and the asker must see under the same name.
         removal: see :class:`~swaypoint.scoring.scores.Scores`.
         top: how many points to hand back whole.
+        lead: the column that ranks.
+        scores: further ones to be computed, each of which is pointwise, see
+            :class:`~swaypoint.scorers.base.Method`; and ``auto``.
     """
 
     influence: Influence
     folder: Path
     removal: Removal
     top: int
+    lead: str = "cook"
+    scores: tuple[str, ...] = ()
 
     def __call__(self, numbered: tuple[int, ParquetPoints]) -> Statistic:
         number, points = numbered
-        tally = _Tally(self.top)
+        tally = _Tally(self.top, self.lead)
         self.folder.mkdir(parents=True, exist_ok=True)  # of a machine that does not share it: told later
 
         def write(temporary: Path) -> None:
@@ -89,21 +95,37 @@ class ScoreParts:
         risk, summary = self.influence.risk, self.influence.summary
         return (risk.head.width - summary.dropped) / summary.points
 
-    def _columns(self, points: ParquetPoints) -> Iterator[Scored]:
-        numbered = _Numbered(points)
+    def _columns(self, points: ParquetPoints) -> Iterator[Columns]:
+        numbered, further = _Numbered(points), self._further(points)
+        done = 0
         for part in self.influence.columns(numbered, removal=self.removal):
             part.setdefault("first_order", part["cook"])
             columns = {name: part[name].cpu().numpy() for name in (*COLUMNS, *_SUMMED)}
-            yield {"index": numbered.take(len(columns["cook"])), **columns}
+            rows = slice(done, done := done + len(columns["cook"]))
+            further["auto"] = columns["loo_loss"]  # no training was recorded
+            beside = {name: further[name][rows if name != "auto" else slice(None)] for name in self._beside}
+            yield {"index": numbered.take(len(columns["cook"])), **columns, **beside}
+
+    @property
+    def _beside(self) -> list[str]:
+        return [name for name in self.scores if name not in COLUMNS]
+
+    def _further(self, points: ParquetPoints) -> dict[str, np.ndarray]:
+        """The other scores of a shard's points, each by a pass over it."""
+        trained = TrainedModel(
+            LinearHead(self.influence.head), points, features=points, influence=self.influence.of(points)
+        )
+        return {name: score_of(name, trained) for name in self._beside if name != "auto"}
 
     def _schema(self) -> pa.Schema:
         label = pa.int64() if self.influence.head.loss.classifies else pa.float64()
         labels = ("label", "suggested_label")
         fields = [(name, label if name in labels else pa.float64()) for name in COLUMNS]
         split = ("split", pa.dictionary(pa.int8(), pa.string()))
-        return pa.schema([("index", pa.int64()), split, *fields, ("kind", pa.string())])
+        further = [(name, pa.float64()) for name in self._beside]
+        return pa.schema([("index", pa.int64()), split, *fields, ("kind", pa.string()), *further])
 
-    def _table(self, columns: Scored) -> pa.Table:
+    def _table(self, columns: Columns) -> pa.Table:
         kinds = suggest_kinds(columns["margin"], columns["leverage"], mean_leverage=self.mean_leverage)
         count = len(kinds)
         split = pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, dtype=np.int8)), ["train"])
@@ -126,14 +148,14 @@ def part_file(folder: Path, number: int) -> Path:
     return folder / f"part-{number:05d}.parquet"
 
 
-def score_parts(scoring: ScoreParts, points: ParquetPoints, fold: Fold) -> PartScores:
+def score_shards(scoring: ScoreShards, points: ParquetPoints, fold: Fold) -> ShardScores:
     """Score all shards of ``points`` on ``fold``.
 
     Raises:
         InputError: the workers' files are not seen here, or the points changed since the first pass.
     """
     shards = points.shards()
-    best: Scored = {}
+    best: dict[str, np.ndarray] = {}
     sums: list[Statistic] = []
     for number, statistic in enumerate(fold.map("scores", scoring, list(enumerate(shards)))):
         file = part_file(scoring.folder, number)
@@ -143,7 +165,7 @@ def score_parts(scoring: ScoreParts, points: ParquetPoints, fold: Fold) -> PartS
                 " all workers; choose an --out on a file system that they and this machine have in common"
             )
         top = {k.removeprefix("top."): v.numpy() for k, v in statistic.items() if k.startswith("top.")}
-        best = _best([best, top], scoring.top)
+        best = _best([best, top], scoring.top, scoring.lead)
         sums.append({name: value for name, value in statistic.items() if not name.startswith("top.")})
     found = total(sums)
     count = 0 if found is None else int(found["points"])
@@ -155,7 +177,7 @@ def score_parts(scoring: ScoreParts, points: ParquetPoints, fold: Fold) -> PartS
     cook, square = float(found["cook"]), float(found["square"])
     classifies = scoring.influence.head.loss.classifies
     held = int(found["held_out"])
-    return PartScores(
+    return ShardScores(
         points=count,
         mean=float(found["first_order"]) / count,
         effective=cook**2 / square if square > 0 else float(count),
@@ -198,12 +220,12 @@ class _Numbered(FeatureBatches):
 class _Tally:
     """What a shard's scores sum to, and its most influential points."""
 
-    def __init__(self, top: int) -> None:
-        self._most, self._top = top, dict[str, np.ndarray]()
+    def __init__(self, top: int, lead: str) -> None:
+        self._most, self._lead, self._top = top, lead, dict[str, np.ndarray]()
         self._points = self._right = 0
         self._cook = self._square = self._first_order = 0.0
 
-    def add(self, columns: Scored) -> None:
+    def add(self, columns: Columns) -> None:
         cook = np.nan_to_num(columns["cook"], posinf=0.0)
         self._points += len(cook)
         self._right += int(columns["right"].sum())
@@ -211,7 +233,7 @@ class _Tally:
         self._square += float(np.square(cook).sum())
         self._first_order += float(columns["first_order"].sum())
         shown = {name: values for name, values in columns.items() if name not in _SUMMED}
-        self._top = _best([self._top, shown], self._most)
+        self._top = _best([self._top, shown], self._most, self._lead)
 
     def statistic(self) -> Statistic:
         sums = {
@@ -225,19 +247,19 @@ class _Tally:
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in sums.items()} | top
 
 
-def _best(parts: list[Scored], most: int) -> Scored:
-    """The ``most`` with the largest Cook's distance of ``parts``, in their order; equal ones by position."""
+def _best(parts: list[Columns], most: int, lead: str) -> dict[str, np.ndarray]:
+    """The ``most`` with the largest ``lead`` of ``parts``, in their order; equal ones by position."""
     parts = [part for part in parts if part]
     joined = {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else ())}
     if not joined:
         return {}
-    kept = np.sort(np.argsort(-joined["cook"], kind="stable")[:most])
+    kept = np.sort(np.argsort(-joined[lead], kind="stable")[:most])
     return {name: values[kept] for name, values in joined.items()}
 
 
-def _joined(parts: Iterator[Scored]) -> Iterator[Scored]:
+def _joined(parts: Iterator[Columns]) -> Iterator[Columns]:
     """The same points, at least :data:`_ROWS` at a time but for the last."""
-    waiting: list[Scored] = []
+    waiting: list[Columns] = []
     for part in parts:
         waiting.append(part)
         if sum(len(p["index"]) for p in waiting) >= _ROWS:

@@ -4,17 +4,68 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 
+from swaypoint.auditing.records import Records
+from swaypoint.auditing.scored import Columns, Scored, column
 from swaypoint.data.dataset import Dataset
+from swaypoint.data.neighbours import neighbours
+from swaypoint.data.tensors import write_tensors
 from swaypoint.errors import require
 from swaypoint.folder.items import item_id, project
+from swaypoint.folder.writing import write_arrow, write_table
+from swaypoint.models.predictor import Predictor
+from swaypoint.scoring.kinds import suggest_kinds
+from swaypoint.scoring.ranking import COLUMNS, positions
 
 _LONGEST_TEXT = 10_000  # characters of a value that a reviewer can read
+
+
+def explain(path: Path, records: Records, predictor: Predictor, scored: Scored) -> None:
+    """Write the scores with suggested kinds and ranks, and what is shown of the points.
+
+    ``scores.parquet`` of all points, or ``top.parquet`` of the top; ``examples.parquet``, ``items.arrow`` and
+    the features.
+    """
+    shown, columns, options = records.shown(predictor, scored), scored.columns, records.options
+    order = np.argsort(-columns[column(scored.ranked_by)], kind="stable")
+    top = order[: options.top]
+    near = neighbours(shown.features, shown.labels, top, reference=shown.reference)
+    agreement = np.full(len(order), np.nan)
+    if shown.dataset.classes:
+        agreement[top] = near.agreement
+    kinds = suggest_kinds(
+        columns["margin"],
+        columns["leverage"],
+        agreement=agreement,
+        mean_leverage=None if scored.streamed is None else scored.streamed.leverage,
+    )
+    features = shown.features[: len(order)]
+    if options.keep_features:
+        write_tensors(path / "features.safetensors", {"features": features})
+        if (inputs := records.inputs(predictor)) is not None:
+            write_tensors(path / "inputs.safetensors", {"inputs": torch.from_numpy(inputs)})
+    write_arrow(path / "items.arrow", items(shown.dataset, shown.rows, features))
+    rows = shown.rows[top]
+    write_table(path / "examples.parquet", examples(shown.dataset, rows, near, agreement[top]))
+    name = "scores.parquet" if scored.streamed is None else "top.parquet"
+    write_table(path / name, _table(columns, kinds, order))
+
+
+def _table(columns: Columns, kinds: np.ndarray, order: np.ndarray) -> pa.Table:
+    usual = ("index", *COLUMNS, "standard_error")
+    first = {name: columns[name] for name in usual if name in columns}
+    further = {name: values for name, values in columns.items() if name not in usual}
+    split = ["train"] * len(order)
+    index = first.pop("index")
+    return pa.table(
+        {"index": index, "split": split, **first, "kind": kinds, "rank": positions(order), **further}
+    )
 
 
 def items(dataset: Dataset, rows: np.ndarray, features: torch.Tensor) -> pa.Table:

@@ -1,4 +1,4 @@
-"""The audit of features in parquet files larger than memory: streamed, by the shard, resumable.
+"""The records of an audit larger than memory: features in parquet files, by the shard, resumable.
 
 What is held is a batch of rows for each worker, the curvature, and the top of the ranking.
 """
@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,35 +18,38 @@ import torch
 
 import swaypoint
 from swaypoint.auditing.options import BYTES_HELD, AuditOptions, Scale
-from swaypoint.auditing.run import AuditRun, Listener, describe_model, head_tensors, write_factor
-from swaypoint.auditing.shards import PartScores, ScoreParts, score_parts
-from swaypoint.auditing.shown import examples, items
+from swaypoint.auditing.records import Records, Shown
+from swaypoint.auditing.run import AuditRun, head_tensors
+from swaypoint.auditing.scored import Columns, Scored, column, lead
+from swaypoint.auditing.shards import ScoreShards, score_shards
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.folds import Durable, Fold, engine
 from swaypoint.data.folds.engines import IN_PROCESS
-from swaypoint.data.neighbours import neighbours
+from swaypoint.data.planting import Flips, flips
 from swaypoint.data.readers.parquet import ParquetPoints, ParquetTable, open_parquet, read_classes
 from swaypoint.data.readers.sources import image_column, image_pixels, is_saved, parquet_inside, readable
 from swaypoint.data.readers.tables import vector_column
 from swaypoint.data.splitting import Split
 from swaypoint.data.tensors import write_tensors
 from swaypoint.errors import InputError
-from swaypoint.folder.audit_folder import AuditFolder
+from swaypoint.folder.audit_folder import score_files
 from swaypoint.folder.documents import REMEDY, read_json
-from swaypoint.folder.writing import write_arrow, write_json, write_table
-from swaypoint.models.predictor import stored_head
+from swaypoint.folder.manifest import AuditedData, StreamedScores
+from swaypoint.folder.writing import write_json
+from swaypoint.models.predictor import Predictor, stored_head
+from swaypoint.scorers import methods
 from swaypoint.scoring.closed_form import Influence
-from swaypoint.scoring.fitness import Spread, diagnose, memorisation
-from swaypoint.scoring.kinds import suggest_kinds
+from swaypoint.scoring.fitness import Spread, diagnose, examine, memorisation
+from swaypoint.scoring.last_layer import LinearHead
 from swaypoint.scoring.rank import EXACT_LIMIT, factorises
-from swaypoint.scoring.ranking import COLUMNS, positions
 from swaypoint.scoring.refit import refit_head
 from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.risks.losses import as_loss
 
 _SAMPLE = 131_072
 _NEIGHBOURS = 50_000
+_TOP = 100_000
 
 
 def table_to_stream(source: object, read: ReadOptions, scale: Scale) -> ParquetTable | None:
@@ -67,8 +71,7 @@ def table_to_stream(source: object, read: ReadOptions, scale: Scale) -> ParquetT
             )
         return None
     table = open_parquet(source, read)
-    rows = table.files.rows if read.limit is None else min(table.files.rows, read.limit)
-    if elsewhere or "://" in str(source) or rows * table.width * BYTES_HELD > scale.bytes:
+    if elsewhere or "://" in str(source) or table.files.rows * table.width * BYTES_HELD > scale.bytes:
         return table
     return None
 
@@ -80,79 +83,131 @@ def _is_parquet(source: str) -> bool:
     return path.is_dir() and not is_saved(path) and bool(parquet_inside(path))
 
 
-def streamed_audit(
-    table: ParquetTable, out: Path, options: AuditOptions, scale: Scale, listener: Listener
-) -> AuditFolder:
-    """Rank every training point of ``table`` and write an audit folder; see :func:`swaypoint.audit`.
+class StreamedRecords(Records):
+    """The points of parquet files.
 
-    The folder has ``scores/part-NNNNN.parquet``, a file a shard, and ``top.parquet`` in place of
-    ``scores.parquet``; examples, items and features are those of the top.
+    Args:
+        engine_name: see :func:`~swaypoint.data.folds.engines.engine`.
 
     Raises:
-        InputError: options that need the data in memory, bad data, or ``out`` holds another audit.
+        InputError: an option needs the data in memory.
     """
-    _check(options, table)
-    run = AuditRun(out, listener)
-    partial = out / "partial"
-    if run.begin(_described(table), options):
-        _clear(out, partial)
-        return AuditFolder(out)
-    with engine(scale.engine, options.device) as inner:  # first, so that it is known early if there is none
-        with run.stage("reading"):
-            points = ParquetPoints(table, read_classes(table), Split(options.seed, options.validation))
-            if not len(points):
-                raise InputError(f"{table.name}: no points to train on; expected at least one per class")
-            run.record(data=_described(table, points))
-        with run.stage("training"):
-            head, refit = _head(partial, points, options)
-        with run.stage("scoring"):
-            fold = Durable(
-                partial,
-                f"{swaypoint.__version__}-{run.key}-{_digest(head)}",
-                inner=inner,
-                on_shard=lambda name, done, of: listener.records and listener.records(done, of),
-            )
-            influence, scores = _scored(out, head, points, options, fold)
-            write_factor(out, influence)
-            cook = Spread(scores.points, scores.mean, scores.effective)
-            run.record(
-                model=_model(head, options, scores),
-                diagnostics=diagnose(influence.facts(), cook, refit=refit)
-                .beside(memorisation(*scores.accuracy, scores.held_out))
-                .to_dict(),
-                streamed={
-                    "points": scores.points,
-                    "leverage": scores.mean_leverage,
-                    "parts": scores.parts,
-                },
-            )
-    with run.stage("explaining"):
-        _explain(out, points, scores, options)
-        run.record(ranked_by="cooks_distance", flipped=None)
-    run.finish()
-    _clear(out, partial)
-    return AuditFolder(out)
+
+    def __init__(self, table: ParquetTable, options: AuditOptions, engine_name: str) -> None:
+        _refuse(table, options)
+        self.table, self.options, self._engine = table, options, engine_name
+        self._flips: Flips | None = None
+        self.about = self._described(None)
+
+    def _described(self, points: ParquetPoints | None) -> AuditedData:
+        train = 0 if points is None else len(points)
+        usable = self.table.files.rows if points is None else train + len(points.others())
+        return AuditedData(
+            name=self.table.name,
+            kind="features",
+            points=self.table.files.rows,
+            train=train,
+            validation=usable - train,
+            classes=() if points is None else points.classes.names,
+            columns=tuple(f"{self.table.features}[{i}]" for i in range(self.table.width)),
+            fingerprint=self.table.fingerprint,
+            skipped=(),
+            read=asdict(self.table.options),
+            left_out=self.table.files.rows - usable,
+        )
+
+    @contextmanager
+    def at_work(self, run: AuditRun) -> Iterator[None]:
+        options, rows = self.options, self.table.files.rows
+        with engine(
+            self._engine, options.device
+        ) as inner:  # first, so that it is known early if there is none
+            self._inner: Fold = inner
+            with run.stage("reading"):
+                classes = read_classes(self.table)
+                self._flips = flips(rows, options.flip, options.seed, len(classes.names))
+                split = Split.of(rows, seed=options.seed, share=options.validation)
+                self.points = ParquetPoints(self.table, classes, split, flips=self._flips)
+                if not len(self.points):
+                    raise InputError(
+                        f"{self.table.name}: no points to train on; expected at least one per class"
+                    )
+                self.about = self._described(self.points)
+            yield
+
+    def tidy(self, run: AuditRun) -> None:
+        _clear(run.path)
+
+    def predictor(self, run: AuditRun) -> Predictor:
+        head, refit = _head(_partial(run), self.points, self.options)
+        return Predictor("linear head", LinearHead(head), self.points, self.points.others(), fit=refit)
+
+    def scored(self, run: AuditRun, predictor: Predictor) -> Scored:
+        options, head = self.options, predictor.head.weights
+        fold = Durable(
+            _partial(run),
+            f"{swaypoint.__version__}-{run.key}-{hashlib.sha256(head.matrix.numpy().tobytes()).hexdigest()}",
+            inner=self._inner,
+            on_shard=lambda name, done, of: run.listener.records and run.listener.records(done, of),
+        )
+        solution = Influence(head, self.points, damping=options.damping, device=options.device, fold=fold)
+        ranked_by = lead(options.scores)
+        scoring = ScoreShards(
+            solution,
+            (run.path / "scores").absolute(),
+            options.removal,
+            options.top,
+            column(ranked_by),
+            options.scores,
+        )
+        scores = score_shards(scoring, self.points, fold)
+        run.write_factor(solution)
+        fitted = _fitted(_partial(run)) if predictor.fit else ""
+        diagnostics = diagnose(
+            solution.facts(), Spread(scores.points, scores.mean, scores.effective), refit=fitted
+        ).beside(memorisation(*scores.accuracy, scores.held_out))
+        sample = ArrayBatches(*self.points.sample(_SAMPLE))
+        return Scored(
+            head=head,
+            refit=predictor.fit,
+            points=scores.points,
+            accuracy=scores.accuracy,
+            diagnostics=diagnostics.beside(examine(solution, sample)),
+            columns=scores.top,
+            every=lambda: _every(run.path / "scores"),
+            ranked_by=ranked_by,
+            streamed=StreamedScores(scores.points, scores.mean_leverage, scores.parts),
+        )
+
+    def shown(self, predictor: Predictor, scored: Scored) -> Shown:
+        index = scored.columns["index"]
+        dataset = _records(self.points, index, scored.columns["label"])
+        near_index, near_features, near_targets = self.points.numbered_sample(_NEIGHBOURS)
+        apart = ~np.isin(near_index, index)
+        features = torch.cat([torch.from_numpy(dataset.inputs), near_features[apart]])
+        labels = np.concatenate([dataset.labels, near_targets.numpy()[apart]])
+        return Shown(dataset, np.arange(len(index)), features, labels, len(features))
+
+    def planted(self, index: np.ndarray) -> np.ndarray:
+        assert self._flips is not None  # at work
+        return self._flips.among(index)
+
+    @property
+    def wrong(self) -> int:
+        return 0 if self._flips is None else len(self._flips.rows)
 
 
-def _clear(out: Path, partial: Path) -> None:
-    """Remove what a finished audit does not need: its steps, and what killed workers left half written."""
-    shutil.rmtree(partial, ignore_errors=True)
-    for place in (out, out / "scores"):
-        for file in place.glob(".*.*"):
-            file.unlink(missing_ok=True)
-
-
-def _check(options: AuditOptions, table: ParquetTable) -> None:
+def _refuse(table: ParquetTable, options: AuditOptions) -> None:
+    """The one place that says what needs the whole dataset in memory."""
+    whole = [name for name in options.scores if name != "auto" and not methods[name].pointwise]
     held = {
-        "--flip": bool(options.flip),
         "--params": options.params is not None,
-        "--score": bool(options.scores),
-        "--limit": table.options.limit is not None,
+        f"--score {','.join(whole)}": bool(whole),
         "--model": options.model.name not in ("none", "head"),
         "--models": options.model.models > 1,
         "--refit-ridge": options.refit == "ridge",
         "--solver sketch": options.solver not in ("auto", "exact"),
-        "--top beyond 100,000": options.top > 100_000,
+        f"--top beyond {_TOP:,}": options.top > _TOP,
     }
     for option, given in held.items():
         if given:
@@ -162,30 +217,31 @@ def _check(options: AuditOptions, table: ParquetTable) -> None:
             )
 
 
-def _described(table: ParquetTable, points: ParquetPoints | None = None) -> dict[str, Any]:
-    train = 0 if points is None else len(points)
-    usable = table.files.rows if points is None else train + len(points.others())
-    return {
-        "name": table.name,
-        "origin": None,
-        "kind": "features",
-        "points": table.files.rows,
-        "train": train,
-        "validation": usable - train,
-        "classes": [] if points is None else list(points.classes.names),
-        "columns": [f"{table.features}[{i}]" for i in range(table.width)],
-        "fingerprint": table.fingerprint,
-        "skipped": [],
-        "left_out": table.files.rows - usable,
-        "read": asdict(table.options),
-    }
+def _partial(run: AuditRun) -> Path:
+    return run.path / "partial"
+
+
+def _clear(out: Path) -> None:
+    """Remove what a finished scoring does not need: its steps, and what killed workers left half written."""
+    shutil.rmtree(out / "partial", ignore_errors=True)
+    for place in (out, out / "scores"):
+        for file in place.glob(".*.*"):
+            file.unlink(missing_ok=True)
+
+
+def _every(folder: Path) -> Iterator[Columns]:
+    """The columns of all points, a batch at a time."""
+    for batch in score_files(sorted(folder.glob("part-*.parquet"))).to_batches():
+        if len(batch):
+            names = [name for name in batch.schema.names if name not in ("split", "kind")]
+            yield {name: batch[name].to_numpy(zero_copy_only=False) for name in names}
 
 
 # -- the head -------------------------------------------------------------------------------------
 
 
-def _head(folder: Path, points: ParquetPoints, options: AuditOptions) -> tuple[HeadWeights, str]:
-    """The head and, where it was fitted, how that went; fitted once, whatever interrupts."""
+def _head(folder: Path, points: ParquetPoints, options: AuditOptions) -> tuple[HeadWeights, bool]:
+    """The head, and whether it was fitted here; fitted once, whatever interrupts."""
     given, loss = options.model.weights, as_loss(options.objective.loss)
     if given is not None:
         start = stored_head(given, loss, options.objective.l2 or 0.0)
@@ -196,20 +252,23 @@ def _head(folder: Path, points: ParquetPoints, options: AuditOptions) -> tuple[H
         start = HeadWeights(zeros, zeros[:, 0].clone(), loss, l2, penalize_bias=False)
     _check_size(start, points)
     if given is not None and not options.refit:
-        return start, ""
-    saved, outcome = folder / "head.safetensors", folder / "fit.json"
-    if outcome.is_file():
+        return start, False
+    saved = folder / "head.safetensors"
+    if (folder / "fit.json").is_file():
         kept = stored_head(saved, loss, start.l2)
-        return replace(start, weight=kept.weight, bias=kept.bias), read_json(
-            outcome, {"outcome": str}, REMEDY
-        )["outcome"]
+        return replace(start, weight=kept.weight, bias=kept.bias), True
     if given is None and len(points) > _SAMPLE:  # most of the way on a sample: few passes over the whole
         start = refit_head(start, ArrayBatches(*points.sample(_SAMPLE)), device=options.device).head
     fitted = refit_head(start, points, device=options.device)
     folder.mkdir(exist_ok=True)
     write_tensors(saved, head_tensors(fitted.head))
-    write_json(outcome, {"outcome": fitted.outcome})
-    return fitted.head, fitted.outcome
+    write_json(folder / "fit.json", {"outcome": fitted.outcome})
+    return fitted.head, True
+
+
+def _fitted(folder: Path) -> str:
+    """How the fit of the head went."""
+    return str(read_json(folder / "fit.json", {"outcome": str}, REMEDY)["outcome"])
 
 
 def _check_size(head: HeadWeights, points: ParquetPoints) -> None:
@@ -224,56 +283,7 @@ def _check_size(head: HeadWeights, points: ParquetPoints) -> None:
         )
 
 
-def _digest(head: HeadWeights) -> str:
-    return hashlib.sha256(head.matrix.numpy().tobytes()).hexdigest()
-
-
-# -- the two passes -------------------------------------------------------------------------------
-
-
-def _scored(
-    out: Path, head: HeadWeights, points: ParquetPoints, options: AuditOptions, fold: Fold
-) -> tuple[Influence, PartScores]:
-    influence = Influence(head, points, damping=options.damping, device=options.device, fold=fold)
-    pass_two = ScoreParts(influence, (out / "scores").absolute(), options.removal, options.top)
-    return influence, score_parts(pass_two, points, fold)
-
-
-def _model(head: HeadWeights, options: AuditOptions, scores: PartScores) -> dict[str, Any]:
-    fitted = options.refit or options.model.weights is None
-    entries = describe_model(head, options, scores.accuracy, refit=bool(fitted))
-    return {"name": "linear head", "hash": "", "layer": "", **entries}
-
-
-# -- explaining -----------------------------------------------------------------------------------
-
-
-def _explain(out: Path, points: ParquetPoints, scores: PartScores, options: AuditOptions) -> None:
-    """What is shown of the top of the ranking, which is held as a small dataset."""
-    top = scores.top
-    index = top["index"]
-    dataset = _records(points, index, top["label"])
-    order = np.argsort(-top["cook"], kind="stable")
-    near_index, near_features, near_targets = points.numbered_sample(_NEIGHBOURS)
-    apart = ~np.isin(near_index, index)
-    features = torch.cat([torch.from_numpy(dataset.inputs), near_features[apart]])
-    labels = np.concatenate([dataset.labels, near_targets.numpy()[apart]])
-    near = neighbours(features, labels, order, reference=len(features))
-    agreement = np.full(len(index), np.nan)
-    if dataset.classes:
-        agreement[order] = near.agreement
-    kinds = suggest_kinds(
-        top["margin"], top["leverage"], agreement=agreement, mean_leverage=scores.mean_leverage
-    )
-    columns: dict[str, Any] = {"index": index, "split": ["train"] * len(index)}
-    columns |= {name: top[name] for name in COLUMNS}
-    table = pa.table(columns | {"kind": kinds, "rank": positions(order)})
-    held = torch.from_numpy(dataset.inputs)
-    if options.keep_features:
-        write_tensors(out / "features.safetensors", {"features": held})
-    write_arrow(out / "items.arrow", items(dataset, np.arange(len(index)), held))
-    write_table(out / "examples.parquet", examples(dataset, order, near, agreement[order]))
-    write_table(out / "top.parquet", table)
+# -- what is shown --------------------------------------------------------------------------------
 
 
 def _records(points: ParquetPoints, index: np.ndarray, labels: np.ndarray) -> Dataset:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from safetensors.torch import save_file
+from torch import Tensor
 
 from swaypoint.folder.writing import replace_file
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], *, key: str | None = None) -> None:
     """As safetensors, with a key in its metadata; the tensors are made contiguous."""
-    from safetensors.torch import save_file
-
     owned = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     metadata = None if key is None else {"key": key}
     replace_file(path, lambda temporary: save_file(owned, temporary, metadata))

@@ -7,75 +7,18 @@ import mmap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from swaypoint.errors import InputError, reading
-from swaypoint.folder.documents import REMEDY, misfit, read_json, read_parquet, require_file
+from swaypoint.folder.documents import REMEDY, read_parquet, require_file
+from swaypoint.folder.manifest import Manifest, read_manifest
 
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
 
-_ORDERS = ("cook", "loss", "random")
-_CHECKS = {"name": str, "value": str, "verdict": {"fit", "caution", "unfit"}, "meaning": str, "remedy": str}
-MANIFEST = {
-    "swaypoint": str,
-    "key": str,
-    "created": str,
-    "data": {
-        "name": str,
-        "kind": {"images", "rows", "features"},
-        "train": int,
-        "validation": int,
-        "classes": [str],
-        "columns": [str],
-        "fingerprint": str,
-        "skipped": [{"where": str, "reason": str}],
-    },
-    "arguments": {
-        "seed": int,
-        "flip": float,
-        "model": {"name": str, "epochs": (int, None), **dict.fromkeys(("transform", "layer"), (str, None))},
-        "objective": {"loss": str, "l2": (float, None)},
-    },
-    "model": {
-        "name": str,
-        "hash": (str, None),
-        "layer": str,
-        "outputs": int,
-        "features": int,
-        "loss": str,
-        "l2": float,
-        "damping": float,
-        "accuracy": {"train": (float, None), "validation": (float, None)},
-    },
-    "diagnostics": {
-        "verdict": {"fit", "caution", "unfit"},
-        "solver": str,
-        "precision": str,
-        "outcome": str,
-        "estimated_error": float,
-        "checks": [_CHECKS],
-    },
-    "timings": {},
-    "versions": {},
-    "ranked_by": {"cooks_distance", "models", "auto"},
-    "flipped": (
-        None,
-        {
-            "share": float,
-            "seed": int,
-            "in_training": int,
-            "found": [
-                {"inspected": float, "hits": dict.fromkeys(_ORDERS, int), **dict.fromkeys(_ORDERS, float)}
-            ],
-        },
-    ),
-}
-"""What every finished audit's manifest has, see :func:`~swaypoint.folder.documents.misfit`."""
-_STREAMED = {"streamed": {"points": int, "leverage": float, "parts": int}}
 _KINDS: dict[str, Callable[[pa.DataType], bool]] = {
     "integer": pa.types.is_integer,
     "number": lambda kind: pa.types.is_integer(kind) or pa.types.is_floating(kind),
@@ -101,7 +44,7 @@ class AuditFolder:
 
     path: Path
 
-    def manifest(self) -> dict[str, Any]:
+    def manifest(self) -> Manifest:
         """``manifest.json``.
 
         Raises:
@@ -113,15 +56,9 @@ class AuditFolder:
             raise InputError(
                 f"{self.path} is not an audit folder; make one with: swaypoint audit DATA --out {self.path}"
             )
-        manifest: dict[str, Any] = read_json(file, {"status": str}, REMEDY)
-        if manifest["status"] != "complete":
-            raise InputError(
-                f"the audit in {self.path} was interrupted during {manifest['status'][:60]!r};"
-                " run the same `swaypoint audit` command again to resume it"
-            )
-        shape = MANIFEST | _STREAMED if self.streamed else MANIFEST
-        if (problem := misfit(manifest, shape)) is not None:
-            raise InputError(f"{file}: {problem}; {REMEDY}")
+        manifest = read_manifest(file)
+        if self.streamed and manifest.streamed is None:
+            raise InputError(f"{file}: its content has no 'streamed'; {REMEDY}")
         return manifest
 
     @property
@@ -137,11 +74,11 @@ class AuditFolder:
         """
         file = self.path / ("top.parquet" if self.streamed else "scores.parquet")
         table = self._table(file.name, SCORES)
-        data = self.manifest()["data"]
-        n, classes = len(table), len(data["classes"])
+        data = self.manifest().data
+        n, classes = len(table), len(data.classes)
         values = {name: table[name].to_numpy() for name in ("rank", "cook", "label", "suggested_label")}
-        if not n or (n > data["train"] if self.streamed else n != data["train"]):
-            raise InputError(f"{file} has {n} points, its audit {data['train']}; {REMEDY}")
+        if not n or (n > data.train if self.streamed else n != data.train):
+            raise InputError(f"{file} has {n} points, its audit {data.train}; {REMEDY}")
         if not (np.sort(values["rank"]) == np.arange(1, n + 1)).all():
             raise InputError(f"{file}: its ranks are not 1 to {n}; {REMEDY}")
         if not (values["cook"] >= 0).all():
@@ -158,15 +95,13 @@ class AuditFolder:
         Raises:
             InputError: missing or damaged.
         """
-        import pyarrow.dataset
-
         place = self.path / ("scores" if self.streamed else "scores.parquet")
         files = sorted(place.glob("part-*.parquet")) if place.is_dir() else [place]
-        expected = self.manifest()["streamed"]["parts"] if self.streamed else 1
+        streamed = self.manifest().streamed
+        expected = 1 if streamed is None else streamed.parts
         if len(files) != expected:
             raise InputError(f"{place} has {len(files)} of {expected} files; {REMEDY}")
-        with reading(place, "parquet files", REMEDY):
-            return pyarrow.dataset.dataset([str(file) for file in files], format="parquet")
+        return score_files(files)
 
     def check_whole(self, what: str) -> None:
         """Refuse ``what`` for a streamed audit.
@@ -219,6 +154,18 @@ class AuditFolder:
         table = read_parquet(file, REMEDY)
         _check_columns(file, table, columns)
         return table
+
+
+def score_files(files: list[Path]) -> Dataset:
+    """Files of scores, in their order, to be scanned without loading them whole.
+
+    Raises:
+        InputError: one cannot be read.
+    """
+    import pyarrow.dataset
+
+    with reading(files[0].parent, "parquet files", REMEDY):
+        return pyarrow.dataset.dataset([str(file) for file in files], format="parquet")
 
 
 def _check_columns(file: Path, table: pa.Table, columns: dict[str, str]) -> None:

@@ -26,7 +26,7 @@ Progress = Callable[[int, int, float, float], None]
 
 
 @dataclass(frozen=True)
-class Split:
+class SplitData:
     """Inputs, targets and the rows of each part; inputs (n, D) float32 or (n, H, W, 3) uint8."""
 
     inputs: Tensor
@@ -58,7 +58,7 @@ class Batches:
     so does all the work."""
 
     def __init__(
-        self, split: Split, rows: Tensor, size: int, *, seed: int | None, changes: Changes | None = None
+        self, split: SplitData, rows: Tensor, size: int, *, seed: int | None, changes: Changes | None = None
     ) -> None:
         self._split, self._rows, self._size = split, rows, size
         self._seed, self._changes = seed, changes or Changes()
@@ -168,7 +168,7 @@ def _schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> L
 class Parts(lightning.LightningDataModule):
     """The training part, reshuffled for every epoch, and the validation part in order."""
 
-    def __init__(self, split: Split, recipe: Recipe, seed: int) -> None:
+    def __init__(self, split: SplitData, recipe: Recipe, seed: int) -> None:
         super().__init__()
         self._split, self._recipe, self._seed = split, recipe, seed
 
@@ -222,7 +222,7 @@ def fast_bfloat16(device: str) -> bool:
 
 def train(
     model: nn.Module,
-    split: Split,
+    split: SplitData,
     recipe: Recipe,
     plan: Plan,
     *,

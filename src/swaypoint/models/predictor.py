@@ -68,7 +68,7 @@ class Objective:
 
 
 @dataclass(frozen=True)
-class Parts:
+class Rows:
     """Rows of the dataset: ``train`` is ranked, ``validation`` only measured; sorted int64."""
 
     train: np.ndarray
@@ -133,7 +133,7 @@ def resolve(options: ModelOptions, dataset: Dataset) -> str:
 
 def prepare(
     dataset: Dataset,
-    parts: Parts,
+    parts: Rows,
     options: ModelOptions,
     objective: Objective,
     *,
@@ -184,7 +184,7 @@ def stored_head(path: Path, loss: Loss, l2: float) -> HeadWeights:
     return HeadWeights(weight, bias, loss, l2, penalize_bias=False)
 
 
-def _features(dataset: Dataset, parts: Parts, objective: Objective, given: Path | None) -> Predictor:
+def _features(dataset: Dataset, parts: Rows, objective: Objective, given: Path | None) -> Predictor:
     train = ArrayBatches(dataset.inputs[parts.train], dataset.labels[parts.train])
     loss = as_loss(objective.loss)
     if given is not None:
@@ -203,7 +203,7 @@ def _features(dataset: Dataset, parts: Parts, objective: Objective, given: Path 
 def _default(
     name: str,
     dataset: Dataset,
-    parts: Parts,
+    parts: Rows,
     options: ModelOptions,
     objective: Objective,
     training: Training,
@@ -236,17 +236,17 @@ def _train(
     model: nn.Module,
     inputs: torch.Tensor,
     dataset: Dataset,
-    parts: Parts,
+    parts: Rows,
     options: ModelOptions,
     training: Training,
 ) -> None:
     require("lightning", "train")
-    from swaypoint.models.loop import Plan, Split, train
+    from swaypoint.models.loop import Plan, SplitData, train
     from swaypoint.models.recipes import RECIPES
     from swaypoint.models.trajectory import Trajectory
 
     recipe = RECIPES[resolve(options, dataset)]
-    split = Split(
+    split = SplitData(
         inputs,
         torch.from_numpy(dataset.labels),
         torch.from_numpy(parts.train),
@@ -265,7 +265,7 @@ def _train(
 
 
 def _with_model(
-    name: str, head: LinearHead, dataset: Dataset, parts: Parts, transform: Callable[[Any], Any] | None
+    name: str, head: LinearHead, dataset: Dataset, parts: Rows, transform: Callable[[Any], Any] | None
 ) -> Predictor:
     def inputs(rows: np.ndarray) -> InputBatches:
         return InputBatches(dataset.inputs, dataset.labels, rows=rows, transform=transform)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from swaypoint.report import charts
 from swaypoint.report.overview import Overview, overview
 from swaypoint.report.page import render_page
 from swaypoint.report.regions import section
-from swaypoint.report.terminal import class_name, mean_leverage, ranked_by
+from swaypoint.report.terminal import class_name, ranked_by
 
 _SHOWN_COLUMNS = 8
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -41,14 +42,14 @@ def render(folder: AuditFolder) -> str:
         MissingExtra: jinja2 is not installed.
     """
     manifest = folder.manifest()
-    names = manifest["data"]["classes"]
+    names = manifest.data.classes
     scores = {name: column.to_numpy(zero_copy_only=False) for name, column in _columns(folder.scores())}
     found = overview(folder, scores)
     cards = _cards(folder, scores, names)
     return render_page(
         "report",
         manifest=manifest,
-        title=Path(manifest["data"]["name"]).name,
+        title=Path(manifest.data.name).name,
         summary=found,
         curve=_curve(found, ranked_by(manifest)) if found.suspects else "",
         distribution=_distribution(found),
@@ -56,7 +57,7 @@ def render(folder: AuditFolder) -> str:
         regions="" if folder.streamed else section(folder),
         cards=cards,
         labels=sorted({card["label"] for card in cards}),
-        arguments=json.dumps(manifest["arguments"], indent=1),
+        arguments=json.dumps(manifest.arguments, indent=1),
         verdicts={
             "fit": "fit for influence",
             "caution": "use with caution",
@@ -102,7 +103,7 @@ def _distribution(found: Overview) -> str:
     return charts.histogram(heights, edges, x, mark=mark, title="Distribution of Cook's distance")
 
 
-def _by_class(found: Overview, names: list[str]) -> list[dict[str, Any]]:
+def _by_class(found: Overview, names: Sequence[str]) -> list[dict[str, Any]]:
     """Per given class: points, those in the first 1 %, and suspects; the most affected first."""
     titles = ("points", "first", "suspects")
     rows: list[dict[str, Any]] = [
@@ -112,9 +113,9 @@ def _by_class(found: Overview, names: list[str]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: -row["first"])[:50]
 
 
-def _cards(folder: AuditFolder, scores: dict[str, np.ndarray], names: list[str]) -> list[dict[str, Any]]:
+def _cards(folder: AuditFolder, scores: dict[str, np.ndarray], names: Sequence[str]) -> list[dict[str, Any]]:
     position = {int(index): row for row, index in enumerate(scores["index"])}
-    mean = mean_leverage(folder.manifest(), scores["leverage"])
+    mean = folder.manifest().mean_leverage(scores["leverage"])
     cards = []
     for example in folder.examples().to_pylist():
         if (row := position.get(example["index"])) is None:

@@ -56,7 +56,7 @@ def overview(folder: AuditFolder, scores: dict[str, np.ndarray]) -> Overview:
     Raises:
         InputError: a file of scores is missing or damaged.
     """
-    classes = len(folder.manifest()["data"]["classes"])
+    classes = len(folder.manifest().data.classes)
     return of_parts(folder, classes) if folder.streamed else of_scores(scores, classes)
 
 

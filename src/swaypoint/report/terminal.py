@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from rich.table import Table
 
 from swaypoint.errors import InputError
 from swaypoint.folder.audit_folder import AuditFolder
+from swaypoint.folder.manifest import Manifest, Planted
 
 _ORDERS = {
     "cooks_distance": "Cook's distance",
@@ -34,13 +37,13 @@ def show(folder: AuditFolder, *, top: int = 20, console: Console | None = None) 
     console = console or Console()
     manifest, scores = folder.manifest(), folder.scores()
     _heading(manifest, console)
-    if manifest.get("flipped"):
-        console.print(_planted(manifest["flipped"]))
+    if manifest.flipped is not None:
+        console.print(_planted(manifest.flipped))
     columns = {name: scores[name].to_numpy(zero_copy_only=False) for name in scores.column_names}
     order = np.argsort(columns["rank"])[:top]
-    names = manifest["data"]["classes"]
+    names = manifest.data.classes
     table = Table(
-        title=f"First {len(order)} of {manifest['data']['train']:,} by {ranked_by(manifest)}",
+        title=f"First {len(order)} of {manifest.data.train:,} by {ranked_by(manifest)}",
         title_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -51,7 +54,7 @@ def show(folder: AuditFolder, *, top: int = 20, console: Console | None = None) 
         table.add_column(name, justify="left" if words else "right", no_wrap=True, min_width=width)
     for name, width in (("cook", 8), ("margin", 6), ("leverage", 7)):
         table.add_column(name, justify="right", no_wrap=True, min_width=width)
-    mean = mean_leverage(manifest, columns["leverage"])
+    mean = manifest.mean_leverage(columns["leverage"])
     for row in order:
         table.add_row(
             str(columns["rank"][row]),
@@ -73,78 +76,69 @@ def show_fitness(folder: AuditFolder, *, console: Console | None = None) -> None
         InputError: not a finished audit.
     """
     console = console or Console()
-    checks = folder.manifest()["diagnostics"]
+    checks = folder.manifest().diagnostics
     console.print(
-        f"{_VERDICTS[checks['verdict']]}; {checks['solver']}, {checks['precision']}, {checks['outcome']}",
+        f"{_VERDICTS[checks.verdict]}; {checks.solver}, {checks.precision}, {checks.outcome}",
         highlight=False,
         soft_wrap=True,
     )
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_lines=True)
     for name in ("check", "verdict", "measured", "meaning"):
         table.add_column(name, min_width=7)
-    for check in checks["checks"]:
-        meaning = escape(check["meaning"])
-        if check["verdict"] != "fit":
-            meaning += f"\n[bold]Remedy[/]: {escape(check['remedy'])}"
-        colour = _COLOURS[check["verdict"]]
-        table.add_row(check["name"], f"[{colour}]{check['verdict']}[/]", escape(check["value"]), meaning)
+    for check in checks.checks:
+        meaning = escape(check.meaning)
+        if check.verdict != "fit":
+            meaning += f"\n[bold]Remedy[/]: {escape(check.remedy)}"
+        colour = _COLOURS[check.verdict]
+        table.add_row(check.name, f"[{colour}]{check.verdict}[/]", escape(check.value), meaning)
     console.print(table)
 
 
-def ranked_by(manifest: dict[str, Any]) -> str:
+def ranked_by(manifest: Manifest) -> str:
     """What the ranking is by, in words."""
-    return _ORDERS[manifest["ranked_by"]]
+    return _ORDERS[manifest.ranked_by]
 
 
-def mean_leverage(manifest: dict[str, Any], leverage: np.ndarray) -> float:
-    """Of all ranked points; ``leverage`` is of those that the folder holds."""
-    mean = manifest["streamed"]["leverage"] if "streamed" in manifest else leverage.mean()
-    return max(float(mean), 1e-300)
-
-
-def class_name(names: list[str], value: Any) -> str:
+def class_name(names: Sequence[str], value: Any) -> str:
     """A class by its index, or a real value as it is."""
     return names[int(value)] if names and np.isfinite(value) else f"{value:.4g}"
 
 
-def _heading(manifest: dict[str, Any], console: Console) -> None:
-    data, model, checks = manifest["data"], manifest["model"], manifest["diagnostics"]
-    accuracy = model["accuracy"]
+def _heading(manifest: Manifest, console: Console) -> None:
+    data, model, checks = manifest.data, manifest.model, manifest.diagnostics
     console.print(
-        f"[bold]{escape(str(data['name']))}[/]: {data['train']:,} points ranked,"
-        f" {data['validation']:,} held out, {len(data['classes'])} classes",
+        f"[bold]{escape(str(data.name))}[/]: {data.train:,} points ranked,"
+        f" {data.validation:,} held out, {len(data.classes)} classes",
         soft_wrap=True,
     )
-    line = f"{escape(model['name'])}, last layer {model['features']} → {model['outputs']}"
-    for part in ("train", "validation"):
-        if accuracy.get(part) is not None:
-            line += f", {part} accuracy {accuracy[part]:.1%}"
+    line = f"{escape(model.name)}, last layer {model.features} → {model.outputs}"
+    for part, share in asdict(model.accuracy).items():
+        if share is not None:
+            line += f", {part} accuracy {share:.1%}"
     console.print(line, highlight=False, soft_wrap=True)
-    console.print(
-        f"{_VERDICTS[checks['verdict']]}; {checks['solver']}, {checks['precision']}", highlight=False
-    )
-    for check in checks["checks"]:
-        if check["verdict"] != "fit":
+    console.print(f"{_VERDICTS[checks.verdict]}; {checks.solver}, {checks.precision}", highlight=False)
+    for check in checks.checks:
+        if check.verdict != "fit":
             console.print(
-                f"  [yellow]{check['name']}[/]: {escape(check['value'])}. Remedy: {escape(check['remedy'])}",
+                f"  [yellow]{check.name}[/]: {escape(check.value)}. Remedy: {escape(check.remedy)}",
                 highlight=False,
                 soft_wrap=True,
             )
-    if data.get("left_out"):
-        console.print(f"  [yellow]{data['left_out']:,} bad records were left out[/]")
-    if data["skipped"]:
-        console.print(f"  [yellow]{len(data['skipped'])} records were skipped[/]; manifest.json lists them")
+    if data.left_out:
+        console.print(f"  [yellow]{data.left_out:,} bad records were left out[/]")
+    if data.skipped:
+        console.print(f"  [yellow]{len(data.skipped)} records were skipped[/]; manifest.json lists them")
 
 
-def _planted(flipped: dict[str, Any]) -> Table:
-    title = f"Planted wrong labels found ({flipped['in_training']} among the ranked points)"
+def _planted(flipped: Planted) -> Table:
+    title = f"Planted wrong labels found ({flipped.in_training} among the ranked points)"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     names = {"auto": "recommended", "models": "Cook, all models", "cook": "Cook's distance", "loss": "loss"}
     names |= {"random": "random order"}
-    shown = [name for name in names if name in flipped["found"][0]]
+    shown = [name for name in names if name in flipped.found[0]]
     for name in ("inspected", *(names[name] for name in shown)):
         table.add_column(name, justify="right")
-    for row in flipped["found"]:
+    for row in flipped.found:
         cells = [f"{row['hits'][name]} ({row[name]:.0%})" for name in shown]
         table.add_row(f"first {row['inspected']:.0%}", *cells)
     return table

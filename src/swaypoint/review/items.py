@@ -64,10 +64,10 @@ class Items:
 
     def __init__(self, folder: AuditFolder) -> None:
         self.folder, self.manifest = folder, folder.manifest()
-        self.run: str = self.manifest["key"]
-        self.name = Path(self.manifest["data"]["name"]).name
-        self.kind: str = self.manifest["data"]["kind"]
-        self.classes: tuple[str, ...] = tuple(self.manifest["data"]["classes"])
+        self.run: str = self.manifest.key
+        self.name = Path(self.manifest.data.name).name
+        self.kind: str = self.manifest.data.kind
+        self.classes: tuple[str, ...] = self.manifest.data.classes
         table = folder.scores()
         self.scores: dict[str, np.ndarray] = {
             name: column.to_numpy() for name, column in zip(table.column_names, table.columns, strict=True)
@@ -161,7 +161,7 @@ class Items:
         inputs = None if place is None else map_tensor(*place, len(self))
         if inputs is None:
             return None
-        return Table(inputs, self.scores["label"], tuple(self.manifest["data"]["columns"]), self.classes)
+        return Table(inputs, self.scores["label"], self.manifest.data.columns, self.classes)
 
     def needed_table(self) -> Table:
         """:attr:`table`, where the address asks for its columns.

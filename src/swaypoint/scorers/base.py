@@ -27,6 +27,8 @@ class Method:
             for methods that only compare points with test points.
         on: of each training point on each test point, ``(n_test, n)`` float64; positive: a proponent
             (removing it raises the test loss). None for methods without test points.
+        pointwise: the score of a point hangs on the others through the head and its inverse Hessian alone, so
+            that it is computed by the shard where the data are larger than memory.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Method:
     summary: str
     score: Callable[[TrainedModel], np.ndarray] | None = None
     on: Callable[[TrainedModel, Any], np.ndarray] | None = None
+    pointwise: bool = False
 
 
 _METHODS: dict[str, Method] = {}

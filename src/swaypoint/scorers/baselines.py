@@ -93,7 +93,7 @@ def _labelled(trained: TrainedModel, name: str) -> list[tuple[Tensor, Tensor]]:
     return parts
 
 
-register(Method("loss", "none", "loss of the point", score=losses))
-register(Method("margin", "none", "largest other logit minus the label's", score=margin))
-register(Method("confidence", "none", "1 - probability of the label", score=confidence))
+register(Method("loss", "none", "loss of the point", score=losses, pointwise=True))
+register(Method("margin", "none", "largest other logit minus the label's", score=margin, pointwise=True))
+register(Method("confidence", "none", "1 - probability of the label", score=confidence, pointwise=True))
 register(Method("knn", "none", "share of the nearest neighbours with another label", score=knn))

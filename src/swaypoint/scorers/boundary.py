@@ -127,6 +127,7 @@ register(
         "closed form for the last layer",
         "minus the distance to the decision boundary, in weights",
         score=boundary_weights,
+        pointwise=True,
     )
 )
 register(

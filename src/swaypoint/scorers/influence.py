@@ -30,6 +30,7 @@ register(
         "Picard et al., ERTS 2022, Eq. 1",
         "influence of a point on its own loss, g^T H^-1 g",
         score=cooks_distance,
+        pointwise=True,
         on=influence,
     )
 )

@@ -139,5 +139,6 @@ register(
         "Giordano et al., AISTATS 2019",
         "length of the parameters' change when a point is left out, ||H^-1 g|| / n",
         score=step_length,
+        pointwise=True,
     )
 )

@@ -23,7 +23,21 @@ def leave_one_out_loss(trained: TrainedModel) -> np.ndarray:
     return trained.influence.scores().loo_loss
 
 
-register(Method("finite_removal", "Cook, 1977", "Cook's distance of a whole removal", score=finite_removal))
 register(
-    Method("leave_one_out_loss", "none", "loss under the head without the point", score=leave_one_out_loss)
+    Method(
+        "finite_removal",
+        "Cook, 1977",
+        "Cook's distance of a whole removal",
+        score=finite_removal,
+        pointwise=True,
+    )
+)
+register(
+    Method(
+        "leave_one_out_loss",
+        "none",
+        "loss under the head without the point",
+        score=leave_one_out_loss,
+        pointwise=True,
+    )
 )

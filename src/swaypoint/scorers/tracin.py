@@ -88,5 +88,6 @@ register(
         "Pruthi, Liu, Kale & Sundararajan, NeurIPS 2020, at one checkpoint",
         "norm of a point's gradient",
         score=gradient_norm,
+        pointwise=True,
     )
 )

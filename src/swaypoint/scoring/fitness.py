@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from swaypoint.data.batches import ArrayBatches
+from swaypoint.data.batches import ArrayBatches, FeatureBatches
 from swaypoint.scoring.agreement import spearman
 from swaypoint.scoring.closed_form import ACCURACY, Influence
 from swaypoint.scoring.collapse import Collapse, collapse
@@ -104,15 +104,19 @@ def diagnose(facts: Facts, cook: Spread, *, refit: str = "") -> Diagnostics:
     )
 
 
-def examine(influence: Influence) -> tuple[Check, ...]:
+def examine(influence: Influence, data: FeatureBatches | None = None) -> tuple[Check, ...]:
     """Checks that need further passes over the points: the share of damping in the answer, and, of
-    classifiers, neural collapse."""
+    classifiers, neural collapse.
+
+    Args:
+        data: a sample of the points to look for the latter in, where these are larger than memory.
+    """
     checks = []
     sensitivity = damping_sensitivity(influence)
     if sensitivity is not None:
         checks.append(_damping(sensitivity))
     if influence.head.loss.classifies and not influence.head.loss.separable:
-        checks.append(_collapse(collapse_of(influence)))
+        checks.append(_collapse(collapse_of(influence, data)))
     return tuple(checks)
 
 
@@ -160,12 +164,12 @@ def damping_sensitivity(influence: Influence) -> float | None:
     return min(spearman(given, less), spearman(given, more))
 
 
-def collapse_of(influence: Influence) -> Collapse:
-    """Of the features that the head sees."""
+def collapse_of(influence: Influence, data: FeatureBatches | None = None) -> Collapse:
+    """Of the features that the head sees, of all points or of other ``data``."""
     head, width = influence.head, influence.head.weight.shape[1]
 
     def points() -> Iterator[tuple[Tensor, Tensor]]:
-        for chunk in influence.risk.chunks():
+        for chunk in influence.risk.chunks(data):
             labels = head.loss.labels(chunk.targets)
             assert labels is not None
             yield chunk.features[:width], labels

@@ -61,6 +61,7 @@ class TrainedModel:
         checkpoints: moments of the training, for estimators that follow it (TracIn).
         features: what reaches the last layer of ``data``, where that is known already.
         course: of the training, for the estimators that look back at it.
+        influence: the last layer's closed form, where that is known already.
 
     Attributes:
         size: n, the number of training points.
@@ -87,9 +88,10 @@ class TrainedModel:
         checkpoints: Sequence[Checkpoint] = (),
         features: FeatureBatches | None = None,
         course: Course | None = None,
+        influence: Influence | None = None,
     ) -> None:
         self.data, self.params, self.checkpoints = data, params, tuple(checkpoints)
-        self.course = course
+        self.course, self._influence = course, influence
         self.damping, self._solver, self._kind = damping, solver, curvature
         self._batch_size, self._layer, self._features = batch_size, layer, features
         self._head: LinearHead | None = None
@@ -170,6 +172,8 @@ class TrainedModel:
     @cached_property
     def influence(self) -> Influence:
         """The last layer's closed form."""
+        if self._influence is not None:
+            return self._influence
         return Influence(self.head.weights, self.batches, damping=self.damping, dtype=torch.float64)
 
     @cached_property

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.data.dataset import ReadOptions
+from swaypoint.data.planting import Flips
 from swaypoint.data.readers.arrays import RawLabels, row_name
 from swaypoint.data.readers.parquet_files import ParquetFiles, Piece, parquet_files
 from swaypoint.data.readers.sources import class_names
@@ -73,9 +74,13 @@ def open_parquet(source: str | Path, options: ReadOptions) -> ParquetTable:
         InputError: as there, or there are no such columns of features and labels.
     """
     files = parquet_files(source, options.split)
+    if options.limit is not None:
+        files = files.first(options.limit)
     name = files.name
     label = label_column(name, files.schema.empty_table(), options.label)
-    described = [label, options.features, options.skip_bad, options.regression, files.stamps]
+    described: list[object] = [label, options.features, options.skip_bad, options.regression]
+    described += [files.stamps]
+    described += [] if options.limit is None else [options.limit]
     table = ParquetTable(
         files=files,
         options=options,
@@ -160,6 +165,7 @@ class ParquetPoints(FeatureBatches):
         split: which points are held out.
         pieces: default: all.
         held_out: these points instead.
+        flips: wrong labels planted by position.
     """
 
     def __init__(
@@ -170,8 +176,10 @@ class ParquetPoints(FeatureBatches):
         *,
         pieces: Sequence[Piece] | None = None,
         held_out: bool = False,
+        flips: Flips | None = None,
     ) -> None:
         self.table, self.classes, self.split, self.held_out = table, classes, split, held_out
+        self.flips = flips
         self.pieces = list(table.pieces() if pieces is None else pieces)
         self._samples: dict[int, tuple[np.ndarray, Tensor, Tensor]] = {}
 
@@ -183,7 +191,9 @@ class ParquetPoints(FeatureBatches):
         return self._of(self.pieces, not self.held_out)
 
     def _of(self, pieces: Sequence[Piece], held_out: bool) -> ParquetPoints:
-        return ParquetPoints(self.table, self.classes, self.split, pieces=pieces, held_out=held_out)
+        return ParquetPoints(
+            self.table, self.classes, self.split, pieces=pieces, held_out=held_out, flips=self.flips
+        )
 
     def __len__(self) -> int:
         return self._count
@@ -264,4 +274,7 @@ class ParquetPoints(FeatureBatches):
             return
         features = vectors.values if len(good) == len(index) else vectors.values[good]
         values = labels.usable(good, name=table.name, regression=table.options.regression)
-        yield index[good], torch.from_numpy(features), self.classes.targets(values)
+        targets = self.classes.targets(values)
+        if self.flips is not None and len(self.flips.rows):
+            targets = torch.from_numpy(self.flips.applied(index[good], targets.numpy()))
+        yield index[good], torch.from_numpy(features), targets

@@ -58,6 +58,17 @@ class ParquetFiles:
     def rows(self) -> int:
         return sum(piece.rows for piece in self.groups)
 
+    def first(self, count: int) -> ParquetFiles:
+        """The first ``count`` rows alone, of which there is at least one.
+
+        Raises:
+            InputError: ``count`` < 1.
+        """
+        if count < 1:
+            raise InputError(f"limit is {count}; expected a positive number of records")
+        kept = [replace(piece, rows=min(piece.rows, count - piece.start)) for piece in self.groups]
+        return replace(self, groups=tuple(piece for piece in kept if piece.rows > 0))
+
     def pieces(self, most: int) -> list[Piece]:
         """Row groups joined while they have at most ``most`` rows together, never across files."""
         joined: list[Piece] = []
@@ -83,7 +94,9 @@ class ParquetFiles:
             for found in file.iter_batches(
                 batch, list(piece.groups), columns, use_threads=torch.get_num_threads() > 1
             ):
-                yield start, found
+                found = found.slice(0, piece.start + piece.rows - start)  # of the first rows alone
+                if len(found):
+                    yield start, found
                 start += len(found)
 
     def take(self, index: np.ndarray) -> pa.Table:

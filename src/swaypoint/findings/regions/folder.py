@@ -15,6 +15,7 @@ from swaypoint.findings.regions.proposals import proposal_table, propose
 from swaypoint.findings.regions.table import Table
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.documents import read_json
+from swaypoint.folder.manifest import Manifest
 from swaypoint.folder.tensors import read_tensors
 from swaypoint.folder.writing import replace_file, write_json
 
@@ -52,9 +53,9 @@ def explore(folder: AuditFolder, *, top: float = 0.5) -> Exploration:
     return Exploration(regions(points, table, top=top), points, table, top)
 
 
-def is_tabular(manifest: dict[str, Any]) -> bool:
+def is_tabular(manifest: Manifest) -> bool:
     """Whether an audit's points are rows or features, not images."""
-    return manifest["data"]["kind"] in ("rows", "features")
+    return manifest.data.kind in ("rows", "features")
 
 
 def inputs_file(folder: AuditFolder) -> tuple[Path, str] | None:
@@ -62,7 +63,7 @@ def inputs_file(folder: AuditFolder) -> tuple[Path, str] | None:
     and the tensor's name; None where it kept none."""
     manifest = folder.manifest()
     name = "inputs"
-    if manifest["data"]["kind"] == "features" and manifest["model"]["layer"] == "":
+    if manifest.data.kind == "features" and manifest.model.layer == "":
         name = "features"  # the head is the whole model
     file = folder.path / f"{name}.safetensors"
     return (file, name) if is_tabular(manifest) and file.is_file() else None
@@ -74,10 +75,10 @@ def read_points(folder: AuditFolder) -> tuple[Points, Table]:
     Raises:
         InputError: as :func:`explore`.
     """
-    data = folder.manifest()["data"]
+    data = folder.manifest().data
     if not is_tabular(folder.manifest()):
         raise InputError(
-            f"{folder.path} is an audit of {data['kind']}; regions are for tables and features,"
+            f"{folder.path} is an audit of {data.kind}; regions are for tables and features,"
             " images are grouped on the map of `swaypoint review`"
         )
     folder.check_whole("finding regions")
@@ -88,17 +89,17 @@ def read_points(folder: AuditFolder) -> tuple[Points, Table]:
             " make the audit again, with --keep-features"
         )
     scores = folder.scores()
-    inputs = read_tensors(place[0], {place[1]: "nd"}, n=len(scores), d=len(data["columns"]))[place[1]]
+    inputs = read_tensors(place[0], {place[1]: "nd"}, n=len(scores), d=len(data.columns))[place[1]]
     column = {name: scores[name].to_numpy() for name in ("cook", "label", "suggested_label", "margin")}
-    classes = tuple(data["classes"])
+    classes = data.classes
     labels, predicted = column["label"], column["suggested_label"]
     points = Points(inputs, column["cook"], labels, predicted, column["margin"] if classes else None)
-    return points, Table(inputs, labels, tuple(data["columns"]), classes)
+    return points, Table(inputs, labels, data.columns, classes)
 
 
 def write_regions(folder: AuditFolder, found: Exploration) -> None:
     """As ``regions.json``."""
-    stored = {"key": folder.manifest()["key"], "top": found.top, "regions": described(found)}
+    stored = {"key": folder.manifest().key, "top": found.top, "regions": described(found)}
     write_json(folder.path / FILE, stored)
 
 
@@ -150,12 +151,12 @@ def read_regions(folder: AuditFolder) -> tuple[Region, ...] | None:
         return None
     remedy = f"write it again with: swaypoint regions {folder.path}"
     manifest, stored = folder.manifest(), read_json(file, {"key": str, "regions": [_REGION]}, remedy)
-    if stored["key"] != manifest["key"]:
+    if stored["key"] != manifest.key:
         raise InputError(f"{file} is of another audit; {remedy}")
     with reading(file, "a list of regions", remedy):
         found = tuple(_region(value) for value in stored["regions"])
     members = [member for region in found for member in region.members]
-    if members and not 0 <= min(members) <= max(members) < manifest["data"]["train"]:
+    if members and not 0 <= min(members) <= max(members) < manifest.data.train:
         raise InputError(f"{file}: its regions hold points that the audit does not have; {remedy}")
     return found
 

@@ -12,7 +12,7 @@ from swaypoint.auditing.run import Listener
 from swaypoint.data.dataset import Dataset, ReadOptions, fingerprint
 from swaypoint.data.readers.sources import read_dataset
 from swaypoint.errors import InputError
-from swaypoint.models.predictor import ModelOptions, Objective, Parts, Predictor, Training, prepare
+from swaypoint.models.predictor import ModelOptions, Objective, Rows, Predictor, Training, prepare
 from swaypoint.review.items import Items
 from swaypoint.review.cleaning.policy import Policy, clean
 from swaypoint.review.cleaning.source import Source, origin
@@ -144,7 +144,7 @@ def trial(
     Raises:
         InputError: ``test`` cannot be read, or is of another form.
     """
-    arguments = items.manifest["arguments"]
+    arguments = items.manifest.arguments
     model = {name: arguments["model"][name] for name in ("name", "transform", "layer", "epochs")}
     shop = Workshop(
         items.folder.path / "compare",
@@ -232,7 +232,7 @@ def right(trial: Trial, training: TrainingSet, seed: int) -> np.ndarray:
     folder.mkdir(parents=True, exist_ok=True)
     predictor = prepare(
         replace(dataset, labels=training.labels, fingerprint=mark),
-        Parts(rows, trial.measured),
+        Rows(rows, trial.measured),
         shop.model,
         shop.objective,
         training=Training(folder, seed, shop.device, shop.listener.epoch),

@@ -151,7 +151,7 @@ def _write_changes(chosen: Records, changed: np.ndarray, path: Path) -> None:
 
 def _notes(chosen: Records) -> Iterator[str]:
     items, source = chosen.items, chosen.source
-    arguments, read = items.manifest["arguments"], origin(items)
+    arguments, read = items.manifest.arguments, origin(items)
     if source.planted:
         yield (
             f"the audit planted {source.planted:,} wrong labels (--flip {arguments['flip']:g}, seed"

@@ -198,7 +198,7 @@ def origin(items: Items) -> tuple[str, ReadOptions] | None:
     Raises:
         InputError: the manifest says it in another way.
     """
-    stored = items.manifest["data"].get("origin")
+    stored = items.manifest.data.origin
     if stored is None:
         return None
     if (problem := misfit(stored, {"path": str, "read": _READ}, "origin")) is not None:
@@ -217,7 +217,7 @@ def read_source(items: Items, path: str | Path | None = None, on_progress: Progr
         MissingExtra: as :func:`~swaypoint.data.readers.sources.read_dataset`.
     """
     items.folder.check_whole("writing the dataset out again")
-    data, read = items.manifest["data"], origin(items)
+    data, read = items.manifest.data, origin(items)
     if read is None:
         raise InputError(
             f"{items.folder.path} does not say how to read its source again (a dataset in memory, or an"
@@ -228,9 +228,9 @@ def read_source(items: Items, path: str | Path | None = None, on_progress: Progr
     if Path(where).is_absolute() and not os.path.exists(where):  # Path.exists() raises for a name too long
         raise InputError(f"the audited source {where} is not there; put it back, or say where with --source")
     source = _read(where, options, on_progress)
-    if source.dataset.fingerprint != data["fingerprint"]:
+    if source.dataset.fingerprint != data.fingerprint:
         raise InputError(
-            f"{where} is not what {items.folder.path} audited on {items.manifest['created'][:10]}: inputs or"
+            f"{where} is not what {items.folder.path} audited on {items.manifest.created[:10]}: inputs or"
             " labels differ; restore it, say where it is with --source, or audit it again"
         )
     return _as_audited(source, items)
@@ -247,7 +247,7 @@ class _Stored:
 
 
 def _as_audited(stored: _Stored, items: Items) -> Source:
-    arguments, given = items.manifest["arguments"], stored.dataset
+    arguments, given = items.manifest.arguments, stored.dataset
     try:
         dataset, _ = plant(given, arguments["flip"], arguments["seed"])
     except InputError as error:

@@ -6,6 +6,7 @@ Pass one accumulates second moments, pass two contracts them against each point.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -175,6 +176,12 @@ class LinearHeadRisk:
     def __getstate__(self) -> dict[str, Any]:
         """Without the points that are remembered: workers of a fold have shards of their own."""
         return self.__dict__ | {"_chunks": None, "_kept": None, "_sampled": None}
+
+    def of(self, data: FeatureBatches) -> LinearHeadRisk:
+        """The same coordinates for other points."""
+        other = copy.copy(self)
+        other.data, other._chunks, other._kept, other._sampled = data, None, None, None
+        return other
 
     # -- points ---------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from swaypoint.data.tensors import write_tensors
 from swaypoint.folder.documents import read_json
 from swaypoint.folder.writing import write_json
 from swaypoint.models.loop import Plan, Progress, train
-from swaypoint.models.loop import Split as Parts
+from swaypoint.models.loop import SplitData as Parts
 from swaypoint.models.recipes import Recipe
 from swaypoint.models.yours import load_weights
 from swaypoint.studies.acas.surrogate import Surrogate

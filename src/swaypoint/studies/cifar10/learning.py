@@ -19,7 +19,7 @@ from swaypoint.data.model_batches import evaluation
 from swaypoint.data.tensors import write_tensors
 from swaypoint.errors import InputError, reading
 from swaypoint.folder.writing import write_json
-from swaypoint.models.loop import Changes, Plan, Progress, Split, prepare, train
+from swaypoint.models.loop import Changes, Plan, Progress, SplitData, prepare, train
 from swaypoint.models.recipes import Recipe, build
 from swaypoint.models.trajectory import Trajectory
 from swaypoint.studies.cifar10.images import Images
@@ -130,7 +130,7 @@ def _learn(
     rows, inputs, labels = images.ranked, images.training.inputs, images.training.labels.copy()
     labels[rows] = given
     trained = np.arange(len(rows)) if cell.fold is None else np.flatnonzero(fold_of(len(rows)) != cell.fold)
-    split = Split(
+    split = SplitData(
         torch.from_numpy(inputs).to(device),
         torch.from_numpy(labels).to(device),
         train=torch.from_numpy(rows[trained]),

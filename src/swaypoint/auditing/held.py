@@ -1,0 +1,183 @@
+"""The records of an audit in memory: one shard."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from swaypoint.auditing.ensemble import Ensemble
+from swaypoint.auditing.options import AuditOptions
+from swaypoint.auditing.records import Records, Shown
+from swaypoint.auditing.run import AuditRun
+from swaypoint.auditing.scored import Columns, Scored, lead, score_of
+from swaypoint.data.dataset import Dataset, ReadOptions
+from swaypoint.data.planting import plant
+from swaypoint.data.splitting import Split
+from swaypoint.folder.manifest import AuditedData, SkippedRecord
+from swaypoint.models.predictor import Predictor, Rows, Training, prepare
+from swaypoint.scorers.recommended import recommended
+from swaypoint.scoring.closed_form import Influence
+from swaypoint.scoring.fitness import by_heart, examine, memorisation
+from swaypoint.scoring.rank import Solved, rank, rank_parameters
+from swaypoint.scoring.ranking import COLUMNS, Ranking
+from swaypoint.scoring.trained_model import TrainedModel
+
+_NEIGHBOURS = 50_000
+
+
+class HeldRecords(Records):
+    """A dataset in memory.
+
+    Args:
+        given: as read; wrong labels are planted in a copy.
+        origin: what it takes to read it again.
+    """
+
+    def __init__(self, given: Dataset, origin: dict[str, Any] | None, options: AuditOptions) -> None:
+        self.options = options
+        self.dataset, self._flipped = plant(given, options.flip, options.seed)
+        everyone = np.arange(len(given))
+        held = Split.of(len(given), seed=options.seed, share=options.validation).held_out(everyone)
+        self.rows = Rows(everyone[~held], everyone[held])
+        self.about = AuditedData(
+            name=given.name,
+            kind=given.kind,
+            points=len(given),
+            train=len(self.rows.train),
+            validation=len(self.rows.validation),
+            classes=given.classes,
+            columns=given.columns,
+            fingerprint=given.fingerprint,
+            skipped=tuple(SkippedRecord(**asdict(record)) for record in given.skipped),
+            origin=origin,
+        )
+
+    def predictor(self, run: AuditRun) -> Predictor:
+        return self._prepared(run, run.path, self.options.seed)
+
+    def _prepared(self, run: AuditRun, folder: Path, seed: int) -> Predictor:
+        training = Training(folder, seed, self.options.device, run.listener.epoch)
+        made = prepare(self.dataset, self.rows, self.options.model, self.options.objective, training=training)
+        (folder / "last.ckpt").unlink(missing_ok=True)
+        return made
+
+    def scored(self, run: AuditRun, predictor: Predictor) -> Scored:
+        options, held_out = self.options, len(self.rows.validation)
+        ranking, solution, auto = self._ranked(predictor)
+        trained = _trained(predictor, solution, options)
+        if options.params is not None:
+            ranking = rank_parameters(trained, ranking)
+        accuracy = _accuracies(solution, predictor)
+        scores = {name: auto if name == "auto" else score_of(name, trained) for name in options.scores}
+        run.write_factor(solution)
+        diagnostics = ranking.diagnostics.beside(memorisation(*accuracy, held_out))
+        if isinstance(solution, Influence) and options.params is None:
+            diagnostics = diagnostics.beside(examine(solution))
+        if options.model.models > 1:
+            ensemble = self._ensemble(run, first=(ranking.values, auto))
+            diagnostics = diagnostics.beside((ensemble.check(),))
+            scores |= {name: one for name, one in ensemble.columns().items() if name in (*scores, "models")}
+        columns = _columns(self.dataset.index[self.rows.train], ranking, scores)
+        return Scored(
+            head=solution.head,
+            refit=bool(options.refit) or predictor.fit,
+            points=len(ranking),
+            accuracy=accuracy,
+            diagnostics=diagnostics,
+            columns=columns,
+            every=lambda: iter((columns,)),
+            ranked_by=lead(options.scores, options.model.models),
+        )
+
+    def _ranked(self, predictor: Predictor) -> tuple[Ranking, Solved, np.ndarray]:
+        """Cook's distances of the last layer, what was solved for them, and the recommended score."""
+        options = self.options.of_the_head(fit=predictor.fit)
+        ranking, solution = rank(predictor.head.weights, predictor.train, options)
+        known = by_heart(*_accuracies(solution, predictor), len(self.rows.validation))
+        return ranking, solution, recommended(ranking.loo_loss, predictor.course, by_heart=known)
+
+    def _ensemble(self, run: AuditRun, *, first: tuple[np.ndarray, np.ndarray]) -> Ensemble:
+        """The first model's Cook's distances and recommended scores, and those of the others, each trained in
+        a folder of its own."""
+        scored = [first]
+        for number in range(1, self.options.model.models):
+            folder = run.path / "models" / str(number + 1)
+            folder.mkdir(parents=True, exist_ok=True)
+            with run.stage(f"model {number + 1}"):
+                ranking, _, auto = self._ranked(self._prepared(run, folder, self.options.seed + number))
+                scored.append((ranking.values, auto))
+        cooks, autos = zip(*scored, strict=True)
+        return Ensemble(cooks, autos)
+
+    def shown(self, predictor: Predictor, scored: Scored) -> Shown:
+        features = torch.cat([part.float().cpu() for part, _ in predictor.train])
+        train = self.rows.train
+        return Shown(self.dataset, train, features, self.dataset.labels[train], _NEIGHBOURS)
+
+    def inputs(self, predictor: Predictor) -> np.ndarray | None:
+        # Where there is no model, the features are the inputs.
+        kind = self.dataset.kind
+        if kind == "rows" or (kind == "features" and predictor.inputs is not None):
+            return self.dataset.inputs[self.rows.train]
+        return None
+
+    def planted(self, index: np.ndarray) -> np.ndarray:
+        return self._flipped[np.searchsorted(self.dataset.index, index)]
+
+    @property
+    def wrong(self) -> int:
+        return int(self._flipped.sum())
+
+
+def origin(source: str | Path | Dataset, read: ReadOptions) -> dict[str, Any] | None:
+    """What it takes to read the source again; None of a dataset in memory."""
+    if isinstance(source, Dataset):
+        return None
+    path = Path(source)
+    return {"path": str(path.absolute() if path.exists() else source), "read": asdict(read)}
+
+
+def _columns(index: np.ndarray, ranking: Ranking, scores: dict[str, np.ndarray]) -> Columns:
+    columns = {name: getattr(ranking, "values" if name == "cook" else name) for name in COLUMNS}
+    if ranking.standard_error is not None:
+        columns["standard_error"] = ranking.standard_error
+    return {"index": index, **columns, **{name: one for name, one in scores.items() if name not in columns}}
+
+
+def _trained(predictor: Predictor, solution: Solved, options: AuditOptions) -> TrainedModel:
+    """What the audit scored, for the other scores: a refitted head stands in a copy of its model."""
+    head = predictor.head.with_weights(solution.head)
+    if options.refit:
+        head = head.installed()
+    return TrainedModel(
+        head,
+        predictor.train if predictor.inputs is None else predictor.inputs,
+        params=options.params,
+        damping=options.damping,
+        curvature=options.curvature,
+        solver=options.solver,
+        features=predictor.train,
+        course=predictor.course,
+    )
+
+
+def _accuracies(solution: Solved, predictor: Predictor) -> tuple[float | None, float | None]:
+    """On the training points, and on those held out."""
+    return _accuracy(solution, predictor.train), _accuracy(solution, predictor.validation)
+
+
+def _accuracy(solution: Solved, batches: Any) -> float | None:
+    if batches is None:
+        return None
+    right = count = 0
+    for chunk in solution.risk.chunks(batches):
+        found = solution.risk.right(chunk)
+        if found is None:
+            return None
+        right += int(found.sum())
+        count += len(found)
+    return right / count

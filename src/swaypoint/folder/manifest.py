@@ -1,0 +1,242 @@
+"""What an audit says of itself: ``manifest.json``, typed. The types are also the shape that is checked."""
+
+from __future__ import annotations
+
+import types
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from swaypoint.errors import InputError
+from swaypoint.folder.documents import REMEDY, misfit, read_json
+
+Verdict = Literal["fit", "caution", "unfit"]
+RankedBy = Literal["cooks_distance", "models", "auto"]
+_ORDERS = ("cook", "loss", "random")
+_MODEL = {"name": str, "epochs": (int, None), **dict.fromkeys(("transform", "layer"), (str, None))}
+ARGUMENTS = {"seed": int, "flip": float, "model": _MODEL, "objective": {"loss": str, "l2": (float, None)}}
+"""What is read again of the options of an audit."""
+FOUND = {"inspected": float, "hits": dict.fromkeys(_ORDERS, int), **dict.fromkeys(_ORDERS, float)}
+"""A row of the planted errors found: of each order the share, and under ``hits`` the count."""
+
+
+@dataclass(frozen=True)
+class SkippedRecord:
+    """A record that could not be used, as :class:`swaypoint.data.dataset.Skipped`."""
+
+    where: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class AuditedData:
+    """What was audited.
+
+    Attributes:
+        train, validation: how many points are ranked, and how many only measured.
+        fingerprint: of the content, or of the stamps of files larger than memory.
+        points: of the source; those that could not be used included where it is streamed.
+        origin: ``path`` and ``read``, what it takes to read the source again; None of data in memory.
+        left_out, read: of a streamed audit how many bad records it left out, and how it read the others.
+    """
+
+    name: str
+    kind: Literal["images", "rows", "features"]
+    train: int
+    validation: int
+    classes: tuple[str, ...]
+    columns: tuple[str, ...]
+    fingerprint: str
+    skipped: tuple[SkippedRecord, ...]
+    points: int = 0
+    origin: dict[str, Any] | None = None
+    left_out: int = 0
+    read: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Of the head on the points trained on and on those held out; None without classes or such points."""
+
+    train: float | None
+    validation: float | None
+
+
+@dataclass(frozen=True)
+class AuditedModel:
+    """The model whose last layer was scored; see :func:`swaypoint.cooks_distance` for the options."""
+
+    name: str
+    hash: str | None
+    layer: str
+    outputs: int
+    features: int
+    loss: str
+    l2: float
+    damping: float
+    accuracy: Accuracy
+    params: tuple[str, ...] | None = None
+    curvature: str = "ggn"
+    removal: str = "infinitesimal"
+    refit: bool = False
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """As :class:`swaypoint.scoring.fitness.Check`."""
+
+    name: str
+    value: str
+    verdict: Verdict
+    meaning: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Fitness:
+    """As :class:`swaypoint.scoring.fitness.Diagnostics`."""
+
+    verdict: Verdict
+    solver: str
+    precision: str
+    outcome: str
+    estimated_error: float
+    checks: tuple[CheckResult, ...]
+    refit: str = ""
+
+
+@dataclass(frozen=True)
+class Planted:
+    """The self-test: wrong labels that were planted, and how many of them stand first.
+
+    Attributes:
+        share, seed: as asked for.
+        in_training: how many are among the ranked points.
+        found: rows of :data:`FOUND`, and of the order that ranks.
+        planted: how many in all.
+    """
+
+    share: float
+    seed: int
+    in_training: int
+    found: tuple[dict[str, Any], ...]
+    planted: int = 0
+
+
+@dataclass(frozen=True)
+class StreamedScores:
+    """Of an audit of data larger than memory: ranked points, their mean leverage, files of scores."""
+
+    points: int
+    leverage: float
+    parts: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a finished audit says of itself.
+
+    Attributes:
+        swaypoint: the version that made it.
+        key: of data and options: the same audit has the same.
+        created: when, ISO 8601 in UTC.
+        arguments: the options as given, see :data:`ARGUMENTS`.
+        timings: seconds of each stage.
+        ranked_by: the score that ranks.
+    """
+
+    swaypoint: str
+    key: str
+    created: str
+    data: AuditedData
+    arguments: dict[str, Any]
+    model: AuditedModel
+    diagnostics: Fitness
+    timings: dict[str, Any]
+    versions: dict[str, Any]
+    ranked_by: RankedBy
+    flipped: Planted | None
+    streamed: StreamedScores | None = None
+
+    def mean_leverage(self, held: Any) -> float:
+        """Of all ranked points; ``held`` (m,) are the leverages of those that the folder holds."""
+        mean = held.mean() if self.streamed is None else self.streamed.leverage
+        return max(float(mean), 1e-300)
+
+
+def read_manifest(file: Path) -> Manifest:
+    """The manifest of a finished audit.
+
+    Raises:
+        InputError: it cannot be read, lacks what an audit writes, or the audit did not finish.
+    """
+    stored: dict[str, Any] = read_json(file, {"status": str}, REMEDY)
+    if stored["status"] != "complete":
+        raise InputError(
+            f"the audit in {file.parent} was interrupted during {stored['status'][:60]!r};"
+            " run the same `swaypoint audit` command again to resume it"
+        )
+    stored = _completed(Manifest, stored)
+    shape = _shape(Manifest) | {"arguments": ARGUMENTS}
+    problem = misfit(stored, shape)
+    if problem is None and stored["flipped"] is not None:
+        problem = misfit(stored["flipped"]["found"], [FOUND])
+    if problem is not None:
+        raise InputError(f"{file}: {problem}; {REMEDY}")
+    return _built(Manifest, stored)
+
+
+def stored(value: Any) -> Any:
+    """A part of a manifest as JSON has it."""
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+def _completed(cls: Any, value: Any) -> Any:
+    """``value`` with the defaults of what older audits lack."""
+    if not isinstance(value, dict):
+        return value
+    hints = get_type_hints(cls)
+    found = {f.name: f.default for f in fields(cls) if f.default is not MISSING} | value
+    return found | {
+        f.name: _completed(inner, found[f.name])
+        for f in fields(cls)
+        if f.name in found and (inner := _inner(hints[f.name])) is not None
+    }
+
+
+def _inner(hint: Any) -> Any:
+    """The dataclass of a field that is one, or may be one."""
+    return next((kind for kind in (hint, *get_args(hint)) if _is_record(kind)), None)
+
+
+def _is_record(kind: Any) -> bool:
+    return isinstance(kind, type) and is_dataclass(kind)
+
+
+def _shape(hint: Any) -> Any:
+    """The shape, see :func:`~swaypoint.folder.documents.misfit`, of a type."""
+    if _is_record(hint):
+        hints = get_type_hints(hint)
+        return {f.name: _shape(hints[f.name]) for f in fields(hint)}
+    origin, of = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return set(of)
+    if origin in (Union, types.UnionType):
+        return tuple(_shape(kind) for kind in of)
+    if origin is tuple:
+        return [_shape(of[0])]
+    if origin is dict:
+        return {}
+    return None if hint is type(None) else hint
+
+
+def _built(hint: Any, value: Any) -> Any:
+    """``value``, which has the shape of ``hint``, as an instance of it."""
+    if _is_record(hint):
+        hints = get_type_hints(hint)
+        return hint(**{f.name: _built(hints[f.name], value[f.name]) for f in fields(hint)})
+    origin, of = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        kinds = [kind for kind in of if misfit(value, _shape(kind)) is None]
+        return _built(kinds[0], value)
+    return tuple(_built(of[0], part) for part in value) if origin is tuple else value
