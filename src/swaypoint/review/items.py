@@ -19,6 +19,7 @@ from swaypoint.errors import InputError
 from swaypoint.findings.regions import Region, Table, read_regions
 from swaypoint.findings.regions.folder import inputs_file
 from swaypoint.folder.audit_folder import REMEDY, AuditFolder, map_tensor, read_tensors
+from swaypoint.report.terminal import mean_leverage
 from swaypoint.review.cuts import Cut, cut
 
 _ROWS = 10_000
@@ -140,9 +141,9 @@ class Items:
 
     @cached_property
     def leverage(self) -> np.ndarray:
-        """As multiples of the mean, ``(n,)``."""
+        """As multiples of the mean of all ranked points, ``(n,)``."""
         values = self.scores["leverage"]
-        return values / max(float(values.mean()), 1e-300)
+        return values / mean_leverage(self.manifest, values)
 
     def matching(self, text: str) -> np.ndarray:
         """Which points have ``text`` in their file's name or their row, ``(n,)`` bool."""
