@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from PIL import Image, ImageFile
 
 import swaypoint
 from review_audit import quick
+from swaypoint.auditing.options import AuditOptions, Scale
 from swaypoint.data.dataset import ReadOptions
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.review.items import Items
@@ -237,3 +239,49 @@ def test_audits_whose_source_is_not_known(photos):
     content["data"]["origin"] = None
     manifest.write_text(json.dumps(content))
     assert whole(Items(AuditFolder(photos / "folder-audit")), 0) is None
+
+
+@pytest.fixture(scope="module")
+def streamed_pictures(tmp_path_factory) -> Path:
+    """The audit of features beside the pictures that they were made of, larger than may be held."""
+    root, generator = tmp_path_factory.mktemp("streamed"), np.random.default_rng(0)
+    rows = [
+        {
+            "features": (generator.standard_normal(3) + label).astype(np.float32).tolist(),
+            "picture": encoded(Image.new("RGB", (SEEN, SEEN), (10 * i, 0, 0))),
+            "label": label,
+        }
+        for i, label in enumerate([0, 1] * 12)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), root / "features.parquet")
+    read = ReadOptions(features="features")
+    options = AuditOptions(validation=0.0)
+    scale = Scale(max_memory=0.0)
+    return swaypoint.audit(
+        root / "features.parquet", root / "audit", options=options, read=read, scale=scale
+    ).path
+
+
+def test_the_page_serves_the_pictures_that_features_were_made_of(streamed_pictures):
+    site = Site(streamed_pictures)
+    page, ids = site.page(), site.items.ids
+    assert site.items.kind == "features"
+    expected = [(10 * int(index), 0, 0) for index in site.items.scores["index"]]
+    asked = re.findall(r'href="(/sheet/[^"]+)"', page.get("/gallery").text)
+    assert asked
+    assert [page.get(address).status_code for address in asked] == [200] * len(asked)
+    for path in ("picture", "thumb"):
+        answer = page.get(f"/{path}/{ids[7]}")
+        assert answer.status_code == 200, path
+        drawn = Image.open(io.BytesIO(answer.content))
+        assert (drawn.size, drawn.getpixel((0, 0))) == ((SEEN, SEEN), expected[7])
+    drawn = Image.open(io.BytesIO(page.get(f"/sheet/{ids[3]},{ids[5]}").content))
+    assert [drawn.getpixel((SEEN * slot, 0)) for slot in (0, 1)] == [expected[3], expected[5]]
+    site.store.close()
+
+
+def test_points_without_pictures_have_none_to_serve(audited_rows, tmp_path):
+    site = Site(Path(shutil.copytree(audited_rows, tmp_path / "rows")))
+    for path in ("picture", "thumb", "sheet"):
+        assert site.page().get(f"/{path}/{site.items.ids[0]}").status_code == 404
+    site.store.close()

@@ -302,8 +302,8 @@ def test_twenty_threads_lose_nothing(address):
 PROCESSES = """
 import os, sys
 import psycopg, sqlalchemy.dialects.postgresql.psycopg  # before the forks
-from swaypoint.review.store import open_store
-from swaypoint.review.verdicts import Decision, Event
+from swaypoint.review.log.store import open_store
+from swaypoint.review.log.verdicts import Decision, Event
 address, writers, each = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 open_store(sys.argv[4]).close()
 children = []
@@ -328,8 +328,8 @@ def test_twenty_processes_lose_nothing_and_make_the_tables_once(address, tmp_pat
 
 BURST = """
 import sys, threading, uuid
-from swaypoint.review.store import open_store
-from swaypoint.review.verdicts import Decision, Event
+from swaypoint.review.log.store import open_store
+from swaypoint.review.log.verdicts import Decision, Event
 store, printing = open_store(sys.argv[1]), threading.Lock()
 def write():
     while True:
@@ -510,13 +510,22 @@ def test_tables_of_something_else_are_refused_untouched(address):
     raw(address, "INSERT INTO event VALUES ('x')")
 
 
+def _events(address) -> list[Event]:
+    with contextlib.closing(open_store(address)) as store:
+        return store.since("run")
+
+
 def test_an_empty_file_becomes_a_log_and_other_tables_of_a_server_do_not_disturb(tmp_path, database):  # noqa: F811
     file = tmp_path / "100%.sqlite"
     file.touch()
-    open_store(file).close()
-    open_store(f"sqlite:///{file}").close()
-    raw(database, "CREATE TABLE other (name text)")
-    open_store(database).close()
+    raw(database, "CREATE TABLE other (name text)", "INSERT INTO other VALUES ('theirs')")
+    for address in (file, f"sqlite:///{file}", database):
+        with contextlib.closing(open_store(address)) as store:
+            store.append([event("i")])
+    assert [e.item for e in _events(file)] == ["i", "i"]  # by its path and by its address: one log
+    assert [e.item for e in _events(database)] == ["i"]
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT name FROM other").fetchall() == [("theirs",)]
 
 
 def test_a_file_that_is_no_database(tmp_path):

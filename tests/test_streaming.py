@@ -358,6 +358,12 @@ def test_commands_work_on_a_streamed_audit_or_say_why_not(streamed):
         assert "was streamed" in str(result.exception)
 
 
+def test_the_review_measures_leverage_by_the_mean_of_all_points(streamed):
+    items, everywhere = Items(streamed), every(streamed)["leverage"]
+    assert len(items) < len(everywhere)
+    np.testing.assert_allclose(items.leverage, items.scores["leverage"] / everywhere.mean(), rtol=1e-6)
+
+
 def test_the_report_says_of_all_points_what_it_says_of_an_audit_in_memory(data, tmp_path):
     from swaypoint.report.overview import of_parts, of_scores
 

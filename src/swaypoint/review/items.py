@@ -142,9 +142,9 @@ class Items:
 
     @cached_property
     def leverage(self) -> np.ndarray:
-        """As multiples of the mean, ``(n,)``."""
+        """As multiples of the mean of all ranked points, ``(n,)``."""
         values = self.scores["leverage"]
-        return values / max(float(values.mean()), 1e-300)
+        return values / self.manifest.mean_leverage(values)
 
     def matching(self, text: str) -> np.ndarray:
         """Which points have ``text`` in their file's name or their row, ``(n,)`` bool."""

@@ -111,7 +111,7 @@ class Pictures:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         position = self._items.position(scope["path"].rsplit("/", 1)[-1])
-        if position is None or self._items.kind != "images":
+        if position is None or not self._items.pictured:
             answer = _missing()
         else:
             loop = asyncio.get_running_loop()
@@ -143,7 +143,7 @@ class Sheets:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         positions = [self._items.position(item) for item in scope["path"].rsplit("/", 1)[-1].split(",")]
         known = [position for position in positions if position is not None]
-        if len(known) < len(positions) or len(known) > SLOTS or self._items.kind != "images":
+        if len(known) < len(positions) or len(known) > SLOTS or not self._items.pictured:
             answer = Response("there are no such pictures", 404)
         else:
             answer = Response(await run_in_threadpool(self._drawn, known), 200, _KEPT, "image/png")
