@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Used only where the CPU build of torch is not found by pip's own configuration.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: setup demo test test-slow fuzz lint bench bench-peers readme reproduce-toy reproduce-acas \
+.PHONY: setup demo test test-slow fuzz lint bench bench-peers readme house reproduce-toy reproduce-acas \
     reproduce-cifar10 reproduce-cifar10-full reproduce-cleaning clean
 
 setup: $(VENV)/.ready
@@ -120,6 +120,10 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The rooms of src/swaypoint, counted, and docs/house.svg, from the imports as they are.
+house: setup
+	$(BIN)/python -m benchmarks.house --draw docs/house.svg
 
 clean:
 	rm -rf $(VENV)
