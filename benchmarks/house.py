@@ -140,6 +140,8 @@ def _reached(start: str, onwards: dict[str, set[str]]) -> set[str]:
 
 def house(source: Path) -> House:
     """Reads the checkout at ``source``, whatever is installed; nothing of it is executed."""
+    # Where the package is already imported, its place would be taken for the source's.
+    imported = sys.modules.pop(PACKAGE, None)
     sys.path.insert(0, str(source / "src"))
     try:
         running, written = (
@@ -148,6 +150,8 @@ def house(source: Path) -> House:
         )
     finally:
         sys.path.pop(0)
+        if imported is not None:
+            sys.modules[PACKAGE] = imported
     return House(
         source,
         contract(source),
