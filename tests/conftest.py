@@ -5,7 +5,8 @@ import subprocess
 import pytest
 from hypothesis import settings
 
-from review_audit import audited, audited_hostile, audited_rows, folder  # noqa: F401
+from cases import case, problem  # noqa: F401
+from review_audit import audited, audited_hostile, audited_rows, folder, photo_audits, photos  # noqa: F401
 
 settings.register_profile("fuzz", print_blob=True)  # for make fuzz, see mutations.fuzz
 

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ray_nodes import Seeded
+from ray_nodes import Seeded, scores
 from swaypoint.data.folds import Durable
 from swaypoint.data.folds.ray_cluster import RayCluster
-from test_ray import scores
 
 
 class Slow(Seeded):

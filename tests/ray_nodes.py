@@ -9,11 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from swaypoint.data.batches import FeatureBatches
+from swaypoint.data.folds import Fold, Statistic
+from swaypoint.scoring.closed_form import Influence
+from swaypoint.scoring.risks.head import HeadWeights
+from swaypoint.scoring.risks.losses import CrossEntropy
 
 HERE = Path(__file__).parent
 
@@ -68,3 +73,17 @@ class Seeded(FeatureBatches):
 
     def shards(self) -> Sequence[Seeded]:
         return [Seeded((number,), self.points, self.width, self.classes) for number in self.numbers]
+
+
+def scores(fold: Fold, data: Seeded = Seeded()) -> np.ndarray:
+    """Cook's distances in float64, both passes on ``fold``."""
+    generator = torch.Generator().manual_seed(1)
+    weight = torch.randn(data.classes, data.width, generator=generator, dtype=torch.float64)
+    head = HeadWeights(weight, torch.zeros(data.classes, dtype=torch.float64), CrossEntropy())
+    influence = Influence(head, data, dtype=torch.float64, fold=fold)
+
+    def cook(shard: Seeded) -> Statistic:
+        return {"cook": torch.cat([values for _, values in influence.cook(shard)])}
+
+    parts = [part["cook"] for part in fold.map("scores", cook, data.shards())]
+    return torch.cat(parts).numpy()

@@ -1,7 +1,11 @@
-"""Audits to review, made once, and the review's server as the command line runs it."""
+"""Audits to review, made once, and the review's server as the command line runs it.
+
+The extras are imported where they are used: conftest.py loads this file for the core's tests too.
+"""
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import select
@@ -12,22 +16,29 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
-from PIL import Image
-from sklearn.datasets import load_digits
-from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 import swaypoint
 from swaypoint.auditing.options import AuditOptions
+from swaypoint.data.dataset import ReadOptions
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.models.predictor import ModelOptions, Objective
-from swaypoint.review.log.store import open_store
-from swaypoint.review.log.verdicts import Review
 
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from swaypoint.review.log.verdicts import Review
+
+# Of the photographs: width and height, and the side of what the model saw.
+SIZE = (120, 90)
+SEEN = 8
 HOSTILE = "<img src=x onerror=window.hacked=1>"
 
 
@@ -45,6 +56,9 @@ def linear(outputs: int) -> nn.Module:
 
 def digits() -> nn.Module:
     """Knows the digits: fitted here to the labels as they should be, which takes no training."""
+    from sklearn.datasets import load_digits
+    from sklearn.linear_model import LogisticRegression
+
     images, labels = load_digits(return_X_y=True)
     fitted = LogisticRegression(C=0.5).fit(images / 16.0, labels)
     model = linear(10)
@@ -78,6 +92,8 @@ def audited_rows(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def audited_hostile(tmp_path_factory) -> Path:
     """Pictures whose class and file names are markup."""
+    from PIL import Image
+
     root = tmp_path_factory.mktemp("review") / "pictures"
     generator = np.random.default_rng(0)
     for label in ("{{ 7 * 7 }}", HOSTILE):
@@ -88,6 +104,54 @@ def audited_hostile(tmp_path_factory) -> Path:
     return swaypoint.audit(root, root.parent / "hostile", options=quick("hostile")).path
 
 
+def photograph(generator: np.random.Generator) -> Image.Image:
+    from PIL import Image
+
+    coarse = generator.integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    return Image.fromarray(np.kron(coarse, np.ones((10, 10, 1), dtype=np.uint8)))
+
+
+def encoded(picture: Image.Image, kind: str = "PNG", **options) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def seen_small(source: Path, out: Path) -> Path:
+    return swaypoint.audit(source, out, options=quick("hostile"), read=ReadOptions(image_size=SEEN)).path
+
+
+@pytest.fixture(scope="session")
+def photo_audits(tmp_path_factory) -> Path:
+    """``photos``, two of them turned by their camera, and ``photos.parquet``, with their audits."""
+    from PIL import Image
+
+    root, generator = tmp_path_factory.mktemp("originals"), np.random.default_rng(0)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    rows = []
+    for label in ("cat", "dog"):
+        (root / "photos" / label).mkdir(parents=True)
+        for i in range(10):
+            options = {"exif": turned} if i == 0 else {}
+            data = encoded(photograph(generator), "JPEG", quality=90, **options)
+            (root / "photos" / label / f"{i}.jpg").write_bytes(data)
+            rows.append({"image": {"bytes": data, "path": f"{i}.jpg"}, "label": label})
+    pq.write_table(pa.Table.from_pylist(rows), root / "photos.parquet", row_group_size=7)
+    seen_small(root / "photos", root / "folder-audit")
+    seen_small(root / "photos.parquet", root / "table-audit")
+    return root
+
+
+@pytest.fixture
+def photos(photo_audits, tmp_path) -> Path:
+    """A copy to change, whose manifests say where it is now."""
+    root = Path(shutil.copytree(photo_audits, tmp_path / "copy"))
+    for manifest in root.glob("*/manifest.json"):
+        manifest.write_text(manifest.read_text().replace(str(photo_audits), str(root)))
+    return root
+
+
 @pytest.fixture
 def folder(audited, tmp_path) -> Path:
     """A copy, so that each test has its own verdicts."""
@@ -96,6 +160,9 @@ def folder(audited, tmp_path) -> Path:
 
 def verdicts(folder: Path) -> Review:
     """As the store has them, read without the server."""
+    from swaypoint.review.log.store import open_store
+    from swaypoint.review.log.verdicts import Review
+
     store = open_store(folder / "review.sqlite")
     try:
         run = AuditFolder(folder).manifest().key

@@ -8,90 +8,15 @@ import torch.nn.functional as F
 from torch import nn
 
 import swaypoint
+from cases import as_function, perceptron, trained, two_layers
 from swaypoint.scoring.risks.model import ModelRisk
 from swaypoint.scoring.solvers.conjugate_gradient import IterativeInverse
-
-
-class Tied(nn.Module):
-    """Embedding, attention and a head that shares the embedding's weight."""
-
-    def __init__(self):
-        super().__init__()
-        self.embed = nn.Embedding(7, 4)
-        self.block = nn.TransformerEncoderLayer(4, 2, 6, dropout=0.5, batch_first=True)
-        self.head = nn.Linear(4, 7, bias=False)
-        self.head.weight = self.embed.weight
-
-    def forward(self, tokens):
-        return self.head(self.block(self.embed(tokens)).mean(1))
-
-
-def perceptron():
-    return nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 4))
-
-
-def convolution():
-    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.SiLU(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(8, 3))
-
-
-def tokens(generator):
-    return torch.randint(0, 7, (23, 5), generator=generator)
-
-
-CASES = {
-    "perceptron": (perceptron, lambda g: torch.randn(23, 3, generator=g), "cross_entropy", 4, "*"),
-    "one layer": (perceptron, lambda g: torch.randn(23, 3, generator=g), "cross_entropy", 4, ("3.*",)),
-    "regression": (
-        perceptron,
-        lambda g: torch.randn(23, 3, generator=g),
-        "squared_error",
-        4,
-        ("0.w*", "3.*"),
-    ),
-    "convolution": (convolution, lambda g: torch.randn(23, 1, 4, 4, generator=g), "cross_entropy", 3, "*"),
-    "tied attention": (Tied, tokens, "cross_entropy", 7, "*"),
-}
 
 
 def losses(name, logits, targets):
     if name == "squared_error":
         return 0.5 * (logits - targets).square().sum(1)
     return F.cross_entropy(logits, targets, reduction="none")
-
-
-@pytest.fixture(params=CASES)
-def case(request):
-    make, inputs, loss, outputs, parameters = CASES[request.param]
-    generator = torch.Generator().manual_seed(0)
-    torch.manual_seed(0)
-    model = make().double().train()
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm1d):
-            module.running_mean.uniform_(-1, 1)
-            module.running_var.uniform_(0.5, 2)
-    x = inputs(generator)
-    x = x.double() if x.is_floating_point() else x
-    y = torch.randint(0, outputs, (23,), generator=generator)
-    if loss == "squared_error":
-        y = torch.randn(23, outputs, generator=generator).double()
-    risk = ModelRisk(model, (x, y), loss=loss, parameters=parameters, l2=0.1, damping=0.2, batch_size=10)
-    return model, x, y, loss, risk
-
-
-def as_function(model, risk, x):
-    """Logits as a function of the chosen parameters, written plainly; and their value."""
-    named = dict(model.named_parameters())
-    chosen = {name: named[name] for name in risk.names}
-    theta = torch.cat([p.detach().flatten() for p in chosen.values()])
-
-    def logits(theta):
-        values, start = {}, 0
-        for name, p in chosen.items():
-            values[name] = theta[start : start + p.numel()].view_as(p)
-            start += p.numel()
-        return torch.func.functional_call(model, values, (x,))
-
-    return logits, theta
 
 
 def test_equals_dense_derivatives(case):
@@ -157,32 +82,6 @@ def test_keyword_inputs_as_language_models_take_them():
 def test_a_pattern_without_a_match_is_named():
     with pytest.raises(swaypoint.InputError, match=r"no parameter matches 'layer9\.\*'.*0\.weight"):
         ModelRisk(perceptron(), (torch.randn(4, 3), torch.arange(4)), parameters="layer9.*")
-
-
-def trained(layers, ridge, seed=0):
-    """A small network near a stationary point of mean loss + (ridge / 2) ||theta||^2, in float64."""
-    generator = torch.Generator().manual_seed(seed)
-    torch.manual_seed(seed)
-    x = torch.randn(120, 4, generator=generator).double()
-    y = (x[:, 0] * x[:, 1] + 0.5 * torch.randn(120, generator=generator) > 0).long()
-    model = nn.Sequential(*layers()).double()
-    parameters = list(model.parameters())
-    optimizer = torch.optim.LBFGS(
-        parameters, max_iter=2000, tolerance_grad=1e-10, line_search_fn="strong_wolfe"
-    )
-
-    def closure():
-        optimizer.zero_grad()
-        value = F.cross_entropy(model(x), y) + 0.5 * ridge * sum(p.square().sum() for p in parameters)
-        value.backward()
-        return value
-
-    optimizer.step(closure)
-    return model, x, y
-
-
-def two_layers():
-    return nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 2)
 
 
 @pytest.mark.parametrize("curvature", ["hessian", "ggn"])

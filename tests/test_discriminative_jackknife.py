@@ -8,11 +8,10 @@ import torch
 from torch import nn
 
 import swaypoint
+from cases import PROBLEMS, network, newton, regression, solved, with_one, without
 from swaypoint.scorers.discriminative_jackknife import discriminative_jackknife
 from swaypoint.scorers.reweighting import leave_one_out
 from swaypoint.scoring.trained_model import TrainedModel
-from test_groups import PROBLEMS, network, newton, with_one, without
-from test_jackknife import regression
 
 
 def jackknife_plus(X, y, at, alpha, ridge=0.0):
@@ -52,7 +51,7 @@ def test_higher_orders_come_closer_to_the_refits():
 
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_leave_one_out_parameters_against_refits(name):
-    problem = PROBLEMS[name]
+    problem = solved(name)
     some, errors = (0, 33, 71), {}
     exact = torch.stack([problem.refit(without(i)) - problem.theta for i in some])
     for order in (1, 2, 3, "newton"):

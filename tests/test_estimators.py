@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import swaypoint
+from cases import trained, two_layers
 from swaypoint.scorers import methods
 from swaypoint.scoring.solver_choice import Solver
 from swaypoint.scoring.trained_model import TrainedModel
-from test_autodiff import trained, two_layers
 
 CONVERGED = trained(two_layers, 0.005)
 

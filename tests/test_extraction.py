@@ -17,6 +17,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 import swaypoint
+from cases import CLASSES, MODEL, SIDE, Net
 from swaypoint.auditing.features import extract_features
 from swaypoint.auditing.options import AuditOptions, Scale
 from swaypoint.cli.main import app
@@ -27,24 +28,7 @@ from swaypoint.models.predictor import ModelOptions, Objective
 from swaypoint.report.html import render
 from swaypoint.review.items import Items
 
-SIDE, COUNT, WIDTH = 8, 60, 12
-CLASSES = ("cat", "dog", "emu")
-
-
-class Net(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(0)
-        self.inner, self.last = nn.Linear(3 * SIDE**2, WIDTH), nn.Linear(WIDTH, len(CLASSES))
-        for parameter in self.parameters():
-            parameter.data = torch.randn(parameter.shape, generator=generator) / 10
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.last(torch.relu(self.inner(x.flatten(1))))
-
-
-def net() -> nn.Module:
-    return Net()
+COUNT = 60
 
 
 class Mirrored(Net):
@@ -63,7 +47,6 @@ def reddened(image: Image.Image) -> torch.Tensor:
     return pixels * torch.tensor([2.0, 1.0, 1.0])[:, None, None]
 
 
-MODEL = ModelOptions(f"{__name__}:net")
 FEATURES = ReadOptions(features="features", label="label")
 
 

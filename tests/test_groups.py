@@ -2,126 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 import swaypoint
+from cases import Problem, head, network, points, solved, with_one, without
 from swaypoint.scorers import methods
 from swaypoint.scorers.groups import group_influence, group_step
 from swaypoint.scorers.jackknife import parameters_under
 from swaypoint.scoring.trained_model import TrainedModel
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A converged model; ``losses(theta, data)`` written plainly, theta in the order of ``trained``."""
-
-    trained: TrainedModel
-    theta: Tensor
-    x: Tensor
-    y: Tensor
-    ridge: float
-    losses: Callable[..., Tensor]
-
-    def objective(self, theta: Tensor, weights: Tensor) -> Tensor:
-        mean = (weights * self.losses(theta, self.x, self.y)).sum() / len(self.x)
-        return mean + 0.5 * self.ridge * theta.square().sum()
-
-    def refit(self, weights: Tensor) -> Tensor:
-        return newton(lambda theta: self.objective(theta, weights), self.theta)
-
-
-def newton(objective: Callable[[Tensor], Tensor], theta: Tensor) -> Tensor:
-    """The minimiser next to ``theta`` by damped Newton steps, to a gradient of 1e-12."""
-    slope, curvature = torch.func.grad(objective), torch.func.hessian(objective)
-    for _ in range(100):
-        gradient = slope(theta)
-        if float(gradient.norm()) < 1e-12:
-            return theta
-        values, vectors = torch.linalg.eigh(curvature(theta))
-        step = vectors @ ((vectors.T @ gradient) / values.abs().clamp_min(1e-6))
-        length = 1.0
-        while length > 1e-6 and float(objective(theta - length * step)) > float(objective(theta)) + 1e-15:
-            length *= 0.5
-        theta = theta - length * step
-    assert float(slope(theta).norm()) < 1e-11
-    return theta
-
-
-def points(n: int = 90, classes: int = 3, seed: int = 0) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    y = torch.randint(0, classes, (n,), generator=generator)
-    centres = torch.randn(classes, 4, generator=generator)
-    return (centres[y] + torch.randn(n, 4, generator=generator)).double(), y
-
-
-def with_one(x: Tensor) -> Tensor:
-    return torch.cat([x, torch.ones(len(x), 1).to(x)], 1)
-
-
-def head(classes: int = 3, ridge: float = 0.02, loss: str = "cross_entropy") -> Problem:
-    """A linear model, parameters row-major in (C, D + 1)."""
-    x, y = points(classes=max(2, classes))
-    if classes == 1:
-        y[::6] = 1 - y[::6]  # not separable: a minimum without a ridge too
-
-    def losses(theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        logits = with_one(x) @ theta.view(classes, 5).T
-        if loss == "squared_error":
-            return 0.5 * (logits - y).square().sum(1)
-        if classes == 1:
-            return F.binary_cross_entropy_with_logits(logits[:, 0], y.double(), reduction="none")
-        return F.cross_entropy(logits, y, reduction="none")
-
-    if loss == "squared_error":
-        y = torch.randn(90, classes, generator=torch.Generator().manual_seed(1)).double() + x[:, :1]
-    model = nn.Linear(4, classes).double()
-    start = Problem(None, torch.zeros(5 * classes).double(), x, y, ridge, losses)  # type: ignore[arg-type]
-    theta = start.refit(torch.ones(90).double())
-    with torch.no_grad():
-        model.weight.copy_(theta.view(classes, 5)[:, :4])
-        model.bias.copy_(theta.view(classes, 5)[:, 4])
-    name = "binary_cross_entropy" if classes == 1 and loss == "cross_entropy" else loss
-    return Problem(TrainedModel(model, (x, y), loss=name, l2=ridge), theta, x, y, ridge, losses)
-
-
-def network(curvature: str = "hessian", ridge: float = 0.02) -> Problem:
-    """Three tanh units, all 24 parameters, at a minimum."""
-    x, y = points()
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 3)).double()
-
-    def losses(theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        inner, outer = theta[:15], theta[15:]
-        hidden = (x @ inner[:12].view(3, 4).T + inner[12:]).tanh()
-        return F.cross_entropy(hidden @ outer[:9].view(3, 3).T + outer[9:], y, reduction="none")
-
-    first = nn.utils.parameters_to_vector(model.parameters()).detach()
-    start = Problem(None, first, x, y, ridge, losses)  # type: ignore[arg-type]
-    theta = start.refit(torch.ones(90).double())
-    nn.utils.vector_to_parameters(theta, model.parameters())
-    trained = TrainedModel(model, (x, y), l2=ridge, params="*", curvature=curvature)  # type: ignore[arg-type]
-    return Problem(trained, theta, x, y, ridge, losses)
-
-
-PROBLEMS = {"softmax head": head(), "logistic head": head(1), "network": network()}
-
-
-@pytest.fixture(params=PROBLEMS)
-def problem(request):
-    return PROBLEMS[request.param]
-
-
-def without(members, n: int = 90) -> Tensor:
-    weights = torch.ones(n).double()
-    weights[torch.as_tensor(members)] = 0.0
-    return weights
 
 
 def coherent(problem: Problem, share: float) -> np.ndarray:
@@ -254,7 +145,7 @@ def test_batches_and_forms_of_the_group_do_not_matter():
 )
 def test_what_cannot_be_a_group_is_named(members, order, message):
     with pytest.raises(swaypoint.InputError, match=message):
-        group_step(PROBLEMS["softmax head"].trained, members, order=order)
+        group_step(solved("softmax head").trained, members, order=order)
 
 
 def test_second_order_asks_for_the_hessian():

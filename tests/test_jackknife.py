@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import swaypoint
+from cases import network, regression, solved, with_one
 from swaypoint.scorers import methods
 from swaypoint.scorers.jackknife import (
     covariance,
@@ -19,14 +20,8 @@ from swaypoint.scorers.jackknife import (
     standard_errors,
 )
 from swaypoint.scoring.trained_model import TrainedModel
-from test_groups import PROBLEMS, network, with_one
 
 DIRECTION = torch.randn(90, generator=torch.Generator().manual_seed(3)).double().clamp(-2, 2)
-
-
-@pytest.fixture(params=PROBLEMS)
-def problem(request):
-    return PROBLEMS[request.param]
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
@@ -75,21 +70,6 @@ def test_the_score_is_the_length_of_the_step_without_the_point(problem):
         weights[i] = 0.0
         step = parameters_under(problem.trained, weights) - problem.theta.numpy()
         assert score[i] == pytest.approx(np.linalg.norm(step), rel=1e-8)
-
-
-def regression(n=80, ridge=0.0, seed=0):
-    """Heteroscedastic, so that the sandwich differs from the classical covariance."""
-    generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(n, 3, generator=generator).double()
-    noise = torch.randn(n, generator=generator).double() * (0.3 + x[:, 0].abs())
-    y = 1.0 + x @ torch.tensor([1.0, -2.0, 0.5]).double() + noise
-    X = with_one(x)
-    theta = torch.linalg.solve(X.T @ X + n * ridge * torch.eye(4).double(), X.T @ y)
-    model = nn.Linear(3, 1).double()
-    with torch.no_grad():
-        model.weight.copy_(theta[:3])
-        model.bias.copy_(theta[3:])
-    return model, x, y
 
 
 @pytest.mark.parametrize("params", [None, "*"])
@@ -163,7 +143,7 @@ def _split(theta, model):
 
 
 def test_what_cannot_be_weights_or_a_level_is_named():
-    trained = PROBLEMS["softmax head"].trained
+    trained = solved("softmax head").trained
     with pytest.raises(swaypoint.InputError, match=r"weights have shape \(3,\); expected \(90,\)"):
         parameters_under(trained, np.ones(3))
     with pytest.raises(swaypoint.InputError, match="weight 2 is NaN"):

@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 
 import streamed_data
 import swaypoint
-from ray_nodes import HERE, Seeded, cluster
+from cases import MODEL, SIDE
+from ray_nodes import HERE, cluster, scores
 from swaypoint.auditing.options import Scale
 from swaypoint.auditing.shards import ScoreShards, score_shards
 from swaypoint.data.dataset import ReadOptions
@@ -52,20 +53,6 @@ def ray_fold(nodes):
     fold = RayCluster(nodes.address)
     yield fold
     fold.close()
-
-
-def scores(fold: Fold, data: Seeded = Seeded()) -> np.ndarray:  # noqa: B008  frozen
-    """Cook's distances in float64, both passes on ``fold``."""
-    generator = torch.Generator().manual_seed(1)
-    weight = torch.randn(data.classes, data.width, generator=generator, dtype=torch.float64)
-    head = HeadWeights(weight, torch.zeros(data.classes, dtype=torch.float64), CrossEntropy())
-    influence = Influence(head, data, dtype=torch.float64, fold=fold)
-
-    def cook(shard: Seeded) -> Statistic:
-        return {"cook": torch.cat([values for _, values in influence.cook(shard)])}
-
-    parts = [part["cook"] for part in fold.map("scores", cook, data.shards())]
-    return torch.cat(parts).numpy()
 
 
 def test_scores_are_those_of_this_process_to_the_last_bit(ray_fold):
@@ -182,7 +169,6 @@ def test_an_audit_is_the_same_on_the_cluster(nodes, tmp_path, monkeypatch):
 def test_features_are_the_same_on_the_cluster(nodes, tmp_path, monkeypatch):
     from PIL import Image
 
-    import test_extraction
     from swaypoint.auditing.features import extract_features
     from swaypoint.data.readers import pictures
 
@@ -190,12 +176,12 @@ def test_features_are_the_same_on_the_cluster(nodes, tmp_path, monkeypatch):
     for name in ("cat", "dog"):
         (tmp_path / "photos" / name).mkdir(parents=True)
         for row in range(10):
-            values = rng.integers(0, 256, (test_extraction.SIDE, test_extraction.SIDE, 3), dtype=np.uint8)
+            values = rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
             Image.fromarray(values).save(tmp_path / "photos" / name / f"{row}.png")
     monkeypatch.setattr(pictures, "SHARD", 6)
     monkeypatch.setenv("RAY_ADDRESS", nodes.address)
     here, there = (
-        extract_features(tmp_path / "photos", tmp_path / name, test_extraction.MODEL, engine_name=name)
+        extract_features(tmp_path / "photos", tmp_path / name, MODEL, engine_name=name)
         for name in ("in-process", "ray")
     )
     for part in range(4):

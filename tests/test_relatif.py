@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 
 import swaypoint
+from cases import trained, two_layers
 from swaypoint.scorers import methods
 from swaypoint.scoring.solvers.base import Inverse
 from swaypoint.scoring.trained_model import TrainedModel
-from test_autodiff import trained, two_layers
 
 MODEL, X, Y = trained(two_layers, 0.005)
 TEST = (X[:7] + 0.1, 1 - Y[:7])

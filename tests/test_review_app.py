@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import io
-import json
 import re
 import shutil
 import struct
@@ -17,23 +16,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
-from starlette.testclient import TestClient
 
 import swaypoint.review.page.security as security
 from review_audit import HOSTILE
+from review_site import BASE, Site
 from swaypoint.errors import InputError
-from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.writing import write_arrow
-from swaypoint.review.items import Items
-from swaypoint.review.log.store import open_store
 from swaypoint.review.log.verdicts import VERDICTS, StoreUnavailable
-from swaypoint.review.page.app import Door, create_app
-from swaypoint.review.page.desk import Desk
 from swaypoint.review.page.pictures import SLOTS, decoded, encoded, placeholder, sheet
 from swaypoint.review.page.security import (
     BODY_LIMIT,
     CSRF_HEADER,
-    LOOPBACK,
     Allowance,
     Gate,
     Session,
@@ -41,59 +34,6 @@ from swaypoint.review.page.security import (
     reviewer_name,
 )
 from swaypoint.review.page.serve import Serving
-
-BASE = "http://127.0.0.1:8000"
-
-
-class Page:
-    """One browser: its cookie and the token of its writes."""
-
-    def __init__(self, site: Site, reviewer: str = "ada") -> None:
-        self.client = TestClient(site.app, base_url=BASE, follow_redirects=False)
-        self.client.get("/open", params={"token": site.gate.invite(reviewer)})
-        (cookie,) = self.client.cookies.jar
-        self.csrf = site.gate.csrf(site.gate.session(cookie.value))
-
-    def get(self, path: str, **values):
-        return self.client.get(path, **values)
-
-    def json(self, path: str, status: int = 200):
-        answer = self.client.get(path)
-        assert answer.status_code == status, answer.text
-        return answer.json()
-
-    def post(self, path: str, body, **headers):
-        content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return self.client.post(path, content=content, headers={CSRF_HEADER: self.csrf, **headers})
-
-    def act(self, do: str, **values):
-        """The result of one action."""
-        answer = self.post("/actions", {"actions": [{"id": str(uuid4()), "do": do, **values}]})
-        assert answer.status_code == 200, answer.text
-        return answer.json()["results"][0]
-
-    def decide(self, item: str, verdict: str = "correct", **values):
-        return self.act("decide", item=item, verdict=verdict, **values)
-
-
-class Site:
-    """The application over an audit, with a store of its own."""
-
-    def __init__(self, path: Path, *, blind: bool = False, password: str | None = None) -> None:
-        self.items, self.store = Items(AuditFolder(path)), open_store(path / "review.sqlite")
-        self.gate = Gate(b"s" * 32, run=self.items.run, password=password)
-        self.desk = Desk(self.items, self.store, blind=blind)
-        self.app = create_app(self.desk, Door(self.gate, LOOPBACK))
-
-    def page(self, reviewer: str = "ada") -> Page:
-        return Page(self, reviewer)
-
-    def stranger(self) -> TestClient:
-        return TestClient(self.app, base_url=BASE, follow_redirects=False)
-
-    def log(self):
-        self.store.verify()
-        return self.store.since(self.items.run)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -13,37 +12,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 from safetensors.numpy import load_file, save_file
 
+from chromium import launched
 from review_audit import HOSTILE, Server, verdicts
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.review.items import Items
 from swaypoint.review.log.verdicts import Decision
-from test_review_originals import photo_audits, photos  # noqa: F401
-
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-CHROMIUM = shutil.which("chromium")
-if CHROMIUM is None and "chromium" not in os.environ.get("SWAYPOINT_REQUIRE", ""):
-    pytest.skip("no chromium on this machine; install Debian's", allow_module_level=True)
 
 
 @pytest.fixture(scope="module")
 def browser():
-    assert CHROMIUM is not None, "SWAYPOINT_REQUIRE asks for chromium, and there is none"
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield launched
-        launched.close()
+    with launched() as found:
+        yield found
 
 
 @pytest.fixture
@@ -419,7 +401,7 @@ def test_rows_are_reviewed_as_cards(tab, audited_rows, tmp_path):
         expect(page.locator(f"[data-id='{item}']")).to_contain_text("alcohol")
 
 
-def test_the_original_is_shown_and_zoomed_or_what_the_model_saw(tab, photos):  # noqa: F811
+def test_the_original_is_shown_and_zoomed_or_what_the_model_saw(tab, photos):
     with Server(photos / "folder-audit", ("--reviewer", "Ada")) as server:
         page = opened(tab, server)
         expect(page.locator("#picture")).to_have_js_property("naturalWidth", 120)

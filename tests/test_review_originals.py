@@ -16,61 +16,14 @@ import pytest
 from PIL import Image, ImageFile
 
 import swaypoint
-from review_audit import quick
+from review_audit import SEEN, SIZE, encoded, photograph
+from review_site import Site
 from swaypoint.auditing.options import AuditOptions, Scale
 from swaypoint.data.dataset import ReadOptions
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.review.items import Items
 from swaypoint.review.page import originals
 from swaypoint.review.page.originals import Originals, shown
-from test_review_app import Site
-
-SIZE = (120, 90)
-SEEN = 8
-
-
-def photograph(generator: np.random.Generator) -> Image.Image:
-    coarse = generator.integers(0, 256, (9, 12, 3), dtype=np.uint8)
-    return Image.fromarray(np.kron(coarse, np.ones((10, 10, 1), dtype=np.uint8)))
-
-
-def encoded(picture: Image.Image, kind: str = "PNG", **options) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def audit(source: Path, out: Path) -> Path:
-    return swaypoint.audit(source, out, options=quick("hostile"), read=ReadOptions(image_size=SEEN)).path
-
-
-@pytest.fixture(scope="module")
-def photo_audits(tmp_path_factory) -> Path:
-    """``photos``, two of them turned by their camera, and ``photos.parquet``, with their audits."""
-    root, generator = tmp_path_factory.mktemp("originals"), np.random.default_rng(0)
-    turned = Image.Exif()
-    turned[0x0112] = 6
-    rows = []
-    for label in ("cat", "dog"):
-        (root / "photos" / label).mkdir(parents=True)
-        for i in range(10):
-            options = {"exif": turned} if i == 0 else {}
-            data = encoded(photograph(generator), "JPEG", quality=90, **options)
-            (root / "photos" / label / f"{i}.jpg").write_bytes(data)
-            rows.append({"image": {"bytes": data, "path": f"{i}.jpg"}, "label": label})
-    pq.write_table(pa.Table.from_pylist(rows), root / "photos.parquet", row_group_size=7)
-    audit(root / "photos", root / "folder-audit")
-    audit(root / "photos.parquet", root / "table-audit")
-    return root
-
-
-@pytest.fixture
-def photos(photo_audits, tmp_path) -> Path:
-    """A copy to change, whose manifests say where it is now."""
-    root = Path(shutil.copytree(photo_audits, tmp_path / "copy"))
-    for manifest in root.glob("*/manifest.json"):
-        manifest.write_text(manifest.read_text().replace(str(photo_audits), str(root)))
-    return root
 
 
 @pytest.fixture(params=["folder-audit", "table-audit"])

@@ -8,14 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from playwright.sync_api import expect
 from sklearn.datasets import load_wine
 
+from chromium import launched
+from review_audit import Server
+from review_site import Site
 from swaypoint.findings.regions import Table, explore, write_regions
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.review.cuts import cut
 from swaypoint.review.items import Items
 from swaypoint.review.page.query import inside
-from test_review_app import Site
 
 CUT = "x=alcohol&y=proline"
 
@@ -123,10 +126,7 @@ def test_categories_stand_apart_on_their_axis():
 
 
 def test_from_a_cut_to_the_points_of_a_region(wine):
-    browsing = pytest.importorskip("test_review_browser", reason="no chromium")
-    sync = browsing.sync_playwright
-    with browsing.Server(wine, ("--reviewer", "Ada")) as server, sync() as playwright:
-        browser = playwright.chromium.launch(executable_path=browsing.CHROMIUM, args=browsing.FLAGS)
+    with Server(wine, ("--reviewer", "Ada")) as server, launched() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         problems: list[str] = []
         page.on("pageerror", lambda error: problems.append(str(error)))
@@ -160,9 +160,8 @@ def test_from_a_cut_to_the_points_of_a_region(wine):
         page.wait_for_url("**within=*")
         page.locator(".regions a").first.click()
         page.wait_for_url("**region=1*")
-        browsing.expect(page.locator(".count b")).to_have_text(str(len(items.regions[0])))
+        expect(page.locator(".count b")).to_have_text(str(len(items.regions[0])))
         page.locator("#to-gallery").click()
         page.wait_for_url("**/gallery?*")
-        browsing.expect(page.locator(".cell")).to_have_count(len(items.regions[0]))
-        browser.close()
+        expect(page.locator(".cell")).to_have_count(len(items.regions[0]))
     assert problems == []

@@ -11,8 +11,8 @@ import pytest
 
 import swaypoint
 from review_audit import HOSTILE
+from review_site import Site
 from swaypoint.data.dataset import ReadOptions
-from test_review_app import Site
 
 TEXTS = [f"Review {i}: {HOSTILE} {'it works, and ' * 100}ends at {i}." for i in range(40)]
 

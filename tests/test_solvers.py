@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import swaypoint
+from cases import as_function, trained, two_layers
 from swaypoint.scoring.operators.base import Operator
 from swaypoint.scoring.risks.layers import Layers, dense_ggn, kronecker
 from swaypoint.scoring.risks.model import ModelRisk
@@ -20,7 +21,6 @@ from swaypoint.scoring.solvers.conjugate_gradient import (
 from swaypoint.scoring.solvers.dense import dense_inverse
 from swaypoint.scoring.solvers.lissa import LissaInverse
 from swaypoint.scoring.solvers.low_rank import lanczos, nystroem, nystroem_preconditioner
-from test_autodiff import CASES, as_function, case, trained, two_layers  # noqa: F401
 
 RIDGE = 0.005
 
@@ -50,7 +50,7 @@ def exact_forms(risk, kind="ggn"):
     return rows, (rows * torch.linalg.solve(matrix, rows.T).T).sum(1), matrix
 
 
-def test_the_dense_ggn_is_that_of_the_jacobian(case):  # noqa: F811
+def test_the_dense_ggn_is_that_of_the_jacobian(case):
     model, x, _, loss, risk = case
     expected = gauss_newton(model, risk, x, loss) + 0.3 * torch.eye(risk.dimension)
     torch.testing.assert_close(dense_ggn(risk), expected)
@@ -152,7 +152,7 @@ def test_kfac_is_exact_where_the_curvature_is_a_kronecker_product():
         torch.testing.assert_close(inverse.solve(rows.T), torch.linalg.solve(matrix, rows.T))
 
 
-def test_ekfac_keeps_the_trace_and_the_diagonal_of_other_layers(case):  # noqa: F811
+def test_ekfac_keeps_the_trace_and_the_diagonal_of_other_layers(case):
     model, x, _, loss, risk = case
     dense = gauss_newton(model, risk, x, loss)
     curvature = kronecker(risk)
@@ -190,7 +190,7 @@ def test_the_diagonal_of_norms_and_of_layers_that_run_twice():
         torch.testing.assert_close(block.values.sum(), trace)
 
 
-def test_ekfac_values_are_the_mean_squares_in_the_eigenbasis(case):  # noqa: F811
+def test_ekfac_values_are_the_mean_squares_in_the_eigenbasis(case):
     model, x, _, loss, risk = case
     dense = gauss_newton(model, risk, x, loss)
     for block in kronecker(risk).blocks:
