@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swaypoint.errors import InputError
-from swaypoint.review.items import Items
 from swaypoint.review.cleaning.policy import label_value
 from swaypoint.review.cleaning.records import label_name
+from swaypoint.review.items import Items
 from swaypoint.review.log.verdicts import VERDICTS, Decision
 
 

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 from swaypoint.errors import InputError, reading
 from swaypoint.folder.audit_folder import AuditFolder, write_table
 from swaypoint.folder.documents import read_parquet
+from swaypoint.review.cleaning.records import Records, label_name
 from swaypoint.review.cleaning.spreadsheet import read_cells, write_cells
 from swaypoint.review.items import Items
-from swaypoint.review.cleaning.records import Records, label_name
 
 COLUMN = "cleanlab"
 _SCORES = ("label_score", "label_quality")  # of Datalab, and of CleanLearning

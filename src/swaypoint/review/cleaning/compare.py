@@ -13,9 +13,9 @@ from swaypoint.data.dataset import Dataset, ReadOptions, fingerprint
 from swaypoint.data.readers.sources import read_dataset
 from swaypoint.errors import InputError
 from swaypoint.models.predictor import ModelOptions, Objective, Parts, Predictor, Training, prepare
-from swaypoint.review.items import Items
 from swaypoint.review.cleaning.policy import Policy, clean
 from swaypoint.review.cleaning.source import Source, origin
+from swaypoint.review.items import Items
 from swaypoint.review.log.verdicts import WRONG, Event, Review
 from swaypoint.scoring.last_layer import LinearHead
 from swaypoint.scoring.refit import refit_head

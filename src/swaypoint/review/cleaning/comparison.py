@@ -29,14 +29,25 @@ def render(comparison: Comparison, title: str) -> str:
     """
     groups = [comparison.overall, *comparison.classes]
     return render_page(
-        "comparison", templates=_HERE, title=title, comparison=comparison, groups=groups, picture=picture(comparison)
+        "comparison",
+        templates=_HERE,
+        title=title,
+        comparison=comparison,
+        groups=groups,
+        picture=picture(comparison),
     )
 
 
 def render_cost(curve: Sequence[Cost], points: int, wrong: int, title: str) -> str:
     """The page of a cost curve; ``wrong`` is how many of the ``points`` there are to find."""
     return render_page(
-        "cost", templates=_HERE, title=title, curve=curve, points=points, wrong=wrong, pictures=cost_pictures(curve, points)
+        "cost",
+        templates=_HERE,
+        title=title,
+        curve=curve,
+        points=points,
+        wrong=wrong,
+        pictures=cost_pictures(curve, points),
     )
 
 

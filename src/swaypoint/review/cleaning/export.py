@@ -18,15 +18,21 @@ import pyarrow as pa
 
 from swaypoint.data.readers.images import Progress
 from swaypoint.errors import InputError
-from swaypoint.review.cleaning.spreadsheet import write_cells
 from swaypoint.review.cleaning.cleanlab import write_issues
 from swaypoint.review.cleaning.fiftyone import write_fiftyone
-from swaypoint.review.cleaning.formats import write_csv, write_hugging_face, write_image_folder, write_json, write_parquet
-from swaypoint.review.items import Items
+from swaypoint.review.cleaning.formats import (
+    write_csv,
+    write_hugging_face,
+    write_image_folder,
+    write_json,
+    write_parquet,
+)
 from swaypoint.review.cleaning.labelstudio import write_tasks
 from swaypoint.review.cleaning.policy import Policy, clean
 from swaypoint.review.cleaning.records import Records, label_name, records
 from swaypoint.review.cleaning.source import origin, read_source
+from swaypoint.review.cleaning.spreadsheet import write_cells
+from swaypoint.review.items import Items
 from swaypoint.review.log.verdicts import Review
 
 CHANGES = ("id", "source", "label_before", "label_after", "verdict", "reviewer", "decided_at", "note")

@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 
 from swaypoint.errors import InputError, MissingExtra
-from swaypoint.review.cleaning.spreadsheet import read_cells, write_cells
 from swaypoint.review.cleaning.claims import Claim, decided, is_verdict, point
 from swaypoint.review.cleaning.formats import check_pictures, put_picture
-from swaypoint.review.items import Items
 from swaypoint.review.cleaning.records import Records
+from swaypoint.review.cleaning.spreadsheet import read_cells, write_cells
+from swaypoint.review.items import Items
 
 COLUMNS = ("filepath", "label", "influence", "tags", "swaypoint_id")
 _REVIEWER = "fiftyone"

@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 
 from swaypoint.data.readers.sources import class_names, declared_features
 from swaypoint.errors import InputError, require
-from swaypoint.review.cleaning.spreadsheet import write_cells
 from swaypoint.review.cleaning.records import Records
 from swaypoint.review.cleaning.source import PICTURE
+from swaypoint.review.cleaning.spreadsheet import write_cells
 
 _DTYPES = {"double": "float64", "float": "float32", "halffloat": "float16", "date32[day]": "date32"}
 # Not in a folder's name on one of the common systems; "/" and ".." would leave the export's folder.

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swaypoint.errors import InputError
-from swaypoint.review.cleaning.spreadsheet import read_cells
 from swaypoint.review.cleaning.claims import Claim, actor, class_name, decision, point
 from swaypoint.review.cleaning.fiftyone import read_tags
-from swaypoint.review.items import Items
 from swaypoint.review.cleaning.labelstudio import read_annotations
 from swaypoint.review.cleaning.policy import SEPARATOR
 from swaypoint.review.cleaning.records import PREFIX
+from swaypoint.review.cleaning.spreadsheet import read_cells
+from swaypoint.review.items import Items
 from swaypoint.review.log.verdicts import Event, Review, check_event
 
 _NAMESPACE = uuid.UUID("3e6d1f0c-52a7-5c0b-9a43-8f1c4b7f2d10")

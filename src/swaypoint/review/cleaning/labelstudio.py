@@ -11,8 +11,8 @@ from xml.sax.saxutils import quoteattr
 
 from swaypoint.errors import InputError, reading
 from swaypoint.review.cleaning.claims import Claim, actor, decided, decision, point, read_text
-from swaypoint.review.items import Items
 from swaypoint.review.cleaning.records import Records
+from swaypoint.review.items import Items
 from swaypoint.review.log.verdicts import VERDICTS
 
 _TYPES = {".png": "png", ".jpg": "jpeg", ".gif": "gif", ".bmp": "bmp", ".webp": "webp", ".tif": "tiff"}

@@ -9,9 +9,9 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from swaypoint.review.items import Items
 from swaypoint.review.cleaning.policy import Cleaned, Ruling, rulings
 from swaypoint.review.cleaning.source import PICTURE, Source
+from swaypoint.review.items import Items
 from swaypoint.review.log.verdicts import Review
 
 CANONICAL = pa.schema(

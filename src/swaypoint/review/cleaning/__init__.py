@@ -1,0 +1,1 @@
+"""From verdicts to a cleaner dataset, and whether it is better."""
