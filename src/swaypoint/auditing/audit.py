@@ -25,7 +25,7 @@ from swaypoint.errors import InputError
 from swaypoint.folder import audit_folder as files
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.models.predictor import Parts, Predictor, Training, prepare
-from swaypoint.scorers import methods
+from swaypoint.scorers.base import of_points
 from swaypoint.scorers.recommended import recommended
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.fitness import by_heart, examine, memorisation
@@ -129,10 +129,8 @@ def _check(options: AuditOptions) -> None:
         raise InputError(f"top is {options.top}; expected a positive number")
     if options.params is not None and (options.removal != "infinitesimal" or options.refit):
         raise InputError("removal='finite' and refit are for the last layer; leave params out")
-    known = sorted(name for name, method in methods.items() if method.score is not None)
     for name in options.scores:
-        if name not in known:
-            raise InputError(f"there is no score {name!r}; expected {', '.join(known)}")
+        of_points(name)  # refuses what is none
     if options.device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError("device is cuda, but this torch sees no GPU; leave --device out for the CPU")
 
@@ -198,7 +196,7 @@ def _scoring(options: AuditOptions, predictor: Predictor) -> Options:
 
 
 def _trained(predictor: Predictor, influence: Solved, options: AuditOptions) -> TrainedModel:
-    """What the audit scored, for the estimators: a refitted head stands in a copy of its model."""
+    """What the audit scored, for the scores: a refitted head stands in a copy of its model."""
     head = predictor.head.with_weights(influence.head)
     if options.refit:
         head = head.installed()
@@ -246,9 +244,7 @@ def _scores(trained: TrainedModel, auto: np.ndarray, options: AuditOptions) -> d
         if name == "auto":  # its leave-one-out losses are known already, of large heads too
             scores[name] = auto
             continue
-        score = methods[name].score
-        assert score is not None  # checked at the start
-        scores[name] = score(trained)
+        scores[name] = of_points(name)(trained)
     return scores
 
 

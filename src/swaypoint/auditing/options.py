@@ -20,7 +20,7 @@ class AuditOptions:
     Attributes:
         model, objective: what is audited.
         damping, removal, refit, params, curvature, solver: see :func:`swaypoint.cooks_distance`.
-        scores: names in ``swaypoint.methods`` whose scores become columns beside Cook's distance; ``"auto"``,
+        scores: names in ``swaypoint.scores`` whose scores become columns beside Cook's distance; ``"auto"``,
             the recommended one for wrong labels, also ranks in its place.
         validation: share of the points that is held out of training and ranking.
         seed: of split, training and planted errors.

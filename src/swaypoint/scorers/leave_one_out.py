@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from swaypoint.scorers.base import Method, register
+from swaypoint.scorers.base import Score, register
 from swaypoint.scoring.trained_model import TrainedModel
 
 
@@ -23,7 +23,7 @@ def leave_one_out_loss(trained: TrainedModel) -> np.ndarray:
     return trained.influence.scores().loo_loss
 
 
-register(Method("finite_removal", "Cook, 1977", "Cook's distance of a whole removal", score=finite_removal))
+register(Score("finite_removal", "Cook, 1977", "Cook's distance of a whole removal", score=finite_removal))
 register(
-    Method("leave_one_out_loss", "none", "loss under the head without the point", score=leave_one_out_loss)
+    Score("leave_one_out_loss", "none", "loss under the head without the point", score=leave_one_out_loss)
 )
