@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.machine import describe
 from benchmarks.whole_model import workload
-from swaypoint.scorers import methods
+from swaypoint.scorers import scores
 from swaypoint.scoring.risks.model import Kind
 from swaypoint.scoring.solver_choice import Solver
 from swaypoint.scoring.trained_model import TrainedModel
@@ -31,7 +31,7 @@ def swaypoint_(problem: Problem, damping: float, curvature: Kind, solver: Solver
     trained = TrainedModel(
         model, (x, y), params="*", damping=damping, curvature=curvature, solver=solver, batch_size=1000
     )
-    score = methods["cooks_distance"].score
+    score = scores["cooks_distance"].score
     assert score is not None
     return score(trained)
 

@@ -1,11 +1,11 @@
-"""The truth table: every method and the group influences against actual retraining without the points.
+"""The truth table: every score and the group influences against actual retraining without the points.
 
 A tanh network (all parameters) and a softmax regression (the last layer), both at a minimum in float64.
 Each point or group is removed and the model retrained from there to a gradient norm of 1e-10, the objective
 and its derivatives being written plainly with torch.func. Figures are Spearman correlations with the truth:
 
-- self: the method's score with the increase of the point's own loss when it is removed;
-- test: the method's influence on test points with the change of their losses, per test point over the removed
+- self: the score with the increase of the point's own loss when it is removed;
+- test: its influence on test points with the change of their losses, per test point over the removed
   points, in the mean over test points.
 
 For groups also the error of the predicted changes relative to the true ones (root mean square, median over
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from benchmarks.machine import describe
 from swaypoint.errors import InputError
-from swaypoint.scorers import methods
+from swaypoint.scorers import scores
 from swaypoint.scorers.groups import group_influence
 from swaypoint.scoring.risks.model import Kind
 from swaypoint.scoring.trained_model import Checkpoint, TrainedModel
@@ -171,16 +171,16 @@ def agreement(predicted: np.ndarray, true: np.ndarray) -> float:
     return float(np.mean([spearmanr(p, t).statistic for p, t in zip(predicted.T, true.T, strict=True)]))
 
 
-def compare_methods(subject: Problem, theta: Tensor, rng: np.random.Generator) -> None:
+def compare_scores(subject: Problem, theta: Tensor, rng: np.random.Generator) -> None:
     chosen = rng.choice(N, POINTS, replace=False)
     on_test, on_self = truth(subject, theta, [np.array([i]) for i in chosen])
     names = [f"{what}, {kind}" for kind in subject.kinds for what in ("self", "test")]
     print(f"  {'method':26}" + "".join(f"{name:>15}" for name in names))
-    for name, method in methods.items():
+    for name, score in scores.items():
         figures, notes = "", set()
         for kind in subject.kinds:
             trained = subject.trained(kind)
-            for function, arguments in ((method.score, ()), (method.on, (subject.test,))):
+            for function, arguments in ((score.score, ()), (score.on, (subject.test,))):
                 figure = "-"
                 if function is not None:
                     try:
@@ -236,7 +236,7 @@ def main() -> None:
     ):
         subject, theta = problem(name, data, layers, ridge, params)
         rng = np.random.default_rng(1)
-        compare_methods(subject, theta, rng)
+        compare_scores(subject, theta, rng)
         compare_groups(subject, theta, rng)
     print(f"\n{time.perf_counter() - start:.0f} s in all")
 

@@ -10,7 +10,7 @@ from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
 import swaypoint
-from swaypoint.scorers import methods
+from swaypoint.scorers import scores
 from swaypoint.scoring.trained_model import TrainedModel
 
 CASES = {"softmax": ("cross_entropy", 3), "one logit": ("binary_cross_entropy", 1)}
@@ -31,15 +31,15 @@ def case(request):
 def test_loss_confidence_and_margin(case):
     trained_model, _, _, y, logits = case
     np.testing.assert_allclose(
-        methods["loss"].score(trained_model), F.cross_entropy(logits, y, reduction="none"), rtol=1e-10
+        scores["loss"].score(trained_model), F.cross_entropy(logits, y, reduction="none"), rtol=1e-10
     )
     p = torch.softmax(logits, 1).numpy()
-    np.testing.assert_allclose(methods["confidence"].score(trained_model), 1 - p[np.arange(60), y], rtol=1e-8)
+    np.testing.assert_allclose(scores["confidence"].score(trained_model), 1 - p[np.arange(60), y], rtol=1e-8)
     margins = [
         max(float(z[k]) for k in range(len(z)) if k != label) - float(z[label])
         for z, label in zip(logits, y.tolist(), strict=True)
     ]
-    np.testing.assert_allclose(methods["margin"].score(trained_model), margins, rtol=1e-10)
+    np.testing.assert_allclose(scores["margin"].score(trained_model), margins, rtol=1e-10)
 
 
 def test_knn_counts_neighbours_with_another_label(case):
@@ -49,7 +49,7 @@ def test_knn_counts_neighbours_with_another_label(case):
     index = NearestNeighbors(n_neighbors=11).fit(features).kneighbors(features, return_distance=False)
     labels = y.numpy()
     expected = [np.mean([labels[j] != labels[i] for j in row if j != i]) for i, row in enumerate(index)]
-    np.testing.assert_allclose(methods["knn"].score(trained_model), expected, atol=1e-12)
+    np.testing.assert_allclose(scores["knn"].score(trained_model), expected, atol=1e-12)
 
 
 def test_a_confident_point_keeps_its_digits():
@@ -58,7 +58,7 @@ def test_a_confident_point_keeps_its_digits():
         model.weight.copy_(torch.tensor([[25.0], [-25.0]]))
     trained_model = TrainedModel(model, (torch.tensor([[1.0], [2.0]]), torch.tensor([0, 0])))
     expected = np.exp([-50.0, -100.0]) / (1 + np.exp([-50.0, -100.0]))
-    np.testing.assert_allclose(methods["confidence"].score(trained_model), expected, rtol=1e-12)
+    np.testing.assert_allclose(scores["confidence"].score(trained_model), expected, rtol=1e-12)
 
 
 def test_the_loss_of_a_regression():
@@ -66,7 +66,7 @@ def test_the_loss_of_a_regression():
     model, x, y = nn.Linear(3, 2).double(), torch.randn(20, 3).double(), torch.randn(20, 2).double()
     expected = 0.5 * F.mse_loss(model(x), y, reduction="none").sum(1).detach()
     np.testing.assert_allclose(
-        methods["loss"].score(TrainedModel(model, (x, y), loss="squared_error")), expected, rtol=1e-12
+        scores["loss"].score(TrainedModel(model, (x, y), loss="squared_error")), expected, rtol=1e-12
     )
 
 
@@ -75,4 +75,4 @@ def test_the_loss_of_a_regression():
 def test_without_one_class_a_point_the_remedy_is_named(name, loss):
     model, x, y = nn.Linear(3, 2).double(), torch.randn(20, 3).double(), torch.randint(0, 2, (20, 2))
     with pytest.raises(swaypoint.InputError, match=rf"{name} needs one class.*{loss}.*use loss='cross_ent"):
-        methods[name].score(TrainedModel(model, (x, y), loss=loss))
+        scores[name].score(TrainedModel(model, (x, y), loss=loss))

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import swaypoint
-from swaypoint.scorers import methods
+from swaypoint.scorers import scores
 from swaypoint.scorers.boundary import OVERSHOOT
 from swaypoint.scoring.last_layer import LinearHead
 from swaypoint.scoring.risks.head import HeadWeights
@@ -49,8 +49,8 @@ def smallest(model, x, wanted):
 def test_linear_models_have_exact_distances(outputs, bias):
     model, x, y = example(outputs, bias)
     trained_model = TrainedModel(model, (x, y), loss=LOSSES[outputs], batch_size=7)
-    in_weights = methods["boundary_weights"].score(trained_model)
-    in_inputs = methods["boundary_inputs"].score(trained_model)
+    in_weights = scores["boundary_weights"].score(trained_model)
+    in_inputs = scores["boundary_inputs"].score(trained_model)
     np.testing.assert_allclose(
         in_weights, -smallest(model, x, lambda _: list(model.parameters())), rtol=1e-10
     )
@@ -75,7 +75,7 @@ def test_deepfool_finds_a_curved_boundary():
     directions = nn.functional.normalize(torch.randn(40, 2).double(), dim=1)
     radii = torch.linspace(0.3, 4, 40).double()
     x = (radii.unsqueeze(1) * directions).unsqueeze(1)
-    found = -methods["boundary_inputs"].score(TrainedModel(Circle(), (x, (radii > 1).long())))
+    found = -scores["boundary_inputs"].score(TrainedModel(Circle(), (x, (radii > 1).long())))
     true = (radii - 1).abs().numpy()
     assert (found * (1 + OVERSHOOT) >= true).all()
     # From outside the tangents of ||x||^2 fall short: step by step to the boundary.
@@ -88,19 +88,19 @@ def test_the_edge_of_the_definition():
     with torch.no_grad():
         model.weight.zero_()
         model.bias.copy_(torch.tensor([0.0, 1.0]))
-    assert (methods["boundary_inputs"].score(TrainedModel(model, (x, y))) == -np.inf).all()
+    assert (scores["boundary_inputs"].score(TrainedModel(model, (x, y))) == -np.inf).all()
     with torch.no_grad():
         model.bias.zero_()
     for name in ("boundary_inputs", "boundary_weights"):
-        values = methods[name].score(TrainedModel(model, (x, y)))
+        values = scores[name].score(TrainedModel(model, (x, y)))
         assert not np.isnan(values).any()
-    assert (methods["boundary_weights"].score(TrainedModel(model, (x, y))) == 0).all()
+    assert (scores["boundary_weights"].score(TrainedModel(model, (x, y))) == 0).all()
 
 
 def test_a_point_without_features_is_on_the_boundary():
     model, x, y = example(2, bias=False)
     x[4] = 0
-    values = methods["boundary_weights"].score(TrainedModel(model, (x, y)))
+    values = scores["boundary_weights"].score(TrainedModel(model, (x, y)))
     assert values[4] == 0
     assert (np.delete(values, 4) < 0).all()
 
@@ -133,11 +133,11 @@ def test_faults_are_named_with_the_remedy(name, subject, message):
     _, x, y = example(2)
     model, data = subject(x, y)
     with pytest.raises(swaypoint.InputError, match=message):
-        methods[name].score(TrainedModel(model, data))
+        scores[name].score(TrainedModel(model, data))
 
 
 @pytest.mark.parametrize("name", ["boundary_weights", "boundary_inputs"])
 def test_a_regression_has_no_boundary(name):
     model, x, _ = example(1)
     with pytest.raises(swaypoint.InputError, match=r"needs one class a point.*squared_error"):
-        methods[name].score(TrainedModel(model, (x, x[:, 0]), loss="squared_error"))
+        scores[name].score(TrainedModel(model, (x, x[:, 0]), loss="squared_error"))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import swaypoint
 from cases import Problem, head, network, points, solved, with_one, without
-from swaypoint.scorers import methods
+from swaypoint.scorers import scores
 from swaypoint.scorers.groups import group_influence, group_step
 from swaypoint.scorers.jackknife import parameters_under
 from swaypoint.scoring.trained_model import TrainedModel
@@ -23,7 +23,7 @@ def coherent(problem: Problem, share: float) -> np.ndarray:
 
 def test_first_order_is_the_sum_of_the_members_influences(problem):
     members, test = [3, 40, 17], (problem.x[:7], problem.y[:7])
-    on = methods["cooks_distance"].on(problem.trained, test)
+    on = scores["cooks_distance"].on(problem.trained, test)
     values = group_influence(problem.trained, members, test)
     np.testing.assert_allclose(values, on[:, members].sum(1) / 90, rtol=1e-9)
 

@@ -11,7 +11,7 @@ from torch import nn
 
 import swaypoint
 from cases import network, regression, solved, with_one
-from swaypoint.scorers import methods
+from swaypoint.scorers import scores
 from swaypoint.scorers.jackknife import (
     covariance,
     logits_under,
@@ -63,7 +63,7 @@ def test_batches_do_not_matter():
 
 
 def test_the_score_is_the_length_of_the_step_without_the_point(problem):
-    score = methods["infinitesimal_jackknife"].score(problem.trained)
+    score = scores["infinitesimal_jackknife"].score(problem.trained)
     assert score.shape == (90,)
     for i in (0, 40):
         weights = torch.ones(90).double()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from swaypoint.scorers import methods
+from swaypoint.scorers import scores
 from swaypoint.scoring.trained_model import TrainedModel
 
 
@@ -29,10 +29,10 @@ def regression():
 def test_finite_removal_is_the_statisticians_numerator(regression):
     trained, errors, hat = regression
     expected = 40 * errors**2 * hat / (1 - hat) ** 2
-    np.testing.assert_allclose(methods["finite_removal"].score(trained), expected, rtol=1e-8)
+    np.testing.assert_allclose(scores["finite_removal"].score(trained), expected, rtol=1e-8)
 
 
 def test_leave_one_out_loss_is_half_the_squared_press_residual(regression):
     trained, errors, hat = regression
     expected = 0.5 * (errors / (1 - hat)) ** 2
-    np.testing.assert_allclose(methods["leave_one_out_loss"].score(trained), expected, rtol=1e-8)
+    np.testing.assert_allclose(scores["leave_one_out_loss"].score(trained), expected, rtol=1e-8)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 import swaypoint
 from cases import trained, two_layers
-from swaypoint.scorers import methods
+from swaypoint.scorers import scores
 from swaypoint.scoring.solvers.base import Inverse
 from swaypoint.scoring.trained_model import TrainedModel
 
@@ -45,13 +45,13 @@ def test_equals_the_dense_quotient(name, params):
     queries, rows, inverse = dense(params)
     solved = inverse @ rows.T
     sizes = solved.norm(dim=0) if name == "relatif_theta" else (rows * solved.T).sum(1).sqrt()
-    values = methods[name].on(subject(params), TEST)
+    values = scores[name].on(subject(params), TEST)
     assert values.dtype == np.float64
     np.testing.assert_allclose(values, queries @ solved / sizes, rtol=1e-6, atol=1e-10)
 
 
 def test_on_itself_the_l_relative_influence_is_the_root_of_cooks_distance():
-    values = methods["relatif_loss"].on(subject(None), (X, Y))
+    values = scores["relatif_loss"].on(subject(None), (X, Y))
     cook = swaypoint.cooks_distance(MODEL, (X, Y), l2=0.005, dtype=torch.float64, progress=False).values
     np.testing.assert_allclose(values.diagonal(), np.sqrt(cook), rtol=1e-8)
 
@@ -62,7 +62,7 @@ def test_a_point_without_a_gradient_has_no_influence(name):
     model = torch.nn.Linear(4, 1).double()
     y[3] = model(X[3:4]).item()
     trained_model = TrainedModel(model, (X[:30], y), loss="squared_error", l2=0.1)
-    values = methods[name].on(trained_model, (X[30:35], y[:5]))
+    values = scores[name].on(trained_model, (X[30:35], y[:5]))
     assert (values[:, 3] == 0).all()
     assert np.isfinite(values).all()
 
@@ -75,4 +75,4 @@ def test_a_negative_self_influence_is_an_error_with_the_remedies():
     trained_model = subject(None)
     trained_model.inverse = Indefinite()
     with pytest.raises(swaypoint.InputError, match=r"row 0 is negative.*'ggn'.*damping"):
-        methods["relatif_loss"].on(trained_model, TEST)
+        scores["relatif_loss"].on(trained_model, TEST)

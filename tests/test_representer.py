@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 import swaypoint
-from swaypoint.scorers import methods
+from swaypoint.scorers import scores
 from swaypoint.scoring.last_layer import LinearHead
 from swaypoint.scoring.trained_model import TrainedModel
 
@@ -91,7 +91,7 @@ def case(request):
 
 def test_the_decomposition_is_the_logit_of_the_optimum(case):
     logits = case.phi_test @ case.optimum().T
-    values = methods["representer_l2"].on(case.trained(), (case.x_test, case.y_test))
+    values = scores["representer_l2"].on(case.trained(), (case.x_test, case.y_test))
     assert values.shape == (9, N)
     expected = case.read(logits, logits) if case.outputs > 1 else case.read(logits, logits).diagonal()
     np.testing.assert_allclose(values.sum(1), expected, rtol=1e-6, atol=1e-8)
@@ -103,11 +103,11 @@ def test_each_weight_is_the_residual_at_the_optimum(case):
     (residuals,) = torch.autograd.grad(LOSSES[case.loss](logits, case.y).sum(), logits)
     alphas = -residuals / (L2 * N)
     np.testing.assert_allclose(
-        methods["representer_l2"].score(case.trained()), case.at_label(alphas), rtol=1e-6, atol=1e-8
+        scores["representer_l2"].score(case.trained()), case.at_label(alphas), rtol=1e-6, atol=1e-8
     )
     # (t, i, C): alpha_i phi_i . phi_t
     full = (case.phi_test @ case.phi.T).unsqueeze(2) * alphas
-    values = methods["representer_l2"].on(case.trained(), (case.x_test, case.y_test))
+    values = scores["representer_l2"].on(case.trained(), (case.x_test, case.y_test))
     np.testing.assert_allclose(values, case.read(full, case.phi_test @ theta.T), rtol=1e-5, atol=1e-8)
 
 
@@ -116,7 +116,7 @@ def test_a_bias_without_a_ridge_is_no_part_of_the_sum():
     x, y, x_test = case.x.numpy(), case.y.numpy(), case.x_test.numpy()
     estimator = LogisticRegression(C=1.0, tol=1e-12, max_iter=10_000).fit(x, y)
     trained_model = TrainedModel(LinearHead.from_estimator(estimator, N), (x, y))
-    values = methods["representer_l2"].on(trained_model, (x_test, case.y_test.numpy()))
+    values = scores["representer_l2"].on(trained_model, (x_test, case.y_test.numpy()))
     logits = estimator.decision_function(x_test)
     expected = logits.max(1) - estimator.intercept_[logits.argmax(1)]
     np.testing.assert_allclose(values.sum(1), expected, rtol=1e-4, atol=1e-6)
@@ -130,16 +130,16 @@ def test_without_a_ridge_the_remedy_is_named():
     with pytest.raises(
         swaypoint.InputError, match=r"l2 is 0; .*weight decay, l2 > 0, or use representer_lje"
     ):
-        methods["representer_l2"].score(Case("softmax").trained(l2=0.0))
+        scores["representer_l2"].score(Case("softmax").trained(l2=0.0))
 
 
 @pytest.mark.parametrize("name", ["representer_l2", "representer_lje"])
 def test_several_outputs_without_classes_have_none_to_explain(name):
     x, y = torch.randn(20, 4).double(), torch.randn(20, 2).double()
     trained_model = TrainedModel(nn.Linear(4, 2).double(), (x, y), loss="squared_error", l2=0.1)
-    assert (methods[name].score(trained_model) > 0).all()
+    assert (scores[name].score(trained_model) > 0).all()
     with pytest.raises(swaypoint.InputError, match=r"no class among 2 outputs.*one output at a time"):
-        methods[name].on(trained_model, (x, y))
+        scores[name].on(trained_model, (x, y))
 
 
 # -- local Jacobian expansion --------------------------------------------------------------------
@@ -165,7 +165,7 @@ def shares(case, l2, damping, phi):
 @pytest.mark.parametrize(("l2", "damping"), [(L2, 0.0), (0.0, 0.0), (L2, 0.1)])
 def test_the_shares_sum_to_the_newton_step(case, l2, damping):
     trained_model = case.trained(l2, damping=damping)
-    values = methods["representer_lje"].on(trained_model, (case.x_test, case.y_test))
+    values = scores["representer_lje"].on(trained_model, (case.x_test, case.y_test))
     full, newton = shares(case, l2, damping, case.phi_test)
     logits = case.phi_test @ case.theta.T
     np.testing.assert_allclose(values, case.read(full, logits), rtol=1e-6, atol=1e-9)
@@ -178,5 +178,5 @@ def test_the_score_is_the_share_of_a_points_own_logit(case):
     full, _ = shares(case, L2, 0.0, case.phi)
     own = full[torch.arange(N), torch.arange(N)]
     np.testing.assert_allclose(
-        methods["representer_lje"].score(case.trained()), case.at_label(own), rtol=1e-6, atol=1e-9
+        scores["representer_lje"].score(case.trained()), case.at_label(own), rtol=1e-6, atol=1e-9
     )

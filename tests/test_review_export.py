@@ -31,8 +31,9 @@ from swaypoint.errors import InputError, MissingExtra
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.models.predictor import ModelOptions, Objective
 from swaypoint.review.cleaning import cleanlab, fiftyone
-from swaypoint.review.cleaning.export import CHANGES, ExportOptions, export, formats
-from swaypoint.review.cleaning.formats import write_image_folder
+from swaypoint.review.cleaning.export import CHANGES, ExportOptions, export
+from swaypoint.review.cleaning.exporters import exporters
+from swaypoint.review.cleaning.image_folder import write_image_folder
 from swaypoint.review.cleaning.imported import read_verdicts, sources
 from swaypoint.review.cleaning.policy import POLICIES, clean, rulings
 from swaypoint.review.cleaning.records import CANONICAL, records
@@ -1021,7 +1022,7 @@ def test_targets_and_options_that_are_refused(audits, tmp_path):
     refused("full is there already", tmp_path / "full", "imagefolder")
     refused("full is there already", tmp_path / "full")
     refused("lies within the source", Path(audit.path) / "cat" / "clean.csv")
-    refused("there is no format 'xml'; expected one of parquet", tmp_path / "a", "xml")
+    refused("there is no format 'xml'; expected cleanlab, csv, .*parquet", tmp_path / "a", "xml")
     refused("policy is 'keep'", tmp_path / "a", policy="keep")
     refused("split is 'test'", tmp_path / "a", split="test")
     unknown = review_of(items, (items.ids[0], "ann", Decision("mislabeled", "emu")))
@@ -1038,7 +1039,7 @@ def test_targets_and_options_that_are_refused(audits, tmp_path):
     run(audit, tmp_path / "empty", "imagefolder")  # an empty folder is taken
 
 
-@pytest.mark.parametrize("to", formats)
+@pytest.mark.parametrize("to", exporters)
 def test_what_fails_leaves_nothing(to, audits, tmp_path, monkeypatch):
     from swaypoint.review.cleaning import export as module
 
@@ -1093,7 +1094,7 @@ def test_command_line(audits, tmp_path, monkeypatch):
 
 def test_every_format_and_column_is_documented():
     page = (Path(__file__).parents[1] / "docs" / "interoperability.md").read_text()
-    for name in formats:
+    for name in exporters:
         assert f"\n## `{name}`" in page, name
     for column in {*CANONICAL.names, *CHANGES, *fiftyone.COLUMNS, cleanlab.COLUMN, *POLICIES, *VERDICTS}:
         assert f"`{column}`" in page, column

@@ -12,7 +12,7 @@ from torch import nn
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
 import swaypoint
-from swaypoint.scorers import methods
+from swaypoint.scorers import scores
 from swaypoint.scorers.vae_tracin import VariationalAutoencoder, train_vae, vae_tracin, vae_tracin_on
 from swaypoint.scoring.trained_model import Checkpoint, TrainedModel
 
@@ -58,8 +58,8 @@ def test_sums_products_of_gradients_over_the_checkpoints(loss, params):
         g = rows(model, weights, params, x, y, loss)
         squares += rate * g.square().sum(1)
         products += rate * rows(model, weights, params, *test, loss) @ g.T
-    np.testing.assert_allclose(methods["tracin"].score(trained_model), squares, rtol=1e-10)
-    np.testing.assert_allclose(methods["tracin"].on(trained_model, test), products, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(scores["tracin"].score(trained_model), squares, rtol=1e-10)
+    np.testing.assert_allclose(scores["tracin"].on(trained_model, test), products, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("params", [None, "*"])
@@ -67,21 +67,21 @@ def test_without_checkpoints_it_is_the_squared_gradient_norm(params):
     model, x, y, _ = example("cross_entropy")
     trained_model = TrainedModel(model, (x, y), params=params)
     norms = rows(model, model.state_dict(), params, x, y, "cross_entropy").norm(dim=1)
-    np.testing.assert_allclose(methods["gradient_norm"].score(trained_model), norms, rtol=1e-10)
-    np.testing.assert_allclose(methods["tracin"].score(trained_model), norms.square(), rtol=1e-10)
+    np.testing.assert_allclose(scores["gradient_norm"].score(trained_model), norms, rtol=1e-10)
+    np.testing.assert_allclose(scores["tracin"].score(trained_model), norms.square(), rtol=1e-10)
 
 
 def test_the_last_layer_needs_no_curvature():
     """A wide head: its Hessian would be 29 GB."""
     torch.manual_seed(0)
     model, x, y = nn.Linear(300, 200), torch.randn(8, 300), torch.arange(8)
-    assert methods["tracin"].score(TrainedModel(model, (x, y))).shape == (8,)
+    assert scores["tracin"].score(TrainedModel(model, (x, y))).shape == (8,)
 
 
 def test_the_model_is_left_as_it_was():
     model, x, y, moments = example("cross_entropy")
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    methods["tracin"].score(TrainedModel(model, (x, y), params="*", checkpoints=[Checkpoint(moments[0][1])]))
+    scores["tracin"].score(TrainedModel(model, (x, y), params="*", checkpoints=[Checkpoint(moments[0][1])]))
     torch.testing.assert_close(dict(model.state_dict()), before, rtol=0, atol=0)
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from swaypoint.auditing.audit import audit
     from swaypoint.errors import InputError, MissingExtra
     from swaypoint.models.recording import InfluenceRecorder
-    from swaypoint.scorers import methods
+    from swaypoint.scorers import methods, scores
     from swaypoint.scoring.last_layer import LinearHead
     from swaypoint.scoring.ranking import Ranking
     from swaypoint.scoring.trained_model import Checkpoint, TrainedModel
@@ -28,7 +28,8 @@ _HOME = {
     "cooks_distance": "api",
     "cooks_distance_from_features": "api",
     "influence": "api",
-    "methods": "scorers",
+    "methods": "scorers",  # the earlier name of scores
+    "scores": "scorers",
     "audit": "auditing.audit",
     "InputError": "errors",
     "MissingExtra": "errors",
@@ -48,6 +49,7 @@ __all__ = [
     "cooks_distance_from_features",
     "influence",
     "methods",
+    "scores",
 ]
 
 

@@ -47,9 +47,9 @@ def perceptron(
 
 
 def rank(features: np.ndarray, labels: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    from swaypoint.scorers import methods
+    from swaypoint.scorers import scores
     from swaypoint.scoring.trained_model import TrainedModel
 
-    score = methods["margin"].score
+    score = scores["margin"].score
     assert score is not None
     return score(TrainedModel(linear(weight, bias), (features, labels), batch_size=65536))

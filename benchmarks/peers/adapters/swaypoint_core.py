@@ -42,9 +42,9 @@ def wide_head(features: np.ndarray, labels: np.ndarray, weight: np.ndarray, bias
 def rank(features: np.ndarray, labels: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     from heads import linear
 
-    from swaypoint.scorers import methods
+    from swaypoint.scorers import scores
     from swaypoint.scoring.trained_model import TrainedModel
 
-    score = methods["loss"].score
+    score = scores["loss"].score
     assert score is not None
     return score(TrainedModel(linear(weight, bias), (features, labels), batch_size=65536))

@@ -27,10 +27,10 @@ def _ekfac(
     biases: list[np.ndarray],
     damping: float,
 ) -> np.ndarray:
-    from swaypoint.scorers import methods
+    from swaypoint.scorers import scores
     from swaypoint.scoring.trained_model import TrainedModel
 
-    score = methods["cooks_distance"].score
+    score = scores["cooks_distance"].score
     assert score is not None
     model, options = mlp(weights, biases), {"params": "*", "damping": damping, "batch_size": 1000}
     return score(TrainedModel(model, (features, labels), solver="ekfac", **options))

@@ -13,12 +13,13 @@ from swaypoint.auditing.ensemble import Ensemble
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.auditing.records import Records, Shown
 from swaypoint.auditing.run import AuditRun
-from swaypoint.auditing.scored import Columns, Scored, lead, score_of
+from swaypoint.auditing.scored import Columns, Scored, lead
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.planting import plant
 from swaypoint.data.splitting import Split
 from swaypoint.folder.manifest import AuditedData, SkippedRecord
 from swaypoint.models.predictor import Predictor, Rows, Training, prepare
+from swaypoint.scorers.base import of_points
 from swaypoint.scorers.recommended import recommended
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.fitness import by_heart, examine, memorisation
@@ -72,7 +73,7 @@ class HeldRecords(Records):
         if options.params is not None:
             ranking = rank_parameters(trained, ranking)
         accuracy = _accuracies(solution, predictor)
-        scores = {name: auto if name == "auto" else score_of(name, trained) for name in options.scores}
+        scores = {name: auto if name == "auto" else of_points(name)(trained) for name in options.scores}
         run.write_factor(solution)
         diagnostics = ranking.diagnostics.beside(memorisation(*accuracy, held_out))
         if isinstance(solution, Influence) and options.params is None:

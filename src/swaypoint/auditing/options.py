@@ -10,7 +10,7 @@ import torch
 from swaypoint.data.folds.engines import IN_PROCESS
 from swaypoint.errors import InputError
 from swaypoint.models.predictor import ModelOptions, Objective
-from swaypoint.scorers import methods
+from swaypoint.scorers.base import of_points
 from swaypoint.scoring.rank import Options, Refitting, head_solver
 from swaypoint.scoring.risks.model import Kind
 from swaypoint.scoring.scores import Removal
@@ -27,7 +27,7 @@ class AuditOptions:
     Attributes:
         model, objective: what is audited.
         damping, removal, refit, params, curvature, solver: see :func:`swaypoint.cooks_distance`.
-        scores: names in ``swaypoint.methods`` whose scores become columns beside Cook's distance; ``"auto"``,
+        scores: names in ``swaypoint.scores`` whose scores become columns beside Cook's distance; ``"auto"``,
             the recommended one for wrong labels, also ranks in its place.
         validation: share of the points that is held out of training and ranking.
         seed: of split, training and planted errors.
@@ -71,10 +71,8 @@ class AuditOptions:
             )
         if self.params is not None and (self.removal != "infinitesimal" or self.refit):
             raise InputError("removal='finite' and refit are for the last layer; leave params out")
-        known = sorted(name for name, method in methods.items() if method.score is not None)
         for name in self.scores:
-            if name not in known:
-                raise InputError(f"there is no score {name!r}; expected {', '.join(known)}")
+            of_points(name)  # refuses what is none
         if self.device.startswith("cuda") and not torch.cuda.is_available():
             raise InputError("device is cuda, but this torch sees no GPU; leave --device out for the CPU")
 

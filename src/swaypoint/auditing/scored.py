@@ -11,10 +11,8 @@ import numpy as np
 from swaypoint.data.selection import largest
 from swaypoint.data.splitting import Split
 from swaypoint.folder.manifest import RankedBy, StreamedScores
-from swaypoint.scorers import methods
 from swaypoint.scoring.fitness import Diagnostics
 from swaypoint.scoring.risks.head import HeadWeights
-from swaypoint.scoring.trained_model import TrainedModel
 
 INSPECTED = (0.01, 0.05, 0.10)
 Columns = Mapping[str, np.ndarray]
@@ -44,14 +42,6 @@ class Scored:
     every: Callable[[], Iterator[Columns]]
     ranked_by: RankedBy
     streamed: StreamedScores | None = None
-
-
-def score_of(name: str, trained: TrainedModel) -> np.ndarray:
-    """One of the further scores, which :meth:`~swaypoint.auditing.options.AuditOptions.check` knows to have
-    one, ``(n,)`` float64."""
-    score = methods[name].score
-    assert score is not None
-    return score(trained)
 
 
 def lead(scores: tuple[str, ...] | Columns, models: int = 1) -> RankedBy:

@@ -13,12 +13,13 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from swaypoint.auditing.scored import Columns, score_of
+from swaypoint.auditing.scored import Columns
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.data.folds import Fold, Statistic, total
 from swaypoint.data.readers.parquet import ParquetPoints
 from swaypoint.errors import InputError
 from swaypoint.folder.writing import replace_file
+from swaypoint.scorers.base import of_points
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.kinds import suggest_kinds
 from swaypoint.scoring.last_layer import LinearHead
@@ -65,7 +66,7 @@ class ScoreShards:
         top: how many points to hand back whole.
         lead: the column that ranks.
         scores: further ones to be computed, each of which is pointwise, see
-            :class:`~swaypoint.scorers.base.Method`; and ``auto``.
+            :class:`~swaypoint.scorers.base.Score`; and ``auto``.
     """
 
     influence: Influence
@@ -115,7 +116,7 @@ class ScoreShards:
         trained = TrainedModel(
             LinearHead(self.influence.head), points, features=points, influence=self.influence.of(points)
         )
-        return {name: score_of(name, trained) for name in self._beside if name != "auto"}
+        return {name: of_points(name)(trained) for name in self._beside if name != "auto"}
 
     def _schema(self) -> pa.Schema:
         label = pa.int64() if self.influence.head.loss.classifies else pa.float64()

@@ -38,7 +38,7 @@ from swaypoint.folder.documents import REMEDY, read_json
 from swaypoint.folder.manifest import AuditedData, StreamedScores
 from swaypoint.folder.writing import write_json
 from swaypoint.models.predictor import Predictor, stored_head
-from swaypoint.scorers import methods
+from swaypoint.scorers import scores
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.fitness import Spread, diagnose, examine, memorisation
 from swaypoint.scoring.last_layer import LinearHead
@@ -160,23 +160,23 @@ class StreamedRecords(Records):
             column(ranked_by),
             options.scores,
         )
-        scores = score_shards(scoring, self.points, fold)
+        found = score_shards(scoring, self.points, fold)
         run.write_factor(solution)
         fitted = _fitted(_partial(run)) if predictor.fit else ""
         diagnostics = diagnose(
-            solution.facts(), Spread(scores.points, scores.mean, scores.effective), refit=fitted
-        ).beside(memorisation(*scores.accuracy, scores.held_out))
+            solution.facts(), Spread(found.points, found.mean, found.effective), refit=fitted
+        ).beside(memorisation(*found.accuracy, found.held_out))
         sample = ArrayBatches(*self.points.sample(_SAMPLE))
         return Scored(
             head=head,
             refit=predictor.fit,
-            points=scores.points,
-            accuracy=scores.accuracy,
+            points=found.points,
+            accuracy=found.accuracy,
             diagnostics=diagnostics.beside(examine(solution, sample)),
-            columns=scores.top,
+            columns=found.top,
             every=lambda: _every(run.path / "scores"),
             ranked_by=ranked_by,
-            streamed=StreamedScores(scores.points, scores.mean_leverage, scores.parts),
+            streamed=StreamedScores(found.points, found.mean_leverage, found.parts),
         )
 
     def shown(self, predictor: Predictor, scored: Scored) -> Shown:
@@ -199,7 +199,7 @@ class StreamedRecords(Records):
 
 def _refuse(table: ParquetTable, options: AuditOptions) -> None:
     """The one place that says what needs the whole dataset in memory."""
-    whole = [name for name in options.scores if name != "auto" and not methods[name].pointwise]
+    whole = [name for name in options.scores if name != "auto" and not scores[name].pointwise]
     held = {
         "--params": options.params is not None,
         f"--score {','.join(whole)}": bool(whole),

@@ -1,7 +1,8 @@
-"""The command line of what an audit says: ``swaypoint show``, ``fitness``, ``report``, ``regions``."""
+"""The command line of what an audit says: ``swaypoint show``, ``fitness``, ``report``, ``findings``, …"""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -46,6 +47,37 @@ def report(
 ) -> None:
     """Write the report: one HTML file that needs nothing else."""
     save_report(folder, out, Console())
+
+
+@report_app.command()
+def findings(
+    folder: Audit,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="All of it as JSON, with the positions of the records.")
+    ] = False,
+) -> None:
+    """What holds of the dataset as a whole: how severe, on how many records, and what to do. Writes nothing.
+
+    high: see to it before the next training; medium: worth a look at the records; low: to know.
+
+    swaypoint findings table-audit --json
+    """
+    from swaypoint.findings import find
+    from swaypoint.folder.audit_folder import AuditFolder
+
+    found, console = find(AuditFolder(folder)), Console()
+    for note in found.notes:
+        Console(stderr=True).print(f"note: {plain(note)}", soft_wrap=True, highlight=False)
+    if as_json:
+        typer.echo(json.dumps([finding.described() for finding in found.findings], indent=1))
+        return
+    if not found.findings:
+        console.print("nothing found")
+    for finding in found.findings:
+        count = len(finding.index)
+        head = f"{finding.name}: {finding.severity}, {count:,} {'record' if count == 1 else 'records'}"
+        for line in (head, f"  {finding.sentence}", f"  {finding.remedy}"):
+            console.print(plain(line), soft_wrap=True, highlight=False)
 
 
 @report_app.command()

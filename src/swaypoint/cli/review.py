@@ -111,7 +111,10 @@ def export(
     folder: Audit,
     to: Annotated[
         str,
-        typer.Option(help="parquet, csv, json, hf, imagefolder, labelstudio, fiftyone or cleanlab."),
+        typer.Option(
+            help="parquet, csv, json, hf, imagefolder, labelstudio, fiftyone or cleanlab; an unknown name"
+            " lists all."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="File or folder to write; it must not be there yet.")],
     policy: Annotated[

@@ -1,1 +1,6 @@
-"""What holds of the whole dataset."""
+"""What holds of the whole dataset; importing the package registers every finder."""
+
+from swaypoint.findings.base import SEVERITIES, Finding, Found, Severity, find, findings
+from swaypoint.findings.regions.finder import find_regions
+
+__all__ = ["SEVERITIES", "Finding", "Found", "Severity", "find", "find_regions", "findings"]

@@ -1,4 +1,4 @@
-"""Estimators, one related family a file; importing the package registers them all."""
+"""Scores beside Cook's distance, one related family a file; importing the package registers them all."""
 
 from swaypoint.scorers import (
     baselines,
@@ -15,13 +15,15 @@ from swaypoint.scorers import (
     tracin,
     vae_tracin,
 )
-from swaypoint.scorers.base import Method, methods, register
+from swaypoint.scorers.base import Score, register, scores
 from swaypoint.scoring.trained_model import Checkpoint, Course, TrainedModel
+
+methods = scores  # the earlier name
 
 __all__ = [
     "Checkpoint",
     "Course",
-    "Method",
+    "Score",
     "TrainedModel",
     "baselines",
     "boundary",
@@ -36,6 +38,7 @@ __all__ = [
     "register",
     "relatif",
     "representer",
+    "scores",
     "tracin",
     "vae_tracin",
 ]

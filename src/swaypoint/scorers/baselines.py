@@ -11,7 +11,7 @@ from torch import Tensor
 
 from swaypoint.data.neighbours import neighbours
 from swaypoint.errors import InputError
-from swaypoint.scorers.base import Method, register
+from swaypoint.scorers.base import Score, register
 from swaypoint.scoring.risks.losses import Loss
 from swaypoint.scoring.trained_model import TrainedModel
 
@@ -23,7 +23,7 @@ def class_logits(logits: Tensor, loss: Loss, name: str) -> Tensor:
     z of a binary classifier.
 
     Raises:
-        InputError: ``loss`` has no classes, or several labels a point; ``name`` is the method that asked.
+        InputError: ``loss`` has no classes, or several labels a point; ``name`` is the score that asked.
     """
     if not loss.classifies or (loss.separable and logits.shape[1] > 1):
         raise InputError(
@@ -93,7 +93,7 @@ def _labelled(trained: TrainedModel, name: str) -> list[tuple[Tensor, Tensor]]:
     return parts
 
 
-register(Method("loss", "none", "loss of the point", score=losses, pointwise=True))
-register(Method("margin", "none", "largest other logit minus the label's", score=margin, pointwise=True))
-register(Method("confidence", "none", "1 - probability of the label", score=confidence, pointwise=True))
-register(Method("knn", "none", "share of the nearest neighbours with another label", score=knn))
+register(Score("loss", "none", "loss of the point", score=losses, pointwise=True))
+register(Score("margin", "none", "largest other logit minus the label's", score=margin, pointwise=True))
+register(Score("confidence", "none", "1 - probability of the label", score=confidence, pointwise=True))
+register(Score("knn", "none", "share of the nearest neighbours with another label", score=knn))

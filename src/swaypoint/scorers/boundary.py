@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from swaypoint.errors import InputError
-from swaypoint.scorers.base import Method, register
+from swaypoint.scorers.base import Score, register
 from swaypoint.scorers.baselines import class_logits
 from swaypoint.scoring.risks.model import ModelRisk
 from swaypoint.scoring.trained_model import TrainedModel
@@ -122,7 +122,7 @@ def _described(inputs: Any) -> str:
 
 
 register(
-    Method(
+    Score(
         "boundary_weights",
         "closed form for the last layer",
         "minus the distance to the decision boundary, in weights",
@@ -131,7 +131,7 @@ register(
     )
 )
 register(
-    Method(
+    Score(
         "boundary_inputs",
         "Moosavi-Dezfooli, Fawzi & Frossard, CVPR 2016",
         "minus the distance to the decision boundary, in inputs",

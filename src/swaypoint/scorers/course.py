@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from swaypoint.errors import InputError
-from swaypoint.scorers.base import Method, register
+from swaypoint.scorers.base import Score, register
 from swaypoint.scoring.trained_model import Course, TrainedModel
 
 
@@ -44,8 +44,8 @@ def _course(trained: TrainedModel, name: str) -> Course:
 
 
 register(
-    Method(
+    Score(
         "area_under_margin", "Pleiss et al., NeurIPS 2020", "minus the mean margin", score=area_under_margin
     )
 )
-register(Method("forgetting", "Toneva et al., ICLR 2019", "times right, then wrong", score=forgetting))
+register(Score("forgetting", "Toneva et al., ICLR 2019", "times right, then wrong", score=forgetting))

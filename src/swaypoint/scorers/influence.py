@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from swaypoint.scorers.base import Method, register
+from swaypoint.scorers.base import Score, register
 from swaypoint.scoring.trained_model import TrainedModel
 
 
@@ -25,7 +25,7 @@ def influence(trained: TrainedModel, test: Any) -> np.ndarray:
 
 
 register(
-    Method(
+    Score(
         "cooks_distance",
         "Picard et al., ERTS 2022, Eq. 1",
         "influence of a point on its own loss, g^T H^-1 g",

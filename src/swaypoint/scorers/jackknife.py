@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from swaypoint.errors import InputError
-from swaypoint.scorers.base import Method, register
+from swaypoint.scorers.base import Score, register
 from swaypoint.scorers.reweighting import (
     as_seen,
     derivatives,
@@ -134,7 +134,7 @@ def step_length(trained: TrainedModel) -> np.ndarray:
 
 
 register(
-    Method(
+    Score(
         "infinitesimal_jackknife",
         "Giordano et al., AISTATS 2019",
         "length of the parameters' change when a point is left out, ||H^-1 g|| / n",

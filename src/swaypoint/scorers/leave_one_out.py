@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from swaypoint.scorers.base import Method, register
+from swaypoint.scorers.base import Score, register
 from swaypoint.scoring.trained_model import TrainedModel
 
 
@@ -24,7 +24,7 @@ def leave_one_out_loss(trained: TrainedModel) -> np.ndarray:
 
 
 register(
-    Method(
+    Score(
         "finite_removal",
         "Cook, 1977",
         "Cook's distance of a whole removal",
@@ -33,7 +33,7 @@ register(
     )
 )
 register(
-    Method(
+    Score(
         "leave_one_out_loss",
         "none",
         "loss under the head without the point",

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from swaypoint.scorers.base import Method, register
+from swaypoint.scorers.base import Score, register
 from swaypoint.scorers.leave_one_out import leave_one_out_loss
 from swaypoint.scoring.trained_model import Course, TrainedModel
 
@@ -42,4 +42,4 @@ def auto(trained: TrainedModel) -> np.ndarray:
     return recommended(leave_one_out_loss(trained), trained.course)
 
 
-register(Method("auto", "none", "leave-one-out loss and that of the training's last third", score=auto))
+register(Score("auto", "none", "leave-one-out loss and that of the training's last third", score=auto))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from swaypoint.errors import InputError
-from swaypoint.scorers.base import Method, register
+from swaypoint.scorers.base import Score, register
 from swaypoint.scorers.influence import influence
 from swaypoint.scoring.trained_model import TrainedModel
 
@@ -22,7 +22,7 @@ from swaypoint.scoring.trained_model import TrainedModel
 def relatif_theta(trained: TrainedModel, test: Any) -> np.ndarray:
     """g(z')^T H^-1 g(z) / ||H^-1 g(z)||: the effect per unit of change of the parameters.
 
-    The theta-relative influence of Barshan et al., 2020, with :attr:`Method.on`'s sign: positive for
+    The theta-relative influence of Barshan et al., 2020, with :attr:`Score.on`'s sign: positive for
     proponents. A point without a gradient has no influence: 0.
 
     Args:
@@ -42,7 +42,7 @@ def relatif_theta(trained: TrainedModel, test: Any) -> np.ndarray:
 def relatif_loss(trained: TrainedModel, test: Any) -> np.ndarray:
     """g(z')^T H^-1 g(z) / sqrt(g(z)^T H^-1 g(z)): the effect per unit of change of the training losses.
 
-    The l-relative influence of Barshan et al., 2020, with :attr:`Method.on`'s sign: positive for
+    The l-relative influence of Barshan et al., 2020, with :attr:`Score.on`'s sign: positive for
     proponents. A point without a gradient has no influence: 0.
 
     Args:
@@ -69,7 +69,7 @@ def _relative(effects: Tensor, sizes: Tensor) -> Tensor:
 
 
 register(
-    Method(
+    Score(
         "relatif_theta",
         "Barshan, Brunet & Dziugaite, AISTATS 2020",
         "influence per unit of change of the parameters",
@@ -77,7 +77,7 @@ register(
     )
 )
 register(
-    Method(
+    Score(
         "relatif_loss",
         "Barshan, Brunet & Dziugaite, AISTATS 2020",
         "influence per unit of change of the training losses",

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from swaypoint.errors import InputError
-from swaypoint.scorers.base import Method, register
+from swaypoint.scorers.base import Score, register
 from swaypoint.scoring.closed_form import HeadInverse
 from swaypoint.scoring.refit import refit_head
 from swaypoint.scoring.risks.head import Chunk, LinearHeadRisk
@@ -183,7 +183,7 @@ def _readout(chunk: Chunk, loss: Loss) -> Tensor:
 
 
 register(
-    Method(
+    Score(
         "representer_l2",
         "Yeh, Kim, Yen & Ravikumar, NeurIPS 2018",
         "weight of a point in the L2 optimum of the last layer",
@@ -192,7 +192,7 @@ register(
     )
 )
 register(
-    Method(
+    Score(
         "representer_lje",
         "Sui, Wu & Sanner, NeurIPS 2021",
         "share of a point in a Newton step of the last layer",

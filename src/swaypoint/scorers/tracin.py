@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from swaypoint.scorers.base import Method, register
+from swaypoint.scorers.base import Score, register
 from swaypoint.scoring.trained_model import TrainedModel
 
 
@@ -74,7 +74,7 @@ def _products(trained: TrainedModel, test: Any) -> Tensor:
 
 
 register(
-    Method(
+    Score(
         "tracin",
         "Pruthi, Liu, Kale & Sundararajan, NeurIPS 2020, Eq. 1",
         "gradient products summed over checkpoints",
@@ -83,7 +83,7 @@ register(
     )
 )
 register(
-    Method(
+    Score(
         "gradient_norm",
         "Pruthi, Liu, Kale & Sundararajan, NeurIPS 2020, at one checkpoint",
         "norm of a point's gradient",

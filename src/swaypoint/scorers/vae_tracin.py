@@ -1,5 +1,5 @@
 """VAE-TracIn: which training points a variational autoencoder has learned most from (Kong & Chaudhuri,
-NeurIPS 2021). There are no labels, so these are plain functions, not entries of ``swaypoint.methods``.
+NeurIPS 2021). There are no labels, so these are plain functions, not entries of ``swaypoint.scores``.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Course:
 
 
 class TrainedModel:
-    """A model, the data that it was trained on, and the objective: what estimators ask questions of.
+    """A model, the data that it was trained on, and the objective: what scores are computed from.
 
     Args:
         model: a trained model, or a :class:`~swaypoint.scoring.last_layer.LinearHead` (its own loss, layer
@@ -58,9 +58,9 @@ class TrainedModel:
         loss, layer, l2, damping, batch_size: see :func:`swaypoint.cooks_distance`.
         curvature: with ``params``: see :meth:`~swaypoint.scoring.risks.model.ModelRisk.curvature`.
         solver: with ``params``: see :func:`swaypoint.scoring.solver_choice.invert`.
-        checkpoints: moments of the training, for estimators that follow it (TracIn).
+        checkpoints: moments of the training, for scores that follow it (TracIn).
         features: what reaches the last layer of ``data``, where that is known already.
-        course: of the training, for the estimators that look back at it.
+        course: of the training, for the scores that look back at it.
         influence: the last layer's closed form, where that is known already.
 
     Attributes:

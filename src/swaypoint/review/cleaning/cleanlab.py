@@ -15,6 +15,7 @@ from swaypoint.errors import InputError, reading
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.documents import read_parquet
 from swaypoint.folder.writing import write_table
+from swaypoint.review.cleaning.exporters import Exporter, exporters
 from swaypoint.review.cleaning.records import Records, label_name
 from swaypoint.review.cleaning.spreadsheet import read_cells, write_cells
 from swaypoint.review.items import Items
@@ -64,6 +65,9 @@ def _is_issue(records: Records, row: int) -> bool:
     if ruling.verdict in ("unreviewed", "skip", "conflict"):
         return bool(records.items.scores["kind"][records.positions[row]] == "mislabeled")
     return ruling.verdict == "mislabeled"
+
+
+exporters.register("cleanlab", Exporter(write_issues))
 
 
 # -- back -----------------------------------------------------------------------------------------

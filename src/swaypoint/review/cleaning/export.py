@@ -6,10 +6,9 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -18,16 +17,7 @@ import pyarrow as pa
 
 from swaypoint.data.readers.images import Progress
 from swaypoint.errors import InputError
-from swaypoint.review.cleaning.cleanlab import write_issues
-from swaypoint.review.cleaning.fiftyone import write_fiftyone
-from swaypoint.review.cleaning.formats import (
-    write_csv,
-    write_hugging_face,
-    write_image_folder,
-    write_json,
-    write_parquet,
-)
-from swaypoint.review.cleaning.labelstudio import write_tasks
+from swaypoint.review.cleaning.exporters import exporters
 from swaypoint.review.cleaning.policy import Policy, clean
 from swaypoint.review.cleaning.records import Records, label_name, records
 from swaypoint.review.cleaning.source import origin, read_source
@@ -40,26 +30,6 @@ CHANGES = ("id", "source", "label_before", "label_after", "verdict", "reviewer",
 
 
 @dataclass(frozen=True)
-class Format:
-    """How a format is written, and whether as a folder."""
-
-    write: Callable[[Records, Path], None]
-    folder: bool = False
-
-
-formats: dict[str, Format] = {
-    "parquet": Format(write_parquet),
-    "csv": Format(write_csv),
-    "json": Format(write_json),
-    "hf": Format(write_hugging_face, folder=True),
-    "imagefolder": Format(write_image_folder, folder=True),
-    "labelstudio": Format(write_tasks),
-    "fiftyone": Format(write_fiftyone, folder=True),
-    "cleanlab": Format(write_issues),
-}
-
-
-@dataclass(frozen=True)
 class ExportOptions:
     """What is exported.
 
@@ -67,7 +37,7 @@ class ExportOptions:
         policy: see :func:`swaypoint.review.cleaning.policy.clean`.
         split: ``train``: only the ranked points; ``all``: with those held out, untouched.
         columns: add the canonical columns to the source's own.
-        link: link the files of pictures instead of copying them (``imagefolder``).
+        link: link the source's own files instead of copying them, where the format copies any.
         source: where the source is now; default: where it was.
     """
 
@@ -112,27 +82,24 @@ def export(
         MissingExtra: the source, or the format, needs an extra.
     """
     options = options or ExportOptions()
-    if to not in formats:
-        raise InputError(f"there is no format {to!r}; expected one of {', '.join(formats)}")
+    exporter = exporters.named(to)
     if options.split not in ("train", "all"):
         raise InputError(f"split is {options.split!r}; expected train or all")
     cleaned = clean(items, review, options.policy)
-    _check_free(out, folder=formats[to].folder)
+    _check_free(out, folder=exporter.folder)
     source = read_source(items, options.source, on_progress)
     if Path(source.path).exists() and out.resolve().is_relative_to(Path(source.path).resolve()):
         raise InputError(f"{out} lies within the source {source.path}, which stays as it is; choose another")
     chosen = records(items, source, review, cleaned, held_out=options.split == "all", columns=options.columns)
-    write = (
-        partial(write_image_folder, link=True) if to == "imagefolder" and options.link else formats[to].write
-    )
+    write = exporter.link if options.link and exporter.link is not None else exporter.write
     changed = source.train[~cleaned.kept | (cleaned.labels != items.scores["label"])]
-    with _staged(out, folder=formats[to].folder) as staged:
+    with _staged(out, folder=exporter.folder) as staged:
         write(chosen, staged)
-        changes = staged / "changes.csv" if formats[to].folder else staged.with_name(_changes(out))
+        changes = staged / "changes.csv" if exporter.folder else staged.with_name(_changes(out))
         _write_changes(chosen, changed, changes)
     return Exported(
         out,
-        out / "changes.csv" if formats[to].folder else out.with_name(_changes(out)),
+        out / "changes.csv" if exporter.folder else out.with_name(_changes(out)),
         records=len(chosen),
         relabeled=int(cleaned.kept[cleaned.labels != items.scores["label"]].sum()),
         dropped=int((~cleaned.kept).sum()),

@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from swaypoint.errors import InputError, MissingExtra
 from swaypoint.review.cleaning.claims import Claim, decided, is_verdict, point
-from swaypoint.review.cleaning.formats import check_pictures, put_picture
+from swaypoint.review.cleaning.exporters import Exporter, exporters
+from swaypoint.review.cleaning.image_folder import check_pictures, put_picture
 from swaypoint.review.cleaning.records import Records
 from swaypoint.review.cleaning.spreadsheet import read_cells, write_cells
 from swaypoint.review.items import Items
@@ -54,6 +55,9 @@ def write_fiftyone(records: Records, path: Path) -> None:
 def _tags(records: Records, row: int) -> str:
     ruling = records.ruling(row)
     return records.split(row) + ("" if ruling is None else f",verdict:{ruling.verdict}")
+
+
+exporters.register("fiftyone", Exporter(write_fiftyone, folder=True))
 
 
 def to_fiftyone(folder: Path) -> Any:

@@ -11,6 +11,7 @@ from xml.sax.saxutils import quoteattr
 
 from swaypoint.errors import InputError, reading
 from swaypoint.review.cleaning.claims import Claim, actor, decided, decision, point, read_text
+from swaypoint.review.cleaning.exporters import Exporter, exporters
 from swaypoint.review.cleaning.records import Records
 from swaypoint.review.items import Items
 from swaypoint.review.log.verdicts import VERDICTS
@@ -92,6 +93,9 @@ def _configuration(records: Records) -> str:
         "</View>",
     ]
     return "\n".join(lines) + "\n"
+
+
+exporters.register("labelstudio", Exporter(write_tasks))
 
 
 # -- back -----------------------------------------------------------------------------------------

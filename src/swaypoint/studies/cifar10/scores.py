@@ -10,7 +10,7 @@ from torch import Tensor
 
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.errors import require
-from swaypoint.scorers import methods
+from swaypoint.scorers.base import of_points
 from swaypoint.scorers.recommended import recommended
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.fitness import by_heart
@@ -22,7 +22,7 @@ from swaypoint.scoring.trained_model import Course, TrainedModel
 from swaypoint.studies.cifar10.learning import Learned
 from swaypoint.studies.cifar10.trainings import fold_of
 
-_METHODS = (
+_NAMES = (
     "loss",
     "margin",
     "confidence",
@@ -46,7 +46,7 @@ def head_of(learned: Learned) -> HeadWeights:
 
 
 def trained_model(learned: Learned) -> TrainedModel:
-    """As the estimators take it: features in place of images."""
+    """As the scores take it: features in place of images."""
     features = ArrayBatches(learned.features, learned.given)
     return TrainedModel(
         LinearHead(head_of(learned)),
@@ -74,12 +74,10 @@ def scores_of(learned: Learned, trained: TrainedModel, left_out: Scores) -> dict
             learned.given, torch.from_numpy(left_out.loo_logits).softmax(1).numpy()
         ),
     }
-    for name in _METHODS:
+    for name in _NAMES:
         if name == "representer_l2" and not trained.head.weights.l2:
             continue
-        score = methods[name].score
-        assert score is not None
-        found[name] = score(trained)
+        found[name] = of_points(name)(trained)
     if learned.tracin is not None:
         found["tracin"] = learned.tracin.astype(np.float64)
     return found

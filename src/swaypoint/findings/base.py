@@ -1,0 +1,122 @@
+"""What a finding is, who finds them by name, and all of an audit.
+
+A finder is one file: a function of an :class:`~swaypoint.folder.audit_folder.AuditFolder` that gives a list
+of :class:`Finding`, entered in :data:`findings`, or named by another package's entry point of
+``swaypoint.findings``. From there it is in ``swaypoint findings``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import FunctionType
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from swaypoint.errors import InputError, MissingExtra
+from swaypoint.extending import Registry
+from swaypoint.folder.audit_folder import AuditFolder
+
+Severity = Literal["high", "medium", "low"]
+"""``high``: it alone may change what the model predicts or what a measurement of it says; see to it before
+the next training. ``medium``: worth a look at the records. ``low``: to know."""
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """Something that holds of a dataset, not of a single record.
+
+    Attributes:
+        name: its own within an audit, such as ``region 3``.
+        sentence: what was found, for a reader who knows the data and not the method.
+        severity: see :data:`Severity`.
+        evidence: numbers by name, those that were measured; a share is in 0..1.
+        index: ``(k,)`` int64, the records behind it, the most telling first: positions in
+            :meth:`~swaypoint.folder.audit_folder.AuditFolder.scores`.
+        remedy: what to do, in words.
+
+    Raises:
+        InputError: another severity, or an index of another form.
+    """
+
+    name: str
+    sentence: str
+    severity: Severity
+    evidence: Mapping[str, float]
+    index: np.ndarray
+    remedy: str
+
+    def __post_init__(self) -> None:
+        if self.severity not in SEVERITIES:
+            raise InputError(f"{self.name}: severity is {self.severity!r}; expected {', '.join(SEVERITIES)}")
+        if self.index.ndim != 1 or self.index.dtype != np.int64:
+            raise InputError(
+                f"{self.name}: index is {self.index.dtype} of shape {self.index.shape}; expected int64"
+                " positions of shape (k,)"
+            )
+
+    def described(self) -> dict[str, Any]:
+        """As JSON has it; NaN and infinity as null."""
+        numbers = {name: float(value) for name, value in self.evidence.items()}
+        return vars(self) | {
+            "evidence": {name: value if math.isfinite(value) else None for name, value in numbers.items()},
+            "index": self.index.tolist(),
+        }
+
+
+Finder = Callable[[AuditFolder], list[Finding]]
+findings: Registry[Finder] = Registry(
+    "finding",
+    "swaypoint.findings",
+    FunctionType,  # type: ignore[arg-type]  # functions of any signature are of one class
+    home="swaypoint.findings",
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The findings of an audit, the most severe first, and of each finder that could not look the reason."""
+
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+
+
+def find(folder: AuditFolder) -> Found:
+    """Ask every finder.
+
+    One that cannot be imported, or needs a package that is not there, leaves a note; the others go on.
+
+    Raises:
+        InputError: no finished audit, or a damaged one; a finder gave what is no finding of this audit.
+    """
+    points = folder.manifest().data.train
+    found: list[Finding] = []
+    notes: list[str] = []
+    for name in findings:
+        try:
+            finder = findings[name]
+        except InputError as broken:
+            notes.append(str(broken))
+            continue
+        try:
+            given = finder(folder)
+        except MissingExtra as missing:
+            notes.append(f"{name}: {missing}")
+            continue
+        for finding in given:
+            _check(name, finding, points)
+        found += given
+    return Found(tuple(sorted(found, key=lambda each: SEVERITIES.index(each.severity))), tuple(notes))
+
+
+def _check(name: str, finding: Finding, points: int) -> None:
+    if not isinstance(finding, Finding):
+        raise InputError(f"the finding {name!r} gave a {type(finding).__name__}; expected Findings")
+    if len(finding.index) and not 0 <= finding.index.min() <= finding.index.max() < points:
+        raise InputError(
+            f"the finding {name!r} names records that the audit does not have; expected positions 0 to"
+            f" {points - 1:,}"
+        )

@@ -1,0 +1,65 @@
+"""Regions of a tabular audit as findings: one of each that is not typical of the data."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from swaypoint.findings.base import Finding, Severity, findings
+from swaypoint.findings.regions.finding import Action, Region, regions
+from swaypoint.findings.regions.folder import inputs_file, read_points, read_regions
+from swaypoint.folder.audit_folder import AuditFolder
+
+_HIGH, _MEDIUM = 0.1, 0.01
+"""Shares of the whole influence from which on a region is severe."""
+_REMEDIES: dict[Action, str] = {
+    "check labels": "check the labels with: swaypoint review {path}",
+    "gather": "gather data there; inputs are proposed by: swaypoint regions {path} --propose 10",
+    "boundary": "gather along the boundary; inputs are proposed by: swaypoint regions {path} --propose 10",
+    "filter": "see whether this belongs to the data, and leave out what does not",
+}
+
+
+def find_regions(folder: AuditFolder) -> list[Finding]:
+    """The regions that ``swaypoint regions`` wrote, else those of its defaults, numbered as there; without
+    those to ``keep``. None of audits that kept no inputs, as those of images and streamed ones.
+
+    The severity is the region's share of the influence of all points: from 10 % on high, from 1 % medium.
+
+    Raises:
+        InputError: a damaged folder.
+        MissingExtra: scikit-learn is not installed.
+    """
+    if inputs_file(folder) is None or folder.streamed:
+        return []
+    found = read_regions(folder)
+    if found is None:
+        found = regions(*read_points(folder))
+    return [
+        _finding(folder, number, region)
+        for number, region in enumerate(found, start=1)
+        if region.action != "keep"
+    ]
+
+
+def _finding(folder: AuditFolder, number: int, region: Region) -> Finding:
+    points = f"{len(region):,} points carry" if len(region) > 1 else "1 point carries"
+    where = ", ".join(map(str, region.bounds))
+    names = ("share", "influence", "spacing", "disagreement", "errors", "margin")
+    evidence = {name: float(getattr(region, name)) for name in names}
+    return Finding(
+        name=f"region {number}",
+        sentence=f"{points} {region.share:.1%} of the influence, where {where}; {region.reason}",
+        severity=_severity(region.share),
+        evidence={name: value for name, value in evidence.items() if not math.isnan(value)},
+        index=np.array(region.members, np.int64),
+        remedy=_REMEDIES[region.action].format(path=folder.path),
+    )
+
+
+def _severity(share: float) -> Severity:
+    return "high" if share >= _HIGH else "medium" if share >= _MEDIUM else "low"
+
+
+findings.register("regions", find_regions)
