@@ -46,7 +46,7 @@ class TopInfluences:
     values: np.ndarray
 
 
-def cooks_distance(
+def cooks_distance(  # long: what each option is
     model_or_head: nn.Module | LinearHead,
     data: Any,
     *,

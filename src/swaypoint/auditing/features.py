@@ -96,20 +96,29 @@ def extract_features(
         counts = [
             int(part["pictures"]) for part in fold.map("features", extract, list(enumerate(found.shards)))
         ]
-    parts = [part_file(extract.folder, number) for number in range(len(counts))]
+    _finish(extract.folder, head, about | {"pictures": sum(counts), "of": found.pictures}, len(counts))
+    shutil.rmtree(steps)
+    extract.folder.rename(out)
+    return out
+
+
+def _finish(folder: Path, head: LinearHead, about: dict[str, Any], count: int) -> None:
+    """Write what stands beside the ``count`` parts, and remove what is none of them.
+
+    Raises:
+        InputError: a worker's part is not seen here.
+    """
+    parts = [part_file(folder, number) for number in range(count)]
     if missing := [file for file in parts if not file.is_file()]:
         raise InputError(
             f"{missing[0]} is not there although a worker wrote it: choose an --out that all workers and this"
-            f" machine see, remove {extract.folder}, and run the same command again"
+            f" machine see, remove {folder}, and run the same command again"
         )
-    write_tensors(extract.folder / "head.safetensors", head_tensors(head.weights))
-    write_json(extract.folder / "features.json", about | {"pictures": sum(counts), "of": found.pictures})
-    shutil.rmtree(steps)
+    write_tensors(folder / "head.safetensors", head_tensors(head.weights))
+    write_json(folder / "features.json", about | {"pictures": sum(counts), "of": found.pictures})
     # Of killed workers, and of an interrupted extraction of more pictures: no part of this one.
-    for file in {*extract.folder.glob("*part-*")} - {*parts}:
+    for file in {*folder.glob("*part-*")} - {*parts}:
         file.unlink()
-    extract.folder.rename(out)
-    return out
 
 
 def _described(source: PictureSource, model: ModelOptions, head: LinearHead) -> dict[str, Any]:

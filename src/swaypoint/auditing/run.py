@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import swaypoint
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.auditing.scored import Scored
 from swaypoint.data.tensors import write_tensors
@@ -31,6 +31,7 @@ from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.rank import Solved
 from swaypoint.scoring.risks.head import HeadWeights
 
+VERSION = version("swaypoint")
 _FACTOR_BYTES = 512 << 20
 
 
@@ -90,7 +91,7 @@ class AuditRun:
             raise InputError(f"{self.path} is not empty and not an audit; choose another --out")
         self.path.mkdir(parents=True, exist_ok=True)
         self._manifest |= {
-            "swaypoint": swaypoint.__version__,
+            "swaypoint": VERSION,
             "key": key,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "data": stored(data),

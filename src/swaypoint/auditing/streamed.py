@@ -16,10 +16,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-import swaypoint
 from swaypoint.auditing.options import BYTES_HELD, AuditOptions, Scale
 from swaypoint.auditing.records import Records, Shown
-from swaypoint.auditing.run import AuditRun, head_tensors
+from swaypoint.auditing.run import VERSION, AuditRun, head_tensors
 from swaypoint.auditing.scored import Columns, Scored, column, lead
 from swaypoint.auditing.shards import ScoreShards, score_shards
 from swaypoint.data.batches import ArrayBatches
@@ -146,7 +145,7 @@ class StreamedRecords(Records):
         options, head = self.options, predictor.head.weights
         fold = Durable(
             _partial(run),
-            f"{swaypoint.__version__}-{run.key}-{hashlib.sha256(head.matrix.numpy().tobytes()).hexdigest()}",
+            f"{VERSION}-{run.key}-{hashlib.sha256(head.matrix.numpy().tobytes()).hexdigest()}",
             inner=self._inner,
             on_shard=lambda name, done, of: run.listener.records and run.listener.records(done, of),
         )

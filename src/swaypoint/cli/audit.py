@@ -34,7 +34,7 @@ _Device = Annotated[str, typer.Option(help="cpu or cuda.", rich_help_panel=RUN)]
 
 
 @audit_app.command()
-def audit(
+def audit(  # long: an option a parameter
     data: Annotated[
         str,
         typer.Argument(
@@ -241,7 +241,7 @@ def audit(
 
 
 @audit_app.command()
-def features(
+def features(  # long: an option a parameter
     data: Annotated[
         str,
         typer.Argument(

@@ -23,7 +23,7 @@ review_app = typer.Typer()
 
 
 @review_app.command()
-def review(
+def review(  # long: an option a parameter
     folder: Audit,
     store: StoreAt = None,
     reviewer: Annotated[
@@ -242,7 +242,7 @@ def compare(
 
 
 @review_app.command()
-def simulate(
+def simulate(  # long: an option a parameter
     folder: Audit,
     inspect: Annotated[
         float, typer.Option(help="Share of the ranking that the reviewer works through.")

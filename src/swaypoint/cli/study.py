@@ -52,7 +52,7 @@ def toy(
 
 
 @study_app.command()
-def acas(
+def acas(  # long: an option a parameter
     table: Annotated[
         str,
         typer.Option(

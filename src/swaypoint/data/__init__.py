@@ -1,1 +1,1 @@
-
+"""Sources, batches, shards."""

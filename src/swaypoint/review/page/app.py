@@ -186,7 +186,9 @@ def _json(body: bytes) -> dict[str, Any]:
 Handler = Callable[[Request, Query, Review, str], Any]
 
 
-def _add_pages(app: FastAPI, templates: _Templates) -> None:
+def _add_pages(  # long: a page after the other
+    app: FastAPI, templates: _Templates
+) -> None:
     desk = templates.desk
 
     def page(path: str) -> Callable[[Handler], Handler]:

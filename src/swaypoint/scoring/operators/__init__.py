@@ -1,1 +1,1 @@
-
+"""Linear algebra of heads: no model, no data."""

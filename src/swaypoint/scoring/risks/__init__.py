@@ -1,1 +1,1 @@
-
+"""What is differentiated: losses, heads, whole models."""

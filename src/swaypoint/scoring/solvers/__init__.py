@@ -1,1 +1,1 @@
-
+"""Inverses of a curvature, one a file."""
