@@ -115,7 +115,7 @@ def _finish(folder: Path, head: LinearHead, about: dict[str, Any], count: int) -
             f" machine see, remove {folder}, and run the same command again"
         )
     write_tensors(folder / "head.safetensors", head_tensors(head.weights))
-    write_json(folder / "features.json", about | {"pictures": sum(counts), "of": found.pictures})
+    write_json(folder / "features.json", about)
     # Of killed workers, and of an interrupted extraction of more pictures: no part of this one.
     for file in {*folder.glob("*part-*")} - {*parts}:
         file.unlink()
