@@ -199,9 +199,8 @@ def test_every_form_of_data_gives_the_same(network, digits, form):
     inputs, labels = torch.tensor(digits[0]), torch.tensor(digits[1])
     dataset = torch.utils.data.TensorDataset(inputs, labels)
     if form == "hugging face":
-        from datasets import Dataset
-
-        rows = Dataset.from_dict({"pixels": digits[0].tolist(), "label": digits[1].tolist()})
+        datasets = pytest.importorskip("datasets", reason="needs Hugging Face's datasets")
+        rows = datasets.Dataset.from_dict({"pixels": digits[0].tolist(), "label": digits[1].tolist()})
         data = rows.with_format("torch")
     else:
         data = {
