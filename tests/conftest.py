@@ -7,6 +7,7 @@ from hypothesis import settings
 
 from review_audit import audited, audited_hostile, audited_rows, folder  # noqa: F401
 
+collect_ignore = ["toy_package"]  # another package: test_extending.py installs it
 settings.register_profile("fuzz", print_blob=True)  # for make fuzz, see mutations.fuzz
 
 
