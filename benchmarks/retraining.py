@@ -175,7 +175,7 @@ def compare_scores(subject: Problem, theta: Tensor, rng: np.random.Generator) ->
     chosen = rng.choice(N, POINTS, replace=False)
     on_test, on_self = truth(subject, theta, [np.array([i]) for i in chosen])
     names = [f"{what}, {kind}" for kind in subject.kinds for what in ("self", "test")]
-    print(f"  {'method':26}" + "".join(f"{name:>15}" for name in names))
+    print(f"  {'score':26}" + "".join(f"{name:>15}" for name in names))
     for name, score in scores.items():
         figures, notes = "", set()
         for kind in subject.kinds:

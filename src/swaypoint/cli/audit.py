@@ -94,7 +94,8 @@ def audit(  # long: an option a parameter
     loss: Annotated[
         str,
         typer.Option(
-            help="cross_entropy, binary_cross_entropy, squared_error, huber or poisson.",
+            help="cross_entropy, binary_cross_entropy, squared_error, huber or poisson; an unknown name lists"
+            " all.",
             rich_help_panel=OBJECTIVE,
         ),
     ] = "cross_entropy",
@@ -138,7 +139,7 @@ def audit(  # long: an option a parameter
         str,
         typer.Option(
             help="exact, sketch (an estimate with standard errors), or auto: exact where it fits. With"
-            " --params also cg, ekfac, kfac, lanczos, nystroem, lissa.",
+            " --params also cg, ekfac, kfac, lanczos, nystroem, lissa; an unknown name lists all.",
             rich_help_panel=OBJECTIVE,
         ),
     ] = "auto",

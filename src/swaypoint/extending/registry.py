@@ -65,6 +65,9 @@ class Registry(Mapping[str, T], Generic[T]):
             self._own[name] = self._loaded(others[name])
         return self._own[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._installed() or name in self._own  # without importing another's
+
     def __iter__(self) -> Iterator[str]:
         others = self._installed()
         yield from [*self._own, *(name for name in others if name not in self._own)]
