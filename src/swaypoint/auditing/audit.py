@@ -20,7 +20,8 @@ from swaypoint.auditing.streamed import streamed_audit, table_to_stream
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.neighbours import neighbours
 from swaypoint.data.planting import plant
-from swaypoint.data.readers.builtin import PREFIX, read_builtin
+from swaypoint.data.readers import read_dataset
+from swaypoint.data.readers.builtin import PREFIX
 from swaypoint.errors import InputError
 from swaypoint.folder import audit_folder as files
 from swaypoint.folder.audit_folder import AuditFolder
@@ -147,10 +148,6 @@ def _folder_for(source: str | Path | Dataset, out: str | Path | None) -> Path:
 def _read(source: str | Path | Dataset, read: ReadOptions, listener: Listener) -> Dataset:
     if isinstance(source, Dataset):
         return source
-    if str(source).startswith(PREFIX):
-        return read_builtin(str(source))
-    from swaypoint.data.readers.sources import read_dataset
-
     return read_dataset(source, options=read, on_progress=listener.records)
 
 

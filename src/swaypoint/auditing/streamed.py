@@ -25,8 +25,10 @@ from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.folds import Durable, Fold, engine
 from swaypoint.data.folds.engines import IN_PROCESS
 from swaypoint.data.neighbours import neighbours
+from swaypoint.data.readers.image_columns import image_column, image_pixels
+from swaypoint.data.readers.labelled_tables import readable
 from swaypoint.data.readers.parquet import ParquetPoints, ParquetTable, open_parquet, read_classes
-from swaypoint.data.readers.sources import image_column, image_pixels, is_saved, parquet_inside, readable
+from swaypoint.data.readers.parquet_in_memory import is_parquet
 from swaypoint.data.readers.tables import vector_column
 from swaypoint.data.splitting import Split
 from swaypoint.errors import InputError
@@ -58,7 +60,7 @@ def table_to_stream(source: object, read: ReadOptions, scale: Scale) -> ParquetT
         InputError: an engine for data that cannot be streamed; or as :func:`open_parquet`.
     """
     elsewhere = scale.engine != IN_PROCESS
-    if read.features is None or not isinstance(source, str | Path) or not _is_parquet(str(source)):
+    if read.features is None or not isinstance(source, str | Path) or not is_parquet(str(source)):
         if elsewhere or (isinstance(source, str) and "://" in source):
             raise InputError(
                 f"{source} cannot be streamed: engines and URLs are for parquet files with a column of"
@@ -70,13 +72,6 @@ def table_to_stream(source: object, read: ReadOptions, scale: Scale) -> ParquetT
     if elsewhere or "://" in str(source) or rows * table.width * BYTES_HELD > scale.bytes:
         return table
     return None
-
-
-def _is_parquet(source: str) -> bool:
-    path = Path(source)
-    if "://" in source or path.suffix.lower() == ".parquet":
-        return True
-    return path.is_dir() and not is_saved(path) and bool(parquet_inside(path))
 
 
 def streamed_audit(

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from swaypoint.data.readers.sources import class_names, declared_features
+from swaypoint.data.readers.declared import class_names, declared_features
 from swaypoint.errors import InputError, require
 from swaypoint.review.cleaning.spreadsheet import write_cells
 from swaypoint.review.cleaning.records import Records
