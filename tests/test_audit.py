@@ -61,11 +61,11 @@ def test_folder_is_complete(finished):
 def test_scores_are_those_of_the_saved_model(finished):
     """Recomputed from model.safetensors by dense autodiff."""
     from oracles import cooks_distance, rows_and_hessian
-    from swaypoint.data.readers.builtin import read_builtin
+    from swaypoint.data.readers import read_dataset
     from swaypoint.models.recipes import RESNET20, build
 
     scores = finished.scores().to_pandas()
-    images = torch.from_numpy(read_builtin("sklearn:digits").inputs[scores["index"]])
+    images = torch.from_numpy(read_dataset("sklearn:digits").inputs[scores["index"]])
     model = build(RESNET20, images, 10, seed=0)
     model.load_state_dict(load_file(finished.path / "model.safetensors"))
     model.eval()

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from swaypoint.auditing.run import Listener
-from swaypoint.data.readers.builtin import read_builtin
+from swaypoint.data.readers import read_dataset
 from swaypoint.errors import InputError
 from swaypoint.models.predictor import ModelOptions, Objective
 from swaypoint.review.cleaning.compare import (
@@ -49,7 +49,7 @@ def test_bootstrap_counts_seeds_too():
 
 @pytest.fixture(scope="module")
 def wine():
-    return read_builtin("sklearn:wine")
+    return read_dataset("sklearn:wine")
 
 
 def _noisy(dataset, share):

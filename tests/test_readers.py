@@ -19,7 +19,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from swaypoint.data.readers.sources import Dataset, ReadOptions, read_dataset
+from swaypoint.data.dataset import Dataset, ReadOptions
+from swaypoint.data.readers import read_dataset
 from swaypoint.errors import InputError, MissingExtra
 
 CIFAR = Path(__file__).parents[2] / "shared/data/cifar10/train.parquet"

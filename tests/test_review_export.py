@@ -25,8 +25,7 @@ import swaypoint
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.data.dataset import ReadOptions
 from swaypoint.data.planting import plant
-from swaypoint.data.readers.builtin import read_builtin
-from swaypoint.data.readers.sources import read_dataset
+from swaypoint.data.readers import read_dataset
 from swaypoint.errors import InputError, MissingExtra
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.models.predictor import ModelOptions, Objective
@@ -268,7 +267,7 @@ def tree(path):
 
 def as_audited(audit):
     path, case = audit.path, audit.case
-    dataset = read_builtin(path) if case.make is None else audit.again(path)
+    dataset = read_dataset(path) if case.make is None else audit.again(path)
     return plant(dataset, case.options.flip, case.options.seed)[0]
 
 
@@ -361,7 +360,7 @@ def test_a_resolution_counts(audits):
 def test_planted_labels_are_the_audited_ones(audits, tmp_path):
     audit = audits("digits")
     written = run(audit, tmp_path / "a.parquet", "parquet")
-    true = read_builtin("sklearn:digits").labels
+    true = read_dataset("sklearn:digits").labels
     stored = pq.read_table(tmp_path / "a.parquet")["label"].to_numpy()
     assert (stored != true).sum() == 36
     assert any("planted 36 wrong labels (--flip 0.02, seed 0)" in note for note in written.notes)

@@ -20,7 +20,7 @@ from PIL import Image
 
 from mutations import HOSTILE, damaged, edited, fuzz, outcome, use_damaged
 from swaypoint.data.dataset import Dataset, ReadOptions
-from swaypoint.data.readers.sources import read_dataset
+from swaypoint.data.readers import read_dataset
 from swaypoint.errors import InputError
 from swaypoint.folder import documents
 

@@ -14,7 +14,8 @@ from swaypoint.auditing.scored import Scored, found
 from swaypoint.auditing.shown import explain
 from swaypoint.auditing.streamed import StreamedRecords, table_to_stream
 from swaypoint.data.dataset import Dataset, ReadOptions
-from swaypoint.data.readers.builtin import PREFIX, read_builtin
+from swaypoint.data.readers import read_dataset
+from swaypoint.data.readers.builtin import PREFIX
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.manifest import Planted
 from swaypoint.report.html import write_report
@@ -92,17 +93,10 @@ def _records(
     table = table_to_stream(source, read, scale)
     if table is not None:
         return StreamedRecords(table, options, scale.engine)
-    return HeldRecords(_read(source, read, run.listener), origin(source, read), options)
-
-
-def _read(source: str | Path | Dataset, read: ReadOptions, listener: Listener) -> Dataset:
     if isinstance(source, Dataset):
-        return source
-    if str(source).startswith(PREFIX):
-        return read_builtin(str(source))
-    from swaypoint.data.readers.sources import read_dataset
-
-    return read_dataset(source, options=read, on_progress=listener.records)
+        return HeldRecords(source, None, options)
+    given = read_dataset(source, options=read, on_progress=run.listener.records)
+    return HeldRecords(given, origin(source, read), options)
 
 
 def _planted(records: Records, scored: Scored) -> Planted | None:

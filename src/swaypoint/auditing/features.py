@@ -27,7 +27,7 @@ from swaypoint.data.model_batches import InputBatches
 from swaypoint.data.readers.pictures import (
     FEATURES,
     PICTURE,
-    Pictures,
+    PictureBatch,
     PictureShard,
     PictureSource,
     open_pictures,
@@ -200,7 +200,9 @@ def _own(options: ModelOptions) -> torch.nn.Module:
     return model
 
 
-def _with_features(pictures: Pictures, head: LinearHead, transform: Callable[[Any], Any] | None) -> pa.Table:
+def _with_features(
+    pictures: PictureBatch, head: LinearHead, transform: Callable[[Any], Any] | None
+) -> pa.Table:
     rows = np.arange(len(pictures.pixels))
     width = head.weights.weight.shape[1]
     values = np.zeros((0, width), dtype=np.float32)

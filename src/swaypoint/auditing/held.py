@@ -134,10 +134,8 @@ class HeldRecords(Records):
         return int(self._flipped.sum())
 
 
-def origin(source: str | Path | Dataset, read: ReadOptions) -> dict[str, Any] | None:
-    """What it takes to read the source again; None of a dataset in memory."""
-    if isinstance(source, Dataset):
-        return None
+def origin(source: str | Path, read: ReadOptions) -> dict[str, Any]:
+    """What it takes to read the source again."""
     path = Path(source)
     return {"path": str(path.absolute() if path.exists() else source), "read": asdict(read)}
 

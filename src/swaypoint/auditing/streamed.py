@@ -26,8 +26,10 @@ from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.folds import Durable, Fold, engine
 from swaypoint.data.folds.engines import IN_PROCESS
 from swaypoint.data.planting import Flips, flips
+from swaypoint.data.readers.image_columns import image_column, image_pixels
+from swaypoint.data.readers.labelled_tables import readable
 from swaypoint.data.readers.parquet import ParquetPoints, ParquetTable, open_parquet, read_classes
-from swaypoint.data.readers.sources import image_column, image_pixels, is_saved, parquet_inside, readable
+from swaypoint.data.readers.parquet_in_memory import is_parquet
 from swaypoint.data.readers.tables import vector_column
 from swaypoint.data.splitting import Split
 from swaypoint.data.tensors import write_tensors
@@ -62,7 +64,7 @@ def table_to_stream(source: object, read: ReadOptions, scale: Scale) -> ParquetT
         InputError: an engine for data that cannot be streamed; or as :func:`open_parquet`.
     """
     elsewhere = scale.engine != IN_PROCESS
-    if read.features is None or not isinstance(source, str | Path) or not _is_parquet(str(source)):
+    if read.features is None or not isinstance(source, str | Path) or not is_parquet(str(source)):
         if elsewhere or (isinstance(source, str) and "://" in source):
             raise InputError(
                 f"{source} cannot be streamed: engines and URLs are for parquet files with a column of"
@@ -73,13 +75,6 @@ def table_to_stream(source: object, read: ReadOptions, scale: Scale) -> ParquetT
     if elsewhere or "://" in str(source) or table.files.rows * table.width * BYTES_HELD > scale.bytes:
         return table
     return None
-
-
-def _is_parquet(source: str) -> bool:
-    path = Path(source)
-    if "://" in source or path.suffix.lower() == ".parquet":
-        return True
-    return path.is_dir() and not is_saved(path) and bool(parquet_inside(path))
 
 
 class StreamedRecords(Records):
@@ -118,9 +113,8 @@ class StreamedRecords(Records):
     @contextmanager
     def at_work(self, run: AuditRun) -> Iterator[None]:
         options, rows = self.options, self.table.files.rows
-        with engine(
-            self._engine, options.device
-        ) as inner:  # first, so that it is known early if there is none
+        # First, so that it is known early if there is none.
+        with engine(self._engine, options.device) as inner:
             self._inner: Fold = inner
             with run.stage("reading"):
                 classes = read_classes(self.table)

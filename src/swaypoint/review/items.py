@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
+from swaypoint.data.neighbours import Space, smallest
 from swaypoint.errors import InputError
 from swaypoint.findings.regions import Region, Table, read_regions
 from swaypoint.findings.regions.folder import inputs_file
@@ -24,7 +25,6 @@ from swaypoint.folder.tensors import map_tensor, read_tensors
 from swaypoint.review.cuts import Cut, cut
 
 _ROWS = 10_000
-_SPARE = 64
 _PICTURES = 50
 _CUTS = 8
 
@@ -231,53 +231,32 @@ class Items:
         return [Suggestion(self.classes[c], float(probabilities[c])) for c in order[:k]]
 
     def neighbours(self, position: int, k: int = 12) -> Related:
-        """Nearest other points in feature space: Euclidean distance of standardised features."""
-        if self._features is None:
+        """Nearest other points in feature space, see :class:`~swaypoint.data.neighbours.Space`."""
+        if self._space is None:
             return _none()
-        rough = self.distances(position)
-        rough[position] = np.inf
-        k = min(k, len(self) - 1)
-        # In float32 the expanded square loses what two near points differ by; a few spare ones are
-        # measured again as they should be.
-        near = _smallest(rough, min(k + _SPARE, len(self) - 1)).positions
-        _, spread = self._standard
-        apart = (self._features[near].astype(np.float64) - self._features[position]) / spread
-        exact = _smallest(np.sqrt(np.einsum("nd,nd->n", apart, apart)), k)
-        return Related(near[exact.positions], exact.values)
+        point = self._space.points[[position]]
+        index, distances = self._space.nearest(point, min(k, len(self) - 1), itself=np.array([position]))
+        return Related(index[0], distances[0])
 
     def distances(self, position: int) -> np.ndarray:
         """Squared distance of every point to this one as :meth:`neighbours` measures, to float32's
         accuracy, ``(n,)``; zeros where the audit kept no features."""
-        if self._features is None:
+        if self._space is None:
             return np.zeros(len(self), dtype=np.float32)
-        centre, spread = self._standard
-        weighted = ((self._features[position] - centre) / spread**2).astype(np.float32)
-        cross = self._features @ weighted - np.float32(centre @ weighted)
-        return self._squares - 2.0 * cross + self._squares[position]
+        return self._space.squared(self._space.points[[position]])[0]
 
     @cached_property
-    def _standard(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of each feature, ``(D,)`` float64 each; of a dead one infinity."""
-        assert self._features is not None
-        with np.errstate(invalid="ignore"):
-            centre, spread = self._features.mean(0, dtype=np.float64), self._features.std(0, dtype=np.float64)
-        self._check_finite(spread)
-        return centre, np.where(spread > 0, spread, np.inf)
+    def _space(self) -> Space | None:
+        if self._features is None:
+            return None
+        space = Space(self._features)
+        self._check_finite(space.centre)
+        return space
 
     def _check_finite(self, values: np.ndarray) -> None:
         if not np.isfinite(values).all():
             path = self.folder.path / "features.safetensors"
             raise InputError(f"{path}: its features are not all finite; {REMEDY}")
-
-    @cached_property
-    def _squares(self) -> np.ndarray:
-        """Squared length of each standardised feature vector, ``(n,)`` float32."""
-        assert self._features is not None
-        centre, spread = self._standard
-        squares = np.empty(len(self), dtype=np.float32)
-        for rows in _chunks(len(self)):
-            squares[rows] = np.square((self._features[rows] - centre) / spread).sum(1)
-        return squares
 
     @cached_property
     def _factor(self) -> dict[str, np.ndarray]:
@@ -355,7 +334,7 @@ def _none() -> Related:
 
 def _smallest(values: np.ndarray, k: int) -> Related:
     k = min(k, len(values))
-    chosen = np.argpartition(values, k - 1)[:k] if k else np.empty(0, dtype=np.int64)
+    chosen = smallest(values[None], k)[0] if k else np.empty(0, dtype=np.int64)
     chosen = chosen[np.argsort(values[chosen], kind="stable")]
     return Related(chosen, values[chosen])
 

@@ -67,7 +67,7 @@ def confidence(trained: TrainedModel) -> np.ndarray:
 def knn(trained: TrainedModel) -> np.ndarray:
     """Share of the 10 nearest other points with another label, ``(n,)`` float64.
 
-    In the last layer's feature space, standardised; see :func:`swaypoint.data.neighbours.neighbours`.
+    In the last layer's feature space as :class:`swaypoint.data.neighbours.Space` measures it.
 
     Raises:
         InputError: the loss has no classes.

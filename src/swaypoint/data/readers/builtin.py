@@ -7,7 +7,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from swaypoint.data.dataset import Dataset, fingerprint
+from swaypoint.data.dataset import Dataset, ReadOptions, fingerprint
+from swaypoint.data.readers.base import Reader, readers
+from swaypoint.data.readers.declared import with_class_names
+from swaypoint.data.readers.images import Progress
+from swaypoint.data.readers.stored import PicturePixels, Stored
 from swaypoint.errors import InputError, require
 
 PREFIX = "sklearn:"
@@ -19,14 +23,29 @@ _LOADERS = {
 }
 
 
-def read_builtin(source: str) -> Dataset:
-    """One of scikit-learn's embedded datasets; the digits as 8 x 8 images, the others as rows.
+def _matches(source: str) -> bool:
+    return source.startswith(PREFIX)
 
-    Raises:
-        InputError: unknown name.
-        MissingExtra: scikit-learn is not installed.
-    """
+
+def _read(source: str, options: ReadOptions, on_progress: Progress) -> Dataset:
+    """The digits as 8 x 8 images, the others as rows."""
+    return _dataset(source, _loaded(source))
+
+
+def _stored(source: str, options: ReadOptions, on_progress: Progress) -> Stored:
+    """Its columns as scikit-learn gives them, less the pictures, and ``label``, the class's index."""
     bunch = _loaded(source)
+    dataset = _dataset(source, bunch)
+    images = dataset.kind == "images"
+    columns = {} if images else dict(zip(bunch.feature_names, bunch.data.T, strict=True))
+    table = pa.table({**columns, "label": pa.array(bunch.target.astype(np.int64))})
+    table = with_class_names(table, {"label": dataset.classes})
+    if not images:
+        return Stored(dataset, table, "label")
+    return Stored(dataset, table, "label", "image", PicturePixels(dataset.inputs, dataset.index))
+
+
+def _dataset(source: str, bunch: Any) -> Dataset:
     labels = bunch.target.astype(np.int64)
     classes = tuple(str(value) for value in bunch.target_names)
     columns: tuple[str, ...] = ()
@@ -50,19 +69,11 @@ def read_builtin(source: str) -> Dataset:
     )
 
 
-def builtin_table(source: str) -> pa.Table:
-    """Its columns as scikit-learn gives them, less the pictures, and ``label``, the class's index.
-
-    Raises:
-        InputError, MissingExtra: as :func:`read_builtin`.
-    """
-    bunch = _loaded(source)
-    columns = {} if "images" in bunch else dict(zip(bunch.feature_names, bunch.data.T, strict=True))
-    return pa.table({**columns, "label": pa.array(bunch.target.astype(np.int64))})
-
-
 def _loaded(source: str) -> Any:
     name = source.removeprefix(PREFIX)
     if name not in _LOADERS:
         raise InputError(f"unknown dataset {source!r}; expected {PREFIX} and one of {', '.join(_LOADERS)}")
     return getattr(require("sklearn.datasets", "sklearn"), _LOADERS[name])()
+
+
+BUILTIN = readers.register("sklearn", Reader(_matches, _read, _stored))

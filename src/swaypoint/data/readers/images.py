@@ -1,4 +1,4 @@
-"""Encoded pictures to one uint8 array, and folders of pictures by class."""
+"""Encoded pictures to one uint8 array."""
 
 from __future__ import annotations
 
@@ -15,16 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from swaypoint.data.dataset import Dataset, ReadOptions
-from swaypoint.data.readers.arrays import Faults, RawLabels, usable_records
-from swaypoint.errors import InputError, reading, require, shortened
+from swaypoint.data.readers.arrays import Faults
+from swaypoint.errors import InputError, require, shortened
 from swaypoint.folder.documents import require_memory
 
 Encoded = bytes | Path | None
 """A picture as stored; None where the source holds nothing."""
 Progress = Callable[[int, int], None] | None
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
 # Only these decoders see the bytes: Pillow would otherwise also start Ghostscript for an EPS file.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 _LARGEST_OWN_SIDE = 64
@@ -220,93 +218,3 @@ def pixel_images(pixels: np.ndarray, image_size: int | None) -> np.ndarray:
     for row, picture in enumerate(pixels):
         resized[row] = decoder.resized(image.fromarray(np.ascontiguousarray(picture)))
     return resized
-
-
-def read_image_folder(root: Path, options: ReadOptions, *, name: str, on_progress: Progress) -> Dataset:
-    """The pictures ``root/CLASS/file``, classes and files sorted by name, hidden ones left out.
-
-    Raises:
-        InputError: no class folders, other layouts, and what :func:`usable_records` refuses.
-        MissingExtra: Pillow is not installed.
-    """
-    if options.regression:
-        raise InputError(f"{name}: a folder of images by class has no real values for --loss squared_error")
-    found = folder_files(root, options)
-    classes = tuple(found)
-    files = [(label, file) for label, names in enumerate(found.values()) for file in names]
-    files = files[: options.limit]
-    relative = [f"{classes[label]}/{file}" for label, file in files]
-
-    def chunks() -> Iterator[list[Encoded]]:
-        for start in range(0, len(relative), _CHUNK):
-            yield [root / file for file in relative[start : start + _CHUNK]]
-
-    images, faults = decoded_images(
-        name, chunks, len(files), image_size=options.image_size, on_progress=on_progress
-    )
-    labels = RawLabels(
-        "class", np.array([label for label, _ in files]), np.zeros(len(files), dtype=bool), names=classes
-    )
-    records = usable_records(name, labels, faults=faults, options=options, where=relative.__getitem__)
-    names = tuple(relative[row] for row in records.rows)
-    return records.dataset("images", records.of(images), names=names)
-
-
-def folder_files(root: Path, options: ReadOptions) -> dict[str, list[str]]:
-    """Class name -> sorted image files.
-
-    Raises:
-        InputError: no class folders, or other layouts.
-    """
-    name = str(root)
-    with reading(name, "a directory", "check its permissions"):
-        return _folder_files(root, options, name)
-
-
-def _folder_files(root: Path, options: ReadOptions, name: str) -> dict[str, list[str]]:
-    folders, files = _visible(root)
-    loose = [file for file in files if Path(file).suffix.lower() in SUFFIXES]
-    if not folders or loose:
-        what = f"{len(loose)} images (such as {loose[0]}) outside" if loose else "no"
-        raise InputError(
-            f"{name}: it holds {what} class folders; expected images as CLASS/FILE.png, parquet files, or"
-            " a saved Hugging Face dataset"
-        )
-    found = {}
-    for folder in folders:
-        inner, files = _visible(root / folder)
-        images = [file for file in files if Path(file).suffix.lower() in SUFFIXES]
-        if inner:
-            raise InputError(
-                f"{name}: the folder {folder} holds the folder {inner[0]}; expected only images in it, as"
-                f" CLASS/FILE.png. To read one split, pass {root / folder}"
-            )
-        if images:
-            found[folder] = images
-        elif not options.skip_bad:
-            raise InputError(
-                f"{name}: the class folder {folder} holds no images; expected {', '.join(sorted(SUFFIXES))};"
-                " remove it, or leave it out with --skip-bad"
-            )
-    if not found:
-        raise InputError(f"{name}: its folders hold no images; expected {', '.join(sorted(SUFFIXES))}")
-    return found
-
-
-def _visible(folder: Path) -> tuple[list[str], list[str]]:
-    """Sorted names of the folders and of the files in ``folder`` that are not hidden."""
-    with os.scandir(folder) as entries:
-        shown = sorted((entry.name, _is_folder(entry)) for entry in entries if not entry.name.startswith("."))
-    for name, _ in shown:
-        if name.encode("utf-8", "ignore").decode() != name:
-            raise InputError(f"{folder}: the name {os.fsencode(name)!r} is not UTF-8 text; rename it")
-    return [name for name, is_folder in shown if is_folder], [
-        name for name, is_folder in shown if not is_folder
-    ]
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False

@@ -19,8 +19,8 @@ from swaypoint.data.batches import FeatureBatches
 from swaypoint.data.dataset import ReadOptions
 from swaypoint.data.planting import Flips
 from swaypoint.data.readers.arrays import RawLabels, row_name
+from swaypoint.data.readers.declared import class_names
 from swaypoint.data.readers.parquet_files import ParquetFiles, Piece, parquet_files
-from swaypoint.data.readers.sources import class_names
 from swaypoint.data.readers.tables import label_column, raw_labels, vector_column
 from swaypoint.data.splitting import Split
 from swaypoint.errors import InputError

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import torch
 
 from swaypoint.data.readers.arrays import listed
-from swaypoint.data.readers.sources import of_split
+from swaypoint.data.readers.parquet_in_memory import of_split
 from swaypoint.errors import InputError, reading
 
 _BATCH = 16_384

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +14,11 @@ import pyarrow as pa
 
 from swaypoint.data.dataset import ReadOptions
 from swaypoint.data.readers.arrays import row_name
-from swaypoint.data.readers.images import Encoded, decoded_images, folder_files, own_side
+from swaypoint.data.readers.image_columns import encoded_pictures, image_column
+from swaypoint.data.readers.image_folder import IMAGE_FOLDER, folder_files
+from swaypoint.data.readers.images import Encoded, decoded_images, own_side
+from swaypoint.data.readers.labelled_tables import readable
 from swaypoint.data.readers.parquet_files import ParquetFiles, Piece, parquet_files
-from swaypoint.data.readers.sources import encoded_pictures, image_column, parquet_inside, readable
 from swaypoint.data.readers.tables import label_column
 from swaypoint.errors import InputError
 
@@ -29,7 +30,7 @@ _BATCH = 256
 
 
 @dataclass(frozen=True)
-class Pictures:
+class PictureBatch:
     """Some pictures in the order of their source.
 
     Attributes:
@@ -44,7 +45,7 @@ class Pictures:
 class PictureShard(Protocol):
     """Pictures that a worker reads by itself; it is sent by pickle."""
 
-    def batches(self) -> Iterator[Pictures]:
+    def batches(self) -> Iterator[PictureBatch]:
         """In order, without those that cannot be decoded where the options leave them out.
 
         Raises:
@@ -81,7 +82,7 @@ def open_pictures(source: str | Path, options: ReadOptions) -> PictureSource:
         InputError: neither, or no such columns.
         MissingExtra: Pillow is not installed.
     """
-    by_class = os.path.isdir(source) and not parquet_inside(Path(source))
+    by_class = IMAGE_FOLDER.matches(str(source))
     return _files(Path(source), options) if by_class else _rows(source, options)
 
 
@@ -129,7 +130,7 @@ class _FileShard:
     files: tuple[str, ...]
     options: ReadOptions
 
-    def batches(self) -> Iterator[Pictures]:
+    def batches(self) -> Iterator[PictureBatch]:
         for start in range(0, len(self.files), _BATCH):
             files = self.files[start : start + _BATCH]
             names = [file.split("/")[0] for file in files]
@@ -147,7 +148,7 @@ class _RowShard:
     image: str
     options: ReadOptions
 
-    def batches(self) -> Iterator[Pictures]:
+    def batches(self) -> Iterator[PictureBatch]:
         for start, batch in self.files.read(self.piece, batch=_BATCH):
             table = pa.Table.from_batches([batch])
             others = readable(table, self.label).append_column(
@@ -161,7 +162,7 @@ class _RowShard:
 
 def _decoded(
     name: str, encoded: list[Encoded], others: pa.Table, names: Sequence[str], *, options: ReadOptions
-) -> Pictures:
+) -> PictureBatch:
     pixels, faults = decoded_images(
         name, lambda: iter([encoded]), len(encoded), image_size=options.image_size
     )
@@ -171,4 +172,4 @@ def _decoded(
             f"{name}: {names[first]}: {faults[first]}; repair or remove it, or leave it out with --skip-bad"
         )
     good = np.setdiff1d(np.arange(len(encoded)), np.fromiter(faults, np.int64, len(faults)))
-    return Pictures(others.take(pa.array(good)), pixels[good])
+    return PictureBatch(others.take(pa.array(good)), pixels[good])

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from swaypoint.data.readers.sources import declared_features
+from swaypoint.data.readers.declared import declared_features
 from swaypoint.errors import require
 from swaypoint.review.cleaning.exporters import Exporter, exporters
 from swaypoint.review.cleaning.records import Records

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import json
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,101 +13,15 @@ import pyarrow.compute as pc
 
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.planting import plant
-from swaypoint.data.readers.builtin import PREFIX, builtin_table, read_builtin
-from swaypoint.data.readers.images import Progress, read_image_folder
-from swaypoint.data.readers.sources import (
-    class_names,
-    image_column,
-    is_npz,
-    npz_arrays,
-    npz_dataset,
-    npz_keys,
-    read_table,
-    stored_table,
-)
-from swaypoint.data.readers.tables import label_column
-from swaypoint.errors import InputError, require
+from swaypoint.data.readers import Stored, StoredPictures, read_stored
+from swaypoint.data.readers.images import Progress
+from swaypoint.errors import InputError
 from swaypoint.folder.documents import misfit
 from swaypoint.folder.items import item_id
 from swaypoint.review.items import Items
 
 PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 """How Arrow tables of ``datasets`` hold a picture."""
-
-
-_MAGIC = {
-    b"\x89PNG": ".png",
-    b"\xff\xd8\xff": ".jpg",
-    b"GIF8": ".gif",
-    b"BM": ".bmp",
-    b"RIFF": ".webp",
-    b"II*\0": ".tif",
-    b"MM\0*": ".tif",
-}
-
-
-class Pictures(ABC):
-    """Encoded pictures by the position of their record in the dataset."""
-
-    @abstractmethod
-    def encoded(self, row: int) -> bytes: ...
-
-    def file(self, row: int) -> Path | None:
-        """Where it lies; None within a table or an archive."""
-        return None
-
-    def suffix(self, row: int) -> str:
-        """By how it begins."""
-        encoded = self.encoded(row)
-        return next((suffix for magic, suffix in _MAGIC.items() if encoded.startswith(magic)), ".png")
-
-    @property
-    def stored(self) -> bool:
-        """They are a column of the source's table."""
-        return False
-
-
-@dataclass(frozen=True)
-class Files(Pictures):
-    root: Path
-    names: Sequence[str]
-
-    def encoded(self, row: int) -> bytes:
-        return self.file(row).read_bytes()
-
-    def file(self, row: int) -> Path:
-        return self.root / self.names[row]
-
-
-@dataclass(frozen=True, eq=False)
-class Cells(Pictures):
-    column: pa.ChunkedArray
-    index: np.ndarray
-
-    def encoded(self, row: int) -> bytes:
-        value = self.column[int(self.index[row])].as_py()
-        found: bytes = value["bytes"] if isinstance(value, dict) else value
-        return found
-
-    @property
-    def stored(self) -> bool:
-        return True
-
-
-@dataclass(frozen=True, eq=False)
-class Pixels(Pictures):
-    """``(N, H, W)`` or ``(N, H, W, 1 or 3)`` uint8, encoded as PNG, which loses nothing."""
-
-    pixels: np.ndarray
-    index: np.ndarray
-
-    def encoded(self, row: int) -> bytes:
-        pixels = self.pixels[self.index[row]]
-        if pixels.ndim == 3 and pixels.shape[2] == 1:
-            pixels = pixels[..., 0]
-        buffer = io.BytesIO()
-        require("PIL.Image", "images").fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG")
-        return buffer.getvalue()
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +47,7 @@ class Source:
     table: pa.Table
     label: str
     image: str | None
-    pictures: Pictures | None
+    pictures: StoredPictures | None
     ids: list[str]
     train: np.ndarray
 
@@ -227,26 +137,16 @@ def read_source(items: Items, path: str | Path | None = None, on_progress: Progr
     where = str(stored if path is None else path)
     if Path(where).is_absolute() and not os.path.exists(where):  # Path.exists() raises for a name too long
         raise InputError(f"the audited source {where} is not there; put it back, or say where with --source")
-    source = _read(where, options, on_progress)
-    if source.dataset.fingerprint != data.fingerprint:
+    found = read_stored(where, options=options, on_progress=on_progress)
+    if found.dataset.fingerprint != data.fingerprint:
         raise InputError(
             f"{where} is not what {items.folder.path} audited on {items.manifest.created[:10]}: inputs or"
             " labels differ; restore it, say where it is with --source, or audit it again"
         )
-    return _as_audited(source, items)
+    return _as_audited(where, found, items)
 
 
-@dataclass(frozen=True, eq=False)
-class _Stored:
-    where: str
-    dataset: Dataset
-    table: pa.Table
-    label: str
-    image: str | None = None
-    pictures: Pictures | None = None
-
-
-def _as_audited(stored: _Stored, items: Items) -> Source:
+def _as_audited(where: str, stored: Stored, items: Items) -> Source:
     arguments, given = items.manifest.arguments, stored.dataset
     try:
         dataset, _ = plant(given, arguments["flip"], arguments["seed"])
@@ -258,7 +158,7 @@ def _as_audited(stored: _Stored, items: Items) -> Source:
     if [ids[row] for row in train] != items.ids or (dataset.labels[train] != items.scores["label"]).any():
         raise InputError(f"{items.folder.path}: its items are not the records of its source; audit again")
     return Source(
-        stored.where,
+        where,
         dataset,
         given.labels,
         stored.table,
@@ -268,86 +168,3 @@ def _as_audited(stored: _Stored, items: Items) -> Source:
         ids,
         train,
     )
-
-
-def _read(where: str, options: ReadOptions, on_progress: Progress) -> _Stored:
-    if where.startswith(PREFIX):
-        return _builtin(where)
-    if is_npz(Path(where)):
-        return _archive(where, options)
-    table = stored_table(where, options)
-    if table is None:
-        return _folder(where, options, on_progress)
-    dataset = read_table(where, table, options, on_progress)
-    label = label_column(where, table, options.label)
-    table = _without_dictionaries(table)
-    if dataset.kind != "images":
-        return _Stored(where, dataset, table, label)
-    image = image_column(where, table, options.image)
-    assert image is not None
-    return _Stored(where, dataset, table, label, image, Cells(table[image], dataset.index))
-
-
-def _without_dictionaries(table: pa.Table) -> pa.Table:
-    """``datasets`` and CSV know no dictionary columns."""
-    for position, field in enumerate(table.schema):
-        if pa.types.is_dictionary(field.type):
-            plain = table.column(position).cast(field.type.value_type)
-            table = table.set_column(position, field.with_type(field.type.value_type), plain)
-    return table
-
-
-def _builtin(where: str) -> _Stored:
-    dataset, table = read_builtin(where), builtin_table(where)
-    table = with_class_names(table, {"label": dataset.classes})
-    if dataset.kind != "images":
-        return _Stored(where, dataset, table, "label")
-    return _Stored(where, dataset, table, "label", "image", Pixels(dataset.inputs, dataset.index))
-
-
-def _folder(where: str, options: ReadOptions, on_progress: Progress) -> _Stored:
-    dataset = read_image_folder(Path(where), options, name=where, on_progress=on_progress)
-    # Rows of unusable files stay empty: positions in the table are those in the source.
-    names = np.full(int(dataset.index[-1]) + 1, "", dtype=object)
-    labels = np.zeros(len(names), dtype=np.int64)
-    names[dataset.index], labels[dataset.index] = dataset.names, dataset.labels
-    table = pa.table({"file_name": pa.array(names, pa.string()), "label": labels})
-    table = with_class_names(table, {"label": dataset.classes})
-    return _Stored(where, dataset, table, "label", "image", Files(Path(where), dataset.names))
-
-
-def _archive(where: str, options: ReadOptions) -> _Stored:
-    arrays = npz_arrays(Path(where))
-    dataset = npz_dataset(where, arrays, options)
-    features, label = npz_keys(where, arrays, options)
-    images = dataset.kind == "images"
-    columns = {
-        key: column
-        for key, array in arrays.items()
-        if not (images and key == features) and (column := _column(array, len(arrays[label]))) is not None
-    }
-    table = pa.table(columns)
-    if not images:
-        return _Stored(where, dataset, table, label)
-    return _Stored(where, dataset, table, label, features, Pixels(arrays[features], dataset.index))
-
-
-def _column(array: np.ndarray, n: int) -> pa.Array | None:
-    """An array of an archive as a column; None where it has no value, or no vector, a record."""
-    if array.ndim not in (1, 2) or len(array) != n:
-        return None
-    if array.dtype.kind == "S":
-        array = np.char.decode(array, "utf-8")
-    if array.ndim == 1:
-        return pa.array(array)
-    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(array).ravel()), array.shape[1])
-
-
-def with_class_names(table: pa.Table, names: dict[str, tuple[str, ...]]) -> pa.Table:
-    """Declare the classes of columns of indices, as ``datasets`` does."""
-    declared = {**class_names(table.schema), **names}
-    features = {
-        column: {"names": list(classes), "_type": "ClassLabel"} for column, classes in declared.items()
-    }
-    metadata = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
-    return table.replace_schema_metadata(metadata)

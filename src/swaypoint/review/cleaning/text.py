@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from swaypoint.data.readers.sources import class_names
+from swaypoint.data.readers.declared import class_names
 from swaypoint.review.cleaning.exporters import Exporter, exporters
 from swaypoint.review.cleaning.records import Records
 from swaypoint.review.cleaning.spreadsheet import write_cells

@@ -1,0 +1,55 @@
+"""What the schema of a table declares of its columns, in the metadata that ``datasets`` writes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pyarrow as pa
+
+from swaypoint.folder.documents import misfit
+
+
+def declared_features(schema: pa.Schema) -> dict[str, dict[str, Any]]:
+    """What Hugging Face's schema metadata declares, by column; nothing where it is of another kind."""
+    stored = (schema.metadata or {}).get(b"huggingface")
+    try:
+        features = json.loads(stored)["info"]["features"] if stored else {}
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    if not isinstance(features, dict):
+        return {}
+    return {column: feature for column, feature in features.items() if isinstance(feature, dict)}
+
+
+def class_names(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
+    """Class names that Hugging Face's schema metadata declares, by column.
+
+    Where they are no different texts the labels name themselves.
+    """
+    declared: dict[str, Any] = {
+        column: feature.get("names")
+        for column, feature in declared_features(schema).items()
+        if feature.get("_type") == "ClassLabel"
+    }
+    return {
+        column: tuple(names)
+        for column, names in declared.items()
+        if misfit(names, [str]) is None and len(set(names)) == len(names)
+    }
+
+
+def with_class_names(table: pa.Table, names: dict[str, tuple[str, ...]]) -> pa.Table:
+    """Declare the classes of columns of indices, as ``datasets`` does."""
+    declared = {**class_names(table.schema), **names}
+    features = {
+        column: {"names": list(classes), "_type": "ClassLabel"} for column, classes in declared.items()
+    }
+    return with_features(table, features)
+
+
+def with_features(table: pa.Table, features: dict[str, Any]) -> pa.Table:
+    """Declare features as :func:`declared_features` reads them, in place of all metadata."""
+    return table.replace_schema_metadata(
+        {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
+    )

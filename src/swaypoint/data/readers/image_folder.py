@@ -1,0 +1,141 @@
+"""A folder of pictures by class: ``CLASS/FILE.png``."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from swaypoint.data.dataset import Dataset, ReadOptions
+from swaypoint.data.readers.arrays import RawLabels, usable_records
+from swaypoint.data.readers.base import Reader, Wanted, readers
+from swaypoint.data.readers.declared import with_class_names
+from swaypoint.data.readers.images import Encoded, Progress, decoded_images
+from swaypoint.data.readers.parquet_in_memory import is_parquet
+from swaypoint.data.readers.saved import is_saved
+from swaypoint.data.readers.stored import PictureFiles, Stored
+from swaypoint.errors import InputError, reading
+
+_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
+_CHUNK = 256
+
+
+def _matches(source: str) -> bool:
+    return os.path.isdir(source) and not is_saved(source) and not is_parquet(source)
+
+
+def _read(source: str, options: ReadOptions, on_progress: Progress) -> Dataset:
+    """The pictures ``source/CLASS/file``, classes and files sorted by name, hidden ones left out."""
+    root = Path(source)
+    if options.regression:
+        raise InputError(f"{source}: a folder of images by class has no real values for --loss squared_error")
+    found = folder_files(root, options)
+    classes = tuple(found)
+    files = [(label, file) for label, names in enumerate(found.values()) for file in names]
+    files = files[: options.limit]
+    relative = [f"{classes[label]}/{file}" for label, file in files]
+
+    def chunks() -> Iterator[list[Encoded]]:
+        for start in range(0, len(relative), _CHUNK):
+            yield [root / file for file in relative[start : start + _CHUNK]]
+
+    images, faults = decoded_images(
+        source, chunks, len(files), image_size=options.image_size, on_progress=on_progress
+    )
+    labels = RawLabels(
+        "class", np.array([label for label, _ in files]), np.zeros(len(files), dtype=bool), names=classes
+    )
+    records = usable_records(source, labels, faults=faults, options=options, where=relative.__getitem__)
+    names = tuple(relative[row] for row in records.rows)
+    return records.dataset("images", records.of(images), names=names)
+
+
+def _stored(source: str, options: ReadOptions, on_progress: Progress) -> Stored:
+    dataset = _read(source, options, on_progress)
+    # Rows of unusable files stay empty: positions in the table are those in the source.
+    names = np.full(int(dataset.index[-1]) + 1, "", dtype=object)
+    labels = np.zeros(len(names), dtype=np.int64)
+    names[dataset.index], labels[dataset.index] = dataset.names, dataset.labels
+    table = pa.table({"file_name": pa.array(names, pa.string()), "label": labels})
+    table = with_class_names(table, {"label": dataset.classes})
+    return Stored(dataset, table, "label", "image", PictureFiles(Path(source), dataset.names))
+
+
+def _picture(source: str, options: ReadOptions, wanted: Wanted) -> bytes | None:
+    root = Path(os.path.realpath(source, strict=True))
+    path = Path(os.path.realpath(root / wanted.name, strict=True))
+    if not path.is_relative_to(root):
+        return None
+    # Not followed once more, and not waited for, should it have become a link or a pipe by now.
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return None
+        data = file.read(wanted.most + 1)
+    return data if len(data) <= wanted.most else None
+
+
+def folder_files(root: Path, options: ReadOptions) -> dict[str, list[str]]:
+    """Class name -> sorted image files.
+
+    Raises:
+        InputError: no class folders, or other layouts.
+    """
+    name = str(root)
+    with reading(name, "a directory", "check its permissions"):
+        return _folder_files(root, options, name)
+
+
+def _folder_files(root: Path, options: ReadOptions, name: str) -> dict[str, list[str]]:
+    folders, files = _visible(root)
+    loose = [file for file in files if Path(file).suffix.lower() in _SUFFIXES]
+    if not folders or loose:
+        what = f"{len(loose)} images (such as {loose[0]}) outside" if loose else "no"
+        raise InputError(
+            f"{name}: it holds {what} class folders; expected images as CLASS/FILE.png, parquet files, or"
+            " a saved Hugging Face dataset"
+        )
+    found = {}
+    for folder in folders:
+        inner, files = _visible(root / folder)
+        images = [file for file in files if Path(file).suffix.lower() in _SUFFIXES]
+        if inner:
+            raise InputError(
+                f"{name}: the folder {folder} holds the folder {inner[0]}; expected only images in it, as"
+                f" CLASS/FILE.png. To read one split, pass {root / folder}"
+            )
+        if images:
+            found[folder] = images
+        elif not options.skip_bad:
+            raise InputError(
+                f"{name}: the class folder {folder} holds no images; expected {', '.join(sorted(_SUFFIXES))};"
+                " remove it, or leave it out with --skip-bad"
+            )
+    if not found:
+        raise InputError(f"{name}: its folders hold no images; expected {', '.join(sorted(_SUFFIXES))}")
+    return found
+
+
+def _visible(folder: Path) -> tuple[list[str], list[str]]:
+    """Sorted names of the folders and of the files in ``folder`` that are not hidden."""
+    with os.scandir(folder) as entries:
+        shown = sorted((entry.name, _is_folder(entry)) for entry in entries if not entry.name.startswith("."))
+    for name, _ in shown:
+        if name.encode("utf-8", "ignore").decode() != name:
+            raise InputError(f"{folder}: the name {os.fsencode(name)!r} is not UTF-8 text; rename it")
+    return [name for name, is_folder in shown if is_folder], [
+        name for name, is_folder in shown if not is_folder
+    ]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+IMAGE_FOLDER = readers.register("image_folder", Reader(_matches, _read, _stored, _picture))

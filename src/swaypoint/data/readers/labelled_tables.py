@@ -1,0 +1,106 @@
+"""From an Arrow table with a column of labels to a dataset: what all readers of tables share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pyarrow as pa
+
+from swaypoint.data.dataset import Dataset, ReadOptions
+from swaypoint.data.readers.arrays import Records, usable_records
+from swaypoint.data.readers.base import Reader, Wanted
+from swaypoint.data.readers.declared import class_names
+from swaypoint.data.readers.image_columns import image_column, image_pixels, is_image
+from swaypoint.data.readers.images import Progress
+from swaypoint.data.readers.stored import PictureColumn, Stored
+from swaypoint.data.readers.tables import input_columns, label_column, raw_labels, vector_column
+from swaypoint.errors import InputError
+
+
+def table_reader(
+    matches: Callable[[str], bool],
+    table: Callable[[str, ReadOptions], pa.Table],
+    *,
+    picture: Callable[[str, ReadOptions, Wanted], bytes | None] | None = None,
+) -> Reader:
+    """The reader of sources that are tables; see :class:`Reader`.
+
+    Args:
+        table: all records as they are stored, at least the first ``options.limit`` of them; raises
+            InputError.
+    """
+
+    def read(source: str, options: ReadOptions, on_progress: Progress) -> Dataset:
+        return read_table(source, table(source, options), options, on_progress)
+
+    def stored(source: str, options: ReadOptions, on_progress: Progress) -> Stored:
+        return _as_stored(source, table(source, options), options, on_progress)
+
+    return Reader(matches, read, stored, picture)
+
+
+def read_table(name: str, table: pa.Table, options: ReadOptions, on_progress: Progress = None) -> Dataset:
+    """An Arrow table with an image column, a vector column (``options.features``), or plain columns.
+
+    Raises:
+        InputError: as :func:`~swaypoint.data.readers.sources.read_dataset`.
+    """
+    if table.num_rows == 0:
+        raise InputError(f"{name}: it holds no records; expected at least one per class")
+    if options.limit is not None:
+        table = table.slice(0, options.limit)
+    if len(set(table.column_names)) < table.num_columns:
+        raise InputError(f"{name}: two columns have the same name; rename one")
+    hints = class_names(table.schema)
+    label = label_column(name, table, options.label)
+    labels = raw_labels(name, table, label, class_names=hints.get(label))
+    if options.features is not None:
+        vectors = vector_column(name, table, options.features)
+        records = usable_records(name, labels, faults=vectors.faults, options=options)
+        return records.dataset(
+            "features", records.of(vectors.values), columns=vectors.names, raw=_rest(table, label, records)
+        )
+    image = image_column(name, table, options.image)
+    if image is not None:
+        images, faults = image_pixels(name, table[image], options, on_progress)
+        records = usable_records(name, labels, faults=faults, options=options)
+        return records.dataset("images", records.of(images), raw=_rest(table, label, records))
+    inputs = input_columns(name, table, skip=(label,), options=options)
+    records = usable_records(name, labels, faults=inputs.faults, options=options)
+    values, columns = inputs.without_empty_categories(records.of(inputs.values))
+    return records.dataset("rows", values, columns=columns, raw=_rest(table, label, records))
+
+
+def _rest(table: pa.Table, label: str, records: Records) -> pa.Table:
+    return readable(table, label).take(pa.array(records.rows))
+
+
+def readable(table: pa.Table, label: str) -> pa.Table:
+    """The columns beside the label that a person can read."""
+    return table.select(
+        [
+            column
+            for column in table.column_names
+            if column != label and not (pa.types.is_nested(kind := table[column].type) or is_image(kind))
+        ]
+    )
+
+
+def _as_stored(name: str, table: pa.Table, options: ReadOptions, on_progress: Progress) -> Stored:
+    dataset = read_table(name, table, options, on_progress)
+    label = label_column(name, table, options.label)
+    table = _without_dictionaries(table)
+    if dataset.kind != "images":
+        return Stored(dataset, table, label)
+    image = image_column(name, table, options.image)
+    assert image is not None
+    return Stored(dataset, table, label, image, PictureColumn(table[image], dataset.index))
+
+
+def _without_dictionaries(table: pa.Table) -> pa.Table:
+    """``datasets`` and CSV know no dictionary columns."""
+    for position, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            plain = table.column(position).cast(field.type.value_type)
+            table = table.set_column(position, field.with_type(field.type.value_type), plain)
+    return table
