@@ -3,9 +3,8 @@
 import numpy as np
 import pyarrow as pa
 
-from swaypoint.data.dataset import Dataset, ReadOptions
-from swaypoint.data.readers import Reader
-from swaypoint.data.readers.sources import read_table
+from swaypoint.data.dataset import ReadOptions
+from swaypoint.data.readers import table_reader
 from swaypoint.errors import reading
 
 
@@ -13,16 +12,12 @@ def matches(source: str) -> bool:
     return source.endswith(".toy")
 
 
-def stored(source: str, options: ReadOptions) -> pa.Table:
-    """The records as they are stored, for an export."""
+def records(source: str, options: ReadOptions) -> pa.Table:
+    """As they are stored."""
     with reading(source, "lines of numbers", "give every line as many"):
         values = np.loadtxt(source, ndmin=2)
     names = [*(f"x{i}" for i in range(values.shape[1] - 1)), "label"]
     return pa.table(dict(zip(names, values.T, strict=True)))
 
 
-def read(source: str, options: ReadOptions) -> Dataset:
-    return read_table(source, stored(source, options), options)
-
-
-toy = Reader(matches=matches, read=read, stored=stored)
+toy = table_reader(matches, records)
