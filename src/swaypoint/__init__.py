@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from swaypoint.scoring.last_layer import LinearHead
     from swaypoint.scoring.ranking import Ranking
     from swaypoint.scoring.trained_model import Checkpoint, TrainedModel
+    from swaypoint.scoring.wrong_labels import WrongLabels, wrong_labels
 
 __version__ = "0.1.0"
 
@@ -29,6 +30,8 @@ _HOME = {
     "cooks_distance_from_features": "api",
     "influence": "api",
     "methods": "scorers",
+    "WrongLabels": "scoring.wrong_labels",
+    "wrong_labels": "scoring.wrong_labels",
     "audit": "auditing.audit",
     "InputError": "errors",
     "MissingExtra": "errors",
@@ -42,12 +45,14 @@ __all__ = [
     "Ranking",
     "TopInfluences",
     "TrainedModel",
+    "WrongLabels",
     "__version__",
     "audit",
     "cooks_distance",
     "cooks_distance_from_features",
     "influence",
     "methods",
+    "wrong_labels",
 ]
 
 
