@@ -33,7 +33,7 @@ _EVIDENCE = 5.0
 _LARGEST_NOISE = 0.9
 _TOLERANCE = 0.01
 _TINY = float(np.finfo(np.float32).tiny)
-_CACHED, _HELD = 1 << 15, 1 << 24  # elements of a chunk that stays in the cache; of a block of a class
+_CACHED, _HELD = 1 << 16, 1 << 24  # elements of a chunk that stays in the cache; of a block of a class
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ class WrongLabels:
         score: (n,) float64, large: look first. In nats; 0: another class is as likely as the given one.
         p_wrong: (n,) float64 in [0, 1], the model's estimate that the given label is wrong. No bound: too low
             where people err as the model does.
-        channel: (C, C) float64, ``channel[k, j]`` = P(given j | true k); uniform where none was believed.
+        channel: (C, C) float64, ``channel[k, j]`` = P(given j | true k); uniform where none was believed. The
+            score goes through a more cautious one, see ``estimated_channel``.
         believed: whether the data told a channel. If not, ``score`` is the log-odds margin of the
             probabilities as they are.
         evidence: nats by which rates that differ between pairs of classes explain the counts better than one
@@ -99,27 +100,28 @@ def wrong_labels(
     chunks = _Chunks(p, y, rows or max(512, _CACHED // p.shape[1]))
     predicted, border = _predictions(chunks)
     if channel is not None:
-        told, evidence = _given(channel, p.shape[1]), math.nan
+        told = cautious = _given(channel, p.shape[1])
+        evidence = math.nan
     else:
-        counts, sizes = _clear_counts(p, y, predicted)
-        told, evidence = estimated_channel(counts, sizes, border)
+        told, cautious, evidence = estimated_channel(*_clear_counts(p, y, predicted), border)
     believed = channel is not None or evidence >= _EVIDENCE
     through = _through_channel if believed else _without_channel
     score, p_wrong = np.empty(len(y)), np.empty(len(y))
-    for rows_of, p_chunk, y_chunk in chunks:
-        score[rows_of], p_wrong[rows_of] = through(p_chunk, y_chunk, told)
+    for at, p_chunk, y_chunk in chunks:
+        score[at], p_wrong[at] = through(p_chunk, y_chunk, cautious, told)
     return WrongLabels(score, np.clip(p_wrong, 0, 1), told, believed, evidence)
 
 
-def estimated_channel(counts: np.ndarray, sizes: np.ndarray, border: np.ndarray) -> tuple[np.ndarray, float]:
-    """The channel from counts in clear regions, and the evidence for it; uniform where that is weak.
+def estimated_channel(
+    counts: np.ndarray, sizes: np.ndarray, border: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """The channel from counts in clear regions, a cautious one to rank by, and the evidence for that.
 
     A weak model's honest confusions (cat, dog) reach into the clear regions too, in proportion to the points
-    at the border of the two classes; so many are taken off a count, but never below what the mean rate of
-    all pairs would give: there the data cannot tell, and the pair is an average one. The rates λ of the pairs
-    then have a Gamma prior with shape s and their pooled mean e, fitted by marginal likelihood (the counts
-    are negative binomial); T[k, j] = (count + s) / (size + s / e). The evidence is that likelihood over the
-    one of equal rates, s → ∞.
+    at the border of the two classes. The cautious channel takes so many off a count, but leaves what the mean
+    rate of all pairs would give: there the data cannot tell, and the pair is an average one. The first is the
+    better estimate of how many labels are wrong, the second the better ranking, as a pair that is believed
+    wrongly costs more than one that is overlooked. Where the evidence is weak, both are uniform.
 
     Args:
         counts: (C, C), [k, j]: points given j in the region clearest of j among those taken for k.
@@ -129,18 +131,35 @@ def estimated_channel(counts: np.ndarray, sizes: np.ndarray, border: np.ndarray)
     off = ~np.eye(len(counts), dtype=bool)
     n, m = counts[off].astype(np.float64), sizes[off].astype(np.float64)
     beyond = np.maximum(n - _LEAK * border[off], 0)
-    n = np.maximum(beyond, np.minimum(n, m * beyond.sum() / max(m.sum(), 1)))
+    beyond = np.maximum(beyond, np.minimum(n, m * beyond.sum() / max(m.sum(), 1)))
+    rates, mean, evidence = _rates(beyond, m)
+    if evidence < _EVIDENCE:
+        uniform = _closed(np.full(n.shape, mean), off)
+        return uniform, uniform, evidence
+    return _closed(_rates(n, m)[0], off), _closed(rates, off), evidence
+
+
+def _rates(n: np.ndarray, m: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Posterior means of n / m, shrunk to their pooled mean e; that mean; the evidence that they differ.
+
+    The rates have a Gamma prior with mean e and the shape s that maximises the likelihood of the counts,
+    which are negative binomial: (n + s) / (m + s / e). The evidence is its gain over equal rates, s → ∞.
+    """
     mean = max(n.sum(), 0.5) / max(m.sum(), 1)
     shapes = np.geomspace(0.01, 100, 41)
     likelihoods = [_negative_binomial(n, m * mean, shape) for shape in shapes]
     best = int(np.argmax(likelihoods))
-    evidence = likelihoods[best] - _poisson(n, m * mean)
-    channel = np.zeros(counts.shape)
-    channel[off] = (n + shapes[best]) / (m + shapes[best] / mean) if evidence >= _EVIDENCE else mean
-    wrong = channel.sum(1, keepdims=True)
-    channel *= np.minimum(1, _LARGEST_NOISE / wrong)
+    rates = (n + shapes[best]) / (m + shapes[best] / mean)
+    return rates, mean, likelihoods[best] - _poisson(n, m * mean)
+
+
+def _closed(rates: np.ndarray, off: np.ndarray) -> np.ndarray:
+    """The channel with ``rates`` off its diagonal and rows that sum to one."""
+    channel = np.zeros(off.shape)
+    channel[off] = rates
+    channel *= np.minimum(1, _LARGEST_NOISE / channel.sum(1, keepdims=True))
     np.fill_diagonal(channel, 1 - channel.sum(1))
-    return channel, float(evidence)
+    return channel
 
 
 def cleaned(p: np.ndarray, channel: np.ndarray) -> np.ndarray:
@@ -167,16 +186,20 @@ def log_odds_margin(a: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return largest - kept
 
 
-def _through_channel(p: np.ndarray, y: np.ndarray, channel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    channel = channel.astype(p.dtype)
-    q = cleaned(p, channel)
-    margin = log_odds_margin(q, y)
+def _through_channel(
+    p: np.ndarray, y: np.ndarray, cautious: np.ndarray, channel: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    cautious, channel = cautious.astype(p.dtype), channel.astype(p.dtype)
+    q = cleaned(p, cautious)
+    score = (log_odds_margin(q, y) + log_odds_margin(q * cautious.T[y], y)) / 2
     q *= channel.T[y]
     own = q[np.arange(len(y)), y]
-    return (margin + log_odds_margin(q, y)) / 2, 1 - own / np.maximum(q.sum(1), _TINY)
+    return score, 1 - own / np.maximum(q.sum(1), _TINY)
 
 
-def _without_channel(p: np.ndarray, y: np.ndarray, channel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _without_channel(
+    p: np.ndarray, y: np.ndarray, cautious: np.ndarray, channel: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """The margin of p as it is; p_wrong through the uniform channel, whose inverse is explicit.
 
     The margin of the cleaned q would order the points alike but for those where q_y is cut off at 0.
@@ -246,25 +269,25 @@ def _clear_counts(p: np.ndarray, y: np.ndarray, predicted: np.ndarray) -> tuple[
         top = _as_float(p[members, k])
         for start in range(0, classes, width):
             block = slice(start, min(start + width, classes))
-            ratios = _as_float(p[:, block][members]) / top[:, None]
+            ratios = np.ascontiguousarray(_as_float(p[:, block][members]).T) / top
             counts[k, block], sizes[k, block] = _clearest(ratios, y[members] - start)
     return counts, sizes
 
 
 def _clearest(ratios: np.ndarray, given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Count and size of each column's region of lowest bounded frequency; (m, w) -> (w,), (w,)."""
-    points, width = ratios.shape
+    """Count and size of each class's region of lowest bounded frequency; (w, m) -> (w,), (w,)."""
+    width, points = ratios.shape
     ranks = [max(math.ceil(share * points) - 1, 0) for share in _REGIONS]
     inside = np.flatnonzero((given >= 0) & (given < width))
     of = given[inside]
-    own = ratios[inside, of]
-    limits = np.partition(ratios, sorted(set(ranks)), axis=0)[ranks]
+    own = ratios[of, inside]
+    limits = np.partition(ratios, sorted(set(ranks)), axis=1)[:, ranks].T
     # Ties at a limit are all inside, so that nothing depends on the order of the points.
     found = np.stack([np.bincount(of[own <= limit[of]], minlength=width) for limit in limits])
-    sizes = np.stack([np.count_nonzero(ratios <= limit, axis=0) for limit in limits])
+    sizes = np.stack([np.count_nonzero(ratios <= limit[:, None], axis=1) for limit in limits])
     best = ((found + 1 + np.sqrt(found + 1)) / sizes).argmin(0)
-    columns = np.arange(width)
-    return found[best, columns], sizes[best, columns]
+    each = np.arange(width)
+    return found[best, each], sizes[best, each]
 
 
 def _negative_binomial(n: np.ndarray, mean: np.ndarray, shape: float) -> float:
