@@ -122,7 +122,7 @@ def channel_by_integrals(n, sizes):
         parts = [(peak - 400, peak - 3), (peak - 3, peak), (peak, peak + 3), (peak + 3, peak + 8)]
         return math.log(sum(integrate.quad(term, *part, limit=400)[0] for part in parts))
 
-    shapes = np.geomspace(0.01, 100, 41)
+    shapes = np.geomspace(1e-6, 100, 81)
     sums = [sum(likelihood(pair, shape) for pair in pairs) for shape in shapes]
     shape = shapes[int(np.argmax(sums))]
     equal = sum(

@@ -146,7 +146,7 @@ def _rates(n: np.ndarray, m: np.ndarray) -> tuple[np.ndarray, float, float]:
     which are negative binomial: (n + s) / (m + s / e). The evidence is its gain over equal rates, s → ∞.
     """
     mean = max(n.sum(), 0.5) / max(m.sum(), 1)
-    shapes = np.geomspace(0.01, 100, 41)
+    shapes = np.geomspace(1e-6, 100, 81)
     likelihoods = [_negative_binomial(n, m * mean, shape) for shape in shapes]
     best = int(np.argmax(likelihoods))
     rates = (n + shapes[best]) / (m + shapes[best] / mean)
