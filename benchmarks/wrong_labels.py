@@ -113,19 +113,19 @@ def measure(folder: Path) -> None:
 
 
 def by_noise(rows: dict[tuple[str, str], list[tuple[float, ...]]]) -> None:
-    """Paired differences of AP to ours over all sets, models and draws, with bootstrap intervals."""
+    """Mean AP of each score by kind of noise, over sets, models and draws; ours minus it, paired."""
     rng = np.random.default_rng(0)
-    differences = defaultdict(list)
+    pairs = defaultdict(list)
     for (name, score), values in rows.items():
         ours = rows[name, "swaypoint.wrong_labels"]
-        differences[name.split("+")[-1], score] += [
-            own[0] - other[0] for own, other in zip(ours, values, strict=True)
-        ]
-    for (noise, score), values in sorted(differences.items()):
-        if not score.startswith("swaypoint"):
-            draws = rng.choice(values, (2000, len(values))).mean(1)
-            low, high = np.quantile(draws, [0.025, 0.975])
-            print(f"{noise:28s} ours - {score:40s} {np.mean(values):+.4f} [{low:+.4f}, {high:+.4f}]")
+        pairs[name.split("+")[-1], score] += [(a[0], b[0]) for a, b in zip(values, ours, strict=True)]
+    for (noise, score), values in sorted(pairs.items()):
+        other, ours = np.array(values).T
+        low, high = np.quantile(rng.choice(ours - other, (2000, len(other))).mean(1), [0.025, 0.975])
+        print(
+            f"{noise:36s} {score:38s} n={len(other):3d} AP {other.mean():.4f}"
+            f"  ours - it {(ours - other).mean():+.4f} [{low:+.4f}, {high:+.4f}]"
+        )
 
 
 def tables(paths: list[Path]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:

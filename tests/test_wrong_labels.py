@@ -214,12 +214,21 @@ def test_channel_against_loops_and_integrals():
 
 def test_pairs_with_a_crowded_border_need_more():
     sizes, border = np.full((3, 3), 1000.0), np.zeros((3, 3))
-    counts = np.array([[0, 60, 0], [0, 0, 0], [0, 0, 0]])
+    counts = np.array([[900, 60, 0], [0, 900, 0], [0, 0, 900]])
     *_, clear = estimated_channel(counts, sizes, border)
     border[0, 1] = border[1, 0] = 800
     channel, _, weak = estimated_channel(counts, sizes, border)
     assert clear > 50 > 5 > weak
     assert len({*channel[~np.eye(3, dtype=bool)].tolist()}) == 1
+
+
+def test_a_model_that_contradicts_most_labels_tells_no_channel():
+    sizes, counts = np.full((3, 3), 1000.0), np.array([[600, 300, 0], [0, 600, 0], [0, 0, 600]])
+    assert estimated_channel(counts, sizes, np.zeros((3, 3)))[2] > 50
+    np.fill_diagonal(counts, 400)
+    channel, cautious, evidence = estimated_channel(counts, sizes, np.zeros((3, 3)))
+    assert evidence == 0
+    assert len({*channel[~np.eye(3, dtype=bool)].tolist(), *cautious[~np.eye(3, dtype=bool)].tolist()}) == 1
 
 
 @given(seed=st.integers(0, 2**16), order=st.permutations(range(5)), flips=st.sampled_from([0.0, 0.1, 0.4]))

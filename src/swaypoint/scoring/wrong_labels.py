@@ -49,7 +49,7 @@ class WrongLabels:
         believed: whether the data told a channel. If not, ``score`` is the log-odds margin of the
             probabilities as they are.
         evidence: nats by which rates that differ between pairs of classes explain the counts better than one
-            rate for all; NaN for a channel that was given.
+            rate for all; 0 for a model that contradicts most labels; NaN for a channel that was given.
     """
 
     score: np.ndarray
@@ -124,7 +124,8 @@ def estimated_channel(
     wrongly costs more than one that is overlooked. Where the evidence is weak, both are uniform.
 
     Args:
-        counts: (C, C), [k, j]: points given j in the region clearest of j among those taken for k.
+        counts: (C, C), [k, j]: points given j in the region clearest of j among those taken for k; [k, k]:
+            those given k among all that are taken for k.
         sizes: (C, C), the points of these regions.
         border: (C, C) symmetric, points at the border of two classes.
     """
@@ -133,6 +134,8 @@ def estimated_channel(
     beyond = np.maximum(n - _LEAK * border[off], 0)
     beyond = np.maximum(beyond, np.minimum(n, m * beyond.sum() / max(m.sum(), 1)))
     rates, mean, evidence = _rates(beyond, m)
+    if 2 * counts.trace() < sizes.trace():  # the model contradicts most labels: it knows no class surely
+        evidence = 0.0
     if evidence < _EVIDENCE:
         uniform = _closed(np.full(n.shape, mean), off)
         return uniform, uniform, evidence
