@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from swaypoint.scoring.last_layer import LinearHead
     from swaypoint.scoring.ranking import Ranking
     from swaypoint.scoring.trained_model import Checkpoint, TrainedModel
+    from swaypoint.scoring.wrong_labels import WrongLabels, wrong_labels
 
 __version__ = "0.1.0"
 
@@ -28,8 +29,14 @@ _HOME = {
     "cooks_distance": "api",
     "cooks_distance_from_features": "api",
     "influence": "api",
+<<<<<<< HEAD
     "methods": "scorers",  # the earlier name of scores
     "scores": "scorers",
+=======
+    "methods": "scorers",
+    "WrongLabels": "scoring.wrong_labels",
+    "wrong_labels": "scoring.wrong_labels",
+>>>>>>> h-f
     "audit": "auditing.audit",
     "InputError": "errors",
     "MissingExtra": "errors",
@@ -43,13 +50,18 @@ __all__ = [
     "Ranking",
     "TopInfluences",
     "TrainedModel",
+    "WrongLabels",
     "__version__",
     "audit",
     "cooks_distance",
     "cooks_distance_from_features",
     "influence",
     "methods",
+<<<<<<< HEAD
     "scores",
+=======
+    "wrong_labels",
+>>>>>>> h-f
 ]
 
 
