@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from swaypoint.api import TopInfluences, cooks_distance, cooks_distance_from_features, influence
     from swaypoint.auditing.audit import audit
+    from swaypoint.auditing.options import AuditOptions, Scale
+    from swaypoint.data.dataset import ReadOptions
     from swaypoint.errors import InputError, MissingExtra
+    from swaypoint.folder.audit_folder import AuditFolder
+    from swaypoint.models.predictor import ModelOptions, Objective
     from swaypoint.models.recording import InfluenceRecorder
     from swaypoint.scorers import methods, scores
     from swaypoint.scoring.last_layer import LinearHead
@@ -20,34 +24,42 @@ __version__ = "0.1.0"
 
 # Loaded on first use, so that `import swaypoint` costs milliseconds.
 _HOME = {
+    "AuditFolder": "folder.audit_folder",
+    "AuditOptions": "auditing.options",
     "Checkpoint": "scoring.trained_model",
     "InfluenceRecorder": "models.recording",
+    "InputError": "errors",
     "LinearHead": "scoring.last_layer",
+    "MissingExtra": "errors",
+    "ModelOptions": "models.predictor",
+    "Objective": "models.predictor",
     "Ranking": "scoring.ranking",
+    "ReadOptions": "data.dataset",
+    "Scale": "auditing.options",
     "TopInfluences": "api",
     "TrainedModel": "scoring.trained_model",
+    "WrongLabels": "scoring.wrong_labels",
+    "audit": "auditing.audit",
     "cooks_distance": "api",
     "cooks_distance_from_features": "api",
     "influence": "api",
-<<<<<<< HEAD
     "methods": "scorers",  # the earlier name of scores
     "scores": "scorers",
-=======
-    "methods": "scorers",
-    "WrongLabels": "scoring.wrong_labels",
     "wrong_labels": "scoring.wrong_labels",
->>>>>>> h-f
-    "audit": "auditing.audit",
-    "InputError": "errors",
-    "MissingExtra": "errors",
 }
 __all__ = [
+    "AuditFolder",
+    "AuditOptions",
     "Checkpoint",
     "InfluenceRecorder",
     "InputError",
     "LinearHead",
     "MissingExtra",
+    "ModelOptions",
+    "Objective",
     "Ranking",
+    "ReadOptions",
+    "Scale",
     "TopInfluences",
     "TrainedModel",
     "WrongLabels",
@@ -57,11 +69,8 @@ __all__ = [
     "cooks_distance_from_features",
     "influence",
     "methods",
-<<<<<<< HEAD
     "scores",
-=======
     "wrong_labels",
->>>>>>> h-f
 ]
 
 
