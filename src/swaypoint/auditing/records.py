@@ -82,7 +82,7 @@ class Records(ABC):
     def wrong(self) -> int:
         """How many labels were planted wrong, those held out included."""
 
-    def tidy(self, run: AuditRun) -> None:
+    def tidy(self, run: AuditRun) -> None:  # noqa: B027  nothing to remove is fine
         """Remove what a finished audit does not need."""
 
     def inputs(self, predictor: Predictor) -> Any:

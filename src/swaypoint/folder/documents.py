@@ -126,7 +126,7 @@ def _without_views(table: pa.Table) -> pa.Table:
 
 def _decode_names(fields: Iterable[pa.Field]) -> None:
     for field in fields:
-        field.name
+        field.name  # noqa: B018  raises where it is not UTF-8
         if pa.types.is_nested(field.type):
             _decode_names(field.type.field(i) for i in range(field.type.num_fields))
 

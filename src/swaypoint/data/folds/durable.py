@@ -97,6 +97,6 @@ class _Kept(Generic[Shard]):
             with safe_open(path, "pt") as file:
                 if (file.metadata() or {}).get("key") != self.key:
                     return None
-                return {name: file.get_tensor(name) for name in file.keys()}
+                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except SafetensorError:  # not ours: ours are whole or not there
             return None
