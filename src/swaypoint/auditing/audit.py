@@ -27,15 +27,15 @@ from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.models.predictor import Parts, Predictor, Training, prepare
 from swaypoint.scorers import methods
 from swaypoint.scorers.recommended import recommended
-from swaypoint.scoring.closed_form import Influence
-from swaypoint.scoring.fitness import by_heart, examine, memorisation
+from swaypoint.scoring.fitness import accuracy_of, by_heart, examine, memorisation
+from swaypoint.scoring.head_solution import HeadSolution
 from swaypoint.scoring.kinds import suggest_kinds
-from swaypoint.scoring.rank import Options, Solved, head_solver, rank, rank_parameters
+from swaypoint.scoring.rank import rank, rank_parameters
 from swaypoint.scoring.ranking import Ranking, positions
+from swaypoint.scoring.risks.losses import regression
 from swaypoint.scoring.trained_model import TrainedModel
 
 INSPECTED = (0.01, 0.05, 0.10)
-_REGRESSIONS = ("squared_error", "huber", "poisson")
 
 
 def audit(
@@ -68,7 +68,7 @@ def audit(
     """
     options, listener = options or AuditOptions(), listener or Listener()
     _check(options)
-    read = replace(read or ReadOptions(), regression=options.objective.loss in _REGRESSIONS)
+    read = replace(read or ReadOptions(), regression=regression(options.objective.loss))
     table = table_to_stream(source, read, scale or Scale())
     if table is not None:
         return streamed_audit(table, _folder_for(source, out), options, scale or Scale(), listener)
@@ -84,7 +84,8 @@ def audit(
         predictor = prepare(dataset, parts, options.model, options.objective, training=training)
         run.record(model={"name": predictor.name, "hash": predictor.hash})
     with run.stage("scoring"):
-        ranking, influence = rank(predictor.head.weights, predictor.train, _scoring(options, predictor))
+        head_options = options.of_the_head(fit=predictor.fit)
+        ranking, influence = rank(predictor.head.weights, predictor.train, head_options)
         trained = _trained(predictor, influence, options)
         if options.params is not None:
             ranking = rank_parameters(trained, ranking)
@@ -94,7 +95,7 @@ def audit(
         scores = _scores(trained, auto, options)
         write_factor(run.path, influence)
         diagnostics = ranking.diagnostics.beside(memorisation(*accuracy, len(parts.validation)))
-        if isinstance(influence, Influence) and options.params is None:
+        if options.params is None:
             diagnostics = diagnostics.beside(examine(influence))
     if options.model.models > 1:
         members = _members(run, dataset, parts, options, first=(ranking.values, auto), listener=listener)
@@ -127,8 +128,7 @@ def _check(options: AuditOptions) -> None:
         raise InputError("models > 1 trains the default model from several seeds; leave model and params out")
     if options.top < 1:
         raise InputError(f"top is {options.top}; expected a positive number")
-    if options.params is not None and (options.removal != "infinitesimal" or options.refit):
-        raise InputError("removal='finite' and refit are for the last layer; leave params out")
+    options.check()
     known = sorted(name for name, method in methods.items() if method.score is not None)
     for name in options.scores:
         if name not in known:
@@ -187,17 +187,7 @@ def _split(n: int, options: AuditOptions) -> Parts:
 # -- scoring --------------------------------------------------------------------------------------
 
 
-def _scoring(options: AuditOptions, predictor: Predictor) -> Options:
-    return Options(
-        damping=options.damping,
-        removal=options.removal,
-        refit=options.refit or predictor.fit,
-        device=torch.device(options.device),
-        solver=head_solver(options.solver) if options.params is None else "auto",
-    )
-
-
-def _trained(predictor: Predictor, influence: Solved, options: AuditOptions) -> TrainedModel:
+def _trained(predictor: Predictor, influence: HeadSolution, options: AuditOptions) -> TrainedModel:
     """What the audit scored, for the estimators: a refitted head stands in a copy of its model."""
     head = predictor.head.with_weights(influence.head)
     if options.refit:
@@ -211,6 +201,7 @@ def _trained(predictor: Predictor, influence: Solved, options: AuditOptions) -> 
         solver=options.solver,
         features=predictor.train,
         course=predictor.course,
+        held_out=predictor.validation,
     )
 
 
@@ -232,7 +223,7 @@ def _members(
         with run.stage(f"model {number + 1}"):
             training = Training(folder, options.seed + number, options.device, listener.epoch)
             other = prepare(dataset, parts, options.model, options.objective, training=training)
-            ranking, influence = rank(other.head.weights, other.train, _scoring(options, other))
+            ranking, influence = rank(other.head.weights, other.train, options.of_the_head(fit=other.fit))
             known = by_heart(*_accuracies(influence, other), len(parts.validation))
             scored.append((ranking.values, recommended(ranking.loo_loss, other.course, by_heart=known)))
         (folder / "last.ckpt").unlink(missing_ok=True)
@@ -254,7 +245,7 @@ def _scores(trained: TrainedModel, auto: np.ndarray, options: AuditOptions) -> d
 
 def _describe(
     predictor: Predictor,
-    influence: Solved,
+    influence: HeadSolution,
     accuracy: tuple[float | None, float | None],
     options: AuditOptions,
 ) -> dict[str, Any]:
@@ -262,23 +253,10 @@ def _describe(
     return {"name": predictor.name, "hash": predictor.hash, "layer": predictor.head.layer, **entries}
 
 
-def _accuracies(influence: Solved, predictor: Predictor) -> tuple[float | None, float | None]:
+def _accuracies(influence: HeadSolution, predictor: Predictor) -> tuple[float | None, float | None]:
     """On the training points, and on those held out."""
-    return _accuracy(influence, predictor, held_out=False), _accuracy(influence, predictor, held_out=True)
-
-
-def _accuracy(influence: Solved, predictor: Predictor, *, held_out: bool) -> float | None:
-    batches = predictor.validation if held_out else predictor.train
-    if batches is None:
-        return None
-    right = count = 0
-    for chunk in influence.risk.chunks(batches):
-        found = influence.risk.right(chunk)
-        if found is None:
-            return None
-        right += int(found.sum())
-        count += len(found)
-    return right / count
+    held_out = predictor.validation
+    return accuracy_of(influence.risk, predictor.train), accuracy_of(influence.risk, held_out)
 
 
 # -- explaining -----------------------------------------------------------------------------------

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 
 from swaypoint.data.folds.engines import IN_PROCESS
+from swaypoint.folder.documents import machine_memory
 from swaypoint.models.predictor import ModelOptions, Objective
-from swaypoint.scoring.rank import Refitting
-from swaypoint.scoring.risks.model import Kind
-from swaypoint.scoring.scores import Removal
-from swaypoint.scoring.solver_choice import Solver
+from swaypoint.scoring.options import Solving
 
 
 @dataclass(frozen=True)
-class AuditOptions:
-    """How an audit is made.
+class AuditOptions(Solving):
+    """How an audit is made: what is solved for, see :class:`~swaypoint.scoring.options.Solving`, and of what.
 
     Attributes:
         model, objective: what is audited.
-        damping, removal, refit, params, curvature, solver: see :func:`swaypoint.cooks_distance`.
         scores: names in ``swaypoint.methods`` whose scores become columns beside Cook's distance; ``"auto"``,
             the recommended one for wrong labels, also ranks in its place.
         validation: share of the points that is held out of training and ranking.
@@ -32,12 +28,7 @@ class AuditOptions:
 
     model: ModelOptions = field(default_factory=ModelOptions)
     objective: Objective = field(default_factory=Objective)
-    damping: float = 0.0
-    removal: Removal = "infinitesimal"
-    refit: Refitting = False
     params: tuple[str, ...] | None = None
-    curvature: Kind = "ggn"
-    solver: Solver = "auto"
     scores: tuple[str, ...] = ()
     validation: float = 0.2
     seed: int = 0
@@ -68,4 +59,4 @@ class Scale:
     def bytes(self) -> float:
         if self.max_memory is not None:
             return self.max_memory * 2**30
-        return 0.5 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return 0.5 * machine_memory()

@@ -23,8 +23,7 @@ from swaypoint.auditing.options import AuditOptions
 from swaypoint.errors import InputError
 from swaypoint.folder import audit_folder as files
 from swaypoint.folder.documents import read_json
-from swaypoint.scoring.closed_form import Influence
-from swaypoint.scoring.rank import Solved
+from swaypoint.scoring.head_solution import HeadSolution
 from swaypoint.scoring.risks.head import HeadWeights
 
 _FACTOR_BYTES = 512 << 20
@@ -134,11 +133,9 @@ def head_tensors(head: HeadWeights) -> dict[str, Tensor]:
     return {"weight": head.weight.detach(), **({} if head.bias is None else {"bias": head.bias.detach()})}
 
 
-def write_factor(path: Path, influence: Solved) -> None:
+def write_factor(path: Path, influence: HeadSolution) -> None:
     """``head.safetensors``, and where there is one that fits ``factor.safetensors``."""
-    head, risk = influence.head, influence.risk
-    files.write_tensors(path / "head.safetensors", head_tensors(head))
-    if isinstance(influence, Influence) and influence.inverse.matrix.nbytes <= _FACTOR_BYTES:
-        # K = H^-1 in reduced coordinates: residuals through `outputs`, features through `features`.
-        factor = {"inverse": influence.inverse.matrix, **risk.coordinates()}
+    files.write_tensors(path / "head.safetensors", head_tensors(influence.head))
+    factor = influence.factor()
+    if factor is not None and factor["inverse"].nbytes <= _FACTOR_BYTES:
         files.write_tensors(path / "factor.safetensors", factor)

@@ -16,6 +16,7 @@ from torch import Tensor
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.data.folds import Fold, Statistic, total
 from swaypoint.data.readers.parquet import ParquetPoints
+from swaypoint.data.top import top_of
 from swaypoint.errors import InputError
 from swaypoint.folder.audit_folder import replace_file
 from swaypoint.scoring.closed_form import Influence
@@ -231,7 +232,7 @@ def _best(parts: list[Scored], most: int) -> Scored:
     joined = {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else ())}
     if not joined:
         return {}
-    kept = np.sort(np.argsort(-joined["cook"], kind="stable")[:most])
+    kept = np.sort(top_of(joined["cook"], most))
     return {name: values[kept] for name, values in joined.items()}
 
 

@@ -34,6 +34,7 @@ from swaypoint.folder import audit_folder as files
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.documents import read_json
 from swaypoint.models.predictor import stored_head
+from swaypoint.scoring.blank_head import zero_head
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.fitness import Spread, diagnose, memorisation
 from swaypoint.scoring.kinds import suggest_kinds
@@ -189,10 +190,8 @@ def _head(folder: Path, points: ParquetPoints, options: AuditOptions) -> tuple[H
     if given is not None:
         start = stored_head(given, loss, options.objective.l2 or 0.0)
     else:
-        outputs = len(points.classes.names) if loss.name == "cross_entropy" else 1
-        zeros = torch.zeros(outputs, points.table.width, dtype=torch.float64)
         l2 = 1.0 / len(points) if options.objective.l2 is None else options.objective.l2
-        start = HeadWeights(zeros, zeros[:, 0].clone(), loss, l2, penalize_bias=False)
+        start = zero_head(loss.outputs(len(points.classes.names)), points.table.width, loss, l2)
     _check_size(start, points)
     if given is not None and not options.refit:
         return start, ""
