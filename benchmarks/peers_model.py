@@ -20,13 +20,12 @@ from benchmarks.machine import describe
 from benchmarks.whole_model import workload
 from swaypoint.scorers import scores
 from swaypoint.scoring.risks.model import Kind
-from swaypoint.scoring.solver_choice import Solver
 from swaypoint.scoring.trained_model import TrainedModel
 
 Problem = tuple[nn.Module, Tensor, Tensor]
 
 
-def swaypoint_(problem: Problem, damping: float, curvature: Kind, solver: Solver) -> np.ndarray:
+def swaypoint_(problem: Problem, damping: float, curvature: Kind, solver: str) -> np.ndarray:
     model, x, y = problem
     trained = TrainedModel(
         model, (x, y), params="*", damping=damping, curvature=curvature, solver=solver, batch_size=1000

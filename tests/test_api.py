@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 import weakref
+from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,9 +23,13 @@ from torch import nn
 import swaypoint
 from oracles import cooks_distance as dense_cooks_distance
 from oracles import rows_and_hessian
+from swaypoint.auditing.options import AuditOptions, Scale
 from swaypoint.data import model_batches
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.data.model_batches import ModelBatches
+from swaypoint.data.top import top_of
+from swaypoint.folder.documents import machine_memory, require_memory
+from swaypoint.scoring.options import Solving
 from swaypoint.scoring.refit import refit_head
 from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.risks.losses import CrossEntropy, SquaredError, as_loss
@@ -409,3 +416,108 @@ def test_a_fit_that_stops_short_is_said():
     )
     assert ranking.diagnostics.refit
     assert ranking.diagnostics.refit in str(ranking.diagnostics)
+
+
+# -- what is asked ------------------------------------------------------------------------------------
+
+
+BAD = {
+    "removal": (Solving(removal="half"), "removal is 'half'; expected 'infinitesimal' or 'finite'"),
+    "head's solver": (Solving(solver="cg"), "'cg'; the last layer takes 'auto', 'exact', 'sketch'"),
+    "solver": (Solving(solver="newton", params="*"), "no solver 'newton'; expected auto, cg"),
+    "both": (Solving(removal="finite", params="*"), "leave params out"),
+    "refit": (Solving(refit=True, params="*"), "leave params out"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_be_asked_is_refused_before_the_work(case):
+    solving, words = BAD[case]
+    asked = {field.name: getattr(solving, field.name) for field in fields(Solving)}
+    with pytest.raises(swaypoint.InputError, match=words):
+        swaypoint.cooks_distance(nn.Linear(2, 2), None, **asked)
+    with pytest.raises(swaypoint.InputError, match=words):
+        AuditOptions(**asked).check()
+
+
+def test_the_public_functions_and_the_audit_take_the_same_options():
+    signature = inspect.signature(swaypoint.cooks_distance).parameters
+    of_an_audit = {field.name: field for field in fields(AuditOptions)}
+    for field in fields(Solving):
+        assert signature[field.name].default == field.default
+        default = "cpu" if field.name == "device" else field.default
+        assert of_an_audit[field.name].default == default
+    for name in ("damping", "params", "curvature", "solver"):
+        of_a_model = inspect.signature(swaypoint.TrainedModel).parameters
+        assert of_a_model[name].default == signature[name].default
+
+
+def test_beside_params_the_last_layer_is_solved_its_own_way():
+    asked = Solving(0.1, params="*", curvature="hessian", solver="cg")
+    assert asked.of_the_head() == Solving(0.1, curvature="hessian")
+    assert Solving(solver="sketch").of_the_head(fit=True) == Solving(solver="sketch", refit=True)
+    assert Solving(refit="ridge").of_the_head().refit == "ridge"
+
+
+# -- the first of a ranking -----------------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(
+    st.integers(1, 4).flatmap(
+        lambda rows: st.integers(1, 9).flatmap(
+            lambda n: st.lists(
+                st.lists(st.sampled_from([0.0, 1.0, 2.5, -1.0, np.inf]), min_size=n, max_size=n),
+                min_size=rows,
+                max_size=rows,
+            )
+        )
+    ),
+    st.integers(1, 12),
+)
+def test_the_top_is_that_of_a_stable_sort(rows, k):
+    scores = np.array(rows)
+    expected = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    np.testing.assert_array_equal(top_of(scores, k), expected)
+    np.testing.assert_array_equal(top_of(scores[0], k), expected[0])
+
+
+def test_nan_is_never_in_the_top():
+    assert top_of(np.array([np.nan, 1.0, np.nan, -np.inf, 2.0]), 2).tolist() == [4, 1]
+
+
+def test_the_top_influences_of_a_part_are_those_of_the_whole():
+    generator = np.random.default_rng(0)
+    features, labels = generator.normal(size=(70, 3)), generator.integers(0, 3, 70)
+    train, test = (features, labels), (features[:5], labels[:5])
+    model = nn.Linear(3, 3).double()
+    options = {"l2": 0.1, "params": "*", "batch_size": 16}  # five parts
+    matrix = swaypoint.influence(model, train, test, **options)
+    top = swaypoint.influence(model, train, test, **options, top=6)
+    np.testing.assert_array_equal(top.index, np.argsort(-np.abs(matrix), axis=1, kind="stable")[:, :6])
+    np.testing.assert_array_equal(top.values, np.take_along_axis(matrix, top.index, 1))
+    assert swaypoint.influence(model, train, test, **options, top=100).index.shape == (5, 70)
+    with pytest.raises(swaypoint.InputError, match="top is 0"):
+        swaypoint.influence(model, train, test, **options, top=0)
+
+
+# -- the memory there is ----------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="Linux's own count")
+def test_the_memory_is_that_of_the_system():
+    total = next(line for line in Path("/proc/meminfo").read_text().splitlines() if "MemTotal" in line)
+    assert machine_memory() == pytest.approx(1024 * int(total.split()[1]), rel=0.01)
+
+
+@pytest.mark.parametrize("error", [AttributeError, ValueError, OSError])
+def test_a_system_that_does_not_say_how_much_memory_it_has_refuses_nothing(error, monkeypatch):
+    def sysconf(name):
+        raise error(name)
+
+    monkeypatch.setattr("os.sysconf", sysconf)
+    assert machine_memory() == np.inf
+    assert Scale().bytes == np.inf
+    require_memory("data", 1 << 60, "rows")
+    monkeypatch.setattr("os.sysconf", lambda name: -1)
+    assert machine_memory() == np.inf

@@ -250,7 +250,10 @@ BAD_OPTIONS = {
     "validation": (AuditOptions(validation=1.0), "validation is 1.0"),
     "flip": (AuditOptions(flip=-0.1), "flip is -0.1"),
     "top": (AuditOptions(top=0), "top is 0"),
-    "loss": (AuditOptions(objective=Objective("hinge")), "unknown loss 'hinge'"),
+    "loss": (
+        AuditOptions(objective=Objective("hinge")),
+        "there is no loss 'hinge'; expected binary_cross_entropy, cross_entropy",
+    ),
     "damping": (AuditOptions(damping=-1.0), "damping is -1.0"),
     "removal": (AuditOptions(removal="half"), "removal is 'half'"),
 }

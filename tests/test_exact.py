@@ -8,11 +8,14 @@ import torch
 import torch.nn.functional as F
 
 import oracles
+import swaypoint
 from swaypoint.data.batches import ArrayBatches
+from swaypoint.scoring.blank_head import blank_head, zero_head
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.risks import losses
 from swaypoint.scoring.risks.coordinates import whitening
 from swaypoint.scoring.risks.head import HeadWeights
+from swaypoint.scoring.risks.losses import DiagonalMinusOuter, Loss, Terms, as_loss, regression
 
 N, D = 300, 7
 
@@ -121,3 +124,94 @@ def test_whitening_does_not_hang_on_the_last_digits(seed):
     found, again = whitening(moment), whitening(moment + noise + noise.T)
     torch.testing.assert_close(found.T @ moment @ found, torch.eye(20).double(), rtol=0, atol=1e-6)
     torch.testing.assert_close(found, again, rtol=0, atol=1e-10)
+
+
+# -- losses by name ---------------------------------------------------------------------------------
+
+
+class LogCosh(Loss):
+    """log cosh(z - y), summed over the outputs."""
+
+    name = "log_cosh"
+    separable = True
+
+    def check(self, targets, outputs, offset=0):
+        return targets.double().view(len(targets), outputs)
+
+    def terms(self, logits, targets):
+        error = logits - targets
+        slope = error.tanh()
+        return Terms(error.cosh().log().sum(1), slope, DiagonalMinusOuter(1 - slope.square()))
+
+
+@pytest.fixture
+def log_cosh():
+    losses.losses.register("log_cosh", LogCosh)
+    yield
+    del losses.losses._own["log_cosh"]
+
+
+@pytest.mark.usefixtures("log_cosh")
+@pytest.mark.parametrize("params", [None, "*"])
+def test_a_loss_of_anothers_works_where_ours_do(params):
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(N, D, generator=generator).double()
+    targets = torch.randn(N, 2, generator=generator).double()
+    model = torch.nn.Linear(D, 2).double()
+    ranking = swaypoint.cooks_distance(
+        model, (features, targets), loss="log_cosh", l2=0.01, params=params, progress=False
+    )
+    matrix = torch.cat([model.weight, model.bias.unsqueeze(1)], 1).detach()
+    phi = torch.cat([features, torch.ones(N, 1)], 1)
+    expected = oracles.cooks_distance(
+        *oracles.rows_and_hessian(lambda z, y: (z - y).cosh().log().sum(), matrix, phi, targets), 0.01
+    )
+    np.testing.assert_allclose(ranking.values, expected, rtol=1e-5)
+    fitted = swaypoint.cooks_distance_from_features(
+        features, targets[:, 0], loss="log_cosh", progress=False, dtype=torch.float64
+    )
+    assert fitted.diagnostics.checks[0].verdict == "fit"  # at its optimum
+    assert regression("log_cosh")
+
+
+def test_an_unknown_loss_lists_those_there_are():
+    with pytest.raises(swaypoint.InputError, match=r"no loss 'hinge'; expected binary_cross_entropy, cross_"):
+        as_loss("hinge")
+    with pytest.raises(swaypoint.InputError, match="no loss 'hinge'"):
+        regression("hinge")
+    with pytest.raises(swaypoint.InputError, match="loss is a int; expected a name"):
+        as_loss(3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "outputs"),
+    [
+        ("cross_entropy", False, [1, 2, 5]),
+        ("binary_cross_entropy", False, [1, 1, 1]),
+        ("squared_error", True, [1, 1, 1]),
+        ("huber", True, [1, 1, 1]),
+        ("poisson", True, [1, 1, 1]),
+    ],
+)
+def test_a_loss_knows_its_targets_and_the_outputs_of_its_head(name, values, outputs):
+    assert regression(name) is values
+    assert [as_loss(name).outputs(classes) for classes in (0, 2, 5)] == outputs
+
+
+@pytest.mark.parametrize(
+    ("loss", "targets", "classes", "outputs"),
+    [
+        ("cross_entropy", torch.tensor([0, 2, 1, 0]), 0, 3),
+        ("cross_entropy", torch.tensor([0, 2, 1, 0]), 5, 5),  # two of them without a point here
+        ("cross_entropy", torch.ones(4, 3) / 3, 0, 3),
+        ("binary_cross_entropy", torch.tensor([0.0, 1.0, 1.0, 0.0]), 2, 1),
+        ("squared_error", torch.zeros(4, 2), 0, 2),
+        ("poisson", torch.zeros(4), 0, 1),
+    ],
+)
+def test_the_head_to_start_from(loss, targets, classes, outputs):
+    head = blank_head(ArrayBatches(torch.ones(4, 6), targets, 3), as_loss(loss), 0.5, classes=classes)
+    assert head.weight.shape == (outputs, 6)
+    assert (head.l2, head.penalize_bias) == (0.5, False)
+    assert not head.matrix.any()
+    assert zero_head(outputs, 6, as_loss(loss), 0.5).matrix.equal(head.matrix)

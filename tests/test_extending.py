@@ -225,24 +225,12 @@ REFUSED_ALL = {
 }
 
 
-def _registered() -> bool:
-    from swaypoint.data import readers
-    from swaypoint.scoring import solver_choice
-    from swaypoint.scoring.risks import losses
-
-    return hasattr(losses, "losses") and hasattr(solver_choice, "solvers") and hasattr(readers, "readers")
-
-
-everything = pytest.mark.skipif(not _registered(), reason="losses, solvers, readers have no registries yet")
-
-
 @pytest.fixture(scope="module")
 def all_done(place) -> dict[str, Done]:
     refused = [line.format(name) for line in REFUSED_ALL for name in ("unheard-of", "broken")]
     return commands(place, ALL, FIND_ALL, EXPORT_ALL, *refused)
 
 
-@everything
 def test_an_audit_of_all_of_them(place, all_done):
     for line in (ALL, FIND_ALL, EXPORT_ALL):
         assert all_done[line].code == 0, all_done[line]
@@ -260,7 +248,6 @@ def test_an_audit_of_all_of_them(place, all_done):
     np.testing.assert_allclose(labels, values[:, 3])
 
 
-@everything
 @pytest.mark.parametrize("line", REFUSED_ALL)
 def test_an_unknown_loss_or_solver_lists_all(line, all_done):
     assert re.search(r"'unheard-of'; expected .*\btoy\b", refusal(all_done[line.format("unheard-of")]))

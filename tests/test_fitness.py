@@ -23,9 +23,18 @@ from swaypoint.errors import InputError
 from swaypoint.scoring.agreement import agreement, combine, overlap, ranks, spearman
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.collapse import collapse
-from swaypoint.scoring.fitness import COLLAPSED, collapse_of, damping_sensitivity, examine, memorisation
+from swaypoint.scoring.fitness import (
+    COLLAPSED,
+    by_heart,
+    collapse_of,
+    damping_sensitivity,
+    examine,
+    memorisation,
+)
+from swaypoint.scoring.last_layer import LinearHead
 from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.risks.losses import as_loss
+from swaypoint.scoring.trained_model import Course, TrainedModel
 
 
 def head(rng, *, l2=1e-2, loss="cross_entropy", outputs=3):
@@ -221,6 +230,43 @@ def test_random_labels_learnt_by_heart_are_told(tmp_path, streamed):
     held = manifest.data.validation
     expected = memorisation(accuracy.train, accuracy.validation, held)[0]
     assert check.value == expected.value
+
+
+@pytest.mark.parametrize(("seen", "known"), [(1.0, True), (0.0, False)], ids=["memorised", "learnt"])
+def test_auto_heeds_what_the_model_knows_by_heart(seen, known):
+    """Noise labels: a head of 60 features for 50 points learns each, and none of others; with ``seen`` 0 the
+    points that are held out are those that it was trained on."""
+    rng = np.random.default_rng(0)
+    features, labels = rng.normal(size=(250, 60)), rng.integers(0, 2, 250)
+    layer = torch.nn.Linear(60, 2).double()
+    weight = torch.from_numpy(np.linalg.lstsq(features[:50], 2.0 * labels[:50] - 1, rcond=None)[0])
+    with torch.no_grad():
+        layer.weight.copy_(torch.stack([-weight, weight]))
+        layer.bias.zero_()
+    course = Course(np.zeros((50, 6)), rng.random((50, 6)))
+    held_out = (features[50:], labels[50:]) if seen else (features[:50], labels[:50])
+    trained = TrainedModel(layer, (features[:50], labels[:50]), l2=0.1, course=course, held_out=held_out)
+    guess = features @ weight.numpy() > 0
+    right = guess == (labels == 1)
+    assert right[:50].all()
+    assert trained.by_heart is known
+    assert by_heart(1.0, float(right[50:].mean() if seen else 1.0), len(held_out[1])) is known
+    whole, last = course.losses.mean(1), course.losses[:, 4:].mean(1)
+    left_out = trained.influence.scores().loo_loss
+    expected = whole if known else 0.5 * (left_out + last)
+    np.testing.assert_allclose(swaypoint.methods["auto"].score(trained), expected, rtol=1e-12)
+
+
+def test_without_held_out_points_nothing_is_known_by_heart(points):
+    rng, features, labels = points
+    trained = TrainedModel(LinearHead(head(rng)), (features, labels))
+    assert trained.by_heart is False
+    regression = TrainedModel(
+        LinearHead(head(rng, loss="squared_error", outputs=1)),
+        (features, rng.normal(size=200)),
+        held_out=(features, rng.normal(size=200)),
+    )
+    assert regression.by_heart is False
 
 
 # -- had the label been another -----------------------------------------------------------------------

@@ -10,6 +10,8 @@ import swaypoint
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.scoring import panels, rank
 from swaypoint.scoring.closed_form import Influence
+from swaypoint.scoring.fitness import Spread, diagnose, examine
+from swaypoint.scoring.options import Solving
 from swaypoint.scoring.panels import TiledInfluence
 from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.risks.losses import BinaryCrossEntropy, CrossEntropy, SquaredError
@@ -167,10 +169,10 @@ def test_exact_takes_panels_where_the_square_is_too_large(monkeypatch):
     head = swaypoint.LinearHead(HeadWeights(weight, bias, CrossEntropy(), 1e-3))
     square = swaypoint.cooks_distance(head, (features, labels), progress=False)
     monkeypatch.setattr(rank, "EXACT_LIMIT", 100)
-    panels = swaypoint.cooks_distance(head, (features, labels), solver="exact", progress=False)
-    assert "in panels" in panels.diagnostics.solver
-    np.testing.assert_allclose(panels.values, square.values, rtol=1e-4)
-    monkeypatch.setattr(panels.os, "sysconf", lambda name: 1)
+    tiled = swaypoint.cooks_distance(head, (features, labels), solver="exact", progress=False)
+    assert "in panels" in tiled.diagnostics.solver
+    np.testing.assert_allclose(tiled.values, square.values, rtol=1e-4)
+    monkeypatch.setattr("os.sysconf", lambda name: 1)
     with pytest.raises(swaypoint.InputError, match=r"needs .* GB .* use solver='sketch'"):
         swaypoint.cooks_distance(head, (features, labels), solver="exact", progress=False)
 
@@ -186,7 +188,7 @@ def test_exact_takes_panels_where_the_square_is_too_large(monkeypatch):
 )
 def test_what_auto_factorises_fits_in_the_memory_that_it_promises(loss, outputs, width, method):
     head = HeadWeights(torch.zeros(outputs, width), None, loss, 1e-3)
-    assert rank._method(head, rank.Options()) == method
+    assert rank.choose(head, Solving()) == method
 
 
 def test_auto_sketches_many_labels(monkeypatch):
@@ -198,3 +200,74 @@ def test_auto_sketches_many_labels(monkeypatch):
     ranking = swaypoint.cooks_distance(head, (features, targets), progress=False)
     assert ranking.diagnostics.solver.startswith("sketch of")
     np.testing.assert_allclose(ranking.values, exact.values, rtol=1e-3)
+
+
+# -- the error to expect ----------------------------------------------------------------------------
+
+
+def relative_error(scores, exact):
+    """The largest of points whose score float32 can hold, which squares gradients."""
+    held = exact.cook > 1e-30
+    return np.abs(scores.cook[held] / exact.cook[held] - 1).max()
+
+
+def curvature_check(solution):
+    checks = diagnose(solution.facts(), Spread.of(solution.scores().cook)).checks
+    return next(check for check in checks if check.name == "Curvature")
+
+
+@pytest.mark.parametrize(
+    ("size", "scale", "l2", "condition", "error", "verdict"),
+    [
+        ({}, 4.0, 1e-2, 84, 1e-5, "fit"),
+        ({"n": 4000, "d": 20, "c": 30}, 4.0, 1e-4, 300, 1e-4, "fit"),
+        ({"n": 4000, "d": 20, "c": 30}, 8.0, 1e-4, 1e4, np.inf, "caution"),
+    ],
+    ids=["moderate", "large", "too large"],
+)
+def test_panels_are_held_to_what_float32_can_keep(size, scale, l2, condition, error, verdict):
+    features, labels, weight, bias = problem(**size)
+    head, data = HeadWeights(scale * weight, bias, CrossEntropy(), l2), ArrayBatches(features, labels)
+    solved = TiledInfluence(head, data)
+    facts = solved.facts()
+    found = relative_error(solved.scores(), Influence(head, data, dtype=torch.float64).scores())
+    assert facts.condition > condition
+    assert found < error
+    assert facts.error.held_to == panels.ACCURACY
+    assert (found > panels.ACCURACY) == (verdict == "caution")
+    assert found < 5 * facts.error.value
+    check = curvature_check(solved)
+    assert check.verdict == verdict
+    assert ("held to 0.001" in check.value) == (verdict == "caution")
+
+
+def test_each_solution_says_what_its_error_is():
+    features, labels, weight, bias = problem(n=500)
+    head, data = HeadWeights(weight, bias, CrossEntropy(), 1e-3), ArrayBatches(features, labels)
+    exact = Influence(head, data, dtype=torch.float64)
+    sketched = SketchedInfluence(head, data)
+    scores, facts = sketched.scores(), sketched.facts()
+    assert facts.error.kind.startswith("standard error")
+    assert facts.error.value == facts.estimated_error
+    measured = np.sqrt(np.mean((scores.cook / exact.scores().cook - 1) ** 2))
+    assert measured < 2 * facts.error.value < 2 * facts.error.held_to
+    assert curvature_check(sketched).verdict == "fit"
+    single = Influence(head, data, dtype=torch.float32)
+    assert "rounding of the products in float32" in single.facts().error.kind
+    assert relative_error(single.scores(), exact.scores()) < single.facts().error.held_to
+    assert sketched.factor() is None
+    assert examine(sketched) == ()
+    torch.testing.assert_close(exact.factor()["inverse"], exact.inverse.matrix)
+
+
+def test_a_sketch_that_is_asked_twice_answers_the_same():
+    features, labels, weight, bias = problem(n=300)
+    head, data = HeadWeights(weight, bias, CrossEntropy(), 1e-3), ArrayBatches(features, labels)
+    early, late = SketchedInfluence(head, data), SketchedInfluence(head, data)
+    facts = early.facts()  # before the scores
+    scores = late.scores()
+    assert facts == late.facts()
+    np.testing.assert_array_equal(early.scores().cook, scores.cook)
+    for solution in (early, TiledInfluence(head, data)):
+        with pytest.raises(swaypoint.InputError, match="removal is 'finite'; expected 'infinitesimal'"):
+            solution.scores(removal="finite")

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 import swaypoint
 from cases import trained, two_layers
 from swaypoint.scorers import scores
-from swaypoint.scoring.solvers.base import Inverse
+from swaypoint.scoring.solvers.base import Inverse, Solution
 from swaypoint.scoring.trained_model import TrainedModel
 
 MODEL, X, Y = trained(two_layers, 0.005)
@@ -70,7 +70,7 @@ def test_a_point_without_a_gradient_has_no_influence(name):
 def test_a_negative_self_influence_is_an_error_with_the_remedies():
     class Indefinite(Inverse):
         def solve(self, vectors):
-            return -vectors
+            return Solution(-vectors, "wrong")
 
     trained_model = subject(None)
     trained_model.inverse = Indefinite()

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import swaypoint
 from cases import as_function, trained, two_layers
+from swaypoint.scoring import solver_choice
 from swaypoint.scoring.operators.base import Operator
-from swaypoint.scoring.risks.layers import Layers, dense_ggn, kronecker
+from swaypoint.scoring.risks.gauss_newton import dense_ggn
+from swaypoint.scoring.risks.kronecker import kronecker
+from swaypoint.scoring.risks.layers import Layers
 from swaypoint.scoring.risks.model import ModelRisk
-from swaypoint.scoring.solver_choice import invert
+from swaypoint.scoring.solver_choice import Solver, invert, solvers
 from swaypoint.scoring.solvers import conjugate_gradient
+from swaypoint.scoring.solvers.base import Inverse, Solution
 from swaypoint.scoring.solvers.conjugate_gradient import (
     BlockSolution,
     IterativeInverse,
@@ -70,9 +75,9 @@ def test_contraction_of_a_deep_perceptron_with_in_place_activations():
 def test_exact_solvers(converged, solver, kind):
     rows, expected, matrix = exact_forms(converged, kind)
     inverse = invert(converged, kind, solver)
-    torch.testing.assert_close(inverse.quadratic(rows), expected, rtol=1e-4, atol=0)
+    torch.testing.assert_close(inverse.quadratic(rows).value, expected, rtol=1e-4, atol=0)
     torch.testing.assert_close(
-        inverse.solve(rows.T), torch.linalg.solve(matrix, rows.T), rtol=1e-3, atol=1e-4
+        inverse.solve(rows.T).value, torch.linalg.solve(matrix, rows.T), rtol=1e-3, atol=1e-4
     )
 
 
@@ -84,11 +89,11 @@ def test_the_empirical_fisher_is_the_mean_of_outer_products(converged):
 
 def test_the_sketch_is_within_its_standard_error(converged):
     rows, expected, _ = exact_forms(converged)
-    inverse = invert(converged, solver="sketch")
-    off = (inverse.quadratic(rows) / expected - 1) / inverse.error
+    solution = invert(converged, solver="sketch").quadratic(rows)
+    off = (solution.value / expected - 1) / solution.error
     assert float(off.square().mean().sqrt()) < 1.5
     assert float(off.abs().max()) < 5
-    assert "standard error 8.8%" in inverse.outcome
+    assert "standard error 8.8%" in solution.outcome
 
 
 def test_low_rank_inverses_of_full_rank_are_exact(converged):
@@ -98,8 +103,8 @@ def test_low_rank_inverses_of_full_rank_are_exact(converged):
         lanczos(converged.curvature(), rank=full, steps=full),
         nystroem(converged.curvature(), ridge=RIDGE, rank=full),
     ):
-        torch.testing.assert_close(inverse.quadratic(rows), expected, rtol=1e-4, atol=0)
-        torch.testing.assert_close((rows * inverse.solve(rows.T).T).sum(1), expected, rtol=1e-4, atol=0)
+        torch.testing.assert_close(inverse.quadratic(rows).value, expected, rtol=1e-4, atol=0)
+        torch.testing.assert_close((rows * inverse.solve(rows.T).value.T).sum(1), expected, rtol=1e-4, atol=0)
 
 
 def test_lanczos_finds_the_largest_eigenvalues(converged):
@@ -107,7 +112,7 @@ def test_lanczos_finds_the_largest_eigenvalues(converged):
     values, vectors = torch.linalg.eigh(matrix)
     rows = torch.cat(list(converged.gradients()))
     expected = ((rows @ vectors[:, -5:]).square() / values[-5:]).sum(1)
-    torch.testing.assert_close(lanczos(converged.curvature(), rank=5).quadratic(rows), expected)
+    torch.testing.assert_close(lanczos(converged.curvature(), rank=5).quadratic(rows).value, expected)
 
 
 def test_nystroem_of_low_rank_curvature_takes_the_ridge_for_the_rest():
@@ -118,7 +123,7 @@ def test_nystroem_of_low_rank_curvature_takes_the_ridge_for_the_rest():
     rows = torch.randn(6, 40).double()
     inverse = nystroem(operator, ridge=0.1, rank=8)
     torch.testing.assert_close(
-        inverse.solve(rows.T), torch.linalg.solve(matrix, rows.T), rtol=1e-5, atol=1e-6
+        inverse.solve(rows.T).value, torch.linalg.solve(matrix, rows.T), rtol=1e-5, atol=1e-6
     )
 
 
@@ -134,11 +139,11 @@ class Matrix(Operator):
 def test_lissa_converges_to_the_solution(converged):
     rows, _, matrix = exact_forms(converged)
     curvature = converged.curvature()
-    inverse = LissaInverse(curvature, curvature.random_batches(), depth=4000, repeats=2)
+    inverse = LissaInverse(curvature, curvature.random_batches, depth=4000, repeats=2)
     expected = torch.linalg.solve(matrix, rows[:3].T)
     solution = inverse.solve(rows[:3].T)
-    assert float((solution - expected).norm() / expected.norm()) < 0.1
-    assert "relative residual" in inverse.outcome
+    assert float((solution.value - expected).norm() / expected.norm()) < 0.1
+    assert f"relative residual {solution.residual:.1e}" in solution.outcome
 
 
 def test_kfac_is_exact_where_the_curvature_is_a_kronecker_product():
@@ -148,8 +153,8 @@ def test_kfac_is_exact_where_the_curvature_is_a_kronecker_product():
     rows, expected, matrix = exact_forms(risk)
     for solver in ("kfac", "ekfac"):
         inverse = invert(risk, solver=solver)
-        torch.testing.assert_close(inverse.quadratic(rows), expected)
-        torch.testing.assert_close(inverse.solve(rows.T), torch.linalg.solve(matrix, rows.T))
+        torch.testing.assert_close(inverse.quadratic(rows).value, expected)
+        torch.testing.assert_close(inverse.solve(rows.T).value, torch.linalg.solve(matrix, rows.T))
 
 
 def test_ekfac_keeps_the_trace_and_the_diagonal_of_other_layers(case):
@@ -214,9 +219,9 @@ def test_a_preconditioner_saves_steps():
     model = nn.Sequential(nn.Linear(12, 6), nn.Tanh(), nn.Linear(6, 3)).double()
     risk = ModelRisk(model, (torch.randn(200, 12).double() * scales, torch.arange(200) % 3), l2=1e-4)
     rows = torch.cat(list(risk.gradients()))[:10]
-    plain, helped = IterativeInverse(risk.curvature()), invert(risk, solver="cg")
-    torch.testing.assert_close(plain.solve(rows.T), helped.solve(rows.T), rtol=1e-2, atol=1e-2)
-    steps = [int(inverse.outcome.split(" after ")[1].split()[0]) for inverse in (plain, helped)]
+    plain, helped = IterativeInverse(risk.curvature()).solve(rows.T), invert(risk, solver="cg").solve(rows.T)
+    torch.testing.assert_close(plain.value, helped.value, rtol=1e-2, atol=1e-2)
+    steps = [int(solution.outcome.split(" after ")[1].split()[0]) for solution in (plain, helped)]
     assert steps[1] < 0.7 * steps[0]
 
 
@@ -235,19 +240,20 @@ def test_singular_curvature_gives_the_pseudo_inverse():
     root = torch.randn(3, 6).double()
     matrix, rows = root.T @ root, torch.randn(5, 3).double() @ root
     inverse = dense_inverse(matrix, 1e-12)
-    torch.testing.assert_close(inverse.solve(rows.T), torch.linalg.pinv(matrix) @ rows.T)
-    assert "3 of 6 directions without curvature were dropped" in inverse.outcome
+    torch.testing.assert_close(inverse.solve(rows.T).value, torch.linalg.pinv(matrix) @ rows.T)
+    outcome = inverse.solve(rows.T).outcome
+    assert "3 of 6 directions without curvature were dropped" in outcome
 
 
 def test_a_small_ridge_drops_nothing():
     matrix = torch.diag(torch.tensor([1e4, 1.0, 1e-5])).double()
     inverse = dense_inverse(matrix, 1e-6, floor=1e-5)
-    torch.testing.assert_close(inverse.solve(torch.eye(3).double()), torch.linalg.inv(matrix))
-    assert "1 of 3 directions" in dense_inverse(matrix, 1e-6).outcome
+    torch.testing.assert_close(inverse.solve(torch.eye(3).double()).value, torch.linalg.inv(matrix))
+    assert "1 of 3 directions" in dense_inverse(matrix, 1e-6).solve(torch.eye(3).double()).outcome
 
 
 def test_what_does_not_go_together_is_refused(converged):
-    with pytest.raises(swaypoint.InputError, match=r"'newton'; expected one of 'auto'"):
+    with pytest.raises(swaypoint.InputError, match="no solver 'newton'; expected auto, cg"):
         invert(converged, solver="newton")
     with pytest.raises(swaypoint.InputError, match="approximates the Gauss-Newton matrix"):
         invert(converged, "hessian", "ekfac")
@@ -265,7 +271,7 @@ def test_a_ridge_for_each_layer():
     rows = torch.cat(list(risk.gradients()))
     expected = (rows * torch.linalg.solve(matrix, rows.T).T).sum(1)
     for solver in ("exact", "cg", "sketch"):
-        values = invert(risk, solver=solver).quadratic(rows)
+        values = invert(risk, solver=solver).quadratic(rows).value
         if solver != "sketch":
             torch.testing.assert_close(values, expected, rtol=1e-4, atol=0)
         else:
@@ -281,7 +287,7 @@ def test_ekfac_with_a_ridge_for_each_layer_is_exact_where_the_curvature_is_a_kro
     model, x = nn.Linear(5, 3, bias=False).double(), torch.randn(40, 5).double()
     risk = ModelRisk(model, (x, torch.randn(40, 3)), loss="squared_error", l2={"weight": 0.7})
     rows, expected, _ = exact_forms(risk)
-    torch.testing.assert_close(invert(risk, solver="ekfac").quadratic(rows), expected)
+    torch.testing.assert_close(invert(risk, solver="ekfac").quadratic(rows).value, expected)
 
 
 class Tripled(nn.Linear):
@@ -331,7 +337,7 @@ def test_layers_that_are_not_what_they_seem(make):
     risk = ModelRisk(model, (x, torch.arange(20) % 3), damping=0.1, batch_size=8)
     rows, expected, _ = exact_forms(risk)
     for solver in ("exact", "cg"):
-        values = invert(risk, solver=solver).quadratic(rows)
+        values = invert(risk, solver=solver).quadratic(rows).value
         torch.testing.assert_close(values, expected, rtol=1e-4, atol=1e-9)
 
 
@@ -353,7 +359,7 @@ def test_the_preconditioner_leaves_a_small_condition_number():
     matrix = (basis * (values + ridge)) @ basis.T
     operator = Matrix(matrix)
     inverse = nystroem_preconditioner(operator, ridge=ridge, rank=150)
-    root = torch.linalg.cholesky(inverse.solve(torch.eye(300, dtype=torch.float64)))
+    root = torch.linalg.cholesky(inverse.solve(torch.eye(300, dtype=torch.float64)).value)
     left = torch.linalg.eigvalsh(root.T @ matrix @ root)
     assert left[-1] / left[0] < 10 < 1e5 < (values[0] + ridge) / ridge
     right = torch.randn(300, 4, generator=generator, dtype=torch.float64)
@@ -363,7 +369,7 @@ def test_the_preconditioner_leaves_a_small_condition_number():
             operator.matmul, right, tolerance=1e-8, max_steps=1000, precondition=precondition
         )
 
-    found = solved(inverse.solve)
+    found = solved(lambda v: inverse.solve(v).value)
     torch.testing.assert_close(found.value, torch.linalg.solve(matrix, right), rtol=1e-4, atol=1e-2)
     assert 5 * found.steps < solved(None).steps
 
@@ -374,8 +380,8 @@ def test_conjugate_gradients_see_what_the_preconditioner_hardly_does():
     model = nn.Linear(2, 1, bias=False).double()
     risk = ModelRisk(model, (x, torch.randn(50, 1)), loss="squared_error")
     rows = torch.cat(list(risk.gradients()))
-    exact = invert(risk, solver="exact").quadratic(rows)
-    torch.testing.assert_close(invert(risk, solver="cg").quadratic(rows), exact, rtol=1e-4, atol=0)
+    exact = invert(risk, solver="exact").quadratic(rows).value
+    torch.testing.assert_close(invert(risk, solver="cg").quadratic(rows).value, exact, rtol=1e-4, atol=0)
 
 
 def test_ties_for_the_largest_logit_have_the_right_slope():
@@ -415,3 +421,68 @@ def test_a_residual_that_the_steps_did_not_see_is_told_relative_to_the_right_sid
     monkeypatch.setattr(conjugate_gradient, "block_conjugate_gradient", lambda *_, **__: solution)
     with pytest.raises(swaypoint.InputError, match=r"relative residual 1\.0e\+00"):
         IterativeInverse(Matrix(torch.eye(3))).solve(torch.full((3, 1), scale))
+
+
+# -- outcomes are values --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("solver", ["auto", "cg", "sketch", "lissa"])
+def test_no_solve_changes_its_inverse(converged, solver):
+    """The same question has the same answer and outcome, whatever was asked between."""
+    rows = torch.cat(list(converged.gradients()))
+    inverse = invert(converged, solver=solver)
+    before = dict(vars(inverse))
+    first = inverse.solve(rows[:2].T)
+    between = inverse.solve(1e6 * rows[2:9].T)
+    again = inverse.solve(rows[:2].T)
+    assert torch.equal(first.value, again.value)
+    assert (first.outcome, first.error, first.residual) == (again.outcome, again.error, again.residual)
+    assert between.value.shape == (converged.dimension, 7)
+    assert vars(inverse) == before
+
+
+def test_auto_says_why_of_every_solution(converged, monkeypatch):
+    rows = torch.cat(list(converged.gradients()))
+    assert invert(converged).solve(rows.T).outcome.endswith("(auto: 44 parameters fit in memory)")
+    monkeypatch.setattr(solver_choice, "DENSE_LIMIT", 10)
+    for kind, words in (("ggn", "EK-FAC, error not known (auto: 44 "), ("hessian", "steps (auto: 44 ")):
+        inverse = invert(converged, kind)
+        for solution in (inverse.solve(rows.T), inverse.quadratic(rows)):
+            assert words in solution.outcome
+            assert "too many for an exact inverse" in solution.outcome
+
+
+# -- written by others ----------------------------------------------------------------------------
+
+
+class Diagonal(Inverse):
+    """Ignores how parameters interact."""
+
+    def __init__(self, risk, kind):
+        self.diagonal = risk.curvature(kind).dense().diagonal()
+
+    def solve(self, vectors):
+        return Solution(vectors / self.diagonal.unsqueeze(1).to(vectors), "approximate: the diagonal alone")
+
+
+@pytest.fixture
+def diagonal():
+    solvers.register("diagonal", Solver("the diagonal alone", Diagonal))
+    yield
+    del solvers._own["diagonal"]
+
+
+@pytest.mark.usefixtures("diagonal")
+def test_a_solver_of_anothers_works_where_ours_do(converged):
+    model, x, y = trained(two_layers, RIDGE)
+    matrix = gauss_newton(model, converged, x, "cross_entropy") + RIDGE * torch.eye(converged.dimension)
+    rows = torch.cat(list(converged.gradients()))
+    options = {"l2": RIDGE, "params": "*", "solver": "diagonal"}
+    ranking = swaypoint.cooks_distance(model, (x, y), **options, progress=False)
+    expected = rows.square() @ (1 / matrix.diagonal())
+    torch.testing.assert_close(torch.from_numpy(ranking.values), expected)
+    assert ranking.diagnostics.outcome == "approximate: the diagonal alone"
+    assert np.isnan(ranking.diagnostics.estimated_error)
+    found = swaypoint.influence(model, (x, y), (x[:3], y[:3]), **options)
+    torch.testing.assert_close(torch.from_numpy(found), (rows[:3] / matrix.diagonal()) @ rows.T)
+    assert "diagonal" in solvers

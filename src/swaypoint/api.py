@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,25 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from swaypoint.data.batches import ArrayBatches
+from swaypoint.data.top import top_of
 from swaypoint.errors import InputError
+from swaypoint.scoring.blank_head import blank_head
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.last_layer import LinearHead
-from swaypoint.scoring.rank import (
-    LossLike,
-    Options,
-    Refitting,
-    as_device,
-    as_head,
-    blank_head,
-    head_solver,
-    rank,
-    rank_parameters,
-)
+from swaypoint.scoring.options import Refitting, Solving
+from swaypoint.scoring.rank import LossLike, as_head, rank, rank_parameters
 from swaypoint.scoring.ranking import Ranking
 from swaypoint.scoring.risks.losses import as_loss
 from swaypoint.scoring.risks.model import Kind, ModelRisk, Ridge
 from swaypoint.scoring.scores import Removal
-from swaypoint.scoring.solver_choice import DENSE_LIMIT, Solver, invert
+from swaypoint.scoring.solver_choice import DENSE_LIMIT, invert
 from swaypoint.scoring.solvers.base import Inverse
 from swaypoint.scoring.trained_model import TrainedModel
 
@@ -57,7 +50,7 @@ def cooks_distance(  # long: what each option is
     removal: Removal = "infinitesimal",
     params: str | Sequence[str] | None = None,
     curvature: Kind = "ggn",
-    solver: Solver = "auto",
+    solver: str = "auto",
     refit: Refitting = False,
     batch_size: int = 512,
     device: torch.device | str | None = None,
@@ -75,24 +68,9 @@ def cooks_distance(  # long: what each option is
         data: what the model was trained on: a torch ``Dataset`` or ``DataLoader``, a pair (inputs,
             labels) of arrays or tensors, or a Hugging Face dataset with a transform.
         loss, layer, l2: see :meth:`LinearHead.from_module`.
-        damping: added to the diagonal of the Hessian, beside ``l2``.
-        removal: ``"infinitesimal"`` (the paper) or ``"finite"`` (one Newton step without the point;
-            for linear regression the statisticians' numerator, exactly).
-        params: None takes the last layer, in closed form. A name or patterns of the model's
-            parameters (``"*"``, ``("layer4.*", "fc.*")``) take those, by automatic differentiation, where
-            the model is and in its precision; ``l2`` and ``damping`` then cover all of them, and the
-            by-products (``loo_loss``, ``margin``, ``leverage``, ``suggested_label``) stay the last layer's.
-        curvature: with ``params``: ``"ggn"``, the generalised Gauss-Newton matrix, positive
-            semi-definite also where the training has not converged; ``"hessian"``, the paper's, which
-            needs a model at a minimum; or ``"empirical_fisher"``.
-        solver: of the last layer: ``"exact"``, the closed form (beyond 12,000 interacting parameters in
-            panels, see :mod:`swaypoint.scoring.panels`: minutes to hours); ``"sketch"``, an estimate with
-            standard errors (see :mod:`swaypoint.scoring.sketched`); ``"auto"``: the first up to 12,000, then
-            the second. With ``params``: see :func:`swaypoint.scoring.solver_choice.invert`.
-        refit: True first brings the head to the optimum of its (convex) objective on these features;
-            ``"ridge"`` also chooses the ridge, see :func:`swaypoint.scoring.refit.refit_ridge`.
+        damping, removal, refit, params, curvature, solver, device: how it is solved for, see
+            :class:`~swaypoint.scoring.options.Solving`.
         batch_size: points per forward pass.
-        device: of the linear algebra; default: the model's.
         dtype: of the large products: None (float32 where it suffices), float32 or float64.
         progress: show a progress bar on a terminal.
 
@@ -102,14 +80,12 @@ def cooks_distance(  # long: what each option is
     Raises:
         InputError: the model or the data cannot be used; the message says why and what to do.
     """
+    solving = Solving(damping, removal, refit, params, curvature, solver, device)
+    solving.check()
     head = as_head(model_or_head, layer=layer, loss=loss, l2=l2)
-    target = as_device(device, head)
-    batches = head.batches(data, batch_size)
+    batches, last = head.batches(data, batch_size), solving.of_the_head()
     if params is None:
-        options = Options(damping, removal, refit, target, dtype, progress, head_solver(solver))
-        return rank(head.weights, batches, options)[0]
-    if removal != "infinitesimal" or refit:
-        raise InputError("removal='finite' and refit=True are for the last layer; leave params out")
+        return rank(head.weights, batches, last, dtype=dtype, progress=progress)[0]
     trained = TrainedModel(
         model_or_head,
         data,
@@ -122,8 +98,7 @@ def cooks_distance(  # long: what each option is
         solver=solver,
         batch_size=batch_size,
     )
-    last = rank(head.weights, batches, Options(damping, device=target, dtype=dtype))[0]
-    return rank_parameters(trained, last, progress=progress)
+    return rank_parameters(trained, rank(head.weights, batches, last, dtype=dtype)[0], progress=progress)
 
 
 def cooks_distance_from_features(
@@ -153,13 +128,14 @@ def cooks_distance_from_features(
         InputError: as :func:`cooks_distance`. A fit that stops short of its optimum is no error: the
             ranking's ``diagnostics`` say so, and how far it is.
     """
-    options = Options(damping, removal, False, torch.device(device), dtype, progress)
+    solving = Solving(damping, removal, device=device)
     if estimator is not None:
         head = LinearHead.from_estimator(estimator, len(features)).weights
-        return rank(head, ArrayBatches(features, _targets(estimator, labels)), options)[0]
-    batches = ArrayBatches(features, labels)
-    head = blank_head(batches, as_loss(loss), 1.0 / len(batches) if l2 is None else l2)
-    return rank(head, batches, replace(options, refit=True))[0]
+        batches = ArrayBatches(features, _targets(estimator, labels))
+    else:
+        batches = ArrayBatches(features, labels)
+        head = blank_head(batches, as_loss(loss), 1.0 / len(batches) if l2 is None else l2)
+    return rank(head, batches, solving.of_the_head(fit=estimator is None), dtype=dtype, progress=progress)[0]
 
 
 def influence(
@@ -174,7 +150,7 @@ def influence(
     damping: float = 0.0,
     params: str | Sequence[str] | None = None,
     curvature: Kind = "ggn",
-    solver: Solver = "auto",
+    solver: str = "auto",
     batch_size: int = 512,
     device: torch.device | str | None = None,
 ) -> np.ndarray | TopInfluences:
@@ -215,15 +191,14 @@ def influence(
             solver = "cg"  # few right-hand sides: exact all the same
         return _collect(_on(risk, invert(risk, curvature, solver), test), top)
     head = as_head(model_or_head, layer=layer, loss=loss, l2=l2)
-    target = as_device(device, head)
-    solved = Influence(
-        head.weights, head.batches(train, batch_size), damping=damping, dtype=torch.float64, device=target
-    )
+    where = head.weights.weight.device if device is None else device
+    batches = head.batches(train, batch_size)
+    solved = Influence(head.weights, batches, damping=damping, dtype=torch.float64, device=where)
     return _collect(solved.on(head.batches(test, batch_size)), top)
 
 
 def _on(risk: ModelRisk, inverse: Inverse, test: Any) -> Iterator[tuple[int, Tensor]]:
-    solved = inverse.solve(torch.cat(list(risk.gradients(test))).T)
+    solved = inverse.solve(torch.cat(list(risk.gradients(test))).T).value
     done = 0
     for rows in risk.gradients():
         yield done, (rows @ solved).T.double()
@@ -236,19 +211,15 @@ def _collect(parts: Iterator[tuple[int, Tensor]], top: int | None) -> np.ndarray
         return np.concatenate([values.cpu().numpy() for _, values in parts], axis=1)
     if top < 1:
         raise InputError(f"top is {top}; expected a positive number")
-    best = index = None
-    for start, values in parts:
-        here = torch.arange(start, start + values.shape[1], device=values.device).expand_as(values)
-        if best is not None and index is not None:
-            values, here = torch.cat([best, values], 1), torch.cat([index, here], 1)
-        chosen = values.abs().topk(min(top, values.shape[1]), dim=1).indices
-        best, index = values.gather(1, chosen), here.gather(1, chosen)
-    assert best is not None
-    assert index is not None
-    return TopInfluences(index.cpu().numpy(), best.cpu().numpy())
-
-
-# -- shared with the audit ------------------------------------------------------------------------
+    best = TopInfluences(np.empty((0, 0), dtype=np.int64), np.empty((0, 0)))
+    for start, tensor in parts:
+        values = tensor.cpu().numpy()
+        index = np.broadcast_to(np.arange(start, start + values.shape[1]), values.shape)
+        if start:
+            values, index = np.hstack([best.values, values]), np.hstack([best.index, index])
+        chosen = top_of(np.abs(values), top)
+        best = TopInfluences(np.take_along_axis(index, chosen, 1), np.take_along_axis(values, chosen, 1))
+    return best
 
 
 def _targets(estimator: Any, labels: Any) -> Any:

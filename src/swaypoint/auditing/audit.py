@@ -19,8 +19,7 @@ from swaypoint.data.readers.builtin import PREFIX
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.manifest import Planted
 from swaypoint.report.html import write_report
-
-_REGRESSIONS = ("squared_error", "huber", "poisson")
+from swaypoint.scoring.risks.losses import regression
 
 
 def audit(
@@ -55,7 +54,7 @@ def audit(
     """
     options, scale = options or AuditOptions(), scale or Scale()
     options.check()
-    read = replace(read or ReadOptions(), regression=options.objective.loss in _REGRESSIONS)
+    read = replace(read or ReadOptions(), regression=regression(options.objective.loss))
     run = AuditRun(_folder_for(source, out), listener or Listener())
     with run.stage("reading"):
         records = _records(source, read, options, scale, run)

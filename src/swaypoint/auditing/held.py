@@ -21,9 +21,9 @@ from swaypoint.folder.manifest import AuditedData, SkippedRecord
 from swaypoint.models.predictor import Predictor, Rows, Training, prepare
 from swaypoint.scorers.base import of_points
 from swaypoint.scorers.recommended import recommended
-from swaypoint.scoring.closed_form import Influence
-from swaypoint.scoring.fitness import by_heart, examine, memorisation
-from swaypoint.scoring.rank import Solved, rank, rank_parameters
+from swaypoint.scoring.fitness import accuracy_of, by_heart, examine, memorisation
+from swaypoint.scoring.head_solution import HeadSolution
+from swaypoint.scoring.rank import rank, rank_parameters
 from swaypoint.scoring.ranking import COLUMNS, Ranking
 from swaypoint.scoring.trained_model import TrainedModel
 
@@ -76,7 +76,7 @@ class HeldRecords(Records):
         scores = {name: auto if name == "auto" else of_points(name)(trained) for name in options.scores}
         run.write_factor(solution)
         diagnostics = ranking.diagnostics.beside(memorisation(*accuracy, held_out))
-        if isinstance(solution, Influence) and options.params is None:
+        if options.params is None:
             diagnostics = diagnostics.beside(examine(solution))
         if options.model.models > 1:
             ensemble = self._ensemble(run, first=(ranking.values, auto))
@@ -94,7 +94,7 @@ class HeldRecords(Records):
             ranked_by=lead(options.scores, options.model.models),
         )
 
-    def _ranked(self, predictor: Predictor) -> tuple[Ranking, Solved, np.ndarray]:
+    def _ranked(self, predictor: Predictor) -> tuple[Ranking, HeadSolution, np.ndarray]:
         """Cook's distances of the last layer, what was solved for them, and the recommended score."""
         options = self.options.of_the_head(fit=predictor.fit)
         ranking, solution = rank(predictor.head.weights, predictor.train, options)
@@ -147,7 +147,7 @@ def _columns(index: np.ndarray, ranking: Ranking, scores: dict[str, np.ndarray])
     return {"index": index, **columns, **{name: one for name, one in scores.items() if name not in columns}}
 
 
-def _trained(predictor: Predictor, solution: Solved, options: AuditOptions) -> TrainedModel:
+def _trained(predictor: Predictor, solution: HeadSolution, options: AuditOptions) -> TrainedModel:
     """What the audit scored, for the other scores: a refitted head stands in a copy of its model."""
     head = predictor.head.with_weights(solution.head)
     if options.refit:
@@ -161,22 +161,10 @@ def _trained(predictor: Predictor, solution: Solved, options: AuditOptions) -> T
         solver=options.solver,
         features=predictor.train,
         course=predictor.course,
+        held_out=predictor.validation,
     )
 
 
-def _accuracies(solution: Solved, predictor: Predictor) -> tuple[float | None, float | None]:
+def _accuracies(solution: HeadSolution, predictor: Predictor) -> tuple[float | None, float | None]:
     """On the training points, and on those held out."""
-    return _accuracy(solution, predictor.train), _accuracy(solution, predictor.validation)
-
-
-def _accuracy(solution: Solved, batches: Any) -> float | None:
-    if batches is None:
-        return None
-    right = count = 0
-    for chunk in solution.risk.chunks(batches):
-        found = solution.risk.right(chunk)
-        if found is None:
-            return None
-        right += int(found.sum())
-        count += len(found)
-    return right / count
+    return accuracy_of(solution.risk, predictor.train), accuracy_of(solution.risk, predictor.validation)

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 
 import torch
 
 from swaypoint.data.folds.engines import IN_PROCESS
 from swaypoint.errors import InputError
+from swaypoint.folder.documents import machine_memory
 from swaypoint.models.predictor import ModelOptions, Objective
 from swaypoint.scorers.base import of_points
-from swaypoint.scoring.rank import Options, Refitting, head_solver
-from swaypoint.scoring.risks.model import Kind
-from swaypoint.scoring.scores import Removal
-from swaypoint.scoring.solver_choice import Solver
+from swaypoint.scoring.options import Solving
 
 BYTES_HELD = 40
 """Memory that the audit in memory takes for each number of the features: read, checked, kept."""
 
 
 @dataclass(frozen=True)
-class AuditOptions:
-    """How an audit is made.
+class AuditOptions(Solving):
+    """How an audit is made: what is solved for, see :class:`~swaypoint.scoring.options.Solving`, and of what.
 
     Attributes:
         model, objective: what is audited.
-        damping, removal, refit, params, curvature, solver: see :func:`swaypoint.cooks_distance`.
         scores: names in ``swaypoint.scores`` whose scores become columns beside Cook's distance; ``"auto"``,
             the recommended one for wrong labels, also ranks in its place.
         validation: share of the points that is held out of training and ranking.
@@ -39,12 +35,7 @@ class AuditOptions:
 
     model: ModelOptions = field(default_factory=ModelOptions)
     objective: Objective = field(default_factory=Objective)
-    damping: float = 0.0
-    removal: Removal = "infinitesimal"
-    refit: Refitting = False
     params: tuple[str, ...] | None = None
-    curvature: Kind = "ggn"
-    solver: Solver = "auto"
     scores: tuple[str, ...] = ()
     validation: float = 0.2
     seed: int = 0
@@ -69,22 +60,11 @@ class AuditOptions:
             raise InputError(
                 "models > 1 trains the default model from several seeds; leave model and params out"
             )
-        if self.params is not None and (self.removal != "infinitesimal" or self.refit):
-            raise InputError("removal='finite' and refit are for the last layer; leave params out")
+        super().check()
         for name in self.scores:
             of_points(name)  # refuses what is none
         if self.device.startswith("cuda") and not torch.cuda.is_available():
             raise InputError("device is cuda, but this torch sees no GPU; leave --device out for the CPU")
-
-    def of_the_head(self, *, fit: bool) -> Options:
-        """How the last layer is solved; ``fit``: it has yet to be fitted."""
-        return Options(
-            damping=self.damping,
-            removal=self.removal,
-            refit=self.refit or fit,
-            device=torch.device(self.device),
-            solver=head_solver(self.solver) if self.params is None else "auto",
-        )
 
 
 @dataclass(frozen=True)
@@ -103,4 +83,4 @@ class Scale:
     def bytes(self) -> float:
         if self.max_memory is not None:
             return self.max_memory * 2**30
-        return 0.5 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return 0.5 * machine_memory()

@@ -27,8 +27,7 @@ from swaypoint.folder.documents import read_json
 from swaypoint.folder.manifest import Accuracy, AuditedData, AuditedModel, stored
 from swaypoint.folder.writing import write_json
 from swaypoint.models.predictor import Predictor
-from swaypoint.scoring.closed_form import Influence
-from swaypoint.scoring.rank import Solved
+from swaypoint.scoring.head_solution import HeadSolution
 from swaypoint.scoring.risks.head import HeadWeights
 
 VERSION = version("swaypoint")
@@ -109,12 +108,11 @@ class AuditRun:
         """Parts of the manifest, see :class:`~swaypoint.folder.manifest.Manifest`."""
         self._manifest |= {name: stored(entry) for name, entry in entries.items()}
 
-    def write_factor(self, solution: Solved) -> None:
+    def write_factor(self, solution: HeadSolution) -> None:
         """``head.safetensors``, and where there is one that fits ``factor.safetensors``."""
         write_tensors(self.path / "head.safetensors", head_tensors(solution.head))
-        if isinstance(solution, Influence) and solution.inverse.matrix.nbytes <= _FACTOR_BYTES:
-            # K = H^-1 in reduced coordinates: residuals through `outputs`, features through `features`.
-            factor = {"inverse": solution.inverse.matrix, **solution.risk.coordinates()}
+        factor = solution.factor()
+        if factor is not None and factor["inverse"].nbytes <= _FACTOR_BYTES:
             write_tensors(self.path / "factor.safetensors", factor)
 
     def finish(self) -> None:

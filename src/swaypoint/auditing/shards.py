@@ -17,6 +17,7 @@ from swaypoint.auditing.scored import Columns
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.data.folds import Fold, Statistic, total
 from swaypoint.data.readers.parquet import ParquetPoints
+from swaypoint.data.top import top_of
 from swaypoint.errors import InputError
 from swaypoint.folder.writing import replace_file
 from swaypoint.scorers.base import of_points
@@ -254,7 +255,7 @@ def _best(parts: list[Columns], most: int, lead: str) -> dict[str, np.ndarray]:
     joined = {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else ())}
     if not joined:
         return {}
-    kept = np.sort(np.argsort(-joined[lead], kind="stable")[:most])
+    kept = np.sort(top_of(joined[lead], most))
     return {name: values[kept] for name, values in joined.items()}
 
 

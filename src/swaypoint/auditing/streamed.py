@@ -40,6 +40,7 @@ from swaypoint.folder.manifest import AuditedData, StreamedScores
 from swaypoint.folder.writing import write_json
 from swaypoint.models.predictor import Predictor, stored_head
 from swaypoint.scorers import scores
+from swaypoint.scoring.blank_head import zero_head
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.fitness import Spread, diagnose, examine, memorisation
 from swaypoint.scoring.last_layer import LinearHead
@@ -239,10 +240,8 @@ def _head(folder: Path, points: ParquetPoints, options: AuditOptions) -> tuple[H
     if given is not None:
         start = stored_head(given, loss, options.objective.l2 or 0.0)
     else:
-        outputs = len(points.classes.names) if loss.name == "cross_entropy" else 1
-        zeros = torch.zeros(outputs, points.table.width, dtype=torch.float64)
         l2 = 1.0 / len(points) if options.objective.l2 is None else options.objective.l2
-        start = HeadWeights(zeros, zeros[:, 0].clone(), loss, l2, penalize_bias=False)
+        start = zero_head(loss.outputs(len(points.classes.names)), points.table.width, loss, l2)
     _check_size(start, points)
     if given is not None and not options.refit:
         return start, False

@@ -86,3 +86,34 @@ class ArrayBatches(FeatureBatches):
     def sample(self, size: int) -> tuple[Tensor, Tensor]:
         rows = slice(0, None, max(1, len(self) // size))
         return self._rows(rows), self._targets[rows]
+
+
+def pieces(data: FeatureBatches, size: int) -> Iterator[tuple[Tensor, Tensor, int]]:
+    """The points of ``data`` at most ``size`` at a time, with the position of the first: small batches are
+    joined until they hold as many, large ones cut."""
+    offset = 0
+    for features, targets in _joined(data, size):
+        for start in range(0, len(features), size):
+            rows = slice(start, start + size)
+            yield features[rows], targets[rows], offset + start
+        offset += len(features)
+
+
+def _joined(data: FeatureBatches, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    waiting: list[tuple[Tensor, Tensor]] = []
+    count = 0
+    for batch in data:
+        waiting.append(batch)
+        count += len(batch[0])
+        if count >= size:
+            yield _concatenated(waiting)
+            waiting, count = [], 0
+    if waiting:
+        yield _concatenated(waiting)
+
+
+def _concatenated(batches: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    if len(batches) == 1:
+        return batches[0]
+    features, targets = zip(*batches, strict=True)
+    return torch.cat(features), torch.cat(targets)

@@ -153,6 +153,16 @@ def require_file(path: Path, remedy: str) -> None:
         raise InputError(f"{path}: there is no such file; {remedy}")
 
 
+def machine_memory() -> float:
+    """Bytes that this machine has; infinite where the system does not say (Windows), so that nothing is
+    refused or streamed on a guess."""
+    try:
+        pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return float("inf")
+    return float(pages * size) if pages > 0 and size > 0 else float("inf")  # -1: not determined
+
+
 def require_memory(name: object, size: int, what: str) -> None:
     """Refuse what cannot be held: a few bytes may declare, or unpack to, more than any machine has.
 
@@ -163,10 +173,7 @@ def require_memory(name: object, size: int, what: str) -> None:
     Raises:
         InputError: this machine has less memory.
     """
-    try:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError):  # a system that does not say
-        return
+    memory = machine_memory()
     if size > memory:
         raise InputError(
             f"{name}: {what} take {size / 2**30:,.1f} GiB, more than this machine's {memory / 2**30:,.1f};"

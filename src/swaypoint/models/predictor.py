@@ -19,8 +19,8 @@ from swaypoint.data.tensors import write_tensors
 from swaypoint.errors import InputError, reading, require
 from swaypoint.folder.tensors import read_tensors
 from swaypoint.models.yours import load_model, load_object, load_weights
+from swaypoint.scoring.blank_head import blank_head
 from swaypoint.scoring.last_layer import LinearHead
-from swaypoint.scoring.rank import blank_head
 from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.risks.losses import Loss, as_loss
 from swaypoint.scoring.trained_model import Course
@@ -190,10 +190,8 @@ def _features(dataset: Dataset, parts: Rows, objective: Objective, given: Path |
     if given is not None:
         weights = stored_head(given, loss, objective.l2 or 0.0)
     else:
-        weights = blank_head(train, loss, 1.0 / len(train) if objective.l2 is None else objective.l2)
-        outputs = max(len(dataset.classes) if loss.name == "cross_entropy" else 1, weights.outputs)
-        zeros = torch.zeros(outputs, weights.weight.shape[1], dtype=torch.float64)
-        weights = replace(weights, weight=zeros, bias=zeros[:, 0].clone())
+        l2 = 1.0 / len(train) if objective.l2 is None else objective.l2
+        weights = blank_head(train, loss, l2, classes=len(dataset.classes))
     held = None
     if len(parts.validation):
         held = ArrayBatches(dataset.inputs[parts.validation], dataset.labels[parts.validation])
@@ -210,8 +208,8 @@ def _default(
 ) -> Predictor:
     from swaypoint.models.recipes import RECIPES, build
 
-    recipe = RECIPES[name]
-    if objective.loss == "binary_cross_entropy":
+    recipe, loss = RECIPES[name], as_loss(objective.loss)
+    if loss.classifies and not loss.output_per_class:
         raise InputError(
             f"{recipe.name} has an output for each class and is trained by cross_entropy; leave --loss out,"
             " or bring a model of one output"

@@ -15,12 +15,12 @@ from swaypoint.scoring.trained_model import TrainedModel
 def cooks_distance(trained: TrainedModel) -> np.ndarray:
     """g_i^T H^-1 g_i."""
     inverse = trained.inverse
-    return torch.cat([inverse.quadratic(rows) for rows in trained.gradients()]).cpu().numpy()
+    return torch.cat([inverse.quadratic(rows).value for rows in trained.gradients()]).cpu().numpy()
 
 
 def influence(trained: TrainedModel, test: Any) -> np.ndarray:
     """g(z')^T H^-1 g(z), the paper's Eq. 1 and sign."""
-    solved = trained.inverse.solve(torch.cat(list(trained.gradients(test))).T)
+    solved = trained.inverse.solve(torch.cat(list(trained.gradients(test))).T).value
     return torch.cat([rows @ solved for rows in trained.gradients()]).T.double().cpu().numpy()
 
 

@@ -64,7 +64,7 @@ def covariance(trained: TrainedModel) -> np.ndarray:
         InputError: the curvature is indefinite, or the solver did not converge.
     """
     rows = torch.cat(list(trained.gradients())).double()
-    solved = trained.inverse.solve((rows - rows.mean(0)).T)
+    solved = trained.inverse.solve((rows - rows.mean(0)).T).value
     return (solved @ solved.T / trained.size**2).cpu().numpy()
 
 
@@ -106,7 +106,7 @@ def _errors(trained: TrainedModel, seen: Any) -> Tensor:
     for inputs, _ in risk.batches(seen):
         with risk.differentiable():
             rows = torch.func.jacrev(lambda theta, x=inputs: risk.logits(theta, x))(risk.theta)
-        solved = trained.inverse.solve(rows.flatten(0, 1).T)
+        solved = trained.inverse.solve(rows.flatten(0, 1).T).value
         total = square = torch.zeros(solved.shape[1], dtype=torch.float64, device=solved.device)
         for gradients in trained.gradients():
             moves = (gradients.to(solved) @ solved).double()
@@ -129,7 +129,7 @@ def _weights(weights: Any, n: int) -> Tensor:
 
 def step_length(trained: TrainedModel) -> np.ndarray:
     """||H^-1 g_i|| / n, the length of the parameters' change when point i is left out, ``(n,)`` float64."""
-    lengths = [trained.inverse.solve(rows.T).double().norm(dim=0) for rows in trained.gradients()]
+    lengths = [trained.inverse.solve(rows.T).value.double().norm(dim=0) for rows in trained.gradients()]
     return (torch.cat(lengths) / trained.size).cpu().numpy()
 
 

@@ -39,7 +39,7 @@ def recommended(left_out: np.ndarray, course: Course | None, *, by_heart: bool =
 
 def auto(trained: TrainedModel) -> np.ndarray:
     """:func:`recommended` of a trained model, ``(n,)`` float64."""
-    return recommended(leave_one_out_loss(trained), trained.course)
+    return recommended(leave_one_out_loss(trained), trained.course, by_heart=trained.by_heart)
 
 
 register(Score("auto", "none", "leave-one-out loss and that of the training's last third", score=auto))

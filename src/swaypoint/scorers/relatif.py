@@ -34,7 +34,7 @@ def relatif_theta(trained: TrainedModel, test: Any) -> np.ndarray:
     queries = torch.cat(list(trained.gradients(test)))
     columns = []
     for rows in trained.gradients():
-        solved = trained.inverse.solve(rows.T)
+        solved = trained.inverse.solve(rows.T).value
         columns.append(_relative((queries @ solved).double(), solved.double().norm(dim=0)))
     return torch.cat(columns, 1).cpu().numpy()
 
@@ -54,7 +54,7 @@ def relatif_loss(trained: TrainedModel, test: Any) -> np.ndarray:
     Raises:
         InputError: a point's self-influence is negative, as with an indefinite curvature.
     """
-    squares = torch.cat([trained.inverse.quadratic(rows).double() for rows in trained.gradients()])
+    squares = torch.cat([trained.inverse.quadratic(rows).value for rows in trained.gradients()])
     if bool((squares < 0).any()):
         row = int((squares < 0).nonzero()[0])
         raise InputError(

@@ -113,7 +113,7 @@ def representer_lje(trained: TrainedModel) -> np.ndarray:
     inverse, ridge, n = HeadInverse(trained.influence), _ridge(trained), trained.size
     changes = []
     for chunk in trained.points():
-        steps = inverse.solve((chunk.gradients() + ridge).flatten(1).T).T.unflatten(1, ridge.shape)
+        steps = inverse.solve((chunk.gradients() + ridge).flatten(1).T).value.T.unflatten(1, ridge.shape)
         changes.append(torch.einsum("bcd,db->bc", steps, chunk.features) / -n)
     return _at(_labels(trained.head_risk), torch.cat(changes)).cpu().numpy()
 
@@ -141,7 +141,7 @@ def representer_lje_on(trained: TrainedModel, test: Any) -> np.ndarray:
     loss, blocks = trained.head.weights.loss, []
     for queries in trained.points(test):
         read = torch.einsum("tc,dt->tcd", _readout(queries, loss), queries.features)
-        solved = inverse.solve(read.flatten(1).T).T.reshape(read.shape)
+        solved = inverse.solve(read.flatten(1).T).value.T.reshape(read.shape)
         shared = (solved * ridge).sum((1, 2)).unsqueeze(1)
         parts = [
             torch.einsum("bc,tcd,db->tb", chunk.terms.residual, solved, chunk.features)

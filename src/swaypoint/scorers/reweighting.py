@@ -115,7 +115,7 @@ def derivatives(trained: TrainedModel, weights: Tensor, order: int) -> Tensor:
 
 
 def _solve(trained: TrainedModel, rows: Tensor) -> Tensor:
-    return trained.inverse.solve(rows.T).T
+    return trained.inverse.solve(rows.T).value.T
 
 
 def _slope(risk: ModelRisk, found: Tensor, changes: Tensor) -> Tensor:
@@ -227,7 +227,7 @@ def _newton(trained: TrainedModel, group: Callable[[Tensor], Tensor], slopes: Te
     n, inverse = trained.size, trained.inverse
     residual = slopes / n
     target = 100 * torch.finfo(slopes.dtype).eps * residual.norm(dim=0)
-    solved, total = inverse.solve(residual), torch.zeros_like(residual)
+    solved, total = inverse.solve(residual).value, torch.zeros_like(residual)
     before, step = residual, solved  # step = H^-1 before
     square = (residual * solved).sum(0)
     for _ in range(_MAX_STEPS):
@@ -244,7 +244,7 @@ def _newton(trained: TrainedModel, group: Callable[[Tensor], Tensor], slopes: Te
             )
         length = torch.where(active, square / left, 0.0)
         total, residual = total + length * step, residual - length * product
-        solved = inverse.solve(residual)
+        solved = inverse.solve(residual).value
         previous, square = square, (residual * solved).sum(0)
         ratio = torch.where(active, square / previous, 0.0)
         before, step = residual + ratio * before, solved + ratio * step

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from swaypoint.data.top import top_of
 from swaypoint.errors import InputError
 
 _TOP = 0.01
@@ -38,7 +39,7 @@ def overlap(a: np.ndarray, b: np.ndarray, top: int) -> float:
     >>> overlap(np.array([3.0, 2.0, 1.0]), np.array([3.0, 1.0, 2.0]), 2)
     0.5
     """
-    first, second = (np.argsort(-scores, kind="stable")[:top] for scores in (a, b))
+    first, second = (top_of(scores, top) for scores in (a, b))
     return len(np.intersect1d(first, second)) / top
 
 

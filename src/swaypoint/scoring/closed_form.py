@@ -6,26 +6,33 @@ import copy
 from collections.abc import Callable, Iterator
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.data.folds import Fold
 from swaypoint.errors import InputError
-from swaypoint.scoring.operators.moments import HeadGradients
+from swaypoint.scoring.head_solution import HeadSolution
 from swaypoint.scoring.operators.packed import unpack_index
 from swaypoint.scoring.operators.removal import solve_removal
 from swaypoint.scoring.risks.head import Chunk, HeadWeights, LinearHeadRisk
-from swaypoint.scoring.scores import Facts, Removal, Scores, prediction
-from swaypoint.scoring.solvers.base import Inverse
+from swaypoint.scoring.scores import (
+    Expected,
+    Facts,
+    Removal,
+    Scores,
+    check_removal,
+    collected,
+    prediction,
+)
+from swaypoint.scoring.solvers.base import Inverse, Solution
 from swaypoint.scoring.solvers.cholesky import Factorization, factorize
 
 ACCURACY = 1e-5
 """Relative error promised for float32; beyond it float64 takes over (``dtype=None``)."""
 
 
-class Influence:
+class Influence(HeadSolution):
     """A head, its data and the inverse Hessian of their mean loss.
 
     Args:
@@ -64,11 +71,14 @@ class Influence:
     def _factorize(self, damping: float, device: torch.device | str, fold: Fold | None) -> None:
         self.risk = LinearHeadRisk(self.head, self.data, damping=damping, dtype=self.dtype, device=device)
         self._curvature, self.summary = self.risk.curvature(fold)
-        self._expected: int | None = self.summary.points
+        self.points = self.summary.points
+        self._expected: int | None = self.points
         self._invert()
 
     def _invert(self) -> None:
-        self.inverse: Factorization = factorize(self._curvature, noise=0.1 * torch.finfo(self.dtype).eps)
+        self.inverse: Factorization = factorize(
+            self._curvature.dense(), noise=0.1 * torch.finfo(self.dtype).eps
+        )
         self._form = self._curvature.quadratic_form(self.inverse.matrix, beside=self.risk.leverage_form)
 
     def damped(self, factor: float) -> Influence:
@@ -87,17 +97,22 @@ class Influence:
 
     @property
     def estimated_error(self) -> float:
-        """Relative error to expect of the scores from the precision of the products."""
+        """Relative error to expect of the scores from the precision of the products. The condition number's
+        1-norm overstates by far what a score feels: a hundredth of it."""
         return torch.finfo(self.dtype).eps * self.inverse.condition * 0.01
 
     def facts(self) -> Facts:
-        """How the solve went, and where the head stands."""
         return Facts(
             solver=f"closed form, Cholesky of {self.inverse.matrix.shape[0] * self.inverse.matrix.shape[1]:,}"
             " parameters",
             outcome=self.inverse.outcome,
             precision=str(self.dtype).removeprefix("torch."),
-            estimated_error=self.estimated_error,
+            error=Expected(
+                self.estimated_error,
+                f"rounding of the products in {str(self.dtype).removeprefix('torch.')}, estimated from the"
+                " condition number",
+                held_to=ACCURACY,
+            ),
             decrement=self._newton_decrement(),
             saturated=self.summary.saturated,
             dropped=self.summary.dropped,
@@ -119,35 +134,23 @@ class Influence:
         keep_logits: bool = False,
         on_chunk: Callable[[int], None] | None = None,
     ) -> Scores:
-        """Cook's distance of every point, and the by-products of leave-one-out, in one pass.
+        """Of every point, in one pass; see :meth:`HeadSolution.scores`.
 
         Args:
-            removal: the paper's infinitesimal form, or the finite one (see :class:`Scores`).
             leave_one_out: False skips the by-products (``loo_loss``, ``margin``,
                 ``suggested_label`` are then those of the fitted model).
             keep_logits: also return the ``(n, C)`` leave-one-out logits.
-            on_chunk: called with the number of points done after each chunk.
-
-        Raises:
-            InputError: ``removal`` is unknown, or the data changed between the two passes.
         """
-        if removal not in ("infinitesimal", "finite"):
-            raise InputError(f"removal is {removal!r}; expected 'infinitesimal' or 'finite'")
-        columns: dict[str, list[np.ndarray]] = {}
-        done = 0
+        check_removal(removal)
         score = partial(self._score, removal=removal, leave_one_out=leave_one_out, keep_logits=keep_logits)
-        for part in self.risk.map(score):
-            for name, values in part.items():
-                columns.setdefault(name, []).append(values.cpu().numpy())
-            done += len(part["cook"])
-            if on_chunk is not None:
-                on_chunk(len(part["cook"]))
+        columns = collected(self.risk.map(score), on_chunk)
+        done = len(columns["cook"])
         if self._expected is not None and done != self._expected:
             raise InputError(
                 f"the data gave {self.summary.points} points in the first pass and {done} in the second;"
                 " pass a dataset or loader that can be iterated twice"
             )
-        return Scores(**{name: np.concatenate(parts) for name, parts in columns.items()})
+        return Scores(**columns)
 
     def columns(self, data: FeatureBatches, *, removal: Removal) -> Iterator[dict[str, Tensor]]:
         """The columns of :class:`Scores` for the points of a shard, chunk by chunk, ``(b,)`` each, and
@@ -215,8 +218,8 @@ class Influence:
 
     def _gradients(self, chunk: Chunk) -> Tensor:
         """Gradients in the reduced coordinates, ``(b, G, P / G)``."""
-        gradients = HeadGradients(self.risk.residuals(chunk), self.risk.features(chunk))
-        return gradients.rows().view(len(chunk), len(self.risk.outputs), -1)
+        residuals, features = self.risk.residuals(chunk), self.risk.features(chunk).double()
+        return torch.einsum("gmb,db->bgmd", residuals, features).flatten(2)
 
     def _score(
         self, chunk: Chunk, *, removal: Removal, leave_one_out: bool, keep_logits: bool
@@ -258,6 +261,9 @@ class Influence:
             shift[g] = (a * corrected[g]).sum(1)
         return corrected, shift
 
+    def factor(self) -> dict[str, Tensor]:
+        return {"inverse": self.inverse.matrix, **self.risk.coordinates()}
+
     def __repr__(self) -> str:
         return f"Influence(n={self.summary.points}, dtype={self.dtype}, {self.inverse.outcome})"
 
@@ -269,15 +275,14 @@ class HeadInverse(Inverse):
     Directions that no gradient has (the softmax gauge, dead features) are sent to zero.
     """
 
-    error = 0.0
-
     def __init__(self, influence: Influence) -> None:
-        self._influence, self.outcome = influence, f"closed form: {influence.inverse.outcome}"
+        self._influence = influence
 
-    def solve(self, vectors: Tensor) -> Tensor:
+    def solve(self, vectors: Tensor) -> Solution:
         risk, inverse = self._influence.risk, self._influence.inverse.matrix
         maps, blocks = risk.coordinates(), vectors.T.to(inverse).unflatten(1, risk.matrix.shape)
         reduced = torch.einsum("gcm,kcd,de->gkme", maps["outputs"], blocks, maps["features"])
         steps = (reduced.flatten(2) @ inverse).view_as(reduced)
         full = torch.einsum("gcm,gkme,de->kcd", maps["outputs"], steps, maps["features"])
-        return full.flatten(1).T.to(vectors)
+        outcome = f"closed form: {self._influence.inverse.outcome}"
+        return Solution(full.flatten(1).T.to(vectors), outcome, error=0.0)

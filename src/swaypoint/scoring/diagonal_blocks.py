@@ -14,7 +14,7 @@ from swaypoint.scoring.risks.head import Chunk, LinearHeadRisk
 from swaypoint.scoring.scores import prediction
 
 
-class Decoupled:
+class DiagonalBlocks:
     """The diagonal blocks of the Hessian, inverted, and the sums that come with their pass.
 
     Args:

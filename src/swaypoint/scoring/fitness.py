@@ -12,8 +12,10 @@ from torch import Tensor
 
 from swaypoint.data.batches import ArrayBatches, FeatureBatches
 from swaypoint.scoring.agreement import spearman
-from swaypoint.scoring.closed_form import ACCURACY, Influence
+from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.collapse import Collapse, collapse
+from swaypoint.scoring.head_solution import HeadSolution
+from swaypoint.scoring.risks.head import LinearHeadRisk
 from swaypoint.scoring.scores import Facts
 
 Verdict = Literal["fit", "caution", "unfit"]
@@ -104,13 +106,15 @@ def diagnose(facts: Facts, cook: Spread, *, refit: str = "") -> Diagnostics:
     )
 
 
-def examine(influence: Influence, data: FeatureBatches | None = None) -> tuple[Check, ...]:
+def examine(influence: HeadSolution, data: FeatureBatches | None = None) -> tuple[Check, ...]:
     """Checks that need further passes over the points: the share of damping in the answer, and, of
-    classifiers, neural collapse.
+    classifiers, neural collapse. None of a head too large for the closed form.
 
     Args:
         data: a sample of the points to look for the latter in, where these are larger than memory.
     """
+    if not isinstance(influence, Influence):
+        return ()
     checks = []
     sensitivity = damping_sensitivity(influence)
     if sensitivity is not None:
@@ -144,6 +148,18 @@ def memorisation(training: float | None, held_out: float | None, points: int) ->
             " augmentation, weight decay or fewer epochs",
         ),
     )
+
+
+def accuracy_of(risk: LinearHeadRisk, data: FeatureBatches | None) -> float | None:
+    """Share of ``data`` whose label is the head's first choice; None without classes or points."""
+    right = count = 0
+    for chunk in () if data is None else risk.chunks(data):
+        found = risk.right(chunk)
+        if found is None:
+            return None
+        right += int(found.sum())
+        count += len(found)
+    return right / count if count else None
 
 
 def by_heart(training: float | None, held_out: float | None, points: int) -> bool:
@@ -218,7 +234,10 @@ def _curvature(facts: Facts) -> Check:
     if facts.cut:
         value += f", {facts.cut} directions without curvature"
     verdict: Verdict = "fit"
-    if facts.cut or (facts.condition is not None and facts.estimated_error > ACCURACY):
+    if facts.error.value > facts.error.held_to:
+        value += f"; relative error {facts.error.value:.1g}, held to {facts.error.held_to:g}"
+        verdict = "caution"
+    if facts.cut:
         verdict = "caution"
     if facts.negative < 0:
         verdict = "unfit"

@@ -7,7 +7,6 @@ float32, and two thirds of the work of an inverse.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 import torch
@@ -15,13 +14,18 @@ from torch import Tensor
 
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.errors import InputError
-from swaypoint.scoring.diagonal_blocks import Decoupled
+from swaypoint.folder.documents import machine_memory
+from swaypoint.scoring.diagonal_blocks import DiagonalBlocks
+from swaypoint.scoring.head_solution import HeadSolution
 from swaypoint.scoring.operators.moments import FeaturePairs
 from swaypoint.scoring.operators.packed import unpack_index
 from swaypoint.scoring.risks.head import Chunk, HeadWeights, LinearHeadRisk
-from swaypoint.scoring.scores import Facts, Scores
+from swaypoint.scoring.scores import Expected, Facts, Removal, Scores, check_removal, collected
 from swaypoint.scoring.solvers.panels import TiledCholesky
 
+ACCURACY = 1e-3
+"""Relative error that panels are held to: three digits tell one point from the next, and there is no float64
+to fall back on, which would take twice the memory."""
 _SLACK_BYTES = 1 << 30
 _PAIR_BYTES = 32
 """Per moment while it is summed: float32 and float64 in each of two threads, and the total."""
@@ -30,7 +34,7 @@ _PANEL = 4
 """Outputs a panel: products of fewer rows would spend much of their time packing their operands."""
 
 
-class TiledInfluence:
+class TiledInfluence(HeadSolution):
     """A head, its data and the Cholesky factor of its Hessian in float32.
 
     Args:
@@ -58,8 +62,8 @@ class TiledInfluence:
         self.risk.feature_map()
         self._basis = self.risk.outputs[0]
         _check_memory(self._basis.shape[1] * self.risk.range_penalty().shape[0])
-        self._decoupled = Decoupled(self.risk)
-        self.points = self._decoupled.points
+        self._blocks = DiagonalBlocks(self.risk)
+        self.points = self._blocks.points
         self._factor = TiledCholesky()
         for group in _groups(self._basis.shape[1], self.head.width):
             self._extend(group, on_panel or (lambda _: None))
@@ -92,33 +96,40 @@ class TiledInfluence:
             self._factor.append(panel)
             on_panel(len(heights))
 
-    def scores(self, *, on_chunk: Callable[[int], None] | None = None) -> Scores:
-        """Cook's distances, and the by-products of leave-one-out with each point's outputs decoupled
-        (see :class:`~swaypoint.scoring.diagonal_blocks.Decoupled`)."""
-        columns: dict[str, list[Tensor]] = {}
-        for chunk in self.risk.chunks():
-            residuals = self.risk.residuals(chunk)[0].float()
-            features = self.risk.features(chunk).float()
-            gradients = (residuals.unsqueeze(1) * features).flatten(0, 1)
-            cook = _square_norms(self._factor.forward(gradients))
-            for name, values in ({"cook": cook} | self._decoupled.leave_out(chunk)).items():
-                columns.setdefault(name, []).append(values)
-            if on_chunk is not None:
-                on_chunk(len(cook))
-        return Scores(**{name: torch.cat(parts).cpu().numpy() for name, parts in columns.items()})
+    def scores(
+        self, *, removal: Removal = "infinitesimal", on_chunk: Callable[[int], None] | None = None
+    ) -> Scores:
+        """See :meth:`HeadSolution.scores`; the by-products are those with each point's outputs decoupled, see
+        :class:`~swaypoint.scoring.diagonal_blocks.DiagonalBlocks`."""
+        check_removal(removal, ("infinitesimal",))
+        return Scores(**collected(map(self._score, self.risk.chunks()), on_chunk))
+
+    def _score(self, chunk: Chunk) -> dict[str, Tensor]:
+        residuals = self.risk.residuals(chunk)[0].float()
+        features = self.risk.features(chunk).float()
+        gradients = (residuals.unsqueeze(1) * features).flatten(0, 1)
+        cook = _square_norms(self._factor.forward(gradients))
+        return {"cook": cook} | self._blocks.leave_out(chunk)
+
+    def factor(self) -> None:
+        return None
 
     def facts(self) -> Facts:
-        """How the solve went, and where the head stands."""
         condition = self._factor.condition
-        gradient = self.risk.gradient_coordinates(self._decoupled.gradient)[0]
+        gradient = self.risk.gradient_coordinates(self._blocks.gradient)[0]
         decrement = _square_norms(self._factor.forward(gradient.float().unsqueeze(1)))
         return Facts(
             solver=f"closed form, Cholesky of {self._factor.dimension:,} parameters in panels",
             outcome="exact",
             precision="float32",
-            estimated_error=torch.finfo(torch.float32).eps * condition,
+            error=Expected(
+                torch.finfo(torch.float32).eps * condition,
+                "rounding in float32 of the worst scores, estimated from a lower bound of the condition"
+                " number",
+                held_to=ACCURACY,
+            ),
             decrement=0.5 * float(decrement),
-            saturated=self._decoupled.saturated,
+            saturated=self._blocks.saturated,
             dropped=self.risk.dropped,
             condition=condition,
         )
@@ -150,7 +161,7 @@ def _groups(outputs: int, width: int) -> list[range]:
 
 def _check_memory(dimension: int) -> None:
     needed = 2.0 * dimension**2 * 1.2
-    held = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    held = machine_memory()
     if needed > 0.9 * held:
         raise InputError(
             f"the exact factor of {dimension:,} parameters needs {needed / 1e9:.1f} GB and this machine has"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, Literal, cast, get_args
+from dataclasses import replace
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -14,126 +14,116 @@ from swaypoint.data.batches import FeatureBatches
 from swaypoint.errors import InputError
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.fitness import Spread, diagnose
+from swaypoint.scoring.head_solution import HeadSolution
 from swaypoint.scoring.last_layer import LinearHead
+from swaypoint.scoring.options import Solving
 from swaypoint.scoring.panels import TiledInfluence
 from swaypoint.scoring.ranking import Ranking
 from swaypoint.scoring.refit import refit_head, refit_ridge
 from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.risks.losses import Loss
 from swaypoint.scoring.risks.model import Ridge
-from swaypoint.scoring.scores import Facts, Removal, Scores
+from swaypoint.scoring.scores import Expected, Facts, Scores
+from swaypoint.scoring.sketched import ACCURACY as SKETCH_ACCURACY
 from swaypoint.scoring.sketched import SketchedInfluence
+from swaypoint.scoring.solvers.base import Solution
 from swaypoint.scoring.trained_model import TrainedModel
-
-HeadSolver = Literal["auto", "exact", "sketch"]
-
 
 EXACT_LIMIT = 12_000
 """Parameters that interact, up to which ``solver="auto"`` factorises: 1.2 GB in float64, a minute. Outputs
 that do not interact are factorised one by one, and may have as many entries together."""
 
-
-Refitting = bool | Literal["ridge"]
-
-
-Solved = Influence | TiledInfluence | SketchedInfluence
-
-
 LossLike = str | Loss | Callable[..., Any]
 
 
-@dataclass(frozen=True)
-class Options:
-    """How to score a head; see :func:`cooks_distance`."""
+def rank(
+    head: HeadWeights,
+    batches: FeatureBatches,
+    solving: Solving,
+    *,
+    dtype: torch.dtype | None = None,
+    progress: bool = False,
+) -> tuple[Ranking, HeadSolution]:
+    """Solve, score and check one head.
 
-    damping: float = 0.0
-    removal: Removal = "infinitesimal"
-    refit: Refitting = False
-    device: torch.device = torch.device("cpu")  # noqa: RUF009
-    dtype: torch.dtype | None = None
-    progress: bool = False
-    solver: HeadSolver = "auto"
+    Args:
+        solving: of the last layer, see :meth:`Solving.of_the_head`.
+        dtype: of the large products, see :class:`~swaypoint.scoring.closed_form.Influence`.
+        progress: show a bar on a terminal.
+
+    Raises:
+        InputError: as :func:`swaypoint.cooks_distance`.
+    """
+    solving.check()
+    refit = ""
+    if solving.refit:
+        head, refit = _refitted(head, batches, solving, dtype)
+    solution = _solved(head, batches, solving, dtype, progress)
+    with _bar("scoring", progress, solution.points) as advance:
+        scores = solution.scores(removal=solving.removal, on_chunk=advance)
+    return _ranking(scores, solution.facts(), refit), solution
 
 
 def rank_parameters(trained: TrainedModel, last: Ranking, *, progress: bool = False) -> Ranking:
     """The ranking by the parameters of ``trained``, with the by-products of the ``last`` layer's.
 
     Raises:
-        InputError: as :func:`cooks_distance`.
+        InputError: as :func:`swaypoint.cooks_distance`.
     """
     risk, inverse = trained.risk, trained.inverse
-    mean, values = torch.zeros_like(risk.theta), []
+    mean, found = torch.zeros_like(risk.theta), list[Solution]()
     with _bar("scoring", progress, risk.size) as advance:
         for rows in risk.gradients():
             mean += rows.sum(0)
-            values.append(inverse.quadratic(rows))
+            found.append(inverse.quadratic(rows))
             if advance is not None:
                 advance(len(rows))
-    cook = torch.cat(values).cpu().numpy()
+    cook = torch.cat([solution.value for solution in found]).cpu().numpy()
+    worst = max(found, key=lambda solution: solution.residual or 0.0)
     slope = mean / risk.size + risk.penalty * risk.theta
-    precision = torch.finfo(risk.theta.dtype)
     facts = Facts(
         solver=f"{risk.dimension:,} parameters of {len(risk.names)} tensors",
-        outcome=inverse.outcome,
+        outcome=worst.outcome,
         precision=str(risk.theta.dtype).removeprefix("torch."),
-        estimated_error=float("nan") if inverse.error is None else inverse.error or precision.eps,
-        decrement=0.5 * float(inverse.quadratic(slope.unsqueeze(0))),
+        error=_expected(worst, risk.theta.dtype),
+        decrement=0.5 * float(inverse.quadratic(slope.unsqueeze(0)).value),
         saturated=None,
         dropped=0,
     )
-    error = None if not inverse.error else inverse.error * cook
+    error = worst.error * cook if worst.error else None
     return replace(last, values=cook, standard_error=error, diagnostics=diagnose(facts, Spread.of(cook)))
 
 
-def head_solver(solver: str) -> HeadSolver:
-    """``solver`` if it is one for the last layer.
+def _expected(solution: Solution, dtype: torch.dtype) -> Expected:
+    if solution.error is None:
+        return Expected(float("nan"), "not known of this approximation", held_to=SKETCH_ACCURACY)
+    if solution.error:
+        return Expected(solution.error, "standard error of the sketch", held_to=SKETCH_ACCURACY)
+    eps = torch.finfo(dtype).eps
+    return Expected(eps, "rounding of a single number; the solve's own is told by its outcome", held_to=eps)
+
+
+Method = Literal["dense", "tiled", "sketch"]
+
+
+def choose(head: HeadWeights, solving: Solving, dtype: torch.dtype | None = None) -> Method:
+    """How the head is solved: what ``solving.solver`` asks for, within what fits.
 
     Raises:
-        InputError: it is not.
+        InputError: it is too large for what is asked.
     """
-    if solver not in get_args(HeadSolver):
-        known = ", ".join(map(repr, get_args(HeadSolver)))
-        raise InputError(f"solver is {solver!r}; the last layer takes {known}; others go with params")
-    return cast(HeadSolver, solver)
-
-
-def rank(head: HeadWeights, batches: FeatureBatches, options: Options) -> tuple[Ranking, Solved]:
-    """Solve, score and check one head.
-
-    Raises:
-        InputError: as :func:`cooks_distance`.
-    """
-    refit = ""
-    if options.refit:
-        head, refit = _refitted(head, batches, options)
-    method = _method(head, options)
-    if method == "sketch":
-        sketched = SketchedInfluence(head, batches, damping=options.damping, device=options.device)
-        with _bar("scoring", options.progress, sketched.points) as advance:
-            scores = sketched.scores(on_chunk=advance)
-        return _ranking(scores, sketched.facts(), refit), sketched
-    if method == "tiled":
-        with _bar("factorising", options.progress, head.outputs - 1) as advance:
-            tiled = TiledInfluence(
-                head, batches, damping=options.damping, device=options.device, on_panel=advance
-            )
-        with _bar("scoring", options.progress, tiled.points) as advance:
-            scores = tiled.scores(on_chunk=advance)
-        return _ranking(scores, tiled.facts(), refit), tiled
-    solved = Influence(head, batches, damping=options.damping, dtype=options.dtype, device=options.device)
-    with _bar("scoring", options.progress, solved.summary.points) as advance:
-        scores = solved.scores(removal=options.removal, on_chunk=advance)
-    return _ranking(scores, solved.facts(), refit), solved
-
-
-def _refitted(head: HeadWeights, batches: FeatureBatches, options: Options) -> tuple[HeadWeights, str]:
-    if options.refit != "ridge":
-        fitted = refit_head(head, batches, device=options.device)
-        return fitted.head, fitted.outcome
-    if _method(head, options) != "dense":
-        raise InputError("refit='ridge' needs the closed form, for which this head is too large; pass l2")
-    fitted = refit_ridge(head, batches, device=options.device)
-    return fitted.head, f"{fitted.outcome}, ridge {fitted.head.l2:g} chosen by the loss of left-out points"
+    small = factorises(head)
+    if solving.solver != "sketch" and small:
+        return "dense"
+    plain = solving.removal == "infinitesimal" and head.loss.convex
+    if solving.solver == "exact":
+        return "tiled" if plain and not head.loss.separable and dtype != torch.float64 else "dense"
+    if not plain:
+        raise InputError(
+            f"a head of {head.outputs * head.width:,} parameters is sketched, which gives"
+            " removal='infinitesimal' of a named loss only; pass solver='exact' if memory allows"
+        )
+    return "sketch"
 
 
 def factorises(head: HeadWeights) -> bool:
@@ -142,20 +132,33 @@ def factorises(head: HeadWeights) -> bool:
     return groups * (head.width * head.outputs // groups) ** 2 <= EXACT_LIMIT**2
 
 
-def _method(head: HeadWeights, options: Options) -> Literal["dense", "tiled", "sketch"]:
-    small = factorises(head)
-    if options.solver != "sketch" and small:
-        return "dense"
-    plain = options.removal == "infinitesimal" and head.loss.convex
-    if options.solver == "exact":
-        tiles = plain and not head.loss.separable and options.dtype != torch.float64
-        return "tiled" if tiles else "dense"
-    if not plain:
-        raise InputError(
-            f"a head of {head.outputs * head.width:,} parameters is sketched, which gives"
-            " removal='infinitesimal' of a named loss only; pass solver='exact' if memory allows"
-        )
-    return "sketch"
+def _solved(
+    head: HeadWeights, batches: FeatureBatches, solving: Solving, dtype: torch.dtype | None, progress: bool
+) -> HeadSolution:
+    method, damping, device = choose(head, solving, dtype), solving.damping, _device(head, solving)
+    if method == "sketch":
+        return SketchedInfluence(head, batches, damping=damping, device=device)
+    if method == "tiled":
+        with _bar("factorising", progress, head.outputs - 1) as advance:
+            return TiledInfluence(head, batches, damping=damping, device=device, on_panel=advance)
+    return Influence(head, batches, damping=damping, dtype=dtype, device=device)
+
+
+def _device(head: HeadWeights, solving: Solving) -> torch.device:
+    return head.weight.device if solving.device is None else torch.device(solving.device)
+
+
+def _refitted(
+    head: HeadWeights, batches: FeatureBatches, solving: Solving, dtype: torch.dtype | None
+) -> tuple[HeadWeights, str]:
+    device = _device(head, solving)
+    if solving.refit != "ridge":
+        fitted = refit_head(head, batches, device=device)
+        return fitted.head, fitted.outcome
+    if choose(head, solving, dtype) != "dense":
+        raise InputError("refit='ridge' needs the closed form, for which this head is too large; pass l2")
+    fitted = refit_ridge(head, batches, device=device)
+    return fitted.head, f"{fitted.outcome}, ridge {fitted.head.l2:g} chosen by the loss of left-out points"
 
 
 def _ranking(scores: Scores, facts: Facts, refit: str) -> Ranking:
@@ -187,33 +190,6 @@ def as_head(
     raise InputError(
         f"the model is a {type(model_or_head).__name__}; expected a torch.nn.Module or a LinearHead"
     )
-
-
-def as_device(device: torch.device | str | None, head: LinearHead) -> torch.device:
-    return head.weights.weight.device if device is None else torch.device(device)
-
-
-def blank_head(batches: FeatureBatches, loss: Loss, l2: float) -> HeadWeights:
-    """A head of zeros with a free bias, its outputs counted from the targets.
-
-    Raises:
-        InputError: one class only, or fewer points than classes.
-    """
-    count, classes, width = 0, 1, 0
-    for features, targets in batches:
-        width = features.shape[1]
-        count += len(features)
-        if targets.ndim == 2:
-            classes = targets.shape[1]
-        elif loss.name == "cross_entropy" and len(targets):
-            classes = max(classes, int(targets.max()) + 1)
-    if loss.name == "cross_entropy":
-        if classes < 2:
-            raise InputError("every label is the same class; influence needs at least two classes")
-        if count < classes:
-            raise InputError(f"{count} points for {classes} classes; expected at least one point per class")
-    zeros = torch.zeros(classes, width, dtype=torch.float64)
-    return HeadWeights(zeros, zeros[:, 0].clone(), loss, l2, penalize_bias=False)
 
 
 @contextmanager

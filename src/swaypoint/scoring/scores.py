@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from swaypoint.errors import InputError
 from swaypoint.scoring.risks.head import Chunk
 
 Removal = Literal["infinitesimal", "finite"]
@@ -39,6 +41,21 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class Expected:
+    """The relative error to expect of Cook's distances.
+
+    Attributes:
+        value: NaN where it is not known.
+        kind: what it is and how it is known, in a few words.
+        held_to: the value up to which the check "Curvature" of :mod:`swaypoint.scoring.fitness` passes.
+    """
+
+    value: float
+    kind: str
+    held_to: float
+
+
+@dataclass(frozen=True)
 class Facts:
     """What a solver knows of how far to trust its scores; see :mod:`swaypoint.scoring.fitness`.
 
@@ -49,13 +66,41 @@ class Facts:
     solver: str
     outcome: str
     precision: str
-    estimated_error: float
+    error: Expected
     decrement: float
     saturated: float | None
     dropped: int
     condition: float | None = None
     cut: int = 0
     negative: float = 0.0
+
+    @property
+    def estimated_error(self) -> float:
+        return self.error.value
+
+
+def check_removal(removal: str, known: Sequence[str] = get_args(Removal)) -> None:
+    """Refuse a form of removal that there is not.
+
+    Raises:
+        InputError: it is not ``known``.
+    """
+    if removal not in known:
+        raise InputError(f"removal is {removal!r}; expected {' or '.join(map(repr, known))}")
+
+
+def collected(
+    parts: Iterable[Mapping[str, Tensor]], on_chunk: Callable[[int], None] | None = None
+) -> dict[str, np.ndarray]:
+    """The columns of all points from those of each chunk; ``on_chunk`` is called with the number of points
+    done after each."""
+    columns: dict[str, list[np.ndarray]] = {}
+    for part in parts:
+        for name, values in part.items():
+            columns.setdefault(name, []).append(values.cpu().numpy())
+        if on_chunk is not None:
+            on_chunk(len(part["loss"]))
+    return {name: np.concatenate(arrays) for name, arrays in columns.items()}
 
 
 def prediction(

@@ -22,18 +22,21 @@ from torch import Tensor
 
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.errors import InputError
-from swaypoint.scoring.diagonal_blocks import Decoupled
+from swaypoint.scoring.diagonal_blocks import DiagonalBlocks
+from swaypoint.scoring.head_solution import HeadSolution
 from swaypoint.scoring.risks.head import Chunk, HeadWeights, LinearHeadRisk
-from swaypoint.scoring.scores import Facts, Scores
+from swaypoint.scoring.scores import Expected, Facts, Removal, Scores, check_removal, collected
 from swaypoint.scoring.solvers.conjugate_gradient import block_conjugate_gradient
 
 DRAWS = 160
+ACCURACY = 0.1
+"""Relative standard error that a sketch is held to: beyond it neighbours in the ranking are anyone's."""
 _TOLERANCE = 3e-3
 _MAX_STEPS = 60
 _BLOCK = 1024
 
 
-class SketchedInfluence:
+class SketchedInfluence(HeadSolution):
     """Approximate Cook's distances of a linear head, in five kinds of pass over the data.
 
     Args:
@@ -61,8 +64,8 @@ class SketchedInfluence:
         self.risk = LinearHeadRisk(head, data, damping=damping, device=device, chunk=_BLOCK)
         self._map = self.risk.feature_map()
         self._penalty = self.risk.range_penalty().float()
-        self._decoupled = Decoupled(self.risk)
-        self.points = self._decoupled.points
+        self._blocks = DiagonalBlocks(self.risk)
+        self.points = self._blocks.points
         sketch, control = self._draw(torch.Generator().manual_seed(seed))
         self._control = self._precondition(control)
         gradient = self._mean_gradient()
@@ -75,6 +78,7 @@ class SketchedInfluence:
         )
         solved, self._steps, self._residual = solution.value, solution.steps, float(solution.residuals.max())
         self._sketch = solved[:, :-1]
+        self._found: tuple[Scores, float] | None = None
         self._decrement = 0.5 * float((gradient.double() * solved[:, -1:].double()).sum())
 
     # -- passes ---------------------------------------------------------------------------------
@@ -104,7 +108,7 @@ class SketchedInfluence:
 
     def _precondition(self, vectors: Tensor) -> Tensor:
         """(C, k, D) through the inverse diagonal blocks."""
-        return vectors @ self._decoupled.inverses
+        return vectors @ self._blocks.inverses
 
     def hessian_product(self, vectors: Tensor) -> Tensor:
         """H V for a block of vectors ``(C, k, D) -> (C, k, D)``, float32."""
@@ -124,41 +128,46 @@ class SketchedInfluence:
 
     def _mean_gradient(self) -> Tensor:
         """Gradient of the mean loss and its ridge, (C, 1, k) float32."""
-        return self._without_gauge(self._decoupled.gradient @ self._map).float().unsqueeze(1)
+        return self._without_gauge(self._blocks.gradient @ self._map).float().unsqueeze(1)
 
     # -- scores ---------------------------------------------------------------------------------
 
-    def scores(self, *, on_chunk: Callable[[int], None] | None = None) -> Scores:
-        """Estimated Cook's distances with their standard errors, and the by-products of leave-one-out
-        with each point's outputs decoupled (see :class:`~swaypoint.scoring.diagonal_blocks.Decoupled`)."""
-        columns: dict[str, list[Tensor]] = {}
-        for chunk, features in self._chunks():
-            leverages = self._decoupled.leverages(features)
-            parts = self._sample(chunk, features, leverages) | self._decoupled.leave_out(chunk, leverages)
-            for name, values in parts.items():
-                columns.setdefault(name, []).append(values)
-            if on_chunk is not None:
-                on_chunk(len(features))
-        whole = {name: torch.cat(parts).cpu() for name, parts in columns.items()}
-        q0 = whole.pop("q0")
-        ratio, error = shrink(whole.pop("halves"), whole.pop("regressors"))
-        self._error = error
-        return Scores(
-            cook=(q0 * ratio.clamp_min(0.0)).numpy(),
-            standard_error=(q0 * error).numpy(),
-            **{name: values.numpy() for name, values in whole.items()},
-        )
+    def scores(
+        self, *, removal: Removal = "infinitesimal", on_chunk: Callable[[int], None] | None = None
+    ) -> Scores:
+        """See :meth:`HeadSolution.scores`; estimates with their standard errors, and the by-products with
+        each point's outputs decoupled, see :class:`~swaypoint.scoring.diagonal_blocks.DiagonalBlocks`."""
+        check_removal(removal, ("infinitesimal",))
+        return self._estimates(on_chunk)[0]
+
+    def _estimates(self, on_chunk: Callable[[int], None] | None = None) -> tuple[Scores, float]:
+        """The scores, and the standard error of their ratio to q0; of one pass, whose answer is kept."""
+        if self._found is None:
+            columns = collected((self._score(*part) for part in self._chunks()), on_chunk)
+            q0 = columns.pop("q0")
+            halves, regressors = (torch.from_numpy(columns.pop(name)) for name in ("halves", "regressors"))
+            ratio, error = shrink(halves, regressors)
+            cook = q0 * ratio.clamp_min(0.0).numpy()
+            self._found = Scores(cook=cook, standard_error=q0 * error, **columns), error
+        return self._found
+
+    def _score(self, chunk: Chunk, features: Tensor) -> dict[str, Tensor]:
+        leverages = self._blocks.leverages(features)
+        return self._sample(chunk, features, leverages) | self._blocks.leave_out(chunk, leverages)
+
+    def factor(self) -> None:
+        return None
 
     def facts(self) -> Facts:
-        """How the solve went, and where the head stands; after :meth:`scores`."""
+        error = self._estimates()[1]
         return Facts(
             solver=f"sketch of {self.draws} draws, {self.head.outputs * self._map.shape[1]:,} parameters",
             outcome=f"approximate: conjugate gradients to {self._residual:.1g} in {self._steps} steps,"
-            f" relative standard error {self._error:.1%}",
+            f" relative standard error {error:.1%}",
             precision="float32",
-            estimated_error=self._error,
+            error=Expected(error, "standard error of the sketch, the same for every point", held_to=ACCURACY),
             decrement=self._decrement,
-            saturated=self._decoupled.saturated,
+            saturated=self._blocks.saturated,
             dropped=self.risk.dropped,
         )
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from swaypoint.errors import InputError
-from swaypoint.scoring.risks.layers import dense_ggn, kronecker
+from swaypoint.extending.registry import Registry
+from swaypoint.scoring.risks.gauss_newton import dense_ggn
+from swaypoint.scoring.risks.kronecker import kronecker
 from swaypoint.scoring.risks.model import Kind, ModelRisk
-from swaypoint.scoring.solvers.base import Inverse
+from swaypoint.scoring.solvers.base import Inverse, Solution
 from swaypoint.scoring.solvers.conjugate_gradient import IterativeInverse
 from swaypoint.scoring.solvers.dense import dense_inverse
 from swaypoint.scoring.solvers.kronecker import KroneckerInverse
@@ -18,7 +21,6 @@ from swaypoint.scoring.solvers.lissa import LissaInverse
 from swaypoint.scoring.solvers.low_rank import lanczos, nystroem, nystroem_preconditioner
 from swaypoint.scoring.solvers.sketch import SketchInverse
 
-Solver = Literal["auto", "exact", "cg", "sketch", "ekfac", "kfac", "lanczos", "nystroem", "lissa"]
 DENSE_LIMIT = 15_000
 """Parameters up to which ``solver="auto"`` forms the matrix: 1.8 GB, and at work up to three times that."""
 _DRAWS = 256
@@ -31,41 +33,60 @@ _NOISE = {torch.float64: 1e-12, torch.float32: 1e-6, torch.float16: 1e-2, torch.
 """Relative accuracy of a curvature's entries, by the model's dtype."""
 
 
-def invert(risk: ModelRisk, kind: Kind = "ggn", solver: Solver = "auto") -> Inverse:
-    """The inverse of the curvature of ``risk``; its ``outcome`` says what was done and why.
+@dataclass(frozen=True)
+class Solver:
+    """A way to invert a curvature.
+
+    Attributes:
+        summary: what it does, in a line.
+        invert: from the risk and the kind of its curvature to the inverse.
+    """
+
+    summary: str
+    invert: Callable[[ModelRisk, Kind], Inverse]
+
+
+solvers: Registry[Solver] = Registry("solver", "swaypoint.solvers", Solver, home=__name__)
+"""What ``solver`` may name where ``params`` are given; each is entered here, and named nowhere else."""
+
+
+def invert(risk: ModelRisk, kind: Kind = "ggn", solver: str = "auto") -> Inverse:
+    """The inverse of the curvature of ``risk``; what it solves says how, and why so.
 
     Args:
-        solver: ``"exact"`` forms the matrix and factorises it. ``"cg"`` solves matrix-free by conjugate
-            gradients, preconditioned by a Nystroem approximation, to a relative residual of 1e-6.
-            ``"sketch"`` makes self-influences of all points from 256 such solves to 1e-3, with a standard
-            error.
-            ``"ekfac"`` and ``"kfac"`` (of the Gauss-Newton matrix), ``"lanczos"``, ``"nystroem"`` and
-            ``"lissa"`` are approximations of unknown error. ``"auto"``: exact up to ``DENSE_LIMIT``
-            parameters, else EK-FAC.
+        solver: a name in :data:`solvers`.
 
     Raises:
         InputError: ``solver`` is unknown or does not go with ``kind``; the curvature is indefinite.
     """
-    if solver not in _SOLVERS:
-        raise InputError(f"solver is {solver!r}; expected one of {', '.join(map(repr, get_args(Solver)))}")
-    return _SOLVERS[solver](risk, kind)
+    return solvers.named(solver).invert(risk, kind)
+
+
+@dataclass(frozen=True)
+class Chosen(Inverse):
+    """An inverse, and why it was taken, which its solutions then say."""
+
+    inverse: Inverse
+    why: str
+
+    def solve(self, vectors: Tensor) -> Solution:
+        return self._told(self.inverse.solve(vectors))
+
+    def quadratic(self, rows: Tensor) -> Solution:
+        return self._told(self.inverse.quadratic(rows))
+
+    def _told(self, solution: Solution) -> Solution:
+        return replace(solution, outcome=f"{solution.outcome} (auto: {self.why})")
 
 
 def _auto(risk: ModelRisk, kind: Kind) -> Inverse:
     size = f"{risk.dimension:,} parameters"
     if risk.dimension <= DENSE_LIMIT:
-        inverse = _exact(risk, kind)
-        inverse.outcome += f" (auto: {size} fit in memory)"
-    elif kind == "ggn" and risk.loss.convex:
-        inverse = _ekfac(risk, kind)
-        inverse.outcome += (
-            f" (auto: {size} are too many for an exact inverse; 'cg' and 'sketch' know their error and are"
-            " slower)"
-        )
-    else:
-        inverse = _cg(risk, kind)
-        inverse.outcome += f" (auto: {size} are too many for an exact inverse)"
-    return inverse
+        return Chosen(_exact(risk, kind), f"{size} fit in memory")
+    many = f"{size} are too many for an exact inverse"
+    if kind == "ggn" and risk.loss.convex:
+        return Chosen(_ekfac(risk, kind), f"{many}; 'cg' and 'sketch' know their error and are slower")
+    return Chosen(_cg(risk, kind), many)
 
 
 def _exact(risk: ModelRisk, kind: Kind) -> Inverse:
@@ -73,7 +94,7 @@ def _exact(risk: ModelRisk, kind: Kind) -> Inverse:
     return dense_inverse(matrix, _NOISE[risk.theta.dtype], floor=float(risk.ridge.min()))
 
 
-def _cg(risk: ModelRisk, kind: Kind, *, rank: int = _RANK, tolerance: float = 1e-6) -> IterativeInverse:
+def _cg(risk: ModelRisk, kind: Kind, *, rank: int = _RANK, tolerance: float = 1e-6) -> Inverse:
     return IterativeInverse(
         risk.curvature(kind), tolerance=tolerance, precondition=_preconditioner(risk, rank)
     )
@@ -117,7 +138,7 @@ def _nystroem(risk: ModelRisk, kind: Kind) -> Inverse:
 
 def _lissa(risk: ModelRisk, kind: Kind) -> Inverse:
     curvature = risk.curvature(kind)
-    return LissaInverse(curvature, curvature.random_batches())
+    return LissaInverse(curvature, curvature.random_batches)
 
 
 def _needs_ggn(solver: str, kind: Kind) -> None:
@@ -125,14 +146,15 @@ def _needs_ggn(solver: str, kind: Kind) -> None:
         raise InputError(f"solver={solver!r} approximates the Gauss-Newton matrix; use curvature='ggn'")
 
 
-_SOLVERS: dict[str, Callable[[ModelRisk, Kind], Inverse]] = {
-    "auto": _auto,
-    "exact": _exact,
-    "cg": _cg,
-    "sketch": _sketch,
-    "ekfac": _ekfac,
-    "kfac": _kfac,
-    "lanczos": _lanczos,
-    "nystroem": _nystroem,
-    "lissa": _lissa,
-}
+for _name, _summary, _invert in (
+    ("auto", f"exact up to {DENSE_LIMIT:,} parameters; beyond, ekfac (of the ggn) or cg", _auto),
+    ("exact", "forms the matrix and factorises it", _exact),
+    ("cg", "conjugate gradients, preconditioned by a Nystroem approximation, to a residual of 1e-6", _cg),
+    ("sketch", f"self-influences of all points from {_DRAWS} solves to 1e-3, with a standard error", _sketch),
+    ("ekfac", "Kronecker factors per layer, eigenvalues corrected; error not known", _ekfac),
+    ("kfac", "Kronecker factors per layer; error not known", _kfac),
+    ("lanczos", "the largest eigenvalues of a Krylov space; error not known", _lanczos),
+    ("nystroem", "randomised low rank, the rest taken as the ridge; error not known", _nystroem),
+    ("lissa", "Neumann series over random batches; its residual is told", _lissa),
+):
+    solvers.register(_name, Solver(_summary, _invert))

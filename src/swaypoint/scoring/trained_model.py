@@ -15,11 +15,13 @@ from torch import Tensor, nn
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.errors import InputError
 from swaypoint.scoring.closed_form import HeadInverse, Influence
+from swaypoint.scoring.fitness import accuracy_of, by_heart
 from swaypoint.scoring.last_layer import LinearHead
+from swaypoint.scoring.options import Solving
 from swaypoint.scoring.risks.head import Chunk, LinearHeadRisk
 from swaypoint.scoring.risks.losses import Loss
 from swaypoint.scoring.risks.model import Kind, ModelRisk, Ridge
-from swaypoint.scoring.solver_choice import Solver, invert
+from swaypoint.scoring.solver_choice import invert
 from swaypoint.scoring.solvers.base import Inverse
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
@@ -53,17 +55,17 @@ class TrainedModel:
         model: a trained model, or a :class:`~swaypoint.scoring.last_layer.LinearHead` (its own loss, layer
             and l2).
         data: the training data, as for :func:`swaypoint.cooks_distance`.
-        params: the parameters that gradients are taken by. None: the last layer, in closed form; a
-            name or patterns (``"*"``, ``("layer4.*", "fc.*")``): those, by automatic differentiation.
-        loss, layer, l2, damping, batch_size: see :func:`swaypoint.cooks_distance`.
-        curvature: with ``params``: see :meth:`~swaypoint.scoring.risks.model.ModelRisk.curvature`.
-        solver: with ``params``: see :func:`swaypoint.scoring.solver_choice.invert`.
+        params, damping, curvature, solver: see :class:`~swaypoint.scoring.options.Solving`; gradients are
+            taken by ``params``, and without them the last layer is solved in closed form.
+        loss, layer, l2, batch_size: see :func:`swaypoint.cooks_distance`.
         checkpoints: moments of the training, for scores that follow it (TracIn).
         features: what reaches the last layer of ``data``, where that is known already.
         course: of the training, for the scores that look back at it.
+        held_out: points that it was not trained on, in the form of ``data``, or their features.
         influence: the last layer's closed form, where that is known already.
 
     Attributes:
+        solving: what it is asked for.
         size: n, the number of training points.
         dimension: P. The last layer counts its parameters row-major in (C, D [+ 1]), the bias as last
             column; ``params`` in the order of ``model.named_parameters()``.
@@ -83,16 +85,18 @@ class TrainedModel:
         l2: Ridge = 0.0,
         damping: float = 0.0,
         curvature: Kind = "ggn",
-        solver: Solver = "auto",
+        solver: str = "auto",
         batch_size: int = 512,
         checkpoints: Sequence[Checkpoint] = (),
         features: FeatureBatches | None = None,
         course: Course | None = None,
+        held_out: Any = None,
         influence: Influence | None = None,
     ) -> None:
-        self.data, self.params, self.checkpoints = data, params, tuple(checkpoints)
-        self.course, self._influence = course, influence
-        self.damping, self._solver, self._kind = damping, solver, curvature
+        self.solving = Solving(damping=damping, params=params, curvature=curvature, solver=solver)
+        self.params, self.damping = params, damping
+        self.data, self.checkpoints = data, tuple(checkpoints)
+        self.course, self._held_out, self._influence = course, held_out, influence
         self._batch_size, self._layer, self._features = batch_size, layer, features
         self._head: LinearHead | None = None
         self.model: nn.Module | None
@@ -139,7 +143,7 @@ class TrainedModel:
     @property
     def curvature(self) -> Kind:
         """What :attr:`inverse` inverts; of the last layer it is always the Hessian itself."""
-        return "hessian" if self.params is None else self._kind
+        return "hessian" if self.params is None else self.solving.curvature
 
     @cached_property
     def inverse(self) -> Inverse:
@@ -147,7 +151,7 @@ class TrainedModel:
         return (
             HeadInverse(self.influence)
             if self.params is None
-            else invert(self.risk, self._kind, self._solver)
+            else invert(self.risk, self.solving.curvature, self.solving.solver)
         )
 
     @cached_property
@@ -190,6 +194,16 @@ class TrainedModel:
             batch_size=self._batch_size,
         )
 
+    @cached_property
+    def by_heart(self) -> bool:
+        """Whether it knows its points by heart, as the check "Memorisation" of
+        :mod:`swaypoint.scoring.fitness` has it; False where no held-out points are known."""
+        if self._held_out is None:
+            return False
+        held_out = self.head.batches(self._held_out, self._batch_size)
+        risk = self.head_risk
+        return by_heart(accuracy_of(risk, self.batches), accuracy_of(risk, held_out), len(held_out))
+
     def moments(self) -> Iterator[tuple[float, TrainedModel]]:
         """The model at each checkpoint with its rate; without any, as it is, at rate 1."""
         if not self.checkpoints:
@@ -214,8 +228,8 @@ class TrainedModel:
             layer=layer,
             l2=self.l2,
             damping=self.damping,
-            curvature=self._kind,
-            solver=self._solver,
+            curvature=self.solving.curvature,
+            solver=self.solving.solver,
             batch_size=self._batch_size,
         )
 

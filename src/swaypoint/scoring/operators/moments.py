@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -22,7 +21,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swaypoint.scoring.operators.base import Curvature, Gradients, QuadraticForm
 from swaypoint.scoring.operators.packed import pack_pairs, pair_weights, unpack_index
 
 _STEP = {"cpu": 512, "cuda": 16384}
@@ -30,18 +28,6 @@ _STEP = {"cpu": 512, "cuda": 16384}
 2,048 at D = 65)."""
 _BAND = 5
 _BUFFER_ROWS = 640
-
-
-@dataclass(frozen=True)
-class HeadGradients(Gradients):
-    """r (x) phi for b points: ``residuals`` (G, m, b), ``features`` (D, b)."""
-
-    residuals: Tensor
-    features: Tensor
-
-    def rows(self) -> Tensor:
-        outer = torch.einsum("gmb,db->bgmd", self.residuals.double(), self.features.double())
-        return outer.flatten(1)
 
 
 class FeaturePairs:
@@ -161,8 +147,8 @@ def _rows(bands: list[tuple[int, int]], width: int) -> int:
     return sum((last - first) * (width - first) for first, last in bands)
 
 
-class HeadCurvature(Curvature):
-    """(1/n) sum_i Lambda_i (x) phi_i phi_i^T + penalty, from its packed second moments.
+class HeadCurvature:
+    """(1/n) sum_i Lambda_i (x) phi_i phi_i^T + penalty, from its packed second moments: G diagonal blocks.
 
     Args:
         moments: (G, m (m + 1) / 2, D, D) float64, already divided by n.
@@ -173,7 +159,6 @@ class HeadCurvature(Curvature):
     def __init__(self, moments: Tensor, penalty: tuple[Tensor, Tensor] | None, *, dtype: torch.dtype) -> None:
         self.blocks, pairs, self.width, _ = moments.shape
         self.outputs = round((2 * pairs + 0.25) ** 0.5 - 0.5)
-        self.dimension = self.blocks * self.outputs * self.width
         self.dtype = dtype
         self._moments, self._penalty = moments, penalty
 
@@ -182,6 +167,7 @@ class HeadCurvature(Curvature):
         return HeadCurvature(self._moments, penalty, dtype=self.dtype)
 
     def dense(self) -> Tensor:
+        """The diagonal blocks, ``(G, m D, m D)`` float64."""
         m, d = self.outputs, self.width
         full = self._moments[:, unpack_index(m, self._moments.device)]  # (G, m, m, D, D)
         if self._penalty is not None:
@@ -190,7 +176,8 @@ class HeadCurvature(Curvature):
         return full.permute(0, 1, 3, 2, 4).reshape(self.blocks, m * d, m * d)
 
     def quadratic_form(self, matrix: Tensor, *, beside: Tensor | None = None) -> HeadForm:
-        """g^T K g; ``beside`` (D, D), a form of the features alone, rides along in the same product."""
+        """g^T K g for K in the layout of :meth:`dense`; ``beside`` (D, D), a form of the features alone,
+        rides along in the same product."""
         m, d = self.outputs, self.width
         blocks = matrix.view(self.blocks, m, d, m, d)
         a, b = torch.triu_indices(m, m, device=matrix.device)
@@ -198,7 +185,7 @@ class HeadCurvature(Curvature):
         return HeadForm(entries, m, self.dtype, beside)
 
 
-class HeadForm(QuadraticForm):
+class HeadForm:
     """g^T K g of head gradients, and the blocks U^T K U behind it."""
 
     def __init__(
@@ -225,8 +212,3 @@ class HeadForm(QuadraticForm):
         for block, residual in zip(blocks, residuals, strict=True):
             total += self._weights @ (block * pack_pairs(residual))
         return total
-
-    def __call__(self, gradients: Gradients) -> Tensor:
-        if not isinstance(gradients, HeadGradients):
-            raise TypeError("a head's quadratic form takes HeadGradients")
-        return self.from_blocks(self.blocks(gradients.features)[0], gradients.residuals.double())

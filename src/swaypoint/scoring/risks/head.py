@@ -1,7 +1,7 @@
 """The empirical risk of a linear head: two passes over the data, memory independent of n.
 
 Pass one accumulates second moments, pass two contracts them against each point. See
-``operators/head.py`` for the algebra and ``risks/basis.py`` for the coordinates.
+``operators/moments.py`` for the algebra and ``risks/coordinates.py`` for the coordinates.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from swaypoint.data.batches import FeatureBatches
+from swaypoint.data.batches import FeatureBatches, pieces
 from swaypoint.data.folds import Fold, InProcess, Statistic, total
 from swaypoint.data.parallel import ordered_map
 from swaypoint.errors import InputError
@@ -235,7 +235,7 @@ class LinearHeadRisk:
         kept: list[Chunk] | None = [] if data is None else None
         left = _CHUNKS_BYTES
         for chunk, result in ordered_map(
-            evaluate, self._pieces(self.data if data is None else data), self.device
+            evaluate, pieces(self.data if data is None else data, self._chunk_size), self.device
         ):
             left -= 8 * (chunk.features.numel() + 4 * chunk.logits.numel())
             chunk.release()
@@ -247,14 +247,6 @@ class LinearHeadRisk:
     def chunks(self, data: FeatureBatches | None = None) -> Iterator[Chunk]:
         """The dataset (or other ``data``) in its order, some points at a time."""
         return self.map(lambda chunk: chunk, data)
-
-    def _pieces(self, data: FeatureBatches) -> Iterator[tuple[Tensor, Tensor, int]]:
-        offset, size = 0, self._chunk_size
-        for features, targets in _grouped(data, size):
-            for start in range(0, len(features), size):
-                rows = slice(start, start + size)
-                yield features[rows], targets[rows], offset + start
-            offset += len(features)
 
     # -- coordinates ----------------------------------------------------------------------------
 
@@ -454,24 +446,3 @@ class LinearHeadRisk:
         """phi^T (Phi^T Phi)^+ phi of reduced features ``(k, b) -> (b,)``, in 0..1."""
         features = features.double()
         return (features * (self.leverage_form @ features)).sum(0)
-
-
-def _grouped(data: FeatureBatches, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of ``data``, small ones joined until they hold ``size`` points."""
-    waiting: list[tuple[Tensor, Tensor]] = []
-    count = 0
-    for batch in data:
-        waiting.append(batch)
-        count += len(batch[0])
-        if count >= size:
-            yield _joined(waiting)
-            waiting, count = [], 0
-    if waiting:
-        yield _joined(waiting)
-
-
-def _joined(batches: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    if len(batches) == 1:
-        return batches[0]
-    features, targets = zip(*batches, strict=True)
-    return torch.cat(features), torch.cat(targets)

@@ -5,125 +5,26 @@ Conventions, stated once:
 - ``logits`` are ``(b, C)`` float64; a head with one output has C = 1.
 - The per-sample value is a *sum* over the outputs, never a mean.
 - ``residual`` is r = dl/dz, ``(b, C)``; ``curvature`` is Lambda = d2l/dz2, ``(b, C, C)`` in
-  structured form (:class:`LogitCurvature`), because forming it densely would cost more than the
-  contraction that consumes it.
+  structured form (:class:`~swaypoint.scoring.operators.logits.LogitCurvature`), because forming it
+  densely would cost more than the contraction that consumes it.
 - Differences such as p_y - 1 are never formed by subtraction: for a confident point they lose every
   digit, and with them the smallest influences.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import ABC, ABCMeta, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from swaypoint.errors import InputError
-from swaypoint.scoring.operators.packed import pack_pairs
-
-
-class LogitCurvature(ABC):
-    """Lambda_i for a batch of points: symmetric ``(b, C, C)``, never formed unless it must be."""
-
-    @abstractmethod
-    def project(self, basis: Tensor) -> Tensor:
-        """Distinct entries of basis^T Lambda_i basis: ``(C, m) -> (m (m + 1) / 2, b)``."""
-
-    @abstractmethod
-    def diagonal(self) -> Tensor:
-        """Diagonal entries of Lambda_i, ``(b, C)``."""
-
-    @abstractmethod
-    def matmul(self, vectors: Tensor) -> Tensor:
-        """Lambda_i v_i for each point: ``(b, C) -> (b, C)``, or ``(b, C, k) -> (b, C, k)``."""
-
-    def single(self) -> LogitCurvature:
-        """The same in float32."""
-        raise NotImplementedError
-
-    def solve_removal(self, leverages: Tensor, residuals: Tensor) -> Tensor:
-        """(I - Lambda_i diag(a_i))^-1 r_i: ``(b, C), (b, C) -> (b, C)``; leave-one-out of a sketch."""
-        raise NotImplementedError
-
-    def sqrt_matmul(self, vectors: Tensor) -> Tensor:
-        """S_i v_i with S_i S_i^T = Lambda_i: ``(b, C, k) -> (b, C, k)``; what a sketch draws with."""
-        raise NotImplementedError(f"{type(self).__name__} has no square root in closed form")
-
-
-@dataclass(frozen=True)
-class DiagonalMinusOuter(LogitCurvature):
-    """diag(d) - u u^T; u is None for losses whose outputs do not interact."""
-
-    d: Tensor
-    u: Tensor | None = None
-
-    def project(self, basis: Tensor) -> Tensor:
-        # (b_c v_c)(b_c w_c) summed over c is one GEMM with the packed products of the basis rows.
-        packed = pack_pairs(basis.T) @ self.d.T
-        if self.u is not None:
-            packed -= pack_pairs(basis.T @ self.u.T)
-        return packed
-
-    def diagonal(self) -> Tensor:
-        return self.d if self.u is None else self.d - self.u.square()
-
-    def matmul(self, vectors: Tensor) -> Tensor:
-        if vectors.ndim == 3:
-            product = self.d.unsqueeze(2) * vectors
-            if self.u is not None:
-                product -= self.u.unsqueeze(2) * torch.einsum("bc,bck->bk", self.u, vectors).unsqueeze(1)
-            return product
-        product = self.d * vectors
-        if self.u is not None:
-            product -= self.u * (self.u * vectors).sum(1, keepdim=True)
-        return product
-
-    def sqrt_matmul(self, vectors: Tensor) -> Tensor:
-        root = self.d.sqrt().unsqueeze(2)
-        product = root * vectors
-        if self.u is None:
-            return product
-        # With d = w p and u = sqrt(w) p, as softmax has: S = diag(sqrt d) - u sqrt(p)^T.
-        weight = self.d.sum(1).sqrt().clamp_min(torch.finfo(self.d.dtype).tiny)[:, None, None]
-        return product - self.u.unsqueeze(2) * (product.sum(1, keepdim=True) / weight)
-
-    def solve_removal(self, leverages: Tensor, residuals: Tensor) -> Tensor:
-        diagonal = (1.0 - self.d * leverages).clamp_min(1e-12)
-        solution = residuals / diagonal
-        if self.u is None:
-            return solution
-        # Sherman & Morrison (1950): the outer product is a rank-one change.
-        scaled, row = self.u / diagonal, leverages * self.u
-        factor = (row * solution).sum(1) / (1.0 + (row * scaled).sum(1))
-        return solution - scaled * factor.unsqueeze(1)
-
-    def single(self) -> DiagonalMinusOuter:
-        """The same in float32."""
-        return DiagonalMinusOuter(self.d.float(), None if self.u is None else self.u.float())
-
-
-@dataclass(frozen=True)
-class DenseLogitCurvature(LogitCurvature):
-    """An explicit ``(b, C, C)`` tensor, for losses of unknown structure."""
-
-    values: Tensor
-
-    def project(self, basis: Tensor) -> Tensor:
-        projected = basis.T @ self.values @ basis
-        rows, columns = torch.triu_indices(basis.shape[1], basis.shape[1], device=basis.device)
-        return projected[:, rows, columns].T
-
-    def diagonal(self) -> Tensor:
-        return self.values.diagonal(dim1=1, dim2=2)
-
-    def matmul(self, vectors: Tensor) -> Tensor:
-        if vectors.ndim == 3:
-            return self.values @ vectors
-        return (self.values @ vectors.unsqueeze(2)).squeeze(2)
+from swaypoint.extending.registry import Registry
+from swaypoint.scoring.operators.logits import DenseLogitCurvature, DiagonalMinusOuter, LogitCurvature
 
 
 class Terms(NamedTuple):
@@ -144,7 +45,8 @@ class Loss(ABC):
     ``shift_invariant`` losses (softmax) ignore a constant added to all logits: one direction per
     feature carries no information and is projected out. ``separable`` losses do not couple the
     outputs: Lambda is diagonal and the Hessian falls into one block per output. ``convex`` losses
-    have a positive semi-definite Lambda.
+    have a positive semi-definite Lambda. A loss that ``classifies`` takes classes for targets, others
+    (regressions) take values; ``output_per_class`` says that a head of it has one output a class.
     """
 
     name: str
@@ -152,6 +54,7 @@ class Loss(ABC):
     separable: bool = False
     convex: bool = True
     classifies: bool = False
+    output_per_class: bool = False
 
     @abstractmethod
     def check(self, targets: Tensor, outputs: int, offset: int = 0) -> Tensor:
@@ -168,6 +71,10 @@ class Loss(ABC):
     def labels(self, targets: Tensor) -> Tensor | None:
         """Class index of each (checked) target ``(b,)`` for a classifier, else None."""
         return None
+
+    def outputs(self, classes: int) -> int:
+        """How many a head of it has for so many classes, of which a regression has none."""
+        return max(classes, 1) if self.output_per_class else 1
 
 
 def _integer_labels(targets: Tensor, classes: int, offset: int) -> Tensor:
@@ -223,6 +130,7 @@ class CrossEntropy(Loss):
     name = "cross_entropy"
     shift_invariant = True
     classifies = True
+    output_per_class = True
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.label_smoothing < 1.0:
@@ -407,17 +315,15 @@ class Custom(Loss):
         return Terms(value, residual, DenseLogitCurvature(hessian))
 
 
-LOSSES: dict[str, Callable[[], Loss]] = {
-    "cross_entropy": CrossEntropy,
-    "binary_cross_entropy": BinaryCrossEntropy,
-    "squared_error": SquaredError,
-    "huber": Huber,
-    "poisson": Poisson,
-}
+# Their class is that of abstract classes, which a type checker cannot be told of.
+losses: Registry[type[Loss]] = Registry("loss", "swaypoint.losses", cast(Any, ABCMeta), home=__name__)
+"""What ``loss`` may name: subclasses of :class:`Loss`, made without arguments."""
+for _loss in (CrossEntropy, BinaryCrossEntropy, SquaredError, Huber, Poisson):
+    losses.register(_loss.name, _loss)
 
 
 def as_loss(loss: str | Loss | Callable[..., Any]) -> Loss:
-    """A :class:`Loss` from its name, an instance, or a per-sample callable.
+    """A :class:`Loss` from its name in :data:`losses`, an instance, or a per-sample callable.
 
     Raises:
         InputError: the name is unknown.
@@ -425,9 +331,19 @@ def as_loss(loss: str | Loss | Callable[..., Any]) -> Loss:
     if isinstance(loss, Loss):
         return loss
     if isinstance(loss, str):
-        if loss not in LOSSES:
-            raise InputError(f"unknown loss {loss!r}; expected one of {', '.join(LOSSES)} or a callable")
-        return LOSSES[loss]()
+        return losses.named(loss)()
     if callable(loss):
         return Custom(loss)
     raise InputError(f"loss is a {type(loss).__name__}; expected a name, a Loss or a callable")
+
+
+def regression(loss: str) -> bool:
+    """Whether the loss of that name takes values for targets, not classes.
+
+    Raises:
+        InputError: there is none.
+
+    >>> regression("huber"), regression("cross_entropy")
+    (True, False)
+    """
+    return not losses.named(loss).classifies

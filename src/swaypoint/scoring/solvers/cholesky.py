@@ -7,16 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from swaypoint.scoring.operators.base import Curvature
-
 
 @dataclass(frozen=True)
 class Factorization:
     """Inverse of a curvature, block by block, and what it took to get it.
 
-    ``matrix`` is K in the layout of ``Curvature.dense``; ``condition`` the 1-norm condition number
-    of the worst block; ``cut`` how many eigen-directions were dropped as numerically zero;
-    ``negative`` the most negative eigenvalue found (0 if none), which only a non-convex loss gives.
+    ``matrix`` is K, ``(G, k, k)`` float64; ``condition`` the 1-norm condition number of the worst block;
+    ``cut`` how many eigen-directions were dropped as numerically zero; ``negative`` the most negative
+    eigenvalue found (0 if none), which only a non-convex loss gives.
     """
 
     matrix: Tensor
@@ -41,13 +39,14 @@ class Factorization:
         return "exact"
 
 
-def factorize(curvature: Curvature, *, noise: float = 1e-14) -> Factorization:
+def factorize(dense: Tensor, *, noise: float = 1e-14) -> Factorization:
     """K = H^-1 by Cholesky; by eigen-decomposition with a cut at ``noise`` where H is singular.
 
-    ``noise`` is the relative accuracy of H's entries: eigenvalues below ``noise * P`` of the largest
-    are zero as far as the data can tell.
+    Args:
+        dense: the diagonal blocks of H, ``(G, k, k)`` float64.
+        noise: relative accuracy of H's entries: eigenvalues below ``noise * k`` of the largest are zero as
+            far as the data can tell.
     """
-    dense = curvature.dense()
     factor, info = torch.linalg.cholesky_ex(dense)
     if not bool(info.any()):
         matrix = torch.cholesky_inverse(factor)

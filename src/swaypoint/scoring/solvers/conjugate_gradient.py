@@ -10,7 +10,7 @@ from torch import Tensor
 
 from swaypoint.errors import InputError
 from swaypoint.scoring.operators.base import Operator
-from swaypoint.scoring.solvers.base import Inverse
+from swaypoint.scoring.solvers.base import Inverse, Solution
 
 _TRUE_RESIDUAL, _TRUE_TOLERANCES = 1e-2, 100.0
 """Of what the steps took for solved, this or so many tolerances: more says that rounding or the
@@ -107,8 +107,6 @@ class IterativeInverse(Inverse):
         precondition: a rough inverse of the same curvature.
     """
 
-    error = 0.0
-
     def __init__(
         self,
         operator: Operator,
@@ -118,24 +116,26 @@ class IterativeInverse(Inverse):
         precondition: Inverse | None = None,
     ) -> None:
         self._operator, self._tolerance, self._max_steps = operator, tolerance, max_steps
-        self._precondition = None if precondition is None else precondition.solve
-        self.outcome = f"conjugate gradients to a relative residual of {tolerance:.0e}"
+        self._rough = precondition
 
-    def solve(self, vectors: Tensor) -> Tensor:
+    def _precondition(self, vectors: Tensor) -> Tensor:
+        return vectors if self._rough is None else self._rough.solve(vectors).value
+
+    def solve(self, vectors: Tensor) -> Solution:
+        right = vectors.to(self._operator.dtype)
         solution = block_conjugate_gradient(
             self._operator.matmul,
-            vectors.to(self._operator.dtype),
+            right,
             tolerance=self._tolerance,
             max_steps=self._max_steps,
             precondition=self._precondition,
         )
         if not solution.converged:
             raise InputError(solution.outcome)
-        right = vectors.to(self._operator.dtype)
         size = right.norm(dim=0).clamp_min(torch.finfo(right.dtype).tiny)
         apart = (right - self._operator @ solution.value).norm(dim=0) / size
         residual = float(apart.max())
         if residual > max(_TRUE_RESIDUAL, _TRUE_TOLERANCES * self._tolerance):
             raise InputError(replace(solution, residuals=apart, converged=False).outcome)
-        self.outcome = f"conjugate gradients: relative residual {residual:.1e} after {solution.steps} steps"
-        return solution.value.to(vectors)
+        outcome = f"conjugate gradients: relative residual {residual:.1e} after {solution.steps} steps"
+        return Solution(solution.value.to(vectors), outcome, error=0.0, residual=residual)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from swaypoint.errors import InputError
-from swaypoint.scoring.solvers.base import Inverse, largest_eigenvalue
+from swaypoint.scoring.solvers.base import Inverse, Solution, largest_eigenvalue
 from swaypoint.scoring.solvers.panels import forward_substitution
 
 _SINGLE_LIMIT = 1e8
@@ -19,23 +19,22 @@ _BLOCK = 1024
 class CholeskyInverse(Inverse):
     """L^-T L^-1 for a lower factor ``(P, P)``, in its precision."""
 
-    error = 0.0
-
     def __init__(self, factor: Tensor, condition: float) -> None:
         self._factor = factor
-        self.outcome = (
+        self._outcome = (
             f"exact: Cholesky of {len(factor):,} parameters, condition number about {condition:.0e}"
         )
 
-    def solve(self, vectors: Tensor) -> Tensor:
-        return torch.cholesky_solve(vectors.to(self._factor), self._factor).to(vectors)
+    def solve(self, vectors: Tensor) -> Solution:
+        value = torch.cholesky_solve(vectors.to(self._factor), self._factor).to(vectors)
+        return Solution(value, self._outcome, error=0.0)
 
-    def quadratic(self, rows: Tensor) -> Tensor:
+    def quadratic(self, rows: Tensor) -> Solution:
         # In panels nearly all of the work is matrix products, a third faster than one solve.
         ends = range(_BLOCK, len(self._factor) + _BLOCK, _BLOCK)
         panels = [self._factor[end - _BLOCK : end, :end] for end in ends]
         half = forward_substitution(panels, rows.to(self._factor).T.contiguous())
-        return half.square().sum(0, dtype=torch.float64)
+        return Solution(half.square().sum(0, dtype=torch.float64), self._outcome, error=0.0)
 
 
 class SpectralInverse(Inverse):
@@ -44,6 +43,7 @@ class SpectralInverse(Inverse):
     Args:
         vectors: ``(P, k)``.
         values: ``(k,)``, positive.
+        outcome, error: of each :class:`~swaypoint.scoring.solvers.base.Solution`.
         rest: the inverse on the complement of V; 0 leaves it out.
     """
 
@@ -51,15 +51,18 @@ class SpectralInverse(Inverse):
         self, vectors: Tensor, values: Tensor, outcome: str, *, rest: float = 0.0, error: float | None = None
     ) -> None:
         self._vectors, self._weights, self._rest = vectors, 1.0 / values - rest, rest
-        self.outcome, self.error = outcome, error
+        self._outcome, self._error = outcome, error
 
-    def solve(self, vectors: Tensor) -> Tensor:
+    def solve(self, vectors: Tensor) -> Solution:
         inner = self._weights.unsqueeze(1) * (self._vectors.T @ vectors.to(self._vectors))
-        return (self._vectors @ inner).to(vectors) + self._rest * vectors
+        return self._told((self._vectors @ inner).to(vectors) + self._rest * vectors)
 
-    def quadratic(self, rows: Tensor) -> Tensor:
+    def quadratic(self, rows: Tensor) -> Solution:
         inner = (rows.to(self._vectors) @ self._vectors).double().square() @ self._weights.double()
-        return inner + self._rest * rows.double().square().sum(1)
+        return self._told(inner + self._rest * rows.double().square().sum(1))
+
+    def _told(self, value: Tensor) -> Solution:
+        return Solution(value, self._outcome, self._error)
 
 
 def dense_inverse(matrix: Tensor, noise: float, *, floor: float = 0.0) -> Inverse:

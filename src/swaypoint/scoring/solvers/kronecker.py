@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from swaypoint.scoring.operators.kronecker import Kronecker, KroneckerBlock
-from swaypoint.scoring.solvers.base import Inverse
+from swaypoint.scoring.solvers.base import Inverse, Solution
 
 _FLOOR = 1e-6
 """Smaller eigenvalues than this share of the block's mean count as this: they are rounding, and so is what
@@ -16,25 +16,25 @@ a gradient has along them."""
 
 class KroneckerInverse(Inverse):
     def __init__(self, curvature: Kronecker, outcome: str) -> None:
-        self._curvature, self.outcome = curvature, outcome
+        self._curvature, self._outcome = curvature, outcome
         self._inverses = [_inverted(b.values + _rotated(b, curvature.ridge)) for b in curvature.blocks]
         self._rest = _inverted(curvature.diagonal + curvature.ridge[curvature.rest])
 
-    def solve(self, vectors: Tensor) -> Tensor:
+    def solve(self, vectors: Tensor) -> Solution:
         rows = vectors.T.to(self._curvature.ridge)
         result = torch.zeros_like(rows)
         for block, inverse in zip(self._curvature.blocks, self._inverses, strict=True):
             result[:, block.index.flatten()] = block.rotate_back(block.rotate(rows) * inverse)
         rest = self._curvature.rest
         result[:, rest] = rows[:, rest] * self._rest
-        return result.T.to(vectors)
+        return Solution(result.T.to(vectors), self._outcome)
 
-    def quadratic(self, rows: Tensor) -> Tensor:
+    def quadratic(self, rows: Tensor) -> Solution:
         rows = rows.to(self._curvature.ridge)
         total = (rows[:, self._curvature.rest].double().square() * self._rest.double()).sum(1)
         for block, inverse in zip(self._curvature.blocks, self._inverses, strict=True):
             total += (block.rotate(rows).square() * inverse).sum((1, 2), dtype=torch.float64)
-        return total
+        return Solution(total, self._outcome)
 
 
 def _rotated(block: KroneckerBlock, ridge: Tensor) -> Tensor:

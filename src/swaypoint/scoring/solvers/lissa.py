@@ -9,7 +9,7 @@ from torch import Tensor
 
 from swaypoint.errors import InputError
 from swaypoint.scoring.operators.base import Operator
-from swaypoint.scoring.solvers.base import Inverse, largest_eigenvalue
+from swaypoint.scoring.solvers.base import Inverse, Solution, largest_eigenvalue
 
 Product = Callable[[Tensor], Tensor]
 
@@ -19,26 +19,32 @@ class LissaInverse(Inverse):
 
     Args:
         operator: the whole curvature, for the scale and for the residual that is reported.
-        batches: endless products with the curvature of one random batch each.
+        batches: starts endless products with the curvature of one random batch each, the same in every
+            solve.
         depth: J. Directions of curvature below scale / J are not reached.
     """
 
     def __init__(
-        self, operator: Operator, batches: Iterator[Product], *, depth: int = 2000, repeats: int = 1
+        self,
+        operator: Operator,
+        batches: Callable[[], Iterator[Product]],
+        *,
+        depth: int = 2000,
+        repeats: int = 1,
     ) -> None:
         self._operator, self._batches, self._depth, self._repeats = operator, batches, depth, repeats
         # Batches vary: the largest curvature of one can be well above that of the whole.
         like = torch.empty(operator.dimension, 1, dtype=operator.dtype, device=operator.device)
         self._scale = 3.0 * largest_eigenvalue(operator.matmul, like)
-        self.outcome = f"approximate: LiSSA of depth {depth}, scale {self._scale:.2g}"
 
-    def solve(self, vectors: Tensor) -> Tensor:
+    def solve(self, vectors: Tensor) -> Solution:
+        products = self._batches()
         right = vectors.to(self._operator.dtype)
         total = torch.zeros_like(right)
         for _ in range(self._repeats):
             value = right.clone()
             for _ in range(self._depth):
-                value = right + value - next(self._batches)(value) / self._scale
+                value = right + value - next(products)(value) / self._scale
             total += value
         solution = total / (self._scale * self._repeats)
         if not bool(torch.isfinite(solution).all()) or float(solution.norm()) > 1e6 * float(right.norm()):
@@ -46,9 +52,10 @@ class LissaInverse(Inverse):
                 "LiSSA diverged: a batch has negative curvature, or more than its scale. Remedies: more"
                 " damping, larger batches, curvature='ggn', or solver='cg'"
             )
-        residual = (right - self._operator @ solution).norm(dim=0) / right.norm(dim=0).clamp_min(1e-30)
-        self.outcome = (
+        apart = (right - self._operator @ solution).norm(dim=0) / right.norm(dim=0).clamp_min(1e-30)
+        residual = float(apart.max())
+        outcome = (
             f"approximate: LiSSA of depth {self._depth}, scale {self._scale:.2g}, relative residual"
-            f" {float(residual.max()):.1e}"
+            f" {residual:.1e}"
         )
-        return solution.to(vectors)
+        return Solution(solution.to(vectors), outcome, residual=residual)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from swaypoint.scoring.solvers.base import Inverse
+from swaypoint.scoring.solvers.base import Inverse, Solution
 
 
 class SketchInverse(Inverse):
@@ -18,14 +18,17 @@ class SketchInverse(Inverse):
 
     def __init__(self, inverse: Inverse, draws: Tensor) -> None:
         self._inverse, self._solved = inverse, inverse.solve(draws)
-        self.error = (2.0 / draws.shape[1]) ** 0.5
-        self.outcome = (
-            f"approximate: sketch of {draws.shape[1]} draws, relative standard error {self.error:.1%};"
-            f" {inverse.outcome}"
-        )
 
-    def solve(self, vectors: Tensor) -> Tensor:
+    def solve(self, vectors: Tensor) -> Solution:
         return self._inverse.solve(vectors)
 
-    def quadratic(self, rows: Tensor) -> Tensor:
-        return (rows.to(self._solved) @ self._solved).double().square().mean(1)
+    def quadratic(self, rows: Tensor) -> Solution:
+        solved = self._solved.value
+        draws = solved.shape[1]
+        error = (2.0 / draws) ** 0.5
+        return Solution(
+            (rows.to(solved) @ solved).double().square().mean(1),
+            f"approximate: sketch of {draws} draws, relative standard error {error:.1%};"
+            f" {self._solved.outcome}",
+            error,
+        )

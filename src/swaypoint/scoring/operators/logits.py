@@ -1,0 +1,111 @@
+"""The second derivative of a loss by its logits, in the forms that losses have."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from swaypoint.scoring.operators.packed import pack_pairs
+
+
+class LogitCurvature(ABC):
+    """Lambda_i for a batch of points: symmetric ``(b, C, C)``, never formed unless it must be."""
+
+    @abstractmethod
+    def project(self, basis: Tensor) -> Tensor:
+        """Distinct entries of basis^T Lambda_i basis: ``(C, m) -> (m (m + 1) / 2, b)``."""
+
+    @abstractmethod
+    def diagonal(self) -> Tensor:
+        """Diagonal entries of Lambda_i, ``(b, C)``."""
+
+    @abstractmethod
+    def matmul(self, vectors: Tensor) -> Tensor:
+        """Lambda_i v_i for each point: ``(b, C) -> (b, C)``, or ``(b, C, k) -> (b, C, k)``."""
+
+    def single(self) -> LogitCurvature:
+        """The same in float32."""
+        raise NotImplementedError
+
+    def solve_removal(self, leverages: Tensor, residuals: Tensor) -> Tensor:
+        """(I - Lambda_i diag(a_i))^-1 r_i: ``(b, C), (b, C) -> (b, C)``; leave-one-out of a sketch."""
+        raise NotImplementedError
+
+    def sqrt_matmul(self, vectors: Tensor) -> Tensor:
+        """S_i v_i with S_i S_i^T = Lambda_i: ``(b, C, k) -> (b, C, k)``; what a sketch draws with."""
+        raise NotImplementedError(f"{type(self).__name__} has no square root in closed form")
+
+
+@dataclass(frozen=True)
+class DiagonalMinusOuter(LogitCurvature):
+    """diag(d) - u u^T; u is None for losses whose outputs do not interact."""
+
+    d: Tensor
+    u: Tensor | None = None
+
+    def project(self, basis: Tensor) -> Tensor:
+        # (b_c v_c)(b_c w_c) summed over c is one GEMM with the packed products of the basis rows.
+        packed = pack_pairs(basis.T) @ self.d.T
+        if self.u is not None:
+            packed -= pack_pairs(basis.T @ self.u.T)
+        return packed
+
+    def diagonal(self) -> Tensor:
+        return self.d if self.u is None else self.d - self.u.square()
+
+    def matmul(self, vectors: Tensor) -> Tensor:
+        if vectors.ndim == 3:
+            product = self.d.unsqueeze(2) * vectors
+            if self.u is not None:
+                product -= self.u.unsqueeze(2) * torch.einsum("bc,bck->bk", self.u, vectors).unsqueeze(1)
+            return product
+        product = self.d * vectors
+        if self.u is not None:
+            product -= self.u * (self.u * vectors).sum(1, keepdim=True)
+        return product
+
+    def sqrt_matmul(self, vectors: Tensor) -> Tensor:
+        root = self.d.sqrt().unsqueeze(2)
+        product = root * vectors
+        if self.u is None:
+            return product
+        # With d = w p and u = sqrt(w) p, as softmax has: S = diag(sqrt d) - u sqrt(p)^T.
+        weight = self.d.sum(1).sqrt().clamp_min(torch.finfo(self.d.dtype).tiny)[:, None, None]
+        return product - self.u.unsqueeze(2) * (product.sum(1, keepdim=True) / weight)
+
+    def solve_removal(self, leverages: Tensor, residuals: Tensor) -> Tensor:
+        diagonal = (1.0 - self.d * leverages).clamp_min(1e-12)
+        solution = residuals / diagonal
+        if self.u is None:
+            return solution
+        # Sherman & Morrison (1950): the outer product is a rank-one change.
+        scaled, row = self.u / diagonal, leverages * self.u
+        factor = (row * solution).sum(1) / (1.0 + (row * scaled).sum(1))
+        return solution - scaled * factor.unsqueeze(1)
+
+    def single(self) -> DiagonalMinusOuter:
+        """The same in float32."""
+        return DiagonalMinusOuter(self.d.float(), None if self.u is None else self.u.float())
+
+
+@dataclass(frozen=True)
+class DenseLogitCurvature(LogitCurvature):
+    """An explicit ``(b, C, C)`` tensor, for losses of unknown structure."""
+
+    values: Tensor
+
+    def project(self, basis: Tensor) -> Tensor:
+        projected = basis.T @ self.values @ basis
+        rows, columns = torch.triu_indices(basis.shape[1], basis.shape[1], device=basis.device)
+        return projected[:, rows, columns].T
+
+    def diagonal(self) -> Tensor:
+        return self.values.diagonal(dim1=1, dim2=2)
+
+    def matmul(self, vectors: Tensor) -> Tensor:
+        if vectors.ndim == 3:
+            return self.values @ vectors
+        return (self.values @ vectors.unsqueeze(2)).squeeze(2)
