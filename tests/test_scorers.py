@@ -13,6 +13,7 @@ import swaypoint
 from cases import trained, two_layers
 from swaypoint.scorers import scores
 from swaypoint.scorers.base import of_points, register
+from swaypoint.scoring.solver_choice import solvers
 from swaypoint.scoring.trained_model import TrainedModel
 
 CONVERGED = trained(two_layers, 0.005)

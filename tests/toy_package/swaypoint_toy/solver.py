@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from swaypoint.scoring.risks.model import Kind, ModelRisk
-from swaypoint.scoring.solvers.base import Inverse, largest_eigenvalue
+from swaypoint.scoring.solver_choice import Solver
+from swaypoint.scoring.solvers.base import Inverse, Solution, largest_eigenvalue
 
 
 @dataclass(frozen=True)
@@ -13,13 +14,15 @@ class Step(Inverse):
     """K = rate I."""
 
     rate: float
-    outcome: str = "approximate: a step of gradient descent, error not known"
 
-    def solve(self, vectors: Tensor) -> Tensor:
-        return self.rate * vectors
+    def solve(self, vectors: Tensor) -> Solution:
+        return Solution(self.rate * vectors, "approximate: a step of gradient descent, error not known")
 
 
-def toy(risk: ModelRisk, kind: Kind) -> Inverse:
+def step(risk: ModelRisk, kind: Kind) -> Step:
     """Of the curvature of ``risk``, (P, P)."""
     curvature = risk.curvature(kind)
     return Step(1.0 / largest_eigenvalue(curvature.matmul, risk.theta.unsqueeze(1)))
+
+
+toy = Solver("a step of gradient descent", step)

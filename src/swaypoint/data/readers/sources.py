@@ -58,11 +58,20 @@ def reader_of(source: str | Path) -> Reader | None:
     """The reader that takes a source, None where there is none: the one that joined last is asked first.
 
     Raises:
-        InputError: a reader of another package cannot be imported.
+        InputError: none takes what is there, and one of another package, which might, cannot be imported.
     """
-    return next(
-        (readers[name] for name in reversed(list(readers)) if readers[name].matches(str(source))), None
-    )
+    broken: list[InputError] = []
+    for name in reversed(list(readers)):
+        try:
+            reader = readers[name]
+        except InputError as error:  # of another package: the others go on
+            broken.append(error)
+            continue
+        if reader.matches(str(source)):
+            return reader
+    if broken and os.path.exists(source):
+        raise broken[0]
+    return None
 
 
 def _checked_reader(source: str, options: ReadOptions) -> Reader:
