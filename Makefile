@@ -44,7 +44,7 @@ test: setup
 # Models, scores and solvers with nothing but the core's own dependencies and the libraries that the oracles need:
 # on any platform.
 CORE = api autodiff baselines boundary course discriminative_jackknife exact folds groups jackknife \
-    large_heads leave_one_out parallel refit relatif representer solvers tracin
+    large_heads leave_one_out parallel refit relatif representer scorers solvers tracin
 test-core: $(VENV)/.core
 	$(BIN)/pytest -m "not slow" $(CORE:%=tests/test_%.py)
 

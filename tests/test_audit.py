@@ -328,3 +328,14 @@ def test_other_scores_of_a_refitted_head(tmp_path):
 def test_an_unknown_score_lists_those_there_are(tmp_path):
     with pytest.raises(swaypoint.InputError, match=r"no score 'luck'; expected .*cooks_distance.*tracin"):
         swaypoint.audit("sklearn:digits", tmp_path / "digits", options=quick(scores=("luck",)))
+
+
+def test_the_margin_of_the_logits_is_a_column_of_its_own(tmp_path):
+    """Beside the margin of the left-out probabilities, which has the opposite sign."""
+    folder = swaypoint.audit(
+        "sklearn:wine", tmp_path / "wine", options=AuditOptions(scores=("logit_margin",))
+    )
+    scores = folder.scores().to_pandas()
+    clear = scores["margin"].abs() > 0.5
+    assert (np.sign(scores["margin"]) == -np.sign(scores["logit_margin"]))[clear].all()
+    assert (scores["logit_margin"] < -1).any()

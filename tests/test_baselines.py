@@ -39,7 +39,7 @@ def test_loss_confidence_and_margin(case):
         max(float(z[k]) for k in range(len(z)) if k != label) - float(z[label])
         for z, label in zip(logits, y.tolist(), strict=True)
     ]
-    np.testing.assert_allclose(scores["margin"].score(trained_model), margins, rtol=1e-10)
+    np.testing.assert_allclose(scores["logit_margin"].score(trained_model), margins, rtol=1e-10)
 
 
 def test_knn_counts_neighbours_with_another_label(case):
@@ -70,7 +70,7 @@ def test_the_loss_of_a_regression():
     )
 
 
-@pytest.mark.parametrize("name", ["margin", "confidence", "knn"])
+@pytest.mark.parametrize("name", ["logit_margin", "confidence", "knn"])
 @pytest.mark.parametrize("loss", ["squared_error", "binary_cross_entropy"])
 def test_without_one_class_a_point_the_remedy_is_named(name, loss):
     model, x, y = nn.Linear(3, 2).double(), torch.randn(20, 3).double(), torch.randint(0, 2, (20, 2))

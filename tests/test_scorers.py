@@ -106,3 +106,13 @@ def test_the_table_of_scores_is_the_registry():
 
 def test_every_solver_is_documented():
     assert {name for name, _ in _table("`solver`")} == {*solvers} - {"auto"}
+
+
+def test_no_score_has_the_name_of_a_column_that_is_another_quantity():
+    """Its column would be dropped: of these the audit writes its own."""
+    assert {"cook", "label", "loo_loss", "margin", "leverage", "suggested_label"}.isdisjoint(scores)
+    # The loss is the same in both.
+    model, x, y = trained(two_layers, 0.01)
+    trained_model = TrainedModel(model, (x, y))
+    expected = trained_model.influence.scores().loss
+    np.testing.assert_allclose(scores["loss"].score(trained_model), expected)

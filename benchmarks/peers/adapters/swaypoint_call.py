@@ -50,6 +50,6 @@ def rank(features: np.ndarray, labels: np.ndarray, weight: np.ndarray, bias: np.
     from swaypoint.scorers import scores
     from swaypoint.scoring.trained_model import TrainedModel
 
-    score = scores["margin"].score
+    score = scores["logit_margin"].score
     assert score is not None
     return score(TrainedModel(linear(weight, bias), (features, labels), batch_size=65536))

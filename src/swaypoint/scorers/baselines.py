@@ -38,14 +38,14 @@ def losses(trained: TrainedModel) -> np.ndarray:
     return torch.cat([chunk.terms.value for chunk in trained.points()]).cpu().numpy()
 
 
-def margin(trained: TrainedModel) -> np.ndarray:
+def logit_margin(trained: TrainedModel) -> np.ndarray:
     """The largest other logit minus the label's, ``(n,)`` float64; positive: the model contradicts.
 
     Raises:
         InputError: the loss has no classes.
     """
     parts = []
-    for logits, labels in _labelled(trained, "margin"):
+    for logits, labels in _labelled(trained, "logit_margin"):
         others = logits.scatter(1, labels, -torch.inf).amax(1)
         parts.append(others - logits.gather(1, labels).squeeze(1))
     return torch.cat(parts).cpu().numpy()
@@ -94,6 +94,8 @@ def _labelled(trained: TrainedModel, name: str) -> list[tuple[Tensor, Tensor]]:
 
 
 register(Score("loss", "none", "loss of the point", score=losses, pointwise=True))
-register(Score("margin", "none", "largest other logit minus the label's", score=margin, pointwise=True))
+register(
+    Score("logit_margin", "none", "largest other logit minus the label's", score=logit_margin, pointwise=True)
+)
 register(Score("confidence", "none", "1 - probability of the label", score=confidence, pointwise=True))
 register(Score("knn", "none", "share of the nearest neighbours with another label", score=knn))

@@ -24,7 +24,6 @@ from swaypoint.studies.cifar10.trainings import fold_of
 
 _NAMES = (
     "loss",
-    "margin",
     "confidence",
     "gradient_norm",
     "representer_l2",
@@ -74,6 +73,8 @@ def scores_of(learned: Learned, trained: TrainedModel, left_out: Scores) -> dict
             learned.given, torch.from_numpy(left_out.loo_logits).softmax(1).numpy()
         ),
     }
+    # Its tables call the margin of the logits so from the first.
+    found["margin"] = of_points("logit_margin")(trained)
     for name in _NAMES:
         if name == "representer_l2" and not trained.head.weights.l2:
             continue
