@@ -44,7 +44,7 @@ class Scored:
     streamed: StreamedScores | None = None
 
 
-def lead(scores: tuple[str, ...] | Columns, models: int = 1) -> RankedBy:
+def lead(scores: tuple[str, ...], models: int = 1) -> RankedBy:
     """What ranks: the recommended score where it was asked for, several models together where there are."""
     if "auto" in scores:
         return "auto"

@@ -104,8 +104,9 @@ class ScoreShards:
             part.setdefault("first_order", part["cook"])
             columns = {name: part[name].cpu().numpy() for name in (*COLUMNS, *_SUMMED)}
             rows = slice(done, done := done + len(columns["cook"]))
-            further["auto"] = columns["loo_loss"]  # no training was recorded
-            beside = {name: further[name][rows if name != "auto" else slice(None)] for name in self._beside}
+            beside = {name: values[rows] for name, values in further.items()}
+            if "auto" in self.scores:
+                beside["auto"] = columns["loo_loss"]  # no training was recorded
             yield {"index": numbered.take(len(columns["cook"])), **columns, **beside}
 
     @property

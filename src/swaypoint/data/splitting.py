@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from swaypoint.data.selection import kth_smallest
+
 _CHUNK = 1 << 16
-_BUCKETS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,7 @@ class Split:
         held = round(share * points)
         if held in (0, points):
             return cls(seed, share, 0 if held == 0 else 2**64)
-        counts = np.zeros(_BUCKETS, dtype=np.int64)
-        for hashes in _hashes(points, seed):
-            counts += np.bincount(_bucket(hashes), minlength=_BUCKETS)
-        upto = counts.cumsum()
-        bucket = int(np.searchsorted(upto, held))  # the first with which there are enough
-        inside = np.sort(np.concatenate([h[_bucket(h) == bucket] for h in _hashes(points, seed)]))
-        last = int(inside[held - int(upto[bucket] - counts[bucket]) - 1])
-        return cls(seed, share, last + 1)
+        return cls(seed, share, kth_smallest(lambda: _hashes(points, seed), held) + 1)
 
     def held_out(self, index: np.ndarray) -> np.ndarray:
         """Of flat indices ``(b,)``: bool ``(b,)``."""
@@ -67,8 +61,3 @@ def _hash(index: np.ndarray, seed: int) -> np.ndarray:
 def _hashes(points: int, seed: int) -> Iterator[np.ndarray]:
     for start in range(0, points, _CHUNK):
         yield _hash(np.arange(start, min(start + _CHUNK, points)), seed)
-
-
-def _bucket(hashes: np.ndarray) -> np.ndarray:
-    """By their 16 leading bits."""
-    return (hashes >> np.uint64(48)).astype(np.int64)
