@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from swaypoint.data.batches import ArrayBatches
+from swaypoint.data.class_labels import class_labels
 from swaypoint.data.top import top_of
 from swaypoint.errors import InputError
 from swaypoint.scoring.blank_head import blank_head
@@ -118,7 +119,8 @@ def cooks_distance_from_features(
 
     Args:
         features: ``(n, D)`` array or tensor.
-        labels: ``(n,)`` class indices, or the targets of another loss.
+        labels: ``(n,)`` classes as integers, texts or booleans (an array, a list, a column of a data frame),
+            which the ranking has as they are; or the targets of another loss.
         estimator: a fitted scikit-learn ``LogisticRegression``, ``RidgeClassifier``, ``Ridge`` or
             ``LinearRegression`` to use instead, with its own labels, loss and regularisation.
         l2: ridge of the fitted head, its bias free; default 1/n (scikit-learn's ``C=1``).
@@ -132,10 +134,18 @@ def cooks_distance_from_features(
     if estimator is not None:
         head = LinearHead.from_estimator(estimator, len(features)).weights
         batches = ArrayBatches(features, _targets(estimator, labels))
-    else:
-        batches = ArrayBatches(features, labels)
-        head = blank_head(batches, as_loss(loss), 1.0 / len(batches) if l2 is None else l2)
-    return rank(head, batches, solving.of_the_head(fit=estimator is None), dtype=dtype, progress=progress)[0]
+        solving = solving.of_the_head()
+        return rank(head, batches, solving, dtype=dtype, progress=progress)[0]
+    objective, classes = as_loss(loss), None
+    if np.ndim(labels) == 1 and objective.output_per_class:
+        classes = class_labels(labels)
+    batches = ArrayBatches(features, labels if classes is None else classes.index)
+    head = blank_head(batches, objective, 1.0 / len(batches) if l2 is None else l2)
+    ranking, _ = rank(head, batches, solving.of_the_head(fit=True), dtype=dtype, progress=progress)
+    if classes is None or classes.are_indices:
+        return ranking
+    label, suggested = (classes.named(index) for index in (ranking.label, ranking.suggested_label))
+    return replace(ranking, label=label, suggested_label=suggested)
 
 
 def influence(

@@ -153,6 +153,12 @@ class CrossEntropy(Loss):
                 raise InputError(
                     f"soft label of row {offset + row} has a negative entry; expected probabilities"
                 )
+            if bool((strange := (soft.sum(1) - 1.0).abs() > 1e-3).any()):
+                row = int(strange.nonzero()[0])
+                raise InputError(
+                    f"the soft label of row {offset + row} sums to {float(soft[row].sum()):g}; expected"
+                    " probabilities that sum to 1; for several labels a point use loss='binary_cross_entropy'"
+                )
             return soft
         return _integer_labels(targets, outputs, offset)
 
