@@ -240,7 +240,7 @@ class Influence:
             "loss": chunk.terms.value,
             "loo_loss": left_out.value,
             "leverage": leverages[0],
-            **prediction(chunk, logits, left_out.probabilities, loss.labels(chunk.targets)),
+            **prediction(chunk, loss.mean(logits), left_out.probabilities, loss.labels(chunk.targets)),
             **beside,
         }
         if keep_logits:
