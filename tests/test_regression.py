@@ -5,10 +5,12 @@ import pytest
 import statsmodels.api as sm
 import torch
 from scipy.special import expit
-from sklearn.datasets import load_diabetes
+from sklearn.datasets import load_diabetes, load_iris
+from sklearn.linear_model import LinearRegression
 from sklearn.metrics import r2_score, root_mean_squared_error
 from statsmodels.stats.outliers_influence import OLSInfluence
 
+import swaypoint
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.scoring.regression import FAMILIES, constant, goodness, of_head, predicted, statistics
 from swaypoint.scoring.risks.head import HeadWeights
@@ -59,7 +61,7 @@ def test_generalised_linear_as_statsmodels_has_it(loss):
     found, oracle = of_head(head(loss, fitted), batches(x, y)), fitted.get_influence()
     np.testing.assert_allclose(found.leverage, oracle.hat_matrix_diag, rtol=1e-8)
     np.testing.assert_allclose(found.cooks_distance, oracle.cooks_distance[0], rtol=1e-8)
-    # Internally studentised by statsmodels; ours estimates the dispersion without the point (quasi-likelihood).
+    # Internally studentised by statsmodels; ours estimates the dispersion, and without the point.
     internal = np.asarray(oracle.resid_studentized) / fitted.pearson_chi2**0.5 * 295**0.5
     np.testing.assert_allclose(
         found.studentised, internal * np.sqrt(294 / (295 - internal**2)), rtol=1e-8, atol=1e-12
@@ -91,7 +93,24 @@ def test_leverage_one_is_not_judged():
     x[7, 1] = 1.0
     y = 2.0 * x[:, 0] + np.random.default_rng(0).normal(size=20)
     found = of_head(head("squared_error", sm.OLS(y, sm.add_constant(x)).fit()), batches(x, y))
-    assert np.isnan(found.studentised[7]) and np.isfinite(np.delete(found.studentised, 7)).all()
+    assert np.isnan(found.studentised[7])
+    assert np.isfinite(np.delete(found.studentised, 7)).all()
+
+
+def test_the_ranking_gives_what_statsmodels_prints():
+    x, y, fitted = linear()
+    model = LinearRegression().fit(x, y)
+    ranking = swaypoint.cooks_distance_from_features(x, y, estimator=model, progress=False)
+    expected = OLSInfluence(fitted).cooks_distance[0]
+    np.testing.assert_allclose(ranking.statistical, expected, rtol=1e-8)
+    np.testing.assert_allclose(ranking.top(5).statistical, expected[ranking.order[:5]], rtol=1e-8)
+
+
+def test_a_classifier_has_no_cooks_d():
+    x, y = load_iris(return_X_y=True)
+    ranking = swaypoint.cooks_distance_from_features(x, y, progress=False)
+    with pytest.raises(swaypoint.InputError, match=r"one output.*\.values"):
+        _ = ranking.statistical
 
 
 def test_other_heads_have_no_statistics():

@@ -157,8 +157,8 @@ def baseline(
 ) -> tuple[Check, ...]:
     """The check against the best answer that looks at no input: the most frequent class, or the mean.
 
-    The gain is that of the accuracy, or the share of the squared error that goes (R^2), with the 95 % interval
-    of the points' paired differences.
+    The gain is that of the accuracy, or the share of the squared error that goes (R^2), with the 95 %
+    interval of the points' paired differences.
 
     Args:
         data: points to measure on, held out where there are any.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, cast, get_args
 
 import torch
@@ -18,6 +19,7 @@ from swaypoint.scoring.last_layer import LinearHead
 from swaypoint.scoring.panels import TiledInfluence
 from swaypoint.scoring.ranking import Ranking
 from swaypoint.scoring.refit import refit_head, refit_ridge
+from swaypoint.scoring.regression import Statistics, of_head
 from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.risks.losses import Loss
 from swaypoint.scoring.risks.model import Ridge
@@ -82,7 +84,8 @@ def rank_parameters(trained: TrainedModel, last: Ranking, *, progress: bool = Fa
         dropped=0,
     )
     error = None if not inverse.error else inverse.error * cook
-    return replace(last, values=cook, standard_error=error, diagnostics=diagnose(facts, Spread.of(cook)))
+    checked = diagnose(facts, Spread.of(cook))
+    return replace(last, values=cook, standard_error=error, diagnostics=checked, statistics=None)
 
 
 def head_solver(solver: str) -> HeadSolver:
@@ -106,12 +109,13 @@ def rank(head: HeadWeights, batches: FeatureBatches, options: Options) -> tuple[
     refit = ""
     if options.refit:
         head, refit = _refitted(head, batches, options)
+    statistics = partial(of_head, head, batches)
     method = _method(head, options)
     if method == "sketch":
         sketched = SketchedInfluence(head, batches, damping=options.damping, device=options.device)
         with _bar("scoring", options.progress, sketched.points) as advance:
             scores = sketched.scores(on_chunk=advance)
-        return _ranking(scores, sketched.facts(), refit), sketched
+        return _ranking(scores, sketched.facts(), refit, statistics), sketched
     if method == "tiled":
         with _bar("factorising", options.progress, head.outputs - 1) as advance:
             tiled = TiledInfluence(
@@ -119,11 +123,11 @@ def rank(head: HeadWeights, batches: FeatureBatches, options: Options) -> tuple[
             )
         with _bar("scoring", options.progress, tiled.points) as advance:
             scores = tiled.scores(on_chunk=advance)
-        return _ranking(scores, tiled.facts(), refit), tiled
+        return _ranking(scores, tiled.facts(), refit, statistics), tiled
     solved = Influence(head, batches, damping=options.damping, dtype=options.dtype, device=options.device)
     with _bar("scoring", options.progress, solved.summary.points) as advance:
         scores = solved.scores(removal=options.removal, on_chunk=advance)
-    return _ranking(scores, solved.facts(), refit), solved
+    return _ranking(scores, solved.facts(), refit, statistics), solved
 
 
 def _refitted(head: HeadWeights, batches: FeatureBatches, options: Options) -> tuple[HeadWeights, str]:
@@ -158,7 +162,9 @@ def _method(head: HeadWeights, options: Options) -> Literal["dense", "tiled", "s
     return "sketch"
 
 
-def _ranking(scores: Scores, facts: Facts, refit: str) -> Ranking:
+def _ranking(
+    scores: Scores, facts: Facts, refit: str, statistics: Callable[[], Statistics | None]
+) -> Ranking:
     return Ranking(
         values=scores.cook,
         loss=scores.loss,
@@ -169,6 +175,7 @@ def _ranking(scores: Scores, facts: Facts, refit: str) -> Ranking:
         label=scores.label,
         standard_error=scores.standard_error,
         diagnostics=diagnose(facts, Spread.of(scores.cook, scores.first_order), refit=refit),
+        statistics=statistics,
     )
 
 

@@ -1,4 +1,4 @@
-"""What statistics books say of a regression's points: residual, leverage, studentised residual, Cook's distance.
+"""What statistics books say of a regression's points: residual, leverage, studentised residual, Cook's D.
 
 Of heads with one output whose loss is that of a linear or generalised linear model (McCullagh & Nelder, 1989,
 ch. 12; Cook & Weisberg, 1982): squared error, Poisson, one logit; and of Huber's, by a robust scale.
@@ -119,13 +119,13 @@ def of_head(head: HeadWeights, data: FeatureBatches) -> Statistics | None:
     moment = torch.zeros(width, width, dtype=torch.float64)
     residuals, means = [], []
     for chunk in risk.chunks():
-        mean = head.loss.mean(chunk.logits)[:, 0]
+        fitted = head.loss.mean(chunk.logits)[:, 0]
         if head.loss.classifies:
-            mean = torch.sigmoid(mean)
-        features, weights = basis.T @ chunk.features, torch.from_numpy(family.variance(mean.numpy()))
+            fitted = torch.sigmoid(fitted)
+        features, weights = basis.T @ chunk.features, torch.from_numpy(family.variance(fitted.numpy()))
         moment += (features * weights) @ features.T
-        residuals.append((chunk.targets[:, 0] - mean).numpy())
-        means.append(mean.numpy())
+        residuals.append((chunk.targets[:, 0] - fitted).numpy())
+        means.append(fitted.numpy())
     inverse, leverages = torch.linalg.pinv(moment, hermitian=True), []
     mean = np.concatenate(means)
     for chunk in risk.chunks():
@@ -136,7 +136,8 @@ def of_head(head: HeadWeights, data: FeatureBatches) -> Statistics | None:
 
 
 def predicted(head: HeadWeights, data: FeatureBatches) -> tuple[np.ndarray, np.ndarray]:
-    """Predictions and targets of the points, ``(n,)`` each, in the target's units; of a head of one output."""
+    """Predictions and targets of the points, ``(n,)`` each, in the targets' units; of a head of one output
+    and a loss without classes."""
     chunks = list(LinearHeadRisk(head, data).chunks())
     means = [head.loss.mean(chunk.logits)[:, 0].cpu().numpy() for chunk in chunks]
     return np.concatenate(means), np.concatenate([chunk.targets[:, 0].cpu().numpy() for chunk in chunks])
