@@ -17,14 +17,15 @@ from swaypoint.auditing.scored import Columns, Scored, lead
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.planting import plant
 from swaypoint.data.splitting import Split
-from swaypoint.folder.manifest import AuditedData, SkippedRecord
+from swaypoint.folder.manifest import AuditedData, RegressionFit, SkippedRecord
 from swaypoint.models.predictor import Predictor, Rows, Training, prepare
 from swaypoint.scorers.base import of_points
 from swaypoint.scorers.recommended import recommended
-from swaypoint.scoring.fitness import accuracy_of, by_heart, examine, memorisation
+from swaypoint.scoring.fitness import accuracy_of, baseline, by_heart, examine, memorisation
 from swaypoint.scoring.head_solution import HeadSolution
 from swaypoint.scoring.rank import rank, rank_parameters
 from swaypoint.scoring.ranking import COLUMNS, Ranking
+from swaypoint.scoring.regression import Statistics, goodness, of_head, predicted
 from swaypoint.scoring.trained_model import TrainedModel
 
 _NEIGHBOURS = 50_000
@@ -76,13 +77,17 @@ class HeldRecords(Records):
         scores = {name: auto if name == "auto" else of_points(name)(trained) for name in options.scores}
         run.write_factor(solution)
         diagnostics = ranking.diagnostics.beside(memorisation(*accuracy, held_out))
+        known = self.dataset.labels[self.rows.train]
+        measured = predictor.train if predictor.validation is None else predictor.validation
+        diagnostics = diagnostics.beside(baseline(solution.risk, measured, known, self.dataset.classes))
         if options.params is None:
             diagnostics = diagnostics.beside(examine(solution))
         if options.model.models > 1:
             ensemble = self._ensemble(run, first=(ranking.values, auto))
             diagnostics = diagnostics.beside((ensemble.check(),))
             scores |= {name: one for name, one in ensemble.columns().items() if name in (*scores, "models")}
-        columns = _columns(self.dataset.index[self.rows.train], ranking, scores)
+        statistics = None if self.dataset.classes else of_head(solution.head, predictor.train)
+        columns = _columns(self.dataset.index[self.rows.train], ranking, scores, statistics)
         return Scored(
             head=solution.head,
             refit=bool(options.refit) or predictor.fit,
@@ -92,6 +97,7 @@ class HeldRecords(Records):
             columns=columns,
             every=lambda: iter((columns,)),
             ranked_by=lead(options.scores, options.model.models),
+            regression=None if statistics is None else _regression(solution, predictor, statistics),
         )
 
     def _ranked(self, predictor: Predictor) -> tuple[Ranking, HeadSolution, np.ndarray]:
@@ -140,8 +146,13 @@ def origin(source: str | Path, read: ReadOptions) -> dict[str, Any]:
     return {"path": str(path.absolute() if path.exists() else source), "read": asdict(read)}
 
 
-def _columns(index: np.ndarray, ranking: Ranking, scores: dict[str, np.ndarray]) -> Columns:
+def _columns(
+    index: np.ndarray, ranking: Ranking, scores: dict[str, np.ndarray], statistics: Statistics | None
+) -> Columns:
     columns = {name: getattr(ranking, "values" if name == "cook" else name) for name in COLUMNS}
+    if statistics is not None:
+        columns |= {"residual": statistics.residual, "studentised": statistics.studentised}
+        columns["suggested_error"] = statistics.error
     if ranking.standard_error is not None:
         columns["standard_error"] = ranking.standard_error
     return {"index": index, **columns, **{name: one for name, one in scores.items() if name not in columns}}
@@ -162,6 +173,16 @@ def _trained(predictor: Predictor, solution: HeadSolution, options: AuditOptions
         features=predictor.train,
         course=predictor.course,
         held_out=predictor.validation,
+    )
+
+
+def _regression(solution: HeadSolution, predictor: Predictor, statistics: Statistics) -> RegressionFit:
+    held = predictor.validation
+    return RegressionFit(
+        train=goodness(*predicted(solution.head, predictor.train)),
+        validation=None if held is None else goodness(*predicted(solution.head, held)),
+        scale=statistics.scale,
+        parameters=statistics.parameters,
     )
 
 

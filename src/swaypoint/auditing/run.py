@@ -140,6 +140,7 @@ def describe_model(predictor: Predictor, scored: Scored, options: AuditOptions) 
         curvature=options.curvature,
         removal=options.removal,
         refit=scored.refit,
+        regression=scored.regression,
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from swaypoint.data.selection import largest
 from swaypoint.data.splitting import Split
-from swaypoint.folder.manifest import RankedBy, StreamedScores
+from swaypoint.folder.manifest import RankedBy, RegressionFit, StreamedScores
 from swaypoint.scoring.fitness import Diagnostics
 from swaypoint.scoring.risks.head import HeadWeights
 
@@ -31,6 +31,7 @@ class Scored:
         every: the columns of all of them, part by part, as often as they are asked for.
         ranked_by: what leads.
         streamed: None where all are held.
+        regression: how well the head predicts a single real value; else None.
     """
 
     head: HeadWeights
@@ -42,6 +43,7 @@ class Scored:
     every: Callable[[], Iterator[Columns]]
     ranked_by: RankedBy
     streamed: StreamedScores | None = None
+    regression: RegressionFit | None = None
 
 
 def lead(scores: tuple[str, ...], models: int = 1) -> RankedBy:

@@ -20,7 +20,7 @@ from swaypoint.errors import require
 from swaypoint.folder.items import item_id, project
 from swaypoint.folder.writing import write_arrow, write_table
 from swaypoint.models.predictor import Predictor
-from swaypoint.scoring.kinds import suggest_kinds
+from swaypoint.scoring.kinds import suggest_kinds, suggest_regression_kinds
 from swaypoint.scoring.ranking import COLUMNS, positions
 
 _LONGEST_TEXT = 10_000  # characters of a value that a reviewer can read
@@ -39,12 +39,11 @@ def explain(path: Path, records: Records, predictor: Predictor, scored: Scored) 
     agreement = np.full(len(order), np.nan)
     if shown.dataset.classes:
         agreement[top] = near.agreement
-    kinds = suggest_kinds(
-        columns["margin"],
-        columns["leverage"],
-        agreement=agreement,
-        mean_leverage=None if scored.streamed is None else scored.streamed.leverage,
-    )
+    mean = None if scored.streamed is None else scored.streamed.leverage
+    if "studentised" in columns:
+        kinds = suggest_regression_kinds(columns["studentised"], columns["leverage"], mean_leverage=mean)
+    else:
+        kinds = suggest_kinds(columns["margin"], columns["leverage"], agreement=agreement, mean_leverage=mean)
     features = shown.features[: len(order)]
     if options.keep_features:
         write_tensors(path / "features.safetensors", {"features": features})

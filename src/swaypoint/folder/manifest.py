@@ -63,6 +63,29 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
+class Goodness:
+    """Of a regression on some points: R^2 against the mean of these targets, and the root of the mean squared
+    residual."""
+
+    r_squared: float
+    rmse: float
+
+
+@dataclass(frozen=True)
+class RegressionFit:
+    """Of a head of one real output on the points trained on and on those held out, None without such.
+
+    Attributes:
+        scale: root of the residuals' dispersion; ``parameters``: rank of the features.
+    """
+
+    train: Goodness
+    validation: Goodness | None
+    scale: float
+    parameters: int
+
+
+@dataclass(frozen=True)
 class AuditedModel:
     """The model whose last layer was scored; see :func:`swaypoint.cooks_distance` for the options."""
 
@@ -79,6 +102,7 @@ class AuditedModel:
     curvature: str = "ggn"
     removal: str = "infinitesimal"
     refit: bool = False
+    regression: RegressionFit | None = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from swaypoint.folder.writing import replace_file
 from swaypoint.models.recipes import Recipe
+from swaypoint.scoring.risks.losses import Loss, SquaredError
 
 Progress = Callable[[int, int, float, float], None]
 """(epoch, epochs, training loss, validation accuracy or loss) after each epoch."""
@@ -37,12 +38,14 @@ class SplitData:
 
 @dataclass(frozen=True)
 class Plan:
-    """Epochs, seed, device and where the checkpoint of an interrupted training lies."""
+    """Epochs, seed, device and where the checkpoint of an interrupted training lies; ``loss`` is that of a
+    regression."""
 
     epochs: int
     seed: int
     folder: Path
     device: str = "auto"
+    loss: Loss = field(default_factory=SquaredError)
 
 
 def prepare(inputs: Tensor) -> Tensor:
@@ -112,14 +115,14 @@ class Changes:
 class Classifier(lightning.LightningModule):
     """A model, its loss and its optimiser, as Lightning takes them."""
 
-    def __init__(self, model: nn.Module, recipe: Recipe, *, steps: int, classifies: bool) -> None:
+    def __init__(self, model: nn.Module, recipe: Recipe, *, steps: int, regression: Loss | None) -> None:
         super().__init__()
-        self.model, self._recipe, self._steps, self._classifies = model, recipe, steps, classifies
+        self.model, self._recipe, self._steps, self._regression = model, recipe, steps, regression
 
     def _loss(self, output: Tensor, targets: Tensor) -> Tensor:
-        if self._classifies:
+        if self._regression is None:
             return F.cross_entropy(output, targets)
-        return 0.5 * F.mse_loss(output.squeeze(1), targets.float())
+        return self._regression.terms(output, targets.float().view(-1, 1)).value.mean()
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], _: int) -> Tensor:
         inputs, targets, _rows = batch
@@ -130,7 +133,7 @@ class Classifier(lightning.LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], _: int) -> None:
         inputs, targets, _rows = batch
         output = self.model(inputs)
-        if self._classifies:
+        if self._regression is None:
             value = (output.argmax(1) == targets).float().mean()
         else:
             value = self._loss(output, targets)
@@ -232,14 +235,14 @@ def train(
     """Train ``model`` in place; pick up from ``plan.folder / "last.ckpt"`` if it is there.
 
     Args:
-        split: classification when the targets are int64, else regression by squared error.
+        split: classification when the targets are int64, else regression.
         report: called after each epoch.
         callbacks: Lightning's; a batch is (inputs, targets, rows). What they hold is in the checkpoint.
     """
     images = split.inputs.ndim == 4
     if images:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    classifies = not split.targets.is_floating_point()
+    regression = plan.loss if split.targets.is_floating_point() else None
     parts = Parts(split, recipe, plan.seed)
     steps = -(-len(split.train) // recipe.batch_size) * plan.epochs
     checkpoint = plan.folder / "last.ckpt"
@@ -262,7 +265,7 @@ def train(
         )
         try:
             trainer.fit(
-                Classifier(model, recipe, steps=steps, classifies=classifies),
+                Classifier(model, recipe, steps=steps, regression=regression),
                 datamodule=parts,
                 ckpt_path=checkpoint if checkpoint.exists() else None,
                 weights_only=True,

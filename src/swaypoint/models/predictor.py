@@ -21,6 +21,7 @@ from swaypoint.folder.tensors import read_tensors
 from swaypoint.models.yours import load_model, load_object, load_weights
 from swaypoint.scoring.blank_head import blank_head
 from swaypoint.scoring.last_layer import LinearHead
+from swaypoint.scoring.regression import constant
 from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.risks.losses import Loss, as_loss
 from swaypoint.scoring.trained_model import Course
@@ -218,7 +219,7 @@ def _default(
     model = build(recipe, inputs[parts.train], max(len(dataset.classes), 1), seed=training.seed)
     saved = training.folder / "model.safetensors"
     if not saved.exists():
-        _train(model, inputs, dataset, parts, options, training)
+        _train(model, inputs, dataset, parts, options, training, as_loss(objective.loss))
     load_weights(model, saved, remedy="remove it, and run the same command again")
     course = training.folder / "course.safetensors"
     recorded = read_tensors(course, {"margins": "ne", "losses": "ne"}, n=len(parts.train))
@@ -237,6 +238,7 @@ def _train(
     parts: Rows,
     options: ModelOptions,
     training: Training,
+    loss: Loss,
 ) -> None:
     require("lightning", "train")
     from swaypoint.models.loop import Plan, SplitData, train
@@ -253,7 +255,11 @@ def _train(
     epochs = recipe.epochs if options.epochs is None else options.epochs
     if epochs < 1:
         raise InputError(f"epochs is {epochs}; expected at least 1")
-    plan = Plan(epochs, training.seed, training.folder, "gpu" if "cuda" in training.device else "cpu")
+    if not dataset.classes:  # from the best constant on: targets far from zero would take epochs to reach
+        start = constant(loss, dataset.labels[parts.train])
+        torch.nn.init.constant_(model.get_submodule("head").bias, start)  # type: ignore[arg-type]
+    device = "gpu" if "cuda" in training.device else "cpu"
+    plan = Plan(epochs, training.seed, training.folder, device, loss)
     watches = [Trajectory("head", len(dataset), epochs)] if dataset.classes else []
     train(model, split, recipe, plan, report=training.report, callbacks=watches)
     for watch in watches:

@@ -48,12 +48,17 @@ def show(folder: AuditFolder, *, top: int = 20, console: Console | None = None) 
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
+    regression = "studentised" in columns
     # In a narrow terminal only the class names are cut.
-    for name, width in (("rank", 4), ("index", 6), ("label", 0), ("suggested", 0), ("kind", 10)):
+    wide = 9 if regression else 0
+    for name, width in (("rank", 4), ("index", 5), ("label", wide), ("suggested", wide), ("kind", 10)):
         words = name in ("label", "suggested", "kind")
         table.add_column(name, justify="left" if words else "right", no_wrap=True, min_width=width)
-    for name, width in (("cook", 8), ("margin", 6), ("leverage", 7)):
-        table.add_column(name, justify="right", no_wrap=True, min_width=width)
+    further = (("residual", 8), ("studentised", 6)) if regression else (("margin", 6),) if names else ()
+    for name, width in (("cook", 8), *further, ("leverage", 7)):
+        table.add_column(
+            "stud." if name == "studentised" else name, justify="right", no_wrap=True, min_width=width
+        )
     mean = manifest.mean_leverage(columns["leverage"])
     for row in order:
         table.add_row(
@@ -63,7 +68,7 @@ def show(folder: AuditFolder, *, top: int = 20, console: Console | None = None) 
             escape(class_name(names, columns["suggested_label"][row])),
             columns["kind"][row],
             f"{columns['cook'][row]:.3g}",
-            f"{columns['margin'][row]:+.2f}",
+            *(f"{columns[name][row]:+.{'4g' if name == 'residual' else '2f'}}" for name, _ in further),
             f"{columns['leverage'][row] / mean:.1f}×",
         )
     console.print(table)
@@ -107,14 +112,17 @@ def class_name(names: Sequence[str], value: Any) -> str:
 def _heading(manifest: Manifest, console: Console) -> None:
     data, model, checks = manifest.data, manifest.model, manifest.diagnostics
     console.print(
-        f"[bold]{escape(str(data.name))}[/]: {data.train:,} points ranked,"
-        f" {data.validation:,} held out, {len(data.classes)} classes",
+        f"[bold]{escape(str(data.name))}[/]: {data.train:,} points ranked, {data.validation:,} held out,"
+        f" {f'{len(data.classes)} classes' if data.classes else 'real values'}",
         soft_wrap=True,
     )
     line = f"{escape(model.name)}, last layer {model.features} → {model.outputs}"
     for part, share in asdict(model.accuracy).items():
         if share is not None:
             line += f", {part} accuracy {share:.1%}"
+    for part in ("train", "validation") if model.regression is not None else ():
+        if (found := getattr(model.regression, part)) is not None:
+            line += f", {part} R² {found.r_squared:.3f} (RMSE {found.rmse:.4g})"
     console.print(line, highlight=False, soft_wrap=True)
     console.print(f"{_VERDICTS[checks.verdict]}; {checks.solver}, {checks.precision}", highlight=False)
     for check in checks.checks:

@@ -243,7 +243,7 @@ class Influence(HeadSolution):
             "loss": chunk.terms.value,
             "loo_loss": left_out.value,
             "leverage": leverages[0],
-            **prediction(chunk, logits, left_out.probabilities, loss.labels(chunk.targets)),
+            **prediction(chunk, loss.mean(logits), left_out.probabilities, loss.labels(chunk.targets)),
             **beside,
         }
         if keep_logits:

@@ -61,7 +61,7 @@ class DiagonalBlocks:
             "loss": chunk.terms.value,
             "loo_loss": terms.value,
             "leverage": self._risk.leverages(self._risk.features(chunk)),
-            **prediction(chunk, logits, terms.probabilities, loss.labels(chunk.targets)),
+            **prediction(chunk, loss.mean(logits), terms.probabilities, loss.labels(chunk.targets)),
         }
 
 

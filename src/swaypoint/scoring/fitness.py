@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -165,6 +165,56 @@ def accuracy_of(risk: LinearHeadRisk, data: FeatureBatches | None) -> float | No
 def by_heart(training: float | None, held_out: float | None, points: int) -> bool:
     """Whether the model fails the check of :func:`memorisation`."""
     return any(check.verdict != "fit" for check in memorisation(training, held_out, points))
+
+
+def baseline(
+    risk: LinearHeadRisk, data: FeatureBatches, labels: np.ndarray, classes: Sequence[str]
+) -> tuple[Check, ...]:
+    """The check against the best answer that looks at no input: the most frequent class, or the mean.
+
+    The gain is that of the accuracy, or the share of the squared error that goes (R^2), with the 95 %
+    interval of the points' paired differences.
+
+    Args:
+        data: points to measure on, held out where there are any.
+        labels: of the points trained on, class indices or values, (n,).
+        classes: names; () of a regression. Without one class or one value a point there is no check.
+    """
+    chunks, loss = list(risk.chunks(data)), risk.head.loss
+    if classes:
+        right = [risk.right(chunk) for chunk in chunks]
+        if any(found is None for found in right):
+            return ()
+        constant = int(np.bincount(labels.astype(np.int64)).argmax())
+        said, given = classes[constant], [loss.labels(chunk.targets) for chunk in chunks]
+        model = 1.0 - torch.cat([found for found in right if found is not None]).double()
+        other = (torch.cat([found for found in given if found is not None]) != constant).double()
+        measured = f"accuracy {1 - float(model.mean()):.1%} against {1 - float(other.mean()):.1%}"
+    elif risk.head.outputs == 1:
+        mean = float(labels.mean())
+        said = f"{mean:.6g}"
+        target = torch.cat([chunk.targets[:, 0] for chunk in chunks])
+        model = (torch.cat([loss.mean(chunk.logits)[:, 0] for chunk in chunks]) - target).square()
+        other = (mean - target).square()
+        measured = f"RMSE {float(model.mean()) ** 0.5:.4g} against {float(other.mean()) ** 0.5:.4g}"
+    else:
+        return ()
+    unit = 1.0 if classes else max(float(other.mean()), 1e-300)
+    gain = (other - model) / unit
+    middle, half = float(gain.mean()), 1.96 * float(gain.std(correction=0)) / len(gain) ** 0.5
+    verdict: Verdict = "fit" if middle - half > 0 else "caution" if middle > 0 else "unfit"
+    words = {"fit": "better", "caution": "not surely better", "unfit": "no better"}[verdict]
+    return (
+        Check(
+            "Baseline",
+            f"{words} than always saying {said}: {measured} on {len(gain):,} points (gain {middle:.1%}, 95 %"
+            f" interval {middle - half:.1%} to {middle + half:.1%})",
+            verdict,
+            "A model that has learnt nothing of the inputs has no opinion of its points either.",
+            "train longer, or another model; are the labels what is to be predicted, and --loss what they are"
+            " (numbers: squared_error)?",
+        ),
+    )
 
 
 def damping_sensitivity(influence: Influence) -> float | None:

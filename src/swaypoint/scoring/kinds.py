@@ -1,4 +1,4 @@
-"""Why a point is influential: mislabeled, on the boundary, in a sparse region, or none of these.
+"""Why a point is influential: mislabeled, on the boundary, in a sparse region, an outlier, or none of these.
 
 Cook's distance is large for all three (Picard et al., 2022); leave-one-out margin, leverage and the
 neighbours in feature space tell them apart. A suggestion: the person decides.
@@ -9,6 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 KINDS = ("mislabeled", "boundary", "under-represented", "typical")
+REGRESSION_KINDS = ("outlier", "high-leverage", "bad-leverage", "typical")
+"""Of a regression's points, after Rousseeuw & van Zomeren (1990); ``bad-leverage`` is both."""
+OUTLIER = 3.0
+"""Studentised residuals beyond this, either way, are outliers: 0.3 % of normal ones."""
 BOUNDARY = 0.5
 """A leave-one-out margin this small, either way, is close to the decision boundary."""
 SPARSE = 3.0
@@ -37,9 +41,7 @@ def suggest_kinds(
     >>> suggest_kinds(np.array([-0.9, 0.1, 1.0, 1.0]), np.array([0.1, 0.1, 0.9, 0.1])).tolist()
     ['mislabeled', 'boundary', 'under-represented', 'typical']
     """
-    if mean_leverage is None:
-        mean_leverage = float(leverage.mean()) if len(leverage) > 4 else 0.5 / SPARSE
-    sparse = leverage > SPARSE * mean_leverage
+    sparse = _sparse(leverage, mean_leverage)
     kinds = np.where(sparse, "under-represented", "typical").astype("<U17")
     near = np.abs(margin) < BOUNDARY  # False for NaN
     kinds[near] = "boundary"
@@ -48,3 +50,28 @@ def suggest_kinds(
     kinds[wrong] = "mislabeled"
     kinds[contradicted] = "boundary"
     return kinds
+
+
+def suggest_regression_kinds(
+    studentised: np.ndarray, leverage: np.ndarray, *, mean_leverage: float | None = None
+) -> np.ndarray:
+    """One of :data:`REGRESSION_KINDS` per point.
+
+    Args:
+        studentised: residuals ``(n,)``; NaN at leverage one, where nothing can be said.
+        leverage, mean_leverage: as for :func:`suggest_kinds`.
+
+    >>> residuals, leverage = np.array([-4.0, 0.1, 5.0, 1.0, 0.0]), np.array([0.1, 0.9, 0.9, 0.1, 0.1])
+    >>> suggest_regression_kinds(residuals, leverage, mean_leverage=0.2).tolist()
+    ['outlier', 'high-leverage', 'bad-leverage', 'typical', 'typical']
+    """
+    outlier, sparse = np.abs(studentised) > OUTLIER, _sparse(leverage, mean_leverage)
+    return np.select(
+        [outlier & sparse, outlier, sparse], ["bad-leverage", "outlier", "high-leverage"], "typical"
+    )
+
+
+def _sparse(leverage: np.ndarray, mean: float | None) -> np.ndarray:
+    if mean is None:
+        mean = float(leverage.mean()) if len(leverage) > 4 else 0.5 / SPARSE
+    return leverage > SPARSE * mean

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -20,6 +21,7 @@ from swaypoint.scoring.options import Solving
 from swaypoint.scoring.panels import TiledInfluence
 from swaypoint.scoring.ranking import Ranking
 from swaypoint.scoring.refit import refit_head, refit_ridge
+from swaypoint.scoring.regression import Statistics, of_head
 from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.risks.losses import Loss
 from swaypoint.scoring.risks.model import Ridge
@@ -61,7 +63,7 @@ def rank(
     solution = _solved(head, batches, solving, dtype, progress)
     with _bar("scoring", progress, solution.points) as advance:
         scores = solution.scores(removal=solving.removal, on_chunk=advance)
-    return _ranking(scores, solution.facts(), refit), solution
+    return _ranking(scores, solution.facts(), refit, partial(of_head, head, batches)), solution
 
 
 def rank_parameters(trained: TrainedModel, last: Ranking, *, progress: bool = False) -> Ranking:
@@ -91,7 +93,8 @@ def rank_parameters(trained: TrainedModel, last: Ranking, *, progress: bool = Fa
         dropped=0,
     )
     error = worst.error * cook if worst.error else None
-    return replace(last, values=cook, standard_error=error, diagnostics=diagnose(facts, Spread.of(cook)))
+    checked = diagnose(facts, Spread.of(cook))
+    return replace(last, values=cook, standard_error=error, diagnostics=checked, statistics=None)
 
 
 def _expected(solution: Solution, dtype: torch.dtype) -> Expected:
@@ -161,7 +164,9 @@ def _refitted(
     return fitted.head, f"{fitted.outcome}, ridge {fitted.head.l2:g} chosen by the loss of left-out points"
 
 
-def _ranking(scores: Scores, facts: Facts, refit: str) -> Ranking:
+def _ranking(
+    scores: Scores, facts: Facts, refit: str, statistics: Callable[[], Statistics | None]
+) -> Ranking:
     return Ranking(
         values=scores.cook,
         loss=scores.loss,
@@ -172,6 +177,7 @@ def _ranking(scores: Scores, facts: Facts, refit: str) -> Ranking:
         label=scores.label,
         standard_error=scores.standard_error,
         diagnostics=diagnose(facts, Spread.of(scores.cook, scores.first_order), refit=refit),
+        statistics=statistics,
     )
 
 

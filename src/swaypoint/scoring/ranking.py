@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,6 +12,7 @@ import pyarrow as pa
 
 from swaypoint.errors import InputError, require
 from swaypoint.scoring.fitness import Diagnostics
+from swaypoint.scoring.regression import Statistics
 
 COLUMNS = ("label", "cook", "loss", "loo_loss", "margin", "leverage", "suggested_label")
 
@@ -30,6 +32,7 @@ class Ranking:
         label: as given.
         standard_error: of the values where they are estimates (the sketch), else None.
         diagnostics: solver, precision and the checks of :mod:`swaypoint.scoring.fitness`.
+        statistics: makes those of :mod:`swaypoint.scoring.regression`, for :attr:`statistical`.
         index: positions in the dataset; ``arange(n)`` but for the result of :meth:`top`.
     """
 
@@ -43,6 +46,7 @@ class Ranking:
     diagnostics: Diagnostics
     standard_error: np.ndarray | None = None
     index: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    statistics: Callable[[], Statistics | None] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.index) == 0:
@@ -56,6 +60,25 @@ class Ranking:
         """Positions by decreasing Cook's distance; equal ones in dataset order."""
         return np.argsort(-self.values, kind="stable")
 
+    @cached_property
+    def statistical(self) -> np.ndarray:
+        """The statisticians' Cook's distance D_i, as statsmodels prints it (Cook, 1977; of generalised linear
+        models Williams, 1987), ``(n,)``; made when first asked for, by two passes over the data.
+
+        :attr:`values` are n times what the fitted values move; here the number of parameters and the
+        dispersion are divided out. Of ``removal="finite"`` the two differ by that one constant, and rank alike.
+
+        Raises:
+            InputError: the last layer has several outputs or another loss, or is not what was ranked.
+        """
+        found = None if self.statistics is None else self.statistics()
+        if found is None:
+            raise InputError(
+                "the statisticians' Cook's distance is of the last layer, with one output and the loss"
+                " squared_error, huber, poisson or binary_cross_entropy; for others take .values"
+            )
+        return found.cooks_distance[self.index]
+
     def top(self, k: int) -> Ranking:
         """The ``k`` most influential points, the first first; ``.index`` says which they are.
 
@@ -68,7 +91,9 @@ class Ranking:
         names = ("values", "loss", "loo_loss", "leverage", "margin", "suggested_label", "label", "index")
         error = None if self.standard_error is None else self.standard_error[rows]
         columns = {name: getattr(self, name)[rows] for name in names}
-        return Ranking(**columns, standard_error=error, diagnostics=self.diagnostics)
+        return Ranking(
+            **columns, standard_error=error, diagnostics=self.diagnostics, statistics=self.statistics
+        )
 
     def to_arrow(self) -> pa.Table:
         """A table with ``index``, the columns of the audit folder, and ``rank`` (1 = largest)."""

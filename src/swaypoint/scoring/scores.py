@@ -106,7 +106,7 @@ def collected(
 def prediction(
     chunk: Chunk, logits: Tensor, probabilities: Tensor | None, labels: Tensor | None
 ) -> dict[str, Tensor]:
-    """Given label, suggested label and margin, from leave-one-out logits."""
+    """Given label, suggested label and margin, from leave-one-out logits (of a regression: means)."""
     if probabilities is None or labels is None:
         missing = torch.full_like(chunk.terms.value, torch.nan)
         single = logits.shape[1] == 1

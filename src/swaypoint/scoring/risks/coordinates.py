@@ -41,7 +41,11 @@ def whitening(second_moment: Tensor) -> Tensor:
     scale = second_moment.diagonal().sqrt()
     scale = torch.where(scale > 0, 1.0 / scale, 1.0)
     values, vectors = torch.linalg.eigh(scale.unsqueeze(1) * second_moment * scale)
-    floor = values[-1].clamp_min(torch.finfo(values.dtype).tiny) * _FLOOR
+    if (
+        not values[-1] > 0.0
+    ):  # nothing to whiten: no point of the sample has curvature, as beyond Huber's delta
+        return torch.eye(len(values)).to(values)
+    floor = values[-1] * _FLOOR
     return scale.unsqueeze(1) * (vectors * (values.clamp_min(0.0) + floor).rsqrt()) @ vectors.T
 
 

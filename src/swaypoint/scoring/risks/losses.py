@@ -68,6 +68,10 @@ class Loss(ABC):
     def terms(self, logits: Tensor, targets: Tensor) -> Terms:
         """Value, residual and curvature at ``logits`` ``(b, C)``."""
 
+    def mean(self, logits: Tensor) -> Tensor:
+        """What the logits ``(b, C)`` predict of the targets, in their units."""
+        return logits
+
     def labels(self, targets: Tensor) -> Tensor | None:
         """Class index of each (checked) target ``(b,)`` for a classifier, else None."""
         return None
@@ -294,6 +298,9 @@ class Poisson(Loss):
     def terms(self, logits: Tensor, targets: Tensor) -> Terms:
         mean = logits.exp()
         return Terms((mean - targets * logits).sum(1), mean - targets, DiagonalMinusOuter(mean))
+
+    def mean(self, logits: Tensor) -> Tensor:
+        return logits.exp()
 
 
 @dataclass(frozen=True)
