@@ -163,7 +163,9 @@ def test_an_audit_is_the_same_on_the_cluster(nodes, tmp_path, monkeypatch):
     assert there.every_score().to_table().equals(here.every_score().to_table())
     assert (there.path / "top.parquet").read_bytes() == (here.path / "top.parquet").read_bytes()
     same = ("key", "data", "model", "diagnostics", "streamed")
-    assert [there.manifest()[name] for name in same] == [here.manifest()[name] for name in same]
+    assert [getattr(there.manifest(), name) for name in same] == [
+        getattr(here.manifest(), name) for name in same
+    ]
 
 
 def test_features_are_the_same_on_the_cluster(nodes, tmp_path, monkeypatch):
