@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,8 +24,9 @@ _MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _SAMPLE = 64 << 10
 _LINES = 100
 _WORDS = 64 << 10  # bytes of words that are not ASCII, by which an encoding is told
+_LATIN = ("cp1252", "cp1250")  # of equal ones the first: western
 _ENCODINGS = [
-    *("cp1252", "cp1250", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256"),
+    *(*_LATIN, "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256"),
     *("shift_jis", "euc_jp", "gb18030", "big5", "euc_kr"),
 ]
 """What tables are written in. Of all that there are, charset-normalizer finds rare ones in short texts."""
@@ -107,8 +109,13 @@ def _encoding(path: Path) -> str:
     )
     if best is None:
         raise InputError(f"{path}: it is not UTF-8 text, nor of a known encoding; save the file as UTF-8")
-    western = words.decode("cp1252", errors="replace") == words.decode(best.encoding, errors="replace")
-    return "cp1252" if western else str(best.encoding)
+    return _latin(words) if best.encoding in _LATIN else str(best.encoding)
+
+
+def _latin(words: bytes) -> str:
+    """Which of the two encodings of Latin letters makes the more letters of what stands beside letters."""
+    beside = b" ".join(word for word in words.split() if re.search(rb"[A-Za-z]", word))
+    return max(_LATIN, key=lambda name: sum(map(str.isalpha, beside.decode(name, errors="replace"))))
 
 
 def _foreign_words(path: Path) -> Iterator[bytes]:

@@ -97,7 +97,7 @@ def _numbers(text: pa.ChunkedArray, known: pa.ChunkedArray, *, marks: int) -> Pa
             f"{odd:,} that are none, such as {shortened(repr(wrong[0].as_py()), 40)}, count as missing"
         )
     if marks:
-        said.append(f"{marks:,} marks such as '?' count as missing")
+        said.append(f"{marks:,} marked as missing, by '?' or the like")
     numbers = pc.if_else(good, text, pa.scalar(None, pa.large_string())).cast(pa.float64())
     within = pc.less_equal(pc.abs(numbers), _LARGEST)  # of what no float32 holds nothing is known
     numbers = pc.if_else(within, numbers, pa.scalar(None, pa.float64()))
