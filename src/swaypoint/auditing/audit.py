@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from swaypoint.auditing.held import HeldRecords, origin
 from swaypoint.auditing.options import AuditOptions, Scale
@@ -14,7 +15,7 @@ from swaypoint.auditing.scored import Scored, found
 from swaypoint.auditing.shown import explain
 from swaypoint.auditing.streamed import StreamedRecords, table_to_stream
 from swaypoint.data.dataset import Dataset, ReadOptions
-from swaypoint.data.readers import read_dataset
+from swaypoint.data.readers import read_dataset, read_frame
 from swaypoint.data.readers.builtin import PREFIX
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.manifest import Planted
@@ -23,7 +24,7 @@ from swaypoint.scoring.risks.losses import regression
 
 
 def audit(
-    source: str | Path | Dataset,
+    source: Any,
     out: str | Path | None = None,
     *,
     options: AuditOptions | None = None,
@@ -38,7 +39,7 @@ def audit(
     Args:
         source: an image folder, a table, an ``.npz``, a Hugging Face dataset (see
             :func:`~swaypoint.data.readers.sources.read_dataset`), ``sklearn:digits`` and its like, or a
-            :class:`~swaypoint.data.dataset.Dataset`.
+            :class:`~swaypoint.data.dataset.Dataset`, or a frame of pandas, polars or pyarrow.
         out: the folder; default: the source's name with ``-audit``.
         scale: how much may be held in memory, beyond which parquet files of features are streamed, and
             where that runs.
@@ -55,6 +56,8 @@ def audit(
     options, scale = options or AuditOptions(), scale or Scale()
     options.check()
     read = replace(read or ReadOptions(), regression=regression(options.objective.loss))
+    if not isinstance(source, (str, Path, Dataset)):
+        source = read_frame(source, read)
     run = AuditRun(_folder_for(source, out), listener or Listener())
     with run.stage("reading"):
         records = _records(source, read, options, scale, run)

@@ -56,6 +56,7 @@ class HeldRecords(Records):
             fingerprint=given.fingerprint,
             skipped=tuple(SkippedRecord(**asdict(record)) for record in given.skipped),
             origin=origin,
+            treatments=dict(given.treatments),
         )
 
     def predictor(self, run: AuditRun) -> Predictor:

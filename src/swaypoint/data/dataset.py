@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -75,6 +76,8 @@ class Dataset:
         fingerprint: sha256 in hex of the content, see :func:`fingerprint`.
         raw: the other columns of a table as they were read, for :meth:`describe`; n rows.
         pictures: what features were made of, where the source has it: (n, H, W, 3) uint8.
+        treatments: column of a table -> what was done to it in one sentence, where it is no number as it is,
+            nor one input a category.
     """
 
     name: str
@@ -89,6 +92,7 @@ class Dataset:
     fingerprint: str
     raw: pa.Table | None = field(default=None, repr=False)
     pictures: np.ndarray | None = field(default=None, repr=False)
+    treatments: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def pixels(self) -> np.ndarray | None:

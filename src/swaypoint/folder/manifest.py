@@ -38,6 +38,7 @@ class AuditedData:
         points: of the source; those that could not be used included where it is streamed.
         origin: ``path`` and ``read``, what it takes to read the source again; None of data in memory.
         left_out, read: of a streamed audit how many bad records it left out, and how it read the others.
+        treatments: column of a table -> what was done to it, as :class:`swaypoint.data.dataset.Dataset`.
     """
 
     name: str
@@ -52,6 +53,7 @@ class AuditedData:
     origin: dict[str, Any] | None = None
     left_out: int = 0
     read: dict[str, Any] | None = None
+    treatments: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from swaypoint.errors import InputError
+from swaypoint.errors import InputError, shortened
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.manifest import Manifest, Planted
 
@@ -21,6 +21,7 @@ _ORDERS = {
     "models": "Cook's distance of several models",
     "auto": "the recommended score",
 }
+_TREATED = 12  # columns of a table of which it is said what was done
 _COLOURS = {"fit": "green", "caution": "yellow", "unfit": "red"}
 _WORDS = {"fit": "fit for influence", "caution": "use with caution", "unfit": "not fit"}
 _VERDICTS = {verdict: f"[{_COLOURS[verdict]}]{words}[/]" for verdict, words in _WORDS.items()}
@@ -132,6 +133,12 @@ def _heading(manifest: Manifest, console: Console) -> None:
                 highlight=False,
                 soft_wrap=True,
             )
+    treated = [f"{column}: {said}" for column, said in (data.treatments or {}).items()]
+    for line in treated[:_TREATED]:
+        console.print(f"  [dim]{escape(shortened(line))}[/]", highlight=False, soft_wrap=True)
+    if len(treated) > _TREATED:
+        more = len(treated) - _TREATED
+        console.print(f"  [dim]… and {more} more columns, see the report[/]", highlight=False)
     if data.left_out:
         console.print(f"  [yellow]{data.left_out:,} bad records were left out[/]")
     if data.skipped:

@@ -5,8 +5,21 @@ its sources are tables, :func:`table_reader` makes one of two functions.
 """
 
 # Each registers itself.
-from swaypoint.data.readers import builtin, delimited, hub, image_folder, npz, parquet_in_memory, saved
+from swaypoint.data.readers import (
+    arrow_files,
+    builtin,
+    databases,
+    delimited,
+    hub,
+    image_folder,
+    json_lines,
+    npz,
+    parquet_in_memory,
+    saved,
+    spreadsheets,
+)
 from swaypoint.data.readers.base import Reader, Wanted, readers
+from swaypoint.data.readers.frames import read_frame
 from swaypoint.data.readers.labelled_tables import read_table, table_reader
 from swaypoint.data.readers.sources import read_dataset, read_stored, reader_of
 from swaypoint.data.readers.stored import Stored, StoredPictures
@@ -16,17 +29,22 @@ __all__ = [
     "Stored",
     "StoredPictures",
     "Wanted",
+    "arrow_files",
     "builtin",
+    "databases",
     "delimited",
     "hub",
     "image_folder",
+    "json_lines",
     "npz",
     "parquet_in_memory",
     "read_dataset",
+    "read_frame",
     "read_stored",
     "read_table",
     "reader_of",
     "readers",
     "saved",
+    "spreadsheets",
     "table_reader",
 ]

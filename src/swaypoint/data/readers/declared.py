@@ -53,3 +53,26 @@ def with_features(table: pa.Table, features: dict[str, Any]) -> pa.Table:
     return table.replace_schema_metadata(
         {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
     )
+
+
+_NOTE = b"swaypoint.read"
+
+
+def with_note(table: pa.Table, said: str) -> pa.Table:
+    """Declare how the source of a table was read, where that is worth a sentence."""
+    return (
+        table.replace_schema_metadata({**(table.schema.metadata or {}), _NOTE: said.encode()})
+        if said
+        else table
+    )
+
+
+def note(schema: pa.Schema) -> str:
+    """What :func:`with_note` declared; empty where nothing was."""
+    return (schema.metadata or {}).get(_NOTE, b"").decode(errors="replace")
+
+
+def without_note(table: pa.Table) -> pa.Table:
+    """As it was before :func:`with_note`."""
+    metadata = {key: value for key, value in (table.schema.metadata or {}).items() if key != _NOTE}
+    return table.replace_schema_metadata(metadata or None)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pyarrow as pa
 
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.readers.arrays import Records, usable_records
 from swaypoint.data.readers.base import Reader, Wanted
-from swaypoint.data.readers.declared import class_names
+from swaypoint.data.readers.declared import class_names, note, without_note
+from swaypoint.data.readers.encoding import look_alikes
 from swaypoint.data.readers.image_columns import image_column, image_pixels, is_image
 from swaypoint.data.readers.images import Progress
 from swaypoint.data.readers.stored import PictureColumn, Stored
-from swaypoint.data.readers.tables import input_columns, label_column, raw_labels, vector_column
+from swaypoint.data.readers.tables import input_columns, input_faults, label_column, raw_labels, vector_column
 from swaypoint.errors import InputError
+
+THE_FILE = "(the file)"
+"""What is said of a source as a whole stands under this name beside its columns."""
 
 
 def table_reader(
@@ -65,10 +70,20 @@ def read_table(name: str, table: pa.Table, options: ReadOptions, on_progress: Pr
         images, faults = image_pixels(name, table[image], options, on_progress)
         records = usable_records(name, labels, faults=faults, options=options)
         return records.dataset("images", records.of(images), raw=_rest(table, label, records))
-    inputs = input_columns(name, table, skip=(label,), options=options)
-    records = usable_records(name, labels, faults=inputs.faults, options=options)
-    values, columns = inputs.without_empty_categories(records.of(inputs.values))
-    return records.dataset("rows", values, columns=columns, raw=_rest(table, label, records))
+    others = table.drop_columns([label])
+    records = usable_records(name, labels, faults=input_faults(name, others), options=options)
+    usable = others if len(records.rows) == len(others) else others.take(pa.array(records.rows))
+    inputs = input_columns(name, usable)
+    said = note(table.schema)
+    treatments = {THE_FILE: said} if said else {}
+    treatments |= inputs.treatments | _said_of_labels(label, records)
+    dataset = records.dataset("rows", inputs.values, columns=inputs.names, raw=_rest(table, label, records))
+    return replace(dataset, treatments=treatments)
+
+
+def _said_of_labels(label: str, records: Records) -> dict[str, str]:
+    alike = look_alikes(records.classes)
+    return {label: f"the labels; {alike}"} if alike else {}
 
 
 def _rest(table: pa.Table, label: str, records: Records) -> pa.Table:
@@ -89,7 +104,7 @@ def readable(table: pa.Table, label: str) -> pa.Table:
 def _as_stored(name: str, table: pa.Table, options: ReadOptions, on_progress: Progress) -> Stored:
     dataset = read_table(name, table, options, on_progress)
     label = label_column(name, table, options.label)
-    table = _without_dictionaries(table)
+    table = _without_dictionaries(without_note(table))
     if dataset.kind != "images":
         return Stored(dataset, table, label)
     image = image_column(name, table, options.image)

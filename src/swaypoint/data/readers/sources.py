@@ -22,14 +22,16 @@ def read_dataset(
 
     Args:
         source: a directory of class subfolders with images, of parquet files, or of a saved Hugging
-            Face dataset; a ``.parquet``, ``.csv``, ``.tsv`` or ``.npz`` file; ``sklearn:digits`` and its
-            like; a hub name ``owner/name`` where no such path exists; or whatever a reader of another
+            Face dataset; a table as ``.parquet``, ``.csv``, ``.tsv``, ``.jsonl``, ``.json``, ``.xlsx``,
+            ``.feather``, ``.arrow``, SQLite or DuckDB; an ``.npz`` file; ``sklearn:digits`` and its like; a
+            hub name ``owner/name`` where no such path exists; or whatever a reader of another
             package takes.
         on_progress: called with (records done, records in all) while images are decoded.
 
     Raises:
         InputError: the source is missing, damaged, or no labelled dataset; one line with the remedy.
-        MissingExtra: the source needs Pillow, scikit-learn or ``datasets``.
+        MissingExtra: the source needs Pillow, scikit-learn or ``datasets``, or a package that
+            reads its kind of table.
     """
     options = options or ReadOptions()
     return _checked_reader(str(source), options).read(str(source), options, on_progress)
@@ -86,5 +88,6 @@ def _checked_reader(source: str, options: ReadOptions) -> Reader:
     require_file(Path(source), _EXPECTED)
     kind = Path(source).suffix.lower() or "(no extension)"
     raise InputError(
-        f"{source}: unknown kind of file {kind}; expected .parquet, .csv, .tsv, .npz, or a directory"
+        f"{source}: unknown kind of file {kind}; expected .parquet, .csv, .tsv, .jsonl, .json, .xlsx,"
+        " .feather, .arrow, .sqlite, .duckdb, .npz, or a directory"
     )

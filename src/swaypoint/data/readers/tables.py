@@ -8,53 +8,55 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from swaypoint.data.dataset import ReadOptions
 from swaypoint.data.readers.arrays import Faults, RawLabels, listed, number_faults
-from swaypoint.errors import InputError
+from swaypoint.data.readers.encoding import encoded, floats, is_encodable, is_number, is_text
+from swaypoint.errors import InputError, reading
 from swaypoint.folder.documents import require_memory
 
-MOST_CATEGORIES = 100
-_LABEL_NAMES = ("label", "target", "class", "y")
+LABEL_NAMES = ("label", "target", "class", "y")
 
 
 @dataclass(frozen=True)
-class Columns:
-    """Inputs of a table: values (n, D) float32, names of the D columns, bad rows, and which of the
-    columns are one category of a text column."""
+class Vectors:
+    """A column of vectors: values (n, D) float32, names of the D numbers, bad rows."""
 
     values: np.ndarray
     names: tuple[str, ...]
     faults: Faults
-    categories: tuple[bool, ...] = ()
-
-    def without_empty_categories(self, values: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-        """``values`` (m, D), and the names, less the categories that only skipped rows had."""
-        kept = values.any(axis=0) | ~np.array(self.categories)
-        if kept.all():
-            return values, self.names
-        return values[:, kept], tuple(name for name, keep in zip(self.names, kept, strict=True) if keep)
 
 
-def is_text(kind: pa.DataType) -> bool:
-    """Whether a column holds categories: strings, or a dictionary of them."""
-    if pa.types.is_dictionary(kind):
-        return is_text(kind.value_type)
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+@dataclass(frozen=True)
+class Inputs:
+    """The columns beside the labels as inputs.
+
+    Attributes:
+        values: (n, D) float32, finite.
+        names: of the D inputs.
+        treatments: what was done to a column, where it is no number as it is, nor one input a category.
+    """
+
+    values: np.ndarray
+    names: tuple[str, ...]
+    treatments: dict[str, str]
 
 
-def _is_number(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        return _is_number(kind.value_type)
-    return (
-        pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_decimal(kind)
-    )
+def whole(table: pa.Table) -> pa.Table:
+    """The table, its names and texts checked to be UTF-8, which not every reader of Arrow's does.
+
+    Raises:
+        ValueError: they are not, or the table is damaged otherwise.
+    """
+    for name in table.column_names:
+        name.encode()
+    table.validate(full=True)
+    return table
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+    """No dictionary, and no view of strings, which few functions of Arrow take."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    return column.cast(pa.large_string()) if pa.types.is_string_view(column.type) else column
 
 
 def label_column(name: str, table: pa.Table, wanted: str | None) -> str:
@@ -68,7 +70,7 @@ def label_column(name: str, table: pa.Table, wanted: str | None) -> str:
         if wanted not in available:
             raise InputError(f"{name}: no column {wanted!r}; it has {listed(available)}")
         return wanted
-    usual = [column for column in available if column.lower() in _LABEL_NAMES]
+    usual = [column for column in available if column.lower() in LABEL_NAMES]
     if len(usual) != 1:
         what = f"several label columns ({listed(usual)})" if usual else "no column called label"
         raise InputError(f"{name}: {what}; say which with --label; it has {listed(available)}")
@@ -93,78 +95,66 @@ def raw_labels(
     elif pa.types.is_integer(kind):
         array = values.fill_null(0).to_numpy()
         array = array if array.dtype == np.uint64 else array.astype(np.int64)
-    elif _is_number(kind):
+    elif is_number(kind):
         array = values.cast(pa.float64()).fill_null(0.0).to_numpy()
     else:
         raise InputError(f"{name}: label column {column!r} has type {kind}; expected numbers or text")
     return RawLabels(f"label column {column!r}", array, missing, class_names)
 
 
-def input_columns(name: str, table: pa.Table, *, skip: tuple[str, ...], options: ReadOptions) -> Columns:
-    """Numbers as they are and text one-hot, in the table's order.
+def input_faults(name: str, table: pa.Table) -> Faults:
+    """Rows of a table, less its labels, whose numbers are infinite in float32. What is missing is no fault.
 
     Raises:
-        InputError: no columns, dates, nested values, identifiers or too many categories.
+        InputError: no columns, or columns of types that hold neither numbers, text nor times.
+    """
+    if not table.num_columns:
+        raise InputError(f"{name}: no columns beside the label; expected at least one input column")
+    faults: Faults = {}
+    for column in table.column_names:
+        kind = table[column].type
+        plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if not is_encodable(plain):
+            raise InputError(
+                f"{name}: column {column!r} has type {kind}; expected numbers, text or times: encode it as"
+                " numbers or remove it, or, if it holds vectors, pass --features"
+            )
+        if is_number(plain):
+            numbers = floats(_plain(table[column]))
+            known = np.where(np.isnan(numbers), 0.0, numbers)
+            for row, reason in number_faults(known[:, None], [f"column {column!r}"]).items():
+                faults.setdefault(row, reason)
+    return faults
+
+
+def input_columns(name: str, table: pa.Table) -> Inputs:
+    """The columns of a table, less its labels and the rows of :func:`input_faults`, in their order; see
+    :func:`~swaypoint.data.readers.encoding.encoded`.
+
+    Raises:
+        InputError: every column was left out, or a time is out of any calendar.
     """
     parts: list[np.ndarray] = []
     names: list[str] = []
-    categories: list[bool] = []
-    faults: Faults = {}
+    treatments: dict[str, str] = {}
     for column in table.column_names:
-        if column in skip:
-            continue
-        values = _plain(table[column])
-        if is_text(values.type):
-            encoded, labels, bad = _one_hot(name, column, values)
-            parts.append(encoded)
-            names += labels
-            categories += [True] * len(labels)
-        elif _is_number(values.type):
-            numbers = _floats(values)
-            bad = number_faults(numbers[:, None], [f"column {column!r}"])
-            with np.errstate(over="ignore"):  # such rows are among the faults
-                parts.append(numbers[:, None].astype(np.float32))
-            names.append(column)
-            categories.append(False)
-        else:
-            raise InputError(
-                f"{name}: column {column!r} has type {values.type}; expected numbers or text:"
-                " encode it as numbers or remove it"
-            )
-        for row, reason in bad.items():
-            faults.setdefault(row, reason)
-    if not parts:
-        raise InputError(f"{name}: no columns beside the label; expected at least one input column")
-    values = np.concatenate(parts, axis=1, dtype=np.float32)
-    return Columns(values, tuple(names), faults, tuple(categories))
-
-
-def _floats(values: pa.ChunkedArray) -> np.ndarray:
-    """(n,) float64, NaN where missing."""
-    return values.cast(pa.float64(), safe=False).to_numpy().astype(np.float64)
-
-
-def _one_hot(name: str, column: str, values: pa.ChunkedArray) -> tuple[np.ndarray, list[str], Faults]:
-    missing = values.is_null().to_numpy()
-    categories = sorted(pc.unique(values.drop_null()).to_pylist())
-    if len(categories) == len(values) - int(missing.sum()) and len(categories) > 20:
+        with reading(name, f"a table whose column {column!r} has values", "repair or remove that column"):
+            found = encoded(column, _plain(table[column]))
+        parts.append(found.values)
+        names += found.names
+        if found.said:
+            treatments[column] = found.said
+    if not names:
+        reasons = [f"{column!r}: {said}" for column, said in treatments.items()]
+        more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
         raise InputError(
-            f"{name}: column {column!r} is different in every row, like an identifier; remove that column"
+            f"{name}: no column beside the label can be used ({'; '.join(reasons[:3])}{more}); add one that"
+            " can"
         )
-    if len(categories) > MOST_CATEGORIES:
-        raise InputError(
-            f"{name}: column {column!r} has {len(categories)} categories; expected at most"
-            f" {MOST_CATEGORIES}: encode it as numbers or remove it"
-        )
-    index = pc.index_in(values, value_set=pa.array(categories, type=values.type)).fill_null(0).to_numpy()
-    encoded = np.zeros((len(values), len(categories)), dtype=np.float32)
-    if categories:
-        encoded[np.arange(len(values)), index] = 1.0
-    faults = dict.fromkeys(np.flatnonzero(missing).tolist(), f"column {column!r} is missing")
-    return encoded, [f"{column}={category}" for category in categories], faults
+    return Inputs(np.concatenate(parts, axis=1, dtype=np.float32), tuple(names), treatments)
 
 
-def vector_column(name: str, table: pa.Table, column: str) -> Columns:
+def vector_column(name: str, table: pa.Table, column: str) -> Vectors:
     """A column of equally long lists of numbers as (n, D).
 
     Vectors of another length than the first are bad records.
@@ -177,7 +167,7 @@ def vector_column(name: str, table: pa.Table, column: str) -> Columns:
     values = table[column].combine_chunks()
     kind = values.type
     nested = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    if not nested or not _is_number(kind.value_type):
+    if not nested or not is_number(kind.value_type):
         raise InputError(f"{name}: column {column!r} has type {kind}; expected a list of numbers per record")
     missing = values.is_null().to_numpy(zero_copy_only=False)
     lengths = pc.list_value_length(values).fill_null(-1).to_numpy(zero_copy_only=False)
@@ -188,7 +178,7 @@ def vector_column(name: str, table: pa.Table, column: str) -> Columns:
     good = lengths == width
     flat = values.filter(pa.array(good)).flatten()
     numbers = np.full((len(values), width), np.nan)
-    numbers[good] = _floats(pa.chunked_array([flat])).reshape(-1, width)
+    numbers[good] = floats(pa.chunked_array([flat])).reshape(-1, width)
     names = tuple(f"{column}[{i}]" for i in range(width))
     faults = number_faults(numbers, names)
     for row in np.flatnonzero(~good & ~missing).tolist():
@@ -197,4 +187,4 @@ def vector_column(name: str, table: pa.Table, column: str) -> Columns:
         )
     faults |= dict.fromkeys(np.flatnonzero(missing).tolist(), f"column {column!r} is missing")
     with np.errstate(over="ignore"):
-        return Columns(numbers.astype(np.float32), names, faults)
+        return Vectors(numbers.astype(np.float32), names, faults)
