@@ -17,14 +17,16 @@ from swaypoint.auditing.scored import Columns, Scored, lead
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.planting import plant
 from swaypoint.data.splitting import Split
+from swaypoint.errors import InputError
 from swaypoint.folder.manifest import AuditedData, SkippedRecord
-from swaypoint.models.predictor import Predictor, Rows, Training, prepare
-from swaypoint.scorers.base import of_points
+from swaypoint.models.predictor import Predictor, Rows, Training, check, prepare
+from swaypoint.scorers.base import of_points, scores
 from swaypoint.scorers.recommended import recommended
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.fitness import by_heart, examine, memorisation
 from swaypoint.scoring.rank import Solved, rank, rank_parameters
 from swaypoint.scoring.ranking import COLUMNS, Ranking
+from swaypoint.scoring.risks.losses import as_loss
 from swaypoint.scoring.trained_model import TrainedModel
 
 _NEIGHBOURS = 50_000
@@ -57,6 +59,27 @@ class HeldRecords(Records):
             origin=origin,
         )
 
+    def check(self) -> None:
+        options = self.options
+        name = check(self.dataset, options.model, options.objective)
+        loss, trains = as_loss(options.objective.loss), name != "head" and ":" not in name
+        if trains and loss.name == "poisson" and not options.refit:
+            raise InputError(
+                "the default model is trained by squared error, and --loss poisson reads its outputs as"
+                " logarithms of rates; leave it for squared_error, or fit the head to it with --refit"
+            )
+        for score in options.scores:
+            if scores[score].classes and not loss.classifies:
+                raise InputError(
+                    f"the score {score!r} needs classes, and {loss.name} is a loss of real values; leave it"
+                    " out, or use the score 'loss'"
+                )
+            if scores[score].course and not trains:
+                raise InputError(
+                    f"the score {score!r} needs the course of a training, and {name} is not trained here;"
+                    " leave it out"
+                )
+
     def predictor(self, run: AuditRun) -> Predictor:
         return self._prepared(run, run.path, self.options.seed)
 
@@ -73,7 +96,10 @@ class HeldRecords(Records):
         if options.params is not None:
             ranking = rank_parameters(trained, ranking)
         accuracy = _accuracies(solution, predictor)
-        scores = {name: auto if name == "auto" else of_points(name)(trained) for name in options.scores}
+        known = run.known | {"auto": auto}
+        further = {
+            name: known[name] if name in known else of_points(name)(trained) for name in options.scores
+        }
         run.write_factor(solution)
         diagnostics = ranking.diagnostics.beside(memorisation(*accuracy, held_out))
         if isinstance(solution, Influence) and options.params is None:
@@ -81,8 +107,9 @@ class HeldRecords(Records):
         if options.model.models > 1:
             ensemble = self._ensemble(run, first=(ranking.values, auto))
             diagnostics = diagnostics.beside((ensemble.check(),))
-            scores |= {name: one for name, one in ensemble.columns().items() if name in (*scores, "models")}
-        columns = _columns(self.dataset.index[self.rows.train], ranking, scores)
+            several = ensemble.columns().items()
+            further |= {name: one for name, one in several if name in (*further, "models")}
+        columns = _columns(self.dataset.index[self.rows.train], ranking, further)
         return Scored(
             head=solution.head,
             refit=bool(options.refit) or predictor.fit,

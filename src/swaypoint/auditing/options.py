@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
+from typing import get_args
 
 import torch
 
@@ -12,6 +14,7 @@ from swaypoint.errors import InputError
 from swaypoint.models.predictor import ModelOptions, Objective
 from swaypoint.scorers.base import of_points
 from swaypoint.scoring.rank import Options, Refitting, head_solver
+from swaypoint.scoring.risks.losses import as_loss
 from swaypoint.scoring.risks.model import Kind
 from swaypoint.scoring.scores import Removal
 from swaypoint.scoring.solver_choice import Solver
@@ -62,9 +65,18 @@ class AuditOptions:
         for name in ("validation", "flip"):
             if not 0.0 <= (share := getattr(self, name)) < 1.0:
                 raise InputError(f"{name} is {share}; expected a share, 0 <= share < 1")
-        for name, number in (("models", self.model.models), ("top", self.top)):
-            if number < 1:
-                raise InputError(f"{name} is {number}; expected a positive number")
+        for name, count in (("models", self.model.models), ("top", self.top), ("epochs", self.model.epochs)):
+            if count is not None and count < 1:
+                raise InputError(f"{name} is {count}; expected at least 1")
+        for name, number in (("damping", self.damping), ("l2", self.objective.l2)):
+            if number is not None and not 0.0 <= number < math.inf:
+                raise InputError(f"{name} is {number}; expected a number of at least 0")
+        for name, kind in (("removal", Removal), ("curvature", Kind), ("solver", Solver)):
+            if (value := getattr(self, name)) not in get_args(kind):
+                raise InputError(f"{name} is {value!r}; expected one of {', '.join(get_args(kind))}")
+        if self.params is None:
+            head_solver(self.solver)
+        as_loss(self.objective.loss)
         if self.model.models > 1 and (":" in self.model.name or self.params is not None):
             raise InputError(
                 "models > 1 trains the default model from several seeds; leave model and params out"

@@ -172,6 +172,12 @@ def audit(  # long: an option a parameter
             rich_help_panel=RUN,
         ),
     ] = True,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Overwrite another audit in the folder; verdicts stay.", rich_help_panel=RUN
+        ),
+    ] = False,
     max_memory: Annotated[
         float | None,
         typer.Option(
@@ -194,7 +200,8 @@ def audit(  # long: an option a parameter
     """Rank every training point by Cook's distance and write an audit folder with a report.
 
     Four fifths of the data are trained on and ranked; the rest measures the model. The same command
-    resumes an interrupted audit, and returns at once from a finished one.
+    resumes an interrupted audit, and returns at once from a finished one; with more --score, or another
+    --top, it computes what is new without training again.
 
       swaypoint audit photos/ --out photos-audit
 
@@ -233,7 +240,7 @@ def audit(  # long: an option a parameter
     try:
         with progress() as listener:
             scale = Scale(engine, max_memory)
-            folder = run(data, out, options=options, read=read, listener=listener, scale=scale)
+            folder = run(data, out, options=options, read=read, listener=listener, scale=scale, force=force)
     except KeyboardInterrupt:
         fail("interrupted; the same command resumes where it stopped", 130)
     console = Console()

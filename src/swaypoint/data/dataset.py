@@ -13,6 +13,7 @@ import pyarrow as pa
 Kind = Literal["images", "rows", "features"]
 
 _TEXT_LENGTH = 200
+_EXACT_INTEGERS = 2**53  # float64 tells neighbouring integers apart below this
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,8 @@ class ReadOptions:
 class Dataset:
     """A labelled dataset in memory, read and checked.
 
-    Two datasets with the same ``fingerprint`` hold the same inputs, labels and classes; ``==`` is
-    identity, because the arrays of two datasets have no single truth value.
+    Two datasets with the same ``fingerprint`` hold the same records, columns and classes; ``==`` is identity,
+    because the arrays of two datasets have no single truth value.
 
     Attributes:
         name: the path or hub name as given.
@@ -111,16 +112,16 @@ class Dataset:
             chosen = chosen.astype(np.int64)
         positions = np.arange(len(self))[chosen]
         inputs, labels = self.inputs[positions], self.labels[positions]
-        return replace(
+        part = replace(
             self,
             inputs=inputs,
             labels=labels,
             index=self.index[positions],
             names=tuple(self.names[i] for i in positions) if self.names else (),
-            fingerprint=fingerprint(inputs, labels, self.classes),
             raw=None if self.raw is None else self.raw.take(pa.array(positions)),
             pictures=None if self.pictures is None else self.pictures[positions],
         )
+        return marked(part)
 
     def describe(self, i: int, *, longest: int = _TEXT_LENGTH) -> dict[str, str]:
         """Record ``i`` as column -> readable value, without its label.
@@ -152,10 +153,18 @@ def _readable(value: Any, longest: int) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def fingerprint(inputs: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> str:
-    """sha256 in hex over dtype, shape and content of ``inputs`` and ``labels``, and the class names.
+def fingerprint(
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    classes: tuple[str, ...],
+    *,
+    columns: tuple[str, ...] = (),
+    raw: pa.Table | None = None,
+) -> str:
+    """sha256 in hex over dtype, shape and content of ``inputs`` and ``labels``, the class names, and of a
+    table its columns' names and cells: two whose one-hot inputs are equal may have other categories.
 
-    Independent of paths, file formats and memory layout.
+    Independent of paths, file formats, Arrow types of the same values, and memory layout.
 
     >>> a = np.arange(6, dtype=np.float32).reshape(2, 3)
     >>> fingerprint(a, np.array([0, 1]), ("a", "b")) == fingerprint(a.copy("F"), np.array([0, 1]), ("a", "b"))
@@ -163,7 +172,48 @@ def fingerprint(inputs: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]
     """
     digest = hashlib.sha256(json.dumps(classes).encode())
     for array in (inputs, labels):
-        digest.update(f"{array.dtype.str}{array.shape}".encode())
-        if array.size:  # an empty array has no buffer to cast
-            digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+        _hash_array(digest, array)
+    if columns:
+        digest.update(json.dumps(columns).encode())
+    for name, column in () if raw is None else zip(raw.column_names, raw.columns, strict=True):
+        digest.update(json.dumps(name).encode())
+        _hash_array(digest, np.asarray(column.is_null().combine_chunks()))
+        _hash_column(digest, column.combine_chunks())
     return digest.hexdigest()
+
+
+def _hash_array(digest: Any, array: np.ndarray) -> None:
+    digest.update(f"{array.dtype.str}{array.shape}".encode())
+    if array.size:  # an empty array has no buffer to cast
+        digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+
+
+def _hash_column(digest: Any, column: pa.Array) -> None:
+    """The values of a column, whatever its Arrow type: a table read from CSV has others than from parquet."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column, kind = column.dictionary_decode(), kind.value_type
+    if pa.types.is_decimal(kind) or (pa.types.is_primitive(kind) and not pa.types.is_temporal(kind)):
+        numbers = column.cast(pa.float64(), safe=False).fill_null(0.0)
+        _hash_array(digest, numbers.to_numpy(zero_copy_only=False))
+        if pa.types.is_integer(kind):  # those that float64 does not tell apart
+            whole = column.fill_null(0).to_numpy(zero_copy_only=False)
+            large = whole[(whole > _EXACT_INTEGERS) | (whole < -_EXACT_INTEGERS)]
+            digest.update(json.dumps(large.tolist()).encode() if large.size else b"")
+        return
+    try:
+        text = column.cast(pa.large_string()).fill_null("")
+    except pa.ArrowException:  # of a type without a text: bytes, lists, structures
+        text = pa.array([str(value) for value in column.to_pylist()], pa.large_string())
+    if len(text):
+        ends = np.frombuffer(text.buffers()[1], np.int64, len(text) + 1, 8 * text.offset)
+        _hash_array(digest, ends - ends[0])
+        digest.update(memoryview(text.buffers()[2] or b"")[ends[0] : ends[-1]])
+
+
+def marked(dataset: Dataset) -> Dataset:
+    """``dataset`` with the fingerprint of what it holds."""
+    mark = fingerprint(
+        dataset.inputs, dataset.labels, dataset.classes, columns=dataset.columns, raw=dataset.raw
+    )
+    return replace(dataset, fingerprint=mark)

@@ -131,6 +131,39 @@ def resolve(options: ModelOptions, dataset: Dataset) -> str:
     return name
 
 
+def check(dataset: Dataset, options: ModelOptions, objective: Objective) -> str:
+    """The model's name as :func:`resolve` finds it, if it, the loss and the labels go together.
+
+    Raises:
+        InputError: they do not.
+    """
+    name, loss = resolve(options, dataset), as_loss(objective.loss)
+    if ":" in name:
+        return name
+    classes = len(dataset.classes)
+    if classes and not loss.classifies:
+        raise InputError(
+            f"{dataset.name}: its labels are {classes} classes, and {loss.name} is a loss of real values;"
+            " leave --loss out, or read the labels as numbers"
+        )
+    if not classes and loss.classifies:
+        raise InputError(
+            f"{dataset.name}: its labels are real values, and {loss.name} is a loss of classes; pass --loss"
+            " squared_error"
+        )
+    if name != "head" and loss.name == "binary_cross_entropy":
+        from swaypoint.models.recipes import RECIPES
+
+        raise InputError(
+            f"{RECIPES[name].name} has an output for each class and is trained by cross_entropy; leave --loss"
+            " out, or bring a model of one output"
+        )
+    if options.weights is None:  # a head that is given has outputs of its own
+        outputs = classes if loss.name == "cross_entropy" else 1
+        loss.check(torch.from_numpy(dataset.labels), outputs)
+    return name
+
+
 def prepare(
     dataset: Dataset,
     parts: Rows,
@@ -144,7 +177,7 @@ def prepare(
     Raises:
         InputError: the model and the data do not fit.
     """
-    name = resolve(options, dataset)
+    name = check(dataset, options, objective)
     if name == "head":
         return _features(dataset, parts, objective, options.weights)
     if ":" not in name:
@@ -211,11 +244,6 @@ def _default(
     from swaypoint.models.recipes import RECIPES, build
 
     recipe = RECIPES[name]
-    if objective.loss == "binary_cross_entropy":
-        raise InputError(
-            f"{recipe.name} has an output for each class and is trained by cross_entropy; leave --loss out,"
-            " or bring a model of one output"
-        )
     inputs = torch.from_numpy(dataset.inputs)
     model = build(recipe, inputs[parts.train], max(len(dataset.classes), 1), seed=training.seed)
     saved = training.folder / "model.safetensors"

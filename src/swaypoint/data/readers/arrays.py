@@ -152,7 +152,7 @@ class Records:
             index=self.rows,
             names=names,
             skipped=self.skipped,
-            fingerprint=fingerprint(inputs, self.labels, self.classes),
+            fingerprint=fingerprint(inputs, self.labels, self.classes, columns=columns, raw=raw),
             raw=raw,
         )
 

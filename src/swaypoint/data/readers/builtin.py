@@ -65,7 +65,7 @@ def _dataset(source: str, bunch: Any) -> Dataset:
         index=np.arange(len(labels)),
         names=(),
         skipped=(),
-        fingerprint=fingerprint(inputs, labels, classes),
+        fingerprint=fingerprint(inputs, labels, classes, columns=columns),
     )
 
 
