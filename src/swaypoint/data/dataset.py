@@ -73,7 +73,7 @@ class Dataset:
         index: (n,) int64 positions in the source, counted from 0; has gaps where records were skipped.
         names: per record ``class/file`` for image folders; () otherwise.
         skipped: the records that were left out.
-        fingerprint: sha256 in hex of the content, see :func:`fingerprint`.
+        fingerprint: sha256 in hex of the content, see :func:`marked`.
         raw: the other columns of a table as they were read, for :meth:`describe`; n rows.
         pictures: what features were made of, where the source has it: (n, H, W, 3) uint8.
     """
@@ -153,18 +153,10 @@ def _readable(value: Any, longest: int) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def fingerprint(
-    inputs: np.ndarray,
-    labels: np.ndarray,
-    classes: tuple[str, ...],
-    *,
-    columns: tuple[str, ...] = (),
-    raw: pa.Table | None = None,
-) -> str:
-    """sha256 in hex over dtype, shape and content of ``inputs`` and ``labels``, the class names, and of a
-    table its columns' names and cells: two whose one-hot inputs are equal may have other categories.
+def fingerprint(inputs: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> str:
+    """sha256 in hex over dtype, shape and content of ``inputs`` and ``labels``, and the class names.
 
-    Independent of paths, file formats, Arrow types of the same values, and memory layout.
+    Independent of paths, file formats and memory layout.
 
     >>> a = np.arange(6, dtype=np.float32).reshape(2, 3)
     >>> fingerprint(a, np.array([0, 1]), ("a", "b")) == fingerprint(a.copy("F"), np.array([0, 1]), ("a", "b"))
@@ -173,13 +165,30 @@ def fingerprint(
     digest = hashlib.sha256(json.dumps(classes).encode())
     for array in (inputs, labels):
         _hash_array(digest, array)
-    if columns:
-        digest.update(json.dumps(columns).encode())
-    for name, column in () if raw is None else zip(raw.column_names, raw.columns, strict=True):
-        digest.update(json.dumps(name).encode())
-        _hash_array(digest, np.asarray(column.is_null().combine_chunks()))
-        _hash_column(digest, column.combine_chunks())
     return digest.hexdigest()
+
+
+def marked(dataset: Dataset) -> Dataset:
+    """``dataset`` with the fingerprint of all that it holds: :func:`fingerprint`, and
+
+    - of the rows of a table the columns' names, which say what category a one-hot input is of;
+    - of pictures and features the other columns of their table, cell by cell.
+
+    Independent also of the Arrow types of the same values: a table read from CSV has others than one from
+    parquet.
+    """
+    found = fingerprint(dataset.inputs, dataset.labels, dataset.classes)
+    digest = hashlib.sha256(found.encode())
+    if dataset.kind == "rows":
+        digest.update(json.dumps(dataset.columns).encode())
+    elif dataset.raw is not None and dataset.raw.num_columns:
+        for name, column in zip(dataset.raw.column_names, dataset.raw.columns, strict=True):
+            digest.update(json.dumps(name).encode())
+            _hash_array(digest, np.asarray(column.is_null().combine_chunks()))
+            _hash_column(digest, column.combine_chunks())
+    else:
+        return replace(dataset, fingerprint=found)
+    return replace(dataset, fingerprint=digest.hexdigest())
 
 
 def _hash_array(digest: Any, array: np.ndarray) -> None:
@@ -189,7 +198,7 @@ def _hash_array(digest: Any, array: np.ndarray) -> None:
 
 
 def _hash_column(digest: Any, column: pa.Array) -> None:
-    """The values of a column, whatever its Arrow type: a table read from CSV has others than from parquet."""
+    """The values of a column, whatever its Arrow type."""
     kind = column.type
     if pa.types.is_dictionary(kind):
         column, kind = column.dictionary_decode(), kind.value_type
@@ -209,11 +218,3 @@ def _hash_column(digest: Any, column: pa.Array) -> None:
         ends = np.frombuffer(text.buffers()[1], np.int64, len(text) + 1, 8 * text.offset)
         _hash_array(digest, ends - ends[0])
         digest.update(memoryview(text.buffers()[2] or b"")[ends[0] : ends[-1]])
-
-
-def marked(dataset: Dataset) -> Dataset:
-    """``dataset`` with the fingerprint of what it holds."""
-    mark = fingerprint(
-        dataset.inputs, dataset.labels, dataset.classes, columns=dataset.columns, raw=dataset.raw
-    )
-    return replace(dataset, fingerprint=mark)
