@@ -16,7 +16,7 @@ from swaypoint.data.batches import ArrayBatches, FeatureBatches
 from swaypoint.data.dataset import Dataset
 from swaypoint.data.model_batches import InputBatches
 from swaypoint.data.tensors import write_tensors
-from swaypoint.errors import InputError, reading, require
+from swaypoint.errors import InputError, reading
 from swaypoint.folder.tensors import read_tensors
 from swaypoint.models.yours import load_model, load_object, load_weights
 from swaypoint.scoring.last_layer import LinearHead
@@ -268,7 +268,6 @@ def _train(
     options: ModelOptions,
     training: Training,
 ) -> None:
-    require("lightning", "train")
     from swaypoint.models.loop import Plan, SplitData, train
     from swaypoint.models.recipes import RECIPES
     from swaypoint.models.trajectory import Trajectory
@@ -285,7 +284,7 @@ def _train(
         raise InputError(f"epochs is {epochs}; expected at least 1")
     plan = Plan(epochs, training.seed, training.folder, "gpu" if "cuda" in training.device else "cpu")
     watches = [Trajectory("head", len(dataset), epochs)] if dataset.classes else []
-    train(model, split, recipe, plan, report=training.report, callbacks=watches)
+    train(model, split, recipe, plan, report=training.report, watches=watches)
     for watch in watches:
         course = {"margins": watch.margins[parts.train], "losses": watch.losses[parts.train]}
         write_tensors(training.folder / "course.safetensors", course)
