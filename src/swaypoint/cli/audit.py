@@ -245,7 +245,10 @@ def audit(  # long: an option a parameter
         fail("interrupted; the same command resumes where it stopped", 130)
     console = Console()
     show_ranking(folder, top=10, console=console)
-    save_report(folder.path, None, console)
+    if (report := folder.path / "report.html").is_file():
+        console.print(f"report: {plain(str(report))}", soft_wrap=True, highlight=False)
+    else:  # without the extra that it needs: says so
+        save_report(folder.path, None, console)
 
 
 @audit_app.command()

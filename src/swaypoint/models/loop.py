@@ -1,6 +1,7 @@
 """Training of a default model, seeded, resumable after every epoch.
 
-Tables are trained by a loop of a few lines, pictures by Lightning, whose import alone takes longer than a table.
+Tables are trained by a loop of a few lines, pictures by Lightning, whose import alone takes longer than a
+table.
 """
 
 from __future__ import annotations
@@ -172,7 +173,12 @@ def optimiser(
         found = torch.optim.Adam(groups, lr=recipe.rate)
     else:
         found = torch.optim.AdamW(groups, lr=recipe.rate)
-    return found, _schedule(found, recipe, -(-len(split.train) // recipe.batch_size) * plan.epochs)
+    return found, _schedule(found, recipe, steps_of(split, recipe, plan))
+
+
+def steps_of(split: SplitData, recipe: Recipe, plan: Plan) -> int:
+    """How many steps the whole training takes."""
+    return -(-len(split.train) // recipe.batch_size) * plan.epochs
 
 
 def _schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> LRScheduler:

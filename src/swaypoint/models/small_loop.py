@@ -11,6 +11,7 @@ from torch import nn
 
 from swaypoint.errors import reading
 from swaypoint.folder.writing import replace_file
+from swaypoint.models.cycled_adam import CycledAdam
 from swaypoint.models.loop import (
     Plan,
     Progress,
@@ -19,6 +20,7 @@ from swaypoint.models.loop import (
     loss_of,
     optimiser,
     penalty,
+    steps_of,
     training_batches,
     validation_batches,
     validation_of,
@@ -40,8 +42,8 @@ def train_small(
     if plan.device == "auto" and torch.cuda.is_available():
         device = torch.device("cuda")
     model = model.to(device)
-    optimizer, schedule = optimiser(model, recipe, split, plan)
-    state = {"model": model, "optimizer": optimizer, "schedule": schedule}
+    steps = _steps(model, split, recipe, plan)
+    state: dict[str, Any] = {"model": model, "steps": steps}
     state |= {f"watch {number}": watch for number, watch in enumerate(watches)}
     first = _resumed(plan, state)
     for watch in watches:
@@ -52,15 +54,14 @@ def train_small(
             seen = total = 0.0
             for inputs, targets, rows in training_batches(split, recipe, plan, epoch):
                 for watch in watches:
-                    watch.before_step(optimizer.param_groups[0]["lr"])
+                    watch.before_step(steps.rate)
                 targets = targets.to(device)
                 loss = loss_of(model(inputs.to(device)), targets)
-                optimizer.zero_grad()
+                steps.zero_grad()
                 penalty(model, recipe, loss).backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
+                steps.step()
                 for watch in watches:
                     watch.after_step(targets, rows, epoch)
-                schedule.step()
                 total, seen = total + float(loss.detach()) * len(rows), seen + len(rows)
             measured = _validated(model, split, recipe, plan, epoch, device)
             kept = {"epochs": epoch + 1} | {name: part.state_dict() for name, part in state.items()}
@@ -73,6 +74,37 @@ def train_small(
     return model.cpu().eval()
 
 
+class _TorchSteps:
+    """An optimiser of torch and its schedule, with the methods of :class:`CycledAdam`."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, schedule: Any) -> None:
+        self._optimizer, self._schedule = optimizer, schedule
+
+    @property
+    def rate(self) -> float:
+        return float(self._optimizer.param_groups[0]["lr"])
+
+    def zero_grad(self) -> None:
+        self._optimizer.zero_grad()
+
+    def step(self) -> None:
+        self._optimizer.step()
+        self._schedule.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"optimizer": self._optimizer.state_dict(), "schedule": self._schedule.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._optimizer.load_state_dict(state_dict["optimizer"])
+        self._schedule.load_state_dict(state_dict["schedule"])
+
+
+def _steps(model: nn.Module, split: SplitData, recipe: Recipe, plan: Plan) -> CycledAdam | _TorchSteps:
+    if (recipe.optimizer, recipe.schedule) == ("adam", "cycle"):
+        return CycledAdam(model, recipe, steps_of(split, recipe, plan))
+    return _TorchSteps(*optimiser(model, recipe, split, plan))
+
+
 def _resumed(plan: Plan, state: dict[str, Any]) -> int:
     """The epoch to go on with; ``state`` is loaded where an interrupted training has left its own."""
     checkpoint = plan.folder / "last.ckpt"
@@ -80,7 +112,7 @@ def _resumed(plan: Plan, state: dict[str, Any]) -> int:
         return 0
     with reading(checkpoint, "the checkpoint of a training", "remove it, and run the same command again"):
         kept = torch.load(checkpoint, weights_only=True)
-        if "epochs" not in kept:  # Lightning's, of an earlier version
+        if "steps" not in kept:  # Lightning's, of an earlier version
             return 0
         for name, part in state.items():
             part.load_state_dict(kept[name])
