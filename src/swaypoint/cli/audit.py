@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from swaypoint.cli.terminal import DATA, MODEL, OBJECTIVE, RUN, fail, plain, progress, save_report
+from swaypoint.cli.terminal import DATA, MODEL, OBJECTIVE, RUN, fail, plain, progress, save_report, screen
 
 audit_app = typer.Typer()
 _Label = Annotated[str | None, typer.Option(help="Label column.", rich_help_panel=DATA)]
@@ -213,6 +212,9 @@ def audit(  # long: an option a parameter
 
       swaypoint audit s3://bucket/embeddings --features embedding --label label --engine ray
     """
+    from swaypoint.data.names import check_there
+
+    check_there(data)
     from swaypoint.auditing.audit import audit as run
     from swaypoint.auditing.options import AuditOptions, Scale
     from swaypoint.data.dataset import ReadOptions
@@ -243,7 +245,7 @@ def audit(  # long: an option a parameter
             folder = run(data, out, options=options, read=read, listener=listener, scale=scale, force=force)
     except KeyboardInterrupt:
         fail("interrupted; the same command resumes where it stopped", 130)
-    console = Console()
+    console = screen()
     show_ranking(folder, top=10, console=console)
     if (report := folder.path / "report.html").is_file():
         console.print(f"report: {plain(str(report))}", soft_wrap=True, highlight=False)
@@ -324,7 +326,7 @@ def features(  # long: an option a parameter
             )
     except KeyboardInterrupt:
         fail("interrupted; the same command resumes where it stopped", 130)
-    console = Console()
+    console = screen()
     console.print(f"features: {plain(str(place))}", soft_wrap=True, highlight=False)
     console.print(
         plain(f"next: swaypoint audit {place} --features features --weights {place}/head.safetensors"),
