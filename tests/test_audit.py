@@ -6,8 +6,11 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -18,6 +21,8 @@ import swaypoint
 import swaypoint.folder.audit_folder
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.auditing.run import Listener
+from swaypoint.data.dataset import Dataset
+from swaypoint.data.readers import read_dataset
 from swaypoint.models.predictor import ModelOptions, Objective
 
 
@@ -61,7 +66,6 @@ def test_folder_is_complete(finished):
 def test_scores_are_those_of_the_saved_model(finished):
     """Recomputed from model.safetensors by dense autodiff."""
     from oracles import cooks_distance, rows_and_hessian
-    from swaypoint.data.readers import read_dataset
     from swaypoint.models.recipes import RESNET20, build
 
     scores = finished.scores().to_pandas()
@@ -107,6 +111,128 @@ def test_a_second_run_reuses_and_other_options_are_refused(finished):
     assert (again.path / "scores.parquet").stat().st_mtime_ns == before
     with pytest.raises(swaypoint.InputError, match="holds another audit"):
         swaypoint.audit("sklearn:digits", finished.path, options=quick(seed=1))
+
+
+def test_more_scores_or_another_top_need_no_training(tmp_path):
+    options = AuditOptions(model=ModelOptions(epochs=3), top=20)
+    first = swaypoint.audit("sklearn:wine", tmp_path / "a", options=options)
+    key, weights = first.manifest().key, (first.path / "model.safetensors").stat().st_mtime_ns
+    before = first.scores().to_pandas()
+    for changes in ({"scores": ("tracin",)}, {"scores": ("knn",)}, {"top": 30}):
+        epochs = []
+        listener = Listener(epoch=lambda *_, epochs=epochs: epochs.append(1))
+        options = replace(options, **changes)
+        swaypoint.audit("sklearn:wine", first.path, options=options, listener=listener)
+        assert not epochs
+    after = first.scores().to_pandas()
+    whole = swaypoint.audit(
+        "sklearn:wine", tmp_path / "b", options=replace(options, scores=("tracin", "knn"))
+    )
+    expected = whole.scores().to_pandas()[["tracin", "knn"]]
+    pd.testing.assert_frame_equal(after[["tracin", "knn"]], expected)
+    pd.testing.assert_frame_equal(after[list(before.columns)], before)
+    assert len(first.examples()) == 30
+    assert (first.path / "model.safetensors").stat().st_mtime_ns == weights
+    assert first.manifest().key == key  # to which the verdicts of a review belong
+
+
+def test_a_failed_addition_leaves_the_finished_audit(tmp_path):
+    options = AuditOptions(model=ModelOptions(epochs=2), top=5)
+    folder = swaypoint.audit("sklearn:wine", tmp_path / "a", options=options)
+
+    def stop(name):
+        if name == "scoring":
+            raise Stop
+
+    with pytest.raises(Stop):
+        swaypoint.audit(
+            "sklearn:wine", folder.path, options=replace(options, top=6), listener=Listener(stage=stop)
+        )
+    assert len(folder.scores()) == folder.manifest().data.train
+    assert len(folder.examples()) == 5
+
+
+def table(path, city, rows=30):
+    lines = [f"{i % 7},{city if i % 3 else 'Oslo'},{'yes' if i % 7 > 3 else 'no'}" for i in range(rows)]
+    path.write_text("\n".join(["size,city,label", *lines]))
+    return path
+
+
+def test_one_category_renamed_is_other_data(tmp_path):
+    options = AuditOptions(model=ModelOptions(epochs=1), top=5)
+    swaypoint.audit(table(tmp_path / "t.csv", "Paris"), tmp_path / "a", options=options)
+    renamed = table(tmp_path / "t.csv", "Rome")
+    with pytest.raises(swaypoint.InputError, match=r"another audit \(of .*t.csv as it was before.*--force"):
+        swaypoint.audit(renamed, tmp_path / "a", options=options)
+    (tmp_path / "a" / "review.sqlite").write_text("verdicts")
+    again = swaypoint.audit(renamed, tmp_path / "a", options=options, force=True)
+    assert "Rome" in {json.loads(row)["city"] for row in again.examples()["row"].to_pylist()}
+    assert (tmp_path / "a" / "review.sqlite").read_text() == "verdicts"
+
+
+def test_the_same_content_in_another_file_is_another_source(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table(tmp_path / "t.csv", "Paris")
+    pq.write_table(pyarrow.csv.read_csv("t.csv"), "t.parquet")
+    assert read_dataset("t.csv").fingerprint == read_dataset("t.parquet").fingerprint
+    options = AuditOptions(model=ModelOptions(epochs=1), top=5)
+    swaypoint.audit("t.csv", options=options)
+    with pytest.raises(swaypoint.InputError, match=r"of .*t.csv, not of .*t.parquet"):
+        swaypoint.audit("t.parquet", options=options)
+    (tmp_path / "t.csv").rename(tmp_path / "moved.csv")
+    stages = []
+    swaypoint.audit("moved.csv", "t-audit", options=options, listener=Listener(stage=stages.append))
+    assert stages == ["reading"]
+
+
+def test_the_message_names_the_options_that_differ(tmp_path):
+    options = AuditOptions(model=ModelOptions(epochs=1), top=5)
+    swaypoint.audit("sklearn:wine", tmp_path / "a", options=options)
+    other = replace(options, seed=1, model=ModelOptions(epochs=2))
+    with pytest.raises(
+        swaypoint.InputError, match=r"\(--epochs was 1, is 2; --seed was 0, is 1\); choose another --out or"
+    ):
+        swaypoint.audit("sklearn:wine", tmp_path / "a", options=other)
+
+
+def test_a_failed_run_locks_nothing(wine, tmp_path):
+    # Before anything is of worth: no folder.
+    for model in ("nowhere:build", "mynet:no_model"):
+        with pytest.raises(swaypoint.InputError):
+            swaypoint.audit("wine.npz", tmp_path / "a", options=AuditOptions(model=ModelOptions(model)))
+        assert not (tmp_path / "a").exists()
+
+    # After a training: the next command may take the folder, and the training where it is the same.
+    def stop(name):
+        if name == "scoring":
+            raise Stop
+
+    options = AuditOptions(model=ModelOptions("mlp", epochs=2), top=5)
+    with pytest.raises(Stop):
+        swaypoint.audit("sklearn:wine", tmp_path / "a", options=options, listener=Listener(stage=stop))
+    epochs = []
+    listener = Listener(epoch=lambda *_: epochs.append(1))
+    swaypoint.audit("sklearn:wine", tmp_path / "a", options=replace(options, damping=0.1), listener=listener)
+    assert epochs == []
+    with pytest.raises(Stop):
+        swaypoint.audit("sklearn:wine", tmp_path / "b", options=options, listener=Listener(stage=stop))
+    swaypoint.audit("sklearn:wine", tmp_path / "b", options=replace(options, seed=1), listener=listener)
+    assert epochs == [1, 1]
+
+
+def test_an_interrupted_run_keeps_its_claim(tmp_path):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    options = AuditOptions(model=ModelOptions(epochs=2), top=5)
+    with pytest.raises(KeyboardInterrupt):
+        swaypoint.audit("sklearn:wine", tmp_path / "a", options=options, listener=Listener(epoch=stop))
+    with pytest.raises(swaypoint.InputError, match="resume it by the command that began it"):
+        swaypoint.audit("sklearn:wine", tmp_path / "a", options=replace(options, seed=1))
+    epochs = []
+    listener = Listener(epoch=lambda epoch, *_: epochs.append(epoch))
+    swaypoint.audit("sklearn:wine", tmp_path / "a", options=options, listener=listener)
+    assert epochs == [2]
 
 
 def test_an_interrupted_training_says_so_and_resumes_to_the_same_scores(finished, tmp_path):
@@ -256,14 +382,64 @@ BAD_OPTIONS = {
     ),
     "damping": (AuditOptions(damping=-1.0), "damping is -1.0"),
     "removal": (AuditOptions(removal="half"), "removal is 'half'"),
+    "solver": (AuditOptions(solver="exakt"), "solver is 'exakt'"),
+    "solver of the last layer": (AuditOptions(solver="cg"), "the last layer takes"),
+    "curvature": (AuditOptions(curvature="ggm"), "curvature is 'ggm'"),
+    "epochs": (AuditOptions(model=ModelOptions(epochs=0)), "epochs is 0"),
+    "l2": (AuditOptions(objective=Objective(l2=-1.0)), "l2 is -1.0"),
+    "unknown loss": (AuditOptions(objective=Objective("mse")), "unknown loss 'mse'.*squared_error"),
+    "counts": (AuditOptions(objective=Objective("poisson")), "trained by squared error.*--refit"),
+    "score of classes": (
+        AuditOptions(objective=Objective("squared_error"), scores=("margin",)),
+        "score 'margin' needs classes",
+    ),
+    "score of a training": (
+        AuditOptions(objective=Objective("squared_error"), scores=("forgetting",)),
+        "score 'forgetting' needs classes",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", BAD_OPTIONS)
 def test_bad_options_are_named(case, tmp_path):
     options, words = BAD_OPTIONS[case]
+    stages = []
+    data = table_of_counts(tmp_path)
     with pytest.raises(swaypoint.InputError, match=words):
-        swaypoint.audit("sklearn:wine", tmp_path / "a", options=options)
+        swaypoint.audit(data, tmp_path / "a", options=options, listener=Listener(stage=stages.append))
+    assert "training" not in stages
+    assert not (tmp_path / "a").exists()
+
+
+def table_of_counts(folder):
+    (folder / "counts.csv").write_text("a,label\n" + "\n".join(f"{i},{i % 3}" for i in range(30)))
+    return folder / "counts.csv"
+
+
+def in_memory(labels, classes):
+    inputs = np.arange(20.0, dtype=np.float32)[:, None]
+    return Dataset("given", "rows", inputs, labels, classes, ("a",), np.arange(20), (), (), "0" * 64)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "loss", "words"),
+    [
+        (np.arange(20) % 2, ("a", "b"), "squared_error", "2 classes, and squared_error is a loss of real"),
+        (np.arange(20) / 7, (), "cross_entropy", "real values, and cross_entropy is a loss of classes"),
+    ],
+)
+def test_a_loss_that_does_not_fit_the_labels_is_refused_before_training(
+    labels, classes, loss, words, tmp_path
+):
+    options, stages = AuditOptions(objective=Objective(loss)), []
+    with pytest.raises(swaypoint.InputError, match=words):
+        swaypoint.audit(
+            in_memory(labels, classes),
+            tmp_path / "a",
+            options=options,
+            listener=Listener(stage=stages.append),
+        )
+    assert stages == ["reading"]
 
 
 def test_command_line(tmp_path):

@@ -763,3 +763,27 @@ def test_a_limit_reads_no_more_row_groups_than_it_needs(tmp_path, monkeypatch):
     assert read == [10, 3]
     assert len(dataset) == 125
     np.testing.assert_allclose(dataset.inputs[:, 0], np.arange(125.0))
+
+
+def test_every_cell_is_in_the_fingerprint(tmp_path: Path) -> None:
+    """Of rows the category behind a one-hot input, of features and pictures the columns beside them."""
+    table = pa.table(
+        {
+            "city": pa.array(["Oslo", "Paris", None]).dictionary_encode(),
+            "count": pa.array([1, 2, 2**60], pa.int64()),
+            "vector": [[1.0], [2.0], [3.0]],
+            "label": ["a", "b", "a"],
+        }
+    )
+    marks = set()
+    for city in ("Paris", "Rome"):
+        for count in (2**60, 2**60 + 1):
+            changed = table.set_column(0, "city", pa.array(["Oslo", city, None]))
+            changed = changed.set_column(1, "count", pa.array([1, 2, count], pa.int64()))
+            pq.write_table(changed, tmp_path / "t.parquet")
+            marks.add(
+                read_dataset(tmp_path / "t.parquet", options=ReadOptions(features="vector")).fingerprint
+            )
+    assert len(marks) == 4
+    pq.write_table(table, tmp_path / "t.parquet")
+    assert read_dataset(tmp_path / "t.parquet", options=ReadOptions(features="vector")).fingerprint in marks

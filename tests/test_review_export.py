@@ -23,7 +23,7 @@ from PIL import Image
 
 import swaypoint
 from swaypoint.auditing.options import AuditOptions
-from swaypoint.data.dataset import ReadOptions
+from swaypoint.data.dataset import ReadOptions, fingerprint
 from swaypoint.data.planting import plant
 from swaypoint.data.readers import read_dataset
 from swaypoint.errors import InputError, MissingExtra
@@ -271,6 +271,10 @@ def as_audited(audit):
     return plant(dataset, case.options.flip, case.options.seed)[0]
 
 
+def contents(dataset):
+    return fingerprint(dataset.inputs, dataset.labels, dataset.classes)
+
+
 # -- the source again -----------------------------------------------------------------------------
 
 
@@ -280,7 +284,9 @@ def test_the_exported_source_is_the_audited_one(any_audit, tmp_path):
     again, audited = any_audit.again(tmp_path / "a.parquet"), as_audited(any_audit)
     if any_audit.case.make is pixels:  # numbers are the classes' names there, and here too
         assert again.classes == ("5", "6", "7")
-    assert again.fingerprint == audited.fingerprint
+    assert contents(again) == contents(audited)
+    if audited.raw is not None:  # else names of files or further arrays have become columns
+        assert again.fingerprint == audited.fingerprint
     assert (written.records, written.relabeled, written.dropped) == (len(audited), 0, 0)
     assert tree(any_audit.path) == before
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.changes.csv", "a.parquet"]

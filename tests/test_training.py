@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -105,15 +107,57 @@ def test_schedules_end_where_they_should(split, tmp_path, schedule, last):
     recipe = replace(PERCEPTRON, schedule=schedule, rate=1e-2, batch_size=8)
 
     class Rates(Trajectory):
-        def on_train_batch_start(self, trainer, *arguments):
-            rates.append(trainer.optimizers[0].param_groups[0]["lr"])
-            super().on_train_batch_start(trainer, *arguments)
+        def before_step(self, rate):
+            rates.append(rate)
+            super().before_step(rate)
 
     watch = Rates("head", 50, 8)
-    train(build(recipe, split.inputs, 3, seed=0), split, recipe, Plan(8, 0, tmp_path), callbacks=[watch])
+    train(build(recipe, split.inputs, 3, seed=0), split, recipe, Plan(8, 0, tmp_path), watches=[watch])
     assert len(rates) == 40
     assert max(rates) == pytest.approx(1e-2, rel=0.01)
     assert rates[-1] == pytest.approx(1e-2 * last, abs=3e-5)
+
+
+@pytest.mark.parametrize("elastic", [None, ElasticNet(1e-3, 1e-2)])
+@pytest.mark.parametrize("kind", ["classes", "values"])
+@pytest.mark.parametrize(
+    ("optimizer", "schedule"), [("sgd", "cycle"), ("adam", "cycle"), ("adam", "cosine"), ("adamw", "step")]
+)
+def test_the_small_loop_trains_as_lightning_does(split, tmp_path, optimizer, schedule, kind, elastic):
+    """To the bit: weights, trajectory, and what is reported of each epoch (there to rounding)."""
+    from swaypoint.models.lightning_loop import train_by_lightning
+    from swaypoint.models.small_loop import train_small
+
+    if kind == "values":
+        split = replace(split, targets=split.inputs.sum(1).double())
+    recipe = replace(PERCEPTRON, optimizer=optimizer, schedule=schedule, batch_size=16, elastic=elastic)
+    found = []
+    for number, loop in enumerate((train_by_lightning, train_small)):
+        (tmp_path / str(number)).mkdir()
+        told, watches = [], [Trajectory("head", 50, 4)] if kind == "classes" else []
+        model = build(recipe, split.inputs, 3 if kind == "classes" else 1, seed=0)
+        plan = Plan(4, 0, tmp_path / str(number), "cpu")
+        loop(model, split, recipe, plan, report=lambda *one, told=told: told.append(one), watches=watches)
+        found.append((model.state_dict(), [watch.state_dict() for watch in watches], told))
+    (weights, records, told), (ours, our_records, we_told) = found
+    for name, weight in weights.items():
+        assert torch.equal(weight, ours[name]), name
+    for record, our_record in zip(records, our_records, strict=True):
+        for name, values in record.items():
+            torch.testing.assert_close(values, our_record[name], rtol=0, atol=0, equal_nan=True)
+    np.testing.assert_allclose(told, we_told, rtol=1e-5)
+
+
+def test_a_table_is_trained_without_lightning():
+    code = (
+        "import sys, tempfile, swaypoint; from swaypoint.models.predictor import ModelOptions\n"
+        "from swaypoint.auditing.options import AuditOptions\n"
+        "options = AuditOptions(model=ModelOptions(epochs=1), top=3)\n"
+        "swaypoint.audit('sklearn:wine', tempfile.mkdtemp(), options=options)\n"
+        "assert not {'lightning', 'torch._dynamo'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 # -- images -----------------------------------------------------------------------------------------
@@ -163,7 +207,7 @@ def test_trajectory_is_what_the_training_saw(split, tmp_path):
         gradient = torch.autograd.grad(loss, list(model.head.parameters()), retain_graph=True)
         squares.append(sum(float(part.square().sum()) for part in gradient))
     watch = Trajectory("head", 50, 2)
-    train(model, split, STILL, Plan(2, 0, tmp_path), callbacks=[watch])
+    train(model, split, STILL, Plan(2, 0, tmp_path), watches=[watch])
     for epoch in range(2):
         torch.testing.assert_close(watch.margins[:40, epoch], (own - others).detach()[:40])
         torch.testing.assert_close(watch.losses[:40, epoch], losses.detach()[:40])
@@ -187,8 +231,8 @@ def test_an_interrupted_training_records_the_same(split, tmp_path):
 
             model = build(recipe, split.inputs, 3, seed=0)
             with pytest.raises(KeyboardInterrupt):
-                train(model, split, recipe, plan, report=stop, callbacks=[Trajectory("head", 50, 4)])
+                train(model, split, recipe, plan, report=stop, watches=[Trajectory("head", 50, 4)])
         model = build(recipe, split.inputs, 3, seed=0)
-        train(model, split, recipe, plan, callbacks=[watches[name]])
+        train(model, split, recipe, plan, watches=[watches[name]])
     for part in ("margins", "losses", "tracin"):
         np.testing.assert_array_equal(getattr(watches["whole"], part), getattr(watches["interrupted"], part))

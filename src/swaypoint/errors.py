@@ -16,6 +16,11 @@ class MissingExtra(ImportError):
     """A feature needs a package that the core does not install."""
 
 
+def not_an_audit(path: object) -> InputError:
+    """What to say of a folder without an audit."""
+    return InputError(f"{path} is not an audit folder; make one with: swaypoint audit DATA --out {path}")
+
+
 def require(module: str, extra: str) -> ModuleType:
     """Import ``module``, or say which extra brings it.
 

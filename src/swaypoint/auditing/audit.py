@@ -31,10 +31,12 @@ def audit(
     read: ReadOptions | None = None,
     listener: Listener | None = None,
     scale: Scale | None = None,
+    force: bool = False,
 ) -> AuditFolder:
     """Rank every training point of ``source`` and write an audit folder; the command line's audit.
 
-    A second call with the same inputs returns the finished folder, or resumes an interrupted one.
+    A second call with the same inputs returns the finished folder, or resumes an interrupted one; with more
+    scores or another ``top`` it computes what is new, without training again.
 
     Args:
         source: an image folder, a table, an ``.npz``, a Hugging Face dataset (see
@@ -43,6 +45,7 @@ def audit(
         out: the folder; default: the source's name with ``-audit``.
         scale: how much may be held in memory, beyond which parquet files of features are streamed, and
             where that runs.
+        force: overwrite the audit of other data or with other options that ``out`` holds.
 
     Returns:
         The folder: ``manifest.json``, ``scores.parquet``, ``examples.parquet``, ``report.html``, and
@@ -61,25 +64,34 @@ def audit(
     run = AuditRun(_folder_for(source, out), listener or Listener())
     with run.stage("reading"):
         records = _records(source, read, options, scale, run)
-    if run.begin(records.about, options):
-        return AuditFolder(run.path)
+    records.check()
+    with run.at_stake():
+        asked = run.begin(records.about, options, force=force)
+        if asked is not None:
+            records.options = asked
+            _made(run, records)
+    folder = AuditFolder(run.path)
+    # Of an extra, without which the rest is of use all the same.
+    if asked is not None and find_spec("jinja2") is not None:
+        write_report(folder, run.path / "report.html")
+    return folder
+
+
+def _made(run: AuditRun, records: Records) -> None:
+    """Train, score and explain."""
     with records.at_work(run):
         with run.stage("training"):
             predictor = records.predictor(run)
             run.record(data=records.about, model={"name": predictor.name, "hash": predictor.hash})
         with run.stage("scoring"):
             scored = records.scored(run, predictor)
-            run.record(model=describe_model(predictor, scored, options))
+            run.record(model=describe_model(predictor, scored, records.options))
             run.record(diagnostics=scored.diagnostics.to_dict(), streamed=scored.streamed)
     with run.stage("explaining"):
         explain(run.path, records, predictor, scored)
         run.record(ranked_by=scored.ranked_by, flipped=_planted(records, scored))
     run.finish()
     records.tidy(run)
-    folder = AuditFolder(run.path)
-    if find_spec("jinja2") is not None:  # of an extra, without which the rest is of use all the same
-        write_report(folder, run.path / "report.html")
-    return folder
 
 
 def _folder_for(source: str | Path | Dataset, out: str | Path | None) -> Path:

@@ -17,15 +17,17 @@ from swaypoint.auditing.scored import Columns, Scored, lead
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.planting import plant
 from swaypoint.data.splitting import Split
+from swaypoint.errors import InputError
 from swaypoint.folder.manifest import AuditedData, RegressionFit, SkippedRecord
-from swaypoint.models.predictor import Predictor, Rows, Training, prepare
-from swaypoint.scorers.base import of_points
+from swaypoint.models.predictor import Predictor, Rows, Training, check, prepare
+from swaypoint.scorers.base import of_points, scores
 from swaypoint.scorers.recommended import recommended
 from swaypoint.scoring.fitness import accuracy_of, baseline, by_heart, examine, memorisation
 from swaypoint.scoring.head_solution import HeadSolution
 from swaypoint.scoring.rank import rank, rank_parameters
 from swaypoint.scoring.ranking import COLUMNS, Ranking
 from swaypoint.scoring.regression import Statistics, goodness, of_head, predicted
+from swaypoint.scoring.risks.losses import as_loss
 from swaypoint.scoring.trained_model import TrainedModel
 
 _NEIGHBOURS = 50_000
@@ -59,6 +61,22 @@ class HeldRecords(Records):
             treatments=dict(given.treatments),
         )
 
+    def check(self) -> None:
+        options = self.options
+        name = check(self.dataset, options.model, options.objective)
+        loss, trains = as_loss(options.objective.loss), name != "head" and ":" not in name
+        for score in options.scores:
+            if scores[score].classes and not loss.classifies:
+                raise InputError(
+                    f"the score {score!r} needs classes, and {loss.name} is a loss of real values; leave it"
+                    " out, or use the score 'loss'"
+                )
+            if scores[score].course and not trains:
+                raise InputError(
+                    f"the score {score!r} needs the course of a training, and {name} is not trained here;"
+                    " leave it out"
+                )
+
     def predictor(self, run: AuditRun) -> Predictor:
         return self._prepared(run, run.path, self.options.seed)
 
@@ -75,20 +93,24 @@ class HeldRecords(Records):
         if options.params is not None:
             ranking = rank_parameters(trained, ranking)
         accuracy = _accuracies(solution, predictor)
-        scores = {name: auto if name == "auto" else of_points(name)(trained) for name in options.scores}
+        known = run.known | {"auto": auto}
+        further = {
+            name: known[name] if name in known else of_points(name)(trained) for name in options.scores
+        }
         run.write_factor(solution)
         diagnostics = ranking.diagnostics.beside(memorisation(*accuracy, held_out))
-        known = self.dataset.labels[self.rows.train]
+        labels = self.dataset.labels[self.rows.train]
         measured = predictor.train if predictor.validation is None else predictor.validation
-        diagnostics = diagnostics.beside(baseline(solution.risk, measured, known, self.dataset.classes))
+        diagnostics = diagnostics.beside(baseline(solution.risk, measured, labels, self.dataset.classes))
         if options.params is None:
             diagnostics = diagnostics.beside(examine(solution))
         if options.model.models > 1:
             ensemble = self._ensemble(run, first=(ranking.values, auto))
             diagnostics = diagnostics.beside((ensemble.check(),))
-            scores |= {name: one for name, one in ensemble.columns().items() if name in (*scores, "models")}
+            several = ensemble.columns().items()
+            further |= {name: one for name, one in several if name in (*further, "models")}
         statistics = None if self.dataset.classes else of_head(solution.head, predictor.train)
-        columns = _columns(self.dataset.index[self.rows.train], ranking, scores, statistics)
+        columns = _columns(self.dataset.index[self.rows.train], ranking, further, statistics)
         return Scored(
             head=solution.head,
             refit=bool(options.refit) or predictor.fit,

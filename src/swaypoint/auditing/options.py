@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from typing import get_args
 
 import torch
 
@@ -12,6 +14,8 @@ from swaypoint.folder.documents import machine_memory
 from swaypoint.models.predictor import ModelOptions, Objective
 from swaypoint.scorers.base import of_points
 from swaypoint.scoring.options import Solving
+from swaypoint.scoring.risks.losses import as_loss
+from swaypoint.scoring.risks.model import Kind
 
 BYTES_HELD = 40
 """Memory that the audit in memory takes for each number of the features: read, checked, kept."""
@@ -53,9 +57,15 @@ class AuditOptions(Solving):
         for name in ("validation", "flip"):
             if not 0.0 <= (share := getattr(self, name)) < 1.0:
                 raise InputError(f"{name} is {share}; expected a share, 0 <= share < 1")
-        for name, number in (("models", self.model.models), ("top", self.top)):
-            if number < 1:
-                raise InputError(f"{name} is {number}; expected a positive number")
+        for name, count in (("models", self.model.models), ("top", self.top), ("epochs", self.model.epochs)):
+            if count is not None and count < 1:
+                raise InputError(f"{name} is {count}; expected at least 1")
+        for name, number in (("damping", self.damping), ("l2", self.objective.l2)):
+            if number is not None and not 0.0 <= number < math.inf:
+                raise InputError(f"{name} is {number}; expected a number of at least 0")
+        if self.curvature not in get_args(Kind):
+            raise InputError(f"curvature is {self.curvature!r}; expected one of {', '.join(get_args(Kind))}")
+        as_loss(self.objective.loss)
         if self.model.models > 1 and (":" in self.model.name or self.params is not None):
             raise InputError(
                 "models > 1 trains the default model from several seeds; leave model and params out"

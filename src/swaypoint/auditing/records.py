@@ -48,6 +48,13 @@ class Records(ABC):
     about: AuditedData
     options: AuditOptions
 
+    def check(self) -> None:  # noqa: B027  where the options need not be seen against the data
+        """Refuse options that do not fit these records, before anything is trained.
+
+        Raises:
+            InputError: they do not.
+        """
+
     @contextmanager
     def at_work(self, run: AuditRun) -> Iterator[None]:
         """Where the passes over the data run; entered once ``run`` has begun."""

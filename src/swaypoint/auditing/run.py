@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import platform
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -19,11 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from swaypoint.auditing.claims import arguments, claim, clear, has_worth
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.auditing.scored import Scored
 from swaypoint.data.tensors import write_tensors
 from swaypoint.errors import InputError
-from swaypoint.folder.documents import read_json
+from swaypoint.folder.documents import REMEDY, read_parquet
 from swaypoint.folder.manifest import Accuracy, AuditedData, AuditedModel, stored
 from swaypoint.folder.writing import write_json
 from swaypoint.models.predictor import Predictor
@@ -44,57 +42,54 @@ class Listener:
 
 
 class AuditRun:
-    """One audit folder in the making: its manifest tells at every moment how far it got."""
+    """One audit folder in the making: its manifest tells at every moment how far it got.
+
+    Attributes:
+        known: scores by name that a finished audit of the same has already, in dataset order.
+    """
 
     def __init__(self, path: Path, listener: Listener) -> None:
         self.path, self.listener = path, listener
         self._manifest: dict[str, Any] = {"timings": {}}
-        self._begun = False
+        self._begun = self._made = self._extends = False
+        self.known: dict[str, np.ndarray] = {}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         self.listener.stage(name)
         self._manifest["status"] = name
-        if self._begun:
+        if self._begun and (not self._extends or name == "explaining"):
             self._write()
         start = time.perf_counter()
         yield
         self._manifest["timings"][name] = round(time.perf_counter() - start, 3)
 
-    def begin(self, data: AuditedData, options: AuditOptions) -> bool:
-        """Open the folder; True if it already holds this very audit, complete.
+    def begin(self, data: AuditedData, options: AuditOptions, *, force: bool = False) -> AuditOptions | None:
+        """Open the folder; the options to work with, or None if it already holds this very audit, complete.
+
+        A finished audit that lacks scores or has another top stays as it is until the new ones are there.
 
         Args:
             data: what is audited, for the manifest; its ``fingerprint`` tells it from other data.
+            force: overwrite another audit.
 
         Raises:
             InputError: it holds another audit.
         """
-        arguments = json.loads(json.dumps(asdict(options), default=str))
-        weights = options.model.weights
-        content = hashlib.sha256(weights.read_bytes()).hexdigest() if weights and weights.is_file() else ""
-        entries = [data.fingerprint, arguments, content]
-        self.key = key = hashlib.sha256(json.dumps(entries).encode()).hexdigest()
-        previous = self.path / "manifest.json"
-        if previous.exists():
-            manifest = read_json(previous, {}, f"choose another --out, or remove {self.path}")
-            if manifest.get("key") != key:
-                raise InputError(
-                    f"{self.path} holds another audit (of {manifest.get('data', {}).get('name')}, or with"
-                    " other options, or streamed where this one is not, see --max-memory); choose another"
-                    " --out, or remove that folder"
-                )
-            if manifest.get("status") == "complete":
-                return True
-        elif self.path.exists() and any(not name.startswith(".") for name in os.listdir(self.path)):
-            raise InputError(f"{self.path} is not empty and not an audit; choose another --out")
+        found = claim(self.path, data, options, force=force)
+        if found.standing == "finished":
+            return None
+        self._made, self._extends = not self.path.exists(), found.standing == "extended"
+        self.key, options = found.key, found.options
+        if self._extends:
+            self.known = _known(self.path / "scores.parquet", options.scores)
         self.path.mkdir(parents=True, exist_ok=True)
         self._manifest |= {
             "swaypoint": VERSION,
-            "key": key,
+            "key": self.key,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "data": stored(data),
-            "arguments": arguments,
+            "arguments": arguments(options),
             "versions": {
                 "python": platform.python_version(),
                 "torch": torch.__version__,
@@ -102,7 +97,29 @@ class AuditRun:
             },
         }
         self._begun = True
-        return False
+        return options
+
+    @contextmanager
+    def at_stake(self) -> Iterator[None]:
+        """A run that ends by an error within leaves no claim to the folder: nothing, where nothing is of
+        worth, else what the next command may take or overwrite. One that is interrupted is resumed."""
+        try:
+            yield
+        except Exception:
+            with suppress(OSError, InputError):  # of the disk that is full already
+                self._give_up()
+            raise
+
+    def _give_up(self) -> None:
+        if not self._begun or (self._extends and self._manifest["status"] != "explaining"):
+            return
+        if has_worth(self.path):
+            self._manifest["failed"] = True
+            self._write()
+            return
+        clear(self.path)
+        if self._made:
+            self.path.rmdir()
 
     def record(self, **entries: Any) -> None:
         """Parts of the manifest, see :class:`~swaypoint.folder.manifest.Manifest`."""
@@ -121,6 +138,11 @@ class AuditRun:
 
     def _write(self) -> None:
         write_json(self.path / "manifest.json", self._manifest)
+
+
+def _known(file: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    table = read_parquet(file, REMEDY)
+    return {name: table[name].to_numpy() for name in names if name in table.column_names}
 
 
 def describe_model(predictor: Predictor, scored: Scored, options: AuditOptions) -> AuditedModel:

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from swaypoint.cli.terminal import DATA, MODEL, OBJECTIVE, RUN, fail, plain, progress, save_report
+from swaypoint.cli.terminal import DATA, MODEL, OBJECTIVE, RUN, fail, plain, progress, save_report, screen
 
 audit_app = typer.Typer()
 _Label = Annotated[str | None, typer.Option(help="Label column.", rich_help_panel=DATA)]
@@ -172,6 +171,12 @@ def audit(  # long: an option a parameter
             rich_help_panel=RUN,
         ),
     ] = True,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Overwrite another audit in the folder; verdicts stay.", rich_help_panel=RUN
+        ),
+    ] = False,
     max_memory: Annotated[
         float | None,
         typer.Option(
@@ -194,7 +199,8 @@ def audit(  # long: an option a parameter
     """Rank every training point by Cook's distance and write an audit folder with a report.
 
     Four fifths of the data are trained on and ranked; the rest measures the model. The same command
-    resumes an interrupted audit, and returns at once from a finished one.
+    resumes an interrupted audit, and returns at once from a finished one; with more --score, or another
+    --top, it computes what is new without training again.
 
       swaypoint audit photos/ --out photos-audit
 
@@ -206,6 +212,9 @@ def audit(  # long: an option a parameter
 
       swaypoint audit s3://bucket/embeddings --features embedding --label label --engine ray
     """
+    from swaypoint.data.names import check_there
+
+    check_there(data)
     from swaypoint.auditing.audit import audit as run
     from swaypoint.auditing.options import AuditOptions, Scale
     from swaypoint.data.dataset import ReadOptions
@@ -233,12 +242,15 @@ def audit(  # long: an option a parameter
     try:
         with progress() as listener:
             scale = Scale(engine, max_memory)
-            folder = run(data, out, options=options, read=read, listener=listener, scale=scale)
+            folder = run(data, out, options=options, read=read, listener=listener, scale=scale, force=force)
     except KeyboardInterrupt:
         fail("interrupted; the same command resumes where it stopped", 130)
-    console = Console()
+    console = screen()
     show_ranking(folder, top=10, console=console)
-    save_report(folder.path, None, console)
+    if (report := folder.path / "report.html").is_file():
+        console.print(f"report: {plain(str(report))}", soft_wrap=True, highlight=False)
+    else:  # without the extra that it needs: says so
+        save_report(folder.path, None, console)
 
 
 @audit_app.command()
@@ -314,7 +326,7 @@ def features(  # long: an option a parameter
             )
     except KeyboardInterrupt:
         fail("interrupted; the same command resumes where it stopped", 130)
-    console = Console()
+    console = screen()
     console.print(f"features: {plain(str(place))}", soft_wrap=True, highlight=False)
     console.print(
         plain(f"next: swaypoint audit {place} --features features --weights {place}/head.safetensors"),

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from swaypoint.cli.terminal import Audit, plain, save_report
+from swaypoint.cli.terminal import Audit, plain, save_report, screen
 from swaypoint.errors import InputError
 
 report_app = typer.Typer()
@@ -24,7 +23,7 @@ def show(
     from swaypoint.folder.audit_folder import AuditFolder
     from swaypoint.report.terminal import show as show_ranking
 
-    show_ranking(AuditFolder(folder), top=top, console=Console())
+    show_ranking(AuditFolder(folder), top=top, console=screen())
 
 
 @report_app.command()
@@ -37,7 +36,7 @@ def fitness(folder: Audit) -> None:
     from swaypoint.folder.audit_folder import AuditFolder
     from swaypoint.report.terminal import show_fitness
 
-    show_fitness(AuditFolder(folder), console=Console())
+    show_fitness(AuditFolder(folder), console=screen())
 
 
 @report_app.command()
@@ -46,7 +45,7 @@ def report(
     out: Annotated[Path | None, typer.Option(help="File to write.", show_default="AUDIT/report.html")] = None,
 ) -> None:
     """Write the report: one HTML file that needs nothing else."""
-    save_report(folder, out, Console())
+    save_report(folder, out, screen())
 
 
 @report_app.command()
@@ -65,9 +64,9 @@ def findings(
     from swaypoint.findings import find
     from swaypoint.folder.audit_folder import AuditFolder
 
-    found, console = find(AuditFolder(folder)), Console()
+    found, console = find(AuditFolder(folder)), screen()
     for note in found.notes:
-        Console(stderr=True).print(f"note: {plain(note)}", soft_wrap=True, highlight=False)
+        screen(stderr=True).print(f"note: {plain(note)}", soft_wrap=True, highlight=False)
     if as_json:
         typer.echo(json.dumps([finding.described() for finding in found.findings], indent=1))
         return
@@ -115,7 +114,7 @@ def regions(
         raise InputError("--within is for a cut; give --x and --y as well")
     if propose < 0:
         raise InputError(f"propose is {propose}; expected a number of inputs, 0 or more")
-    found, console = explore(AuditFolder(folder), top=top), Console()
+    found, console = explore(AuditFolder(folder), top=top), screen()
     pages.show(found, console=console)
     write_regions(AuditFolder(folder), found)
     written = [folder / "regions.json"]

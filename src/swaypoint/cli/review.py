@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from swaypoint.cli.terminal import RUN, SERVER, Audit, Device, Source, StoreAt, fail, plain, progress
+from swaypoint.cli.terminal import RUN, SERVER, Audit, Device, Source, StoreAt, fail, plain, progress, screen
 from swaypoint.errors import InputError, reading
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ def review(  # long: an option a parameter
     password = _password(password_file, ask=host not in ("127.0.0.1", "localhost", "::1"))
     serving = Serving(host, port, reviewer, password, tuple(allow_host or ()), tls_proxy, blind)
     log = open_store(folder / "review.sqlite" if store is None else store)
-    console = Console()
+    console = screen()
     try:
         serve(
             items,
@@ -153,7 +152,7 @@ def export(
     items = Items(AuditFolder(folder))
     with _stored_review(items, store, new=False) as (review, _), progress() as listener:
         written = write(items, review, out, to, options=options, on_progress=listener.records)
-    console = Console()
+    console = screen()
     for note in written.notes:
         console.print(f"note: {plain(note)}", soft_wrap=True, highlight=False)
     counts = f"{written.records:,} records, {written.relabeled:,} relabeled, {written.dropped:,} left out"
@@ -187,7 +186,7 @@ def import_verdicts(
     from swaypoint.review.cleaning.imported import read_verdicts
     from swaypoint.review.items import Items
 
-    console = Console()
+    console = screen()
     if kind == "cleanlab":
         if reviewer is not None or store is not None:
             raise InputError("--reviewer and --store are for verdicts; cleanlab's scores become a column")
@@ -229,7 +228,7 @@ def compare(
     from swaypoint.review.cleaning.source import read_source
     from swaypoint.review.items import Items
 
-    items, console = Items(AuditFolder(folder)), Console()
+    items, console = Items(AuditFolder(folder)), screen()
     with _stored_review(items, store, new=False) as (review, _), progress() as listener:
         found = read_source(items, source, listener.records)
         trial = comparing.trial(items, found, test=test, device=device, listener=listener)
@@ -278,7 +277,7 @@ def simulate(  # long: an option a parameter
 
     if not 0.0 <= inspect <= 1.0:
         raise InputError(f"inspect is {inspect}; expected a share, 0 <= share <= 1")
-    items, console = Items(AuditFolder(folder)), Console()
+    items, console = Items(AuditFolder(folder)), screen()
     found = read_source(items, source) if truth is None or curve is not None else None
     if truth is not None:
         right = read_truth(items, truth)

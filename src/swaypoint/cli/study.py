@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markdown import Markdown
+
+from swaypoint.cli.terminal import markdown, screen
 
 study_app = typer.Typer(no_args_is_help=True, help="Reproduce the paper's studies, with numbers.")
 
@@ -46,8 +46,8 @@ def toy(
     )
     with progress() as listener:
         summary = study(options, out, listener)
-    console = Console()
-    console.print(Markdown(tables(summary)))
+    console = screen()
+    console.print(markdown(tables(summary)))
     console.print(f"written: {out}", soft_wrap=True, highlight=False, markup=False)
 
 
@@ -102,10 +102,10 @@ def acas(  # long: an option a parameter
 
     learning = Learning(width, sample, epochs, batch, rate, seed, device)
     options = AcasOptions(table, networks, learning, top, propose)
-    console = Console()
+    console = screen()
     with progress() as listener:
         result = study(options, out, listener)
-    console.print(Markdown(claims(result)))
+    console.print(markdown(claims(result)))
     show(result.explored, console=console)
     if gather:
         with progress() as listener:
@@ -113,7 +113,7 @@ def acas(  # long: an option a parameter
             found = close_loop(
                 result.table, Gathering(seeds=gather), out / "gathering", on_progress=listener.records
             )
-        console.print(Markdown(gains(found)))
+        console.print(markdown(gains(found)))
     console.print(f"written: {out}", soft_wrap=True, highlight=False, markup=False)
 
 
@@ -174,6 +174,6 @@ def cifar10(
     options = CifarOptions(cell, models, folds, data, test, name, device)
     with progress() as listener:
         detections = study(options, out, listener)
-    console = Console()
-    console.print(Markdown(brief(detections)))
+    console = screen()
+    console.print(markdown(brief(detections)))
     console.print(f"written: {out}", soft_wrap=True, highlight=False, markup=False)

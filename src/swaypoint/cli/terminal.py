@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,16 +11,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from swaypoint.errors import not_an_audit
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.markdown import Markdown
+    from rich.progress import Progress, TaskID
+
     from swaypoint.auditing.run import Listener
 
 OBJECTIVE, MODEL, DATA, RUN, SERVER = "Objective", "Model", "Data", "Run", "Server"
 """Panels of a command's help."""
 
-Audit = Annotated[Path, typer.Argument(help="An audit folder.", metavar="AUDIT")]
+
+def _audit_folder(path: Path) -> Path:
+    if not (path / "manifest.json").is_file():  # said before anything is imported to read it
+        raise not_an_audit(path)
+    return path
+
+
+Audit = Annotated[Path, typer.Argument(help="An audit folder.", metavar="AUDIT", callback=_audit_folder)]
 StoreAt = Annotated[
     str | None,
     typer.Option(
@@ -33,23 +45,45 @@ Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 
 
 def fail(message: str, code: int) -> NoReturn:
-    Console(stderr=True).print(f"[bold red]error:[/] {plain(message)}", soft_wrap=True, highlight=False)
+    # Not by rich: importing it takes longer than the whole rest of an error.
+    coloured = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    start = "\033[1;31merror:\033[0m" if coloured else "error:"
+    print(start, _printable(message), file=sys.stderr)
     sys.exit(code)
+
+
+def screen(*, stderr: bool = False) -> Console:
+    """Where commands print; rich is imported when one does."""
+    from rich.console import Console
+
+    return Console(stderr=stderr)
+
+
+def markdown(text: str) -> Markdown:
+    """To be printed on a :func:`screen`."""
+    from rich.markdown import Markdown
+
+    return Markdown(text)
 
 
 def plain(text: str) -> str:
     """On one line, without markup, and without what could steer the terminal or not be printed on it."""
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-    return shown.replace("[", r"\[")
+    return _printable(text).replace("[", r"\[")
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 @contextmanager
 def progress() -> Iterator[Listener]:
     """A listener that shows stages on stderr, with a bar where the length is known."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     from swaypoint.auditing.run import Listener
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+    with Progress(*columns, console=screen(stderr=True), transient=True) as shown:
         bars = _Bars(shown)
         yield Listener(bars.stage, bars.records, bars.epoch)
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 Kind = Literal["images", "rows", "features"]
 
 _TEXT_LENGTH = 200
+_EXACT_INTEGERS = 2**53  # float64 tells neighbouring integers apart below this
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ class ReadOptions:
 class Dataset:
     """A labelled dataset in memory, read and checked.
 
-    Two datasets with the same ``fingerprint`` hold the same inputs, labels and classes; ``==`` is
-    identity, because the arrays of two datasets have no single truth value.
+    Two datasets with the same ``fingerprint`` hold the same records, columns and classes; ``==`` is identity,
+    because the arrays of two datasets have no single truth value.
 
     Attributes:
         name: the path or hub name as given.
@@ -73,7 +74,7 @@ class Dataset:
         index: (n,) int64 positions in the source, counted from 0; has gaps where records were skipped.
         names: per record ``class/file`` for image folders; () otherwise.
         skipped: the records that were left out.
-        fingerprint: sha256 in hex of the content, see :func:`fingerprint`.
+        fingerprint: sha256 in hex of the content, see :func:`marked`.
         raw: the other columns of a table as they were read, for :meth:`describe`; n rows.
         pictures: what features were made of, where the source has it: (n, H, W, 3) uint8.
         treatments: column of a table -> what was done to it in one sentence, where it is no number as it is,
@@ -115,16 +116,16 @@ class Dataset:
             chosen = chosen.astype(np.int64)
         positions = np.arange(len(self))[chosen]
         inputs, labels = self.inputs[positions], self.labels[positions]
-        return replace(
+        part = replace(
             self,
             inputs=inputs,
             labels=labels,
             index=self.index[positions],
             names=tuple(self.names[i] for i in positions) if self.names else (),
-            fingerprint=fingerprint(inputs, labels, self.classes),
             raw=None if self.raw is None else self.raw.take(pa.array(positions)),
             pictures=None if self.pictures is None else self.pictures[positions],
         )
+        return marked(part)
 
     def describe(self, i: int, *, longest: int = _TEXT_LENGTH) -> dict[str, str]:
         """Record ``i`` as column -> readable value, without its label.
@@ -167,7 +168,57 @@ def fingerprint(inputs: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]
     """
     digest = hashlib.sha256(json.dumps(classes).encode())
     for array in (inputs, labels):
-        digest.update(f"{array.dtype.str}{array.shape}".encode())
-        if array.size:  # an empty array has no buffer to cast
-            digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+        _hash_array(digest, array)
     return digest.hexdigest()
+
+
+def marked(dataset: Dataset) -> Dataset:
+    """``dataset`` with the fingerprint of all that it holds: :func:`fingerprint`, and
+
+    - of the rows of a table the columns' names, which say what category a one-hot input is of;
+    - of pictures and features the other columns of their table, cell by cell.
+
+    Independent also of the Arrow types of the same values: a table read from CSV has others than one from
+    parquet.
+    """
+    found = fingerprint(dataset.inputs, dataset.labels, dataset.classes)
+    digest = hashlib.sha256(found.encode())
+    if dataset.kind == "rows":
+        digest.update(json.dumps(dataset.columns).encode())
+    elif dataset.raw is not None and dataset.raw.num_columns:
+        for name, column in zip(dataset.raw.column_names, dataset.raw.columns, strict=True):
+            digest.update(json.dumps(name).encode())
+            _hash_array(digest, np.asarray(column.is_null().combine_chunks()))
+            _hash_column(digest, column.combine_chunks())
+    else:
+        return replace(dataset, fingerprint=found)
+    return replace(dataset, fingerprint=digest.hexdigest())
+
+
+def _hash_array(digest: Any, array: np.ndarray) -> None:
+    digest.update(f"{array.dtype.str}{array.shape}".encode())
+    if array.size:  # an empty array has no buffer to cast
+        digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+
+
+def _hash_column(digest: Any, column: pa.Array) -> None:
+    """The values of a column, whatever its Arrow type."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column, kind = column.dictionary_decode(), kind.value_type
+    if pa.types.is_decimal(kind) or (pa.types.is_primitive(kind) and not pa.types.is_temporal(kind)):
+        numbers = column.cast(pa.float64(), safe=False).fill_null(0.0)
+        _hash_array(digest, numbers.to_numpy(zero_copy_only=False))
+        if pa.types.is_integer(kind):  # those that float64 does not tell apart
+            whole = column.fill_null(0).to_numpy(zero_copy_only=False)
+            large = whole[(whole > _EXACT_INTEGERS) | (whole < -_EXACT_INTEGERS)]
+            digest.update(json.dumps(large.tolist()).encode() if large.size else b"")
+        return
+    try:
+        text = column.cast(pa.large_string()).fill_null("")
+    except pa.ArrowException:  # of a type without a text: bytes, lists, structures
+        text = pa.array([str(value) for value in column.to_pylist()], pa.large_string())
+    if len(text):
+        ends = np.frombuffer(text.buffers()[1], np.int64, len(text) + 1, 8 * text.offset)
+        _hash_array(digest, ends - ends[0])
+        digest.update(memoryview(text.buffers()[2] or b"")[ends[0] : ends[-1]])

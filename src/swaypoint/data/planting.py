@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from swaypoint.data.dataset import Dataset, fingerprint
+from swaypoint.data.dataset import Dataset, marked
 from swaypoint.errors import InputError
 
 
@@ -74,5 +74,4 @@ def plant(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, np.ndarra
     if not len(drawn.rows):
         return dataset, drawn.among(index)
     labels = drawn.applied(index, dataset.labels)
-    mark = fingerprint(dataset.inputs, labels, dataset.classes)
-    return replace(dataset, labels=labels, fingerprint=mark), drawn.among(index)
+    return marked(replace(dataset, labels=labels)), drawn.among(index)

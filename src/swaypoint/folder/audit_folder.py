@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from swaypoint.errors import InputError, reading
+from swaypoint.errors import InputError, not_an_audit, reading
 from swaypoint.folder.documents import REMEDY, read_parquet, require_file
 from swaypoint.folder.manifest import Manifest, read_manifest
 
@@ -53,9 +53,7 @@ class AuditFolder:
         """
         file = self.path / "manifest.json"
         if not file.is_file():
-            raise InputError(
-                f"{self.path} is not an audit folder; make one with: swaypoint audit DATA --out {self.path}"
-            )
+            raise not_an_audit(self.path)
         manifest = read_manifest(file)
         if self.streamed and manifest.streamed is None:
             raise InputError(f"{file}: its content has no 'streamed'; {REMEDY}")

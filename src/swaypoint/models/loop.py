@@ -1,29 +1,46 @@
-"""Training of a default model: Lightning, seeded, resumable after every epoch."""
+"""Training of a default model, seeded, resumable after every epoch.
+
+Tables are trained by a loop of a few lines, pictures by Lightning, whose import alone takes longer than a
+table.
+"""
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import lightning
 import torch
-from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
-from swaypoint.folder.writing import replace_file
+from swaypoint.errors import require
 from swaypoint.models.recipes import Recipe
 from swaypoint.scoring.risks.losses import Loss, SquaredError
 
 Progress = Callable[[int, int, float, float], None]
 """(epoch, epochs, training loss, validation accuracy or loss) after each epoch."""
+
+
+class Watch(Protocol):
+    """Follows a training, step by step; what it holds is in the checkpoint."""
+
+    def start(self, model: nn.Module) -> None: ...
+
+    def before_step(self, rate: float) -> None:
+        """Before the model sees a batch, at the learning rate of that step."""
+
+    def after_step(self, targets: Tensor, rows: Tensor, epoch: int) -> None:
+        """After the step on the points ``rows`` (b,) with ``targets`` (b,), in ``epoch`` (from 0)."""
+
+    def stop(self) -> None: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -112,50 +129,59 @@ class Changes:
         return images
 
 
-class Classifier(lightning.LightningModule):
-    """A model, its loss and its optimiser, as Lightning takes them."""
+def training_batches(split: SplitData, recipe: Recipe, plan: Plan, epoch: int) -> Batches:
+    """The training part, reshuffled for every epoch (from 0)."""
+    changes = Changes(recipe.augment, recipe.mirror, recipe.side(epoch, plan.epochs))
+    seed = 1_000_003 * plan.seed + epoch
+    return Batches(split, split.train, recipe.batch_size, seed=seed, changes=changes)
 
-    def __init__(self, model: nn.Module, recipe: Recipe, *, steps: int, regression: Loss | None) -> None:
-        super().__init__()
-        self.model, self._recipe, self._steps, self._regression = model, recipe, steps, regression
 
-    def _loss(self, output: Tensor, targets: Tensor) -> Tensor:
-        if self._regression is None:
-            return F.cross_entropy(output, targets)
-        return self._regression.terms(output, targets.float().view(-1, 1)).value.mean()
+def validation_batches(split: SplitData, recipe: Recipe, plan: Plan, epoch: int) -> Batches:
+    """The validation part, in order."""
+    side = Changes(side=recipe.side(epoch, plan.epochs))
+    return Batches(split, split.validation, 1024, seed=None, changes=side)
 
-    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], _: int) -> Tensor:
-        inputs, targets, _rows = batch
-        loss = self._loss(self.model(inputs), targets)
-        self.log("loss", loss, on_step=False, on_epoch=True, batch_size=len(targets))
-        return loss if self._recipe.elastic is None else loss + self._recipe.elastic.penalty(self.model)
 
-    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], _: int) -> None:
-        inputs, targets, _rows = batch
-        output = self.model(inputs)
-        if self._regression is None:
-            value = (output.argmax(1) == targets).float().mean()
-        else:
-            value = self._loss(output, targets)
-        self.log("validation", value, batch_size=len(targets))
+def loss_of(output: Tensor, targets: Tensor, regression: Loss) -> Tensor:
+    """The mean loss that is trained by: cross-entropy of classes, ``regression`` of real values."""
+    if not targets.is_floating_point():
+        return F.cross_entropy(output, targets)
+    return regression.terms(output, targets.float().view(-1, 1)).value.mean()
 
-    def configure_optimizers(self) -> Any:
-        # Norms and biases are not decayed; the head is a linear layer like any other.
-        decayed = [p for p in self.model.parameters() if p.ndim > 1]
-        rest = [p for p in self.model.parameters() if p.ndim <= 1]
-        groups = [
-            {"params": decayed, "weight_decay": self._recipe.decay},
-            {"params": rest, "weight_decay": 0.0},
-        ]
-        optimizer: torch.optim.Optimizer
-        if self._recipe.optimizer == "sgd":
-            optimizer = torch.optim.SGD(groups, lr=self._recipe.rate, momentum=0.9, nesterov=True)
-        elif self._recipe.optimizer == "adam":
-            optimizer = torch.optim.Adam(groups, lr=self._recipe.rate)
-        else:
-            optimizer = torch.optim.AdamW(groups, lr=self._recipe.rate)
-        schedule = _schedule(optimizer, self._recipe, self._steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+def penalty(model: nn.Module, recipe: Recipe, loss: Tensor) -> Tensor:
+    """``loss`` and the recipe's further penalty."""
+    return loss if recipe.elastic is None else loss + recipe.elastic.penalty(model)
+
+
+def validation_of(output: Tensor, targets: Tensor, regression: Loss) -> Tensor:
+    """What is reported of a batch held out: the accuracy, or the loss of real values."""
+    if targets.is_floating_point():
+        return loss_of(output, targets, regression)
+    return (output.argmax(1) == targets).float().mean()
+
+
+def optimiser(
+    model: nn.Module, recipe: Recipe, split: SplitData, plan: Plan
+) -> tuple[torch.optim.Optimizer, LRScheduler]:
+    """The optimiser, and the schedule that is stepped after each of its steps."""
+    # Norms and biases are not decayed; the head is a linear layer like any other.
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    rest = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": recipe.decay}, {"params": rest, "weight_decay": 0.0}]
+    found: torch.optim.Optimizer
+    if recipe.optimizer == "sgd":
+        found = torch.optim.SGD(groups, lr=recipe.rate, momentum=0.9, nesterov=True)
+    elif recipe.optimizer == "adam":
+        found = torch.optim.Adam(groups, lr=recipe.rate)
+    else:
+        found = torch.optim.AdamW(groups, lr=recipe.rate)
+    return found, _schedule(found, recipe, steps_of(split, recipe, plan))
+
+
+def steps_of(split: SplitData, recipe: Recipe, plan: Plan) -> int:
+    """How many steps the whole training takes."""
+    return -(-len(split.train) // recipe.batch_size) * plan.epochs
 
 
 def _schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> LRScheduler:
@@ -166,53 +192,6 @@ def _schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> L
     if recipe.schedule == "step":
         return lr_scheduler.MultiStepLR(optimizer, [steps // 2, 3 * steps // 4])
     return lr_scheduler.ConstantLR(optimizer, 1.0)
-
-
-class Parts(lightning.LightningDataModule):
-    """The training part, reshuffled for every epoch, and the validation part in order."""
-
-    def __init__(self, split: SplitData, recipe: Recipe, seed: int) -> None:
-        super().__init__()
-        self._split, self._recipe, self._seed = split, recipe, seed
-
-    def train_dataloader(self) -> Batches:
-        assert self.trainer is not None
-        seed = 1_000_003 * self._seed + self.trainer.current_epoch
-        changes = Changes(self._recipe.augment, self._recipe.mirror, self._side())
-        return Batches(self._split, self._split.train, self._recipe.batch_size, seed=seed, changes=changes)
-
-    def val_dataloader(self) -> Batches:
-        return Batches(
-            self._split, self._split.validation, 1024, seed=None, changes=Changes(side=self._side())
-        )
-
-    def _side(self) -> int | None:
-        assert self.trainer is not None
-        assert self.trainer.max_epochs is not None
-        return self._recipe.side(self.trainer.current_epoch, self.trainer.max_epochs)
-
-
-class KeepLast(Callback):
-    """The state after each epoch, whole or not at all (Lightning's own checkpoint is copied into place:
-    a full disk would leave half of one)."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        replace_file(self._path, trainer.save_checkpoint)
-
-
-class EpochReport(Callback):
-    """Tells the caller of each finished epoch."""
-
-    def __init__(self, epochs: int, report: Progress) -> None:
-        self._epochs, self._report = epochs, report
-
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        loss, validation = metrics.get("loss", float("nan")), metrics.get("validation", float("nan"))
-        self._report(trainer.current_epoch + 1, self._epochs, loss, validation)
 
 
 def fast_bfloat16(device: str) -> bool:
@@ -230,60 +209,24 @@ def train(
     plan: Plan,
     *,
     report: Progress | None = None,
-    callbacks: Sequence[Callback] = (),
+    watches: Sequence[Watch] = (),
+    callbacks: Sequence[Any] = (),
 ) -> nn.Module:
     """Train ``model`` in place; pick up from ``plan.folder / "last.ckpt"`` if it is there.
 
     Args:
         split: classification when the targets are int64, else regression.
         report: called after each epoch.
-        callbacks: Lightning's; a batch is (inputs, targets, rows). What they hold is in the checkpoint.
+        callbacks: Lightning's, which then trains tables too; a batch is (inputs, targets, rows).
+
+    Raises:
+        MissingExtra: Lightning is not installed, and is needed.
     """
-    images = split.inputs.ndim == 4
-    if images:
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    regression = plan.loss if split.targets.is_floating_point() else None
-    parts = Parts(split, recipe, plan.seed)
-    steps = -(-len(split.train) // recipe.batch_size) * plan.epochs
-    checkpoint = plan.folder / "last.ckpt"
-    reports = [] if report is None else [EpochReport(plan.epochs, report)]
-    with _quiet():
-        trainer = lightning.Trainer(
-            max_epochs=plan.epochs,
-            accelerator=plan.device,
-            devices=1,
-            precision="bf16-mixed" if images and fast_bfloat16(plan.device) else "32-true",
-            callbacks=[*callbacks, KeepLast(checkpoint), *reports],
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            reload_dataloaders_every_n_epochs=1,
-            use_distributed_sampler=False,
-            limit_val_batches=1.0 if len(split.validation) else 0,
-        )
-        try:
-            trainer.fit(
-                Classifier(model, recipe, steps=steps, regression=regression),
-                datamodule=parts,
-                ckpt_path=checkpoint if checkpoint.exists() else None,
-                weights_only=True,
-            )
-        except SystemExit as exit_:  # what Lightning makes of Ctrl-C
-            raise KeyboardInterrupt from exit_
-    return model.cpu().eval()
+    if split.inputs.ndim == 2 and not callbacks:
+        from swaypoint.models.small_loop import train_small
 
+        return train_small(model, split, recipe, plan, report=report, watches=watches)
+    require("lightning", "train")
+    from swaypoint.models.lightning_loop import train_by_lightning
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Lightning's notes on hardware and workers say nothing to a user of the audit."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
+    return train_by_lightning(model, split, recipe, plan, report=report, watches=watches, callbacks=callbacks)

@@ -16,7 +16,7 @@ from swaypoint.data.batches import ArrayBatches, FeatureBatches
 from swaypoint.data.dataset import Dataset
 from swaypoint.data.model_batches import InputBatches
 from swaypoint.data.tensors import write_tensors
-from swaypoint.errors import InputError, reading, require
+from swaypoint.errors import InputError, reading
 from swaypoint.folder.tensors import read_tensors
 from swaypoint.models.yours import load_model, load_object, load_weights
 from swaypoint.scoring.blank_head import blank_head
@@ -132,6 +132,39 @@ def resolve(options: ModelOptions, dataset: Dataset) -> str:
     return name
 
 
+def check(dataset: Dataset, options: ModelOptions, objective: Objective) -> str:
+    """The model's name as :func:`resolve` finds it, if it, the loss and the labels go together.
+
+    Raises:
+        InputError: they do not.
+    """
+    name, loss = resolve(options, dataset), as_loss(objective.loss)
+    if ":" in name:
+        return name
+    classes = len(dataset.classes)
+    if classes and not loss.classifies:
+        raise InputError(
+            f"{dataset.name}: its labels are {classes} classes, and {loss.name} is a loss of real values;"
+            " leave --loss out, or read the labels as numbers"
+        )
+    if not classes and loss.classifies:
+        raise InputError(
+            f"{dataset.name}: its labels are real values, and {loss.name} is a loss of classes; pass --loss"
+            " squared_error"
+        )
+    if name != "head" and loss.classifies and not loss.output_per_class:
+        from swaypoint.models.recipes import RECIPES
+
+        raise InputError(
+            f"{RECIPES[name].name} has an output for each class and is trained by cross_entropy; leave --loss"
+            " out, or bring a model of one output"
+        )
+    if options.weights is None:  # a head that is given has outputs of its own
+        outputs = loss.outputs(classes)
+        loss.check(torch.from_numpy(dataset.labels), outputs)
+    return name
+
+
 def prepare(
     dataset: Dataset,
     parts: Rows,
@@ -145,7 +178,7 @@ def prepare(
     Raises:
         InputError: the model and the data do not fit.
     """
-    name = resolve(options, dataset)
+    name = check(dataset, options, objective)
     if name == "head":
         return _features(dataset, parts, objective, options.weights)
     if ":" not in name:
@@ -210,16 +243,11 @@ def _default(
     from swaypoint.models.recipes import RECIPES, build
 
     recipe, loss = RECIPES[name], as_loss(objective.loss)
-    if loss.classifies and not loss.output_per_class:
-        raise InputError(
-            f"{recipe.name} has an output for each class and is trained by cross_entropy; leave --loss out,"
-            " or bring a model of one output"
-        )
     inputs = torch.from_numpy(dataset.inputs)
     model = build(recipe, inputs[parts.train], max(len(dataset.classes), 1), seed=training.seed)
     saved = training.folder / "model.safetensors"
     if not saved.exists():
-        _train(model, inputs, dataset, parts, options, training, as_loss(objective.loss))
+        _train(model, inputs, dataset, parts, options, training, loss)
     load_weights(model, saved, remedy="remove it, and run the same command again")
     course = training.folder / "course.safetensors"
     recorded = read_tensors(course, {"margins": "ne", "losses": "ne"}, n=len(parts.train))
@@ -240,7 +268,6 @@ def _train(
     training: Training,
     loss: Loss,
 ) -> None:
-    require("lightning", "train")
     from swaypoint.models.loop import Plan, SplitData, train
     from swaypoint.models.recipes import RECIPES
     from swaypoint.models.trajectory import Trajectory
@@ -261,7 +288,7 @@ def _train(
     device = "gpu" if "cuda" in training.device else "cpu"
     plan = Plan(epochs, training.seed, training.folder, device, loss)
     watches = [Trajectory("head", len(dataset), epochs)] if dataset.classes else []
-    train(model, split, recipe, plan, report=training.report, callbacks=watches)
+    train(model, split, recipe, plan, report=training.report, watches=watches)
     for watch in watches:
         course = {"margins": watch.margins[parts.train], "losses": watch.losses[parts.train]}
         write_tensors(training.folder / "course.safetensors", course)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
 
-class Trajectory(Callback):
+class Trajectory:
     """Margin, loss and gradient of every training point at every visit, as the training saw it: augmented,
     and with the weights of that step.
 
@@ -18,7 +17,7 @@ class Trajectory(Callback):
     rate ||g||^2 over the visits themselves, here of the head's parameters.
 
     Args:
-        head: picks the last linear layer out of the LightningModule.
+        head: name of the last linear layer.
         points: of the split, in or out of the training.
         epochs: of the training.
 
@@ -35,29 +34,26 @@ class Trajectory(Callback):
         self.tracin = torch.zeros(points)
         self._seen: tuple[Tensor, Tensor] | None = None
 
-    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        layer: nn.Module = pl_module.model.get_submodule(self._head)
-
+    def start(self, model: nn.Module) -> None:
         def keep(_: nn.Module, arguments: tuple[Tensor, ...], logits: Tensor) -> None:
             self._seen = arguments[0].detach().float(), logits.detach().float()
 
-        self._hook = layer.register_forward_hook(keep)
+        self._hook = model.get_submodule(self._head).register_forward_hook(keep)
 
-    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
+    def stop(self) -> None:
         self._hook.remove()
 
-    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, _: int) -> None:
-        # After the batch the scheduler has already set the next one's.
-        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
+    def before_step(self, rate: float) -> None:
+        self._rate = rate
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, _: int) -> None:
+    def after_step(self, targets: Tensor, rows: Tensor, epoch: int) -> None:
         assert self._seen is not None
-        (features, logits), (_inputs, targets, rows) = self._seen, batch
+        features, logits = self._seen
         own = logits.gather(1, targets[:, None])
         others = logits.scatter(1, targets[:, None], -torch.inf)
         residuals = logits.softmax(1).scatter_add(1, targets[:, None], -torch.ones_like(own))
         squares = residuals.square().sum(1) * (features.square().sum(1) + 1.0)
-        rows, epoch = rows.cpu(), trainer.current_epoch
+        rows = rows.cpu()
         self.margins[rows, epoch] = (own.squeeze(1) - others.amax(1)).cpu()
         self.losses[rows, epoch] = (torch.logaddexp(own.squeeze(1), others.logsumexp(1)) - own[:, 0]).cpu()
         self.tracin[rows] += self._rate * squares.cpu()

@@ -32,6 +32,8 @@ class Score:
             (removing it raises the test loss). None for scores without test points.
         pointwise: the score of a point hangs on the others through the head and its inverse Hessian alone, so
             that it is computed by the shard where the data are larger than memory.
+        classes: it needs one class a point, and has no meaning for real values.
+        course: it needs the record of the training, see :class:`~swaypoint.scoring.trained_model.Course`.
     """
 
     name: str
@@ -40,6 +42,8 @@ class Score:
     score: Callable[[TrainedModel], np.ndarray] | None = None
     on: Callable[[TrainedModel, Any], np.ndarray] | None = None
     pointwise: bool = False
+    classes: bool = False
+    course: bool = False
 
 
 scores: Registry[Score] = Registry("score", "swaypoint.scores", Score, home="swaypoint.scorers")

@@ -95,7 +95,23 @@ def _labelled(trained: TrainedModel, name: str) -> list[tuple[Tensor, Tensor]]:
 
 register(Score("loss", "none", "loss of the point", score=losses, pointwise=True))
 register(
-    Score("logit_margin", "none", "largest other logit minus the label's", score=logit_margin, pointwise=True)
+    Score(
+        "logit_margin",
+        "none",
+        "largest other logit minus the label's",
+        score=logit_margin,
+        pointwise=True,
+        classes=True,
+    )
 )
-register(Score("confidence", "none", "1 - probability of the label", score=confidence, pointwise=True))
-register(Score("knn", "none", "share of the nearest neighbours with another label", score=knn))
+register(
+    Score(
+        "confidence",
+        "none",
+        "1 - probability of the label",
+        score=confidence,
+        pointwise=True,
+        classes=True,
+    )
+)
+register(Score("knn", "none", "share of the nearest neighbours with another label", score=knn, classes=True))

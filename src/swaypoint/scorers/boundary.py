@@ -128,6 +128,7 @@ register(
         "minus the distance to the decision boundary, in weights",
         score=boundary_weights,
         pointwise=True,
+        classes=True,
     )
 )
 register(
@@ -136,5 +137,6 @@ register(
         "Moosavi-Dezfooli, Fawzi & Frossard, CVPR 2016",
         "minus the distance to the decision boundary, in inputs",
         score=boundary_inputs,
+        classes=True,
     )
 )

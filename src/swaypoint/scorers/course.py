@@ -45,7 +45,21 @@ def _course(trained: TrainedModel, name: str) -> Course:
 
 register(
     Score(
-        "area_under_margin", "Pleiss et al., NeurIPS 2020", "minus the mean margin", score=area_under_margin
+        "area_under_margin",
+        "Pleiss et al., NeurIPS 2020",
+        "minus the mean margin",
+        score=area_under_margin,
+        classes=True,
+        course=True,
     )
 )
-register(Score("forgetting", "Toneva et al., ICLR 2019", "times right, then wrong", score=forgetting))
+register(
+    Score(
+        "forgetting",
+        "Toneva et al., ICLR 2019",
+        "times right, then wrong",
+        score=forgetting,
+        classes=True,
+        course=True,
+    )
+)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from swaypoint.data.dataset import Dataset, Kind, ReadOptions, Skipped, fingerprint
+from swaypoint.data.dataset import Dataset, Kind, ReadOptions, Skipped, marked
 from swaypoint.errors import InputError, shortened
 
 Faults = dict[int, str]
@@ -142,7 +142,7 @@ class Records:
         raw: pa.Table | None = None,
     ) -> Dataset:
         """The dataset with ``inputs`` for these records; ``names`` and ``raw`` are theirs too."""
-        return Dataset(
+        found = Dataset(
             name=self.name,
             kind=kind,
             inputs=inputs,
@@ -152,9 +152,10 @@ class Records:
             index=self.rows,
             names=names,
             skipped=self.skipped,
-            fingerprint=fingerprint(inputs, self.labels, self.classes),
+            fingerprint="",
             raw=raw,
         )
+        return marked(found)
 
 
 def usable_records(

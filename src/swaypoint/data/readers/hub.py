@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pyarrow as pa
 
 from swaypoint.data.dataset import ReadOptions
+from swaypoint.data.names import is_hub_name
 from swaypoint.data.readers.base import readers
 from swaypoint.data.readers.labelled_tables import table_reader
 from swaypoint.data.readers.saved import rows_table
 from swaypoint.errors import reading, require
-
-
-def _matches(source: str) -> bool:
-    named = source.count("/") == 1 and not Path(source).suffix and not source.startswith((".", "/"))
-    return named and not os.path.exists(source)
 
 
 def _table(source: str, options: ReadOptions) -> pa.Table:
@@ -28,4 +21,4 @@ def _table(source: str, options: ReadOptions) -> pa.Table:
     return rows_table(source, loaded, options)
 
 
-HUB = readers.register("hub", table_reader(_matches, _table))
+HUB = readers.register("hub", table_reader(is_hub_name, _table))

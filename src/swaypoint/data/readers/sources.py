@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from swaypoint.data.dataset import Dataset, ReadOptions
+from swaypoint.data.names import absent
 from swaypoint.data.readers.base import Reader, readers
 from swaypoint.data.readers.images import Progress
 from swaypoint.data.readers.stored import Stored
@@ -84,7 +85,7 @@ def _checked_reader(source: str, options: ReadOptions) -> Reader:
     if (reader := reader_of(source)) is not None:
         return reader
     if not os.path.exists(source):  # not Path.exists(), which raises for a name too long
-        raise InputError(f"{source} does not exist; {_EXPECTED}")
+        raise absent(source)
     require_file(Path(source), _EXPECTED)
     kind = Path(source).suffix.lower() or "(no extension)"
     raise InputError(

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from swaypoint.data.dataset import Dataset, ReadOptions
+from swaypoint.data.dataset import Dataset, ReadOptions, fingerprint
 from swaypoint.data.planting import plant
 from swaypoint.data.readers import Stored, StoredPictures, read_stored
 from swaypoint.data.readers.images import Progress
@@ -138,7 +138,10 @@ def read_source(items: Items, path: str | Path | None = None, on_progress: Progr
     if Path(where).is_absolute() and not os.path.exists(where):  # Path.exists() raises for a name too long
         raise InputError(f"the audited source {where} is not there; put it back, or say where with --source")
     found = read_stored(where, options=options, on_progress=on_progress)
-    if found.dataset.fingerprint != data.fingerprint:
+    given = found.dataset
+    # Older audits know the inputs, labels and classes alone.
+    earlier = fingerprint(given.inputs, given.labels, given.classes)
+    if data.fingerprint not in (given.fingerprint, earlier):
         raise InputError(
             f"{where} is not what {items.folder.path} audited on {items.manifest.created[:10]}: inputs or"
             " labels differ; restore it, say where it is with --source, or audit it again"

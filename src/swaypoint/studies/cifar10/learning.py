@@ -139,8 +139,10 @@ def _learn(
     model = build(recipe, torch.from_numpy(inputs[rows]), 10, seed=cell.seed)
     trajectory = Trajectory("head", len(labels), cell.epochs)
     plan = Plan(cell.epochs, cell.seed, path, "gpu" if device.startswith("cuda") else "cpu")
-    followers = [trajectory, _Snapshots(cell, images, path)]
-    model = train(model, split, recipe, plan, report=report, callbacks=followers).to(device)
+    snapshots = [_Snapshots(cell, images, path)]
+    model = train(model, split, recipe, plan, report=report, watches=[trajectory], callbacks=snapshots).to(
+        device
+    )
     trained_at = time.perf_counter()
     side = recipe.side(cell.epochs - 1, cell.epochs)
     features = embed(model, inputs[rows], side)

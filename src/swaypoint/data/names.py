@@ -1,0 +1,40 @@
+"""What a source's name says before anything is read, or imported to read it."""
+
+from __future__ import annotations
+
+import os
+import re
+from importlib.metadata import entry_points
+
+from swaypoint.errors import InputError
+
+_HUB = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+
+
+def is_hub_name(source: str) -> bool:
+    """Whether ``source`` can be a dataset of the Hugging Face hub, ``owner/name``, and is not rather a path:
+    one that exists, has the suffix of a file, or lies in a folder that exists.
+
+    >>> is_hub_name("uoft-cs/cifar10"), is_hub_name("phtos/"), is_hub_name("data/table.csv")
+    (True, False, False)
+    """
+    owner, _, name = source.partition("/")
+    if not _HUB.fullmatch(source) or os.path.splitext(name)[1]:
+        return False
+    return not (os.path.exists(source) or os.path.isdir(owner))
+
+
+def check_there(source: str) -> None:
+    """Refuse a path at which there is nothing.
+
+    Raises:
+        InputError: there is nothing, and no reader knows ``source`` by its name.
+    """
+    by_name = ":" in source or is_hub_name(source) or os.path.exists(source)
+    if not by_name and not entry_points(group="swaypoint.readers"):  # which may take any name
+        raise absent(source)
+
+
+def absent(source: str) -> InputError:
+    """What to say where there is nothing."""
+    return InputError(f"{source} does not exist; expected a dataset's file, directory or hub name")
