@@ -387,11 +387,10 @@ BAD_OPTIONS = {
     "curvature": (AuditOptions(curvature="ggm"), "curvature is 'ggm'"),
     "epochs": (AuditOptions(model=ModelOptions(epochs=0)), "epochs is 0"),
     "l2": (AuditOptions(objective=Objective(l2=-1.0)), "l2 is -1.0"),
-    "unknown loss": (AuditOptions(objective=Objective("mse")), "unknown loss 'mse'.*squared_error"),
-    "counts": (AuditOptions(objective=Objective("poisson")), "trained by squared error.*--refit"),
+    "unknown loss": (AuditOptions(objective=Objective("mse")), "there is no loss 'mse'.*squared_error"),
     "score of classes": (
-        AuditOptions(objective=Objective("squared_error"), scores=("margin",)),
-        "score 'margin' needs classes",
+        AuditOptions(objective=Objective("squared_error"), scores=("logit_margin",)),
+        "score 'logit_margin' needs classes",
     ),
     "score of a training": (
         AuditOptions(objective=Objective("squared_error"), scores=("forgetting",)),
@@ -412,7 +411,7 @@ def test_bad_options_are_named(case, tmp_path):
 
 
 def table_of_counts(folder):
-    (folder / "counts.csv").write_text("a,label\n" + "\n".join(f"{i},{i % 3}" for i in range(30)))
+    (folder / "counts.csv").write_text("a,label\n" + "\n".join(f"{i * 0.37 % 1},{i % 3}" for i in range(30)))
     return folder / "counts.csv"
 
 

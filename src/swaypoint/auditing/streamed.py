@@ -42,7 +42,7 @@ from swaypoint.models.predictor import Predictor, stored_head
 from swaypoint.scorers import scores
 from swaypoint.scoring.blank_head import zero_head
 from swaypoint.scoring.closed_form import Influence
-from swaypoint.scoring.fitness import Spread, diagnose, examine, memorisation
+from swaypoint.scoring.fitness import Spread, baseline, diagnose, examine, memorisation
 from swaypoint.scoring.last_layer import LinearHead
 from swaypoint.scoring.rank import EXACT_LIMIT, factorises
 from swaypoint.scoring.refit import refit_head
@@ -161,6 +161,10 @@ class StreamedRecords(Records):
             solution.facts(), Spread(found.points, found.mean, found.effective), refit=fitted
         ).beside(memorisation(*found.accuracy, found.held_out))
         sample = ArrayBatches(*self.points.sample(_SAMPLE))
+        others = self.points.others()
+        held = ArrayBatches(*others.sample(_SAMPLE)) if self.about.validation else sample
+        labels = torch.cat([targets for _, targets in sample]).numpy()
+        diagnostics = diagnostics.beside(baseline(solution.risk, held, labels, self.about.classes))
         return Scored(
             head=head,
             refit=predictor.fit,
