@@ -374,7 +374,7 @@ def test_planted_labels_are_the_audited_ones(audits, tmp_path):
 
 def test_records_that_were_not_audited_are_left_out(tmp_path, audits):
     path = text(tmp_path / "table.csv")
-    path.write_text(path.read_text() + "nan,blue,1,cat\n" + "1.0,blue,1,cat\n" * 5)
+    path.write_text(path.read_text() + "1e39,blue,1,cat\n" + "1.0,blue,1,cat\n" * 5)
     options = AuditOptions(model=ModelOptions("exportnet:rows"), top=5)
     read = ReadOptions(skip_bad=True, limit=N + 3)
     audit = swaypoint.audit(path, tmp_path / "audit", options=options, read=read)

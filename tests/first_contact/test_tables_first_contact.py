@@ -233,6 +233,13 @@ def test_labels_that_look_alike_are_reported() -> None:
     assert found.treatments == {"y": "the labels; 'Yes' and 'yes' look alike"}
 
 
+def test_a_target_with_decimal_commas(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x;y\n" + "".join(f"{i * i};{i},5\n" for i in ROWS))
+    found = read_dataset(tmp_path / "a.csv", options=ReadOptions(regression=True))
+    np.testing.assert_array_equal(found.labels, [i + 0.5 for i in ROWS])
+    assert found.treatments["y"] == "the target; numbers with decimal commas"
+
+
 def test_what_is_missing_of_skipped_rows_counts_not() -> None:
     table = pa.table({"x": [1.0, None, 3.0, 4.0], "c": ["a", "b", "a", "c"], "y": [0, None, 1, 0]})
     found = read_frame(table, ReadOptions(skip_bad=True))

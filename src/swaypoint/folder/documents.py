@@ -101,8 +101,7 @@ def read_parquet(path: Path, remedy: str, *, limit: int | None = None) -> pa.Tab
             raise InputError(f"{path}: two columns have the same name; rename one")
         require_memory(path, sum(counts) * widths, f"{sum(counts):,} records")
         table = file.read_row_groups(range(len(counts)))
-        table.validate(full=True)
-        return _without_views(table)
+        return checked_table(table)
 
 
 def _rows_of_groups(metadata: pq.FileMetaData, limit: int | None) -> list[int]:
@@ -113,6 +112,18 @@ def _rows_of_groups(metadata: pq.FileMetaData, limit: int | None) -> list[int]:
             break
         counts.append(metadata.row_group(number).num_rows)
     return counts
+
+
+def checked_table(table: pa.Table) -> pa.Table:
+    """The table, its names and texts checked to be UTF-8, which not every reader of Arrow's does, and in
+    Arrow's usual layout.
+
+    Raises:
+        ValueError: they are not UTF-8, or the table is damaged otherwise.
+    """
+    _decode_names(table.schema)
+    table.validate(full=True)
+    return _without_views(table)
 
 
 def _without_views(table: pa.Table) -> pa.Table:

@@ -11,8 +11,8 @@ from pyarrow import feather, ipc
 from swaypoint.data.dataset import ReadOptions
 from swaypoint.data.readers.base import readers
 from swaypoint.data.readers.labelled_tables import table_reader
-from swaypoint.data.readers.tables import whole
 from swaypoint.errors import reading
+from swaypoint.folder.documents import checked_table
 
 _SUFFIXES = (".feather", ".arrow", ".ipc")
 
@@ -26,7 +26,7 @@ def _table(source: str, options: ReadOptions) -> pa.Table:
         with open(source, "rb") as file:
             is_file = file.read(4) in (b"ARRO", b"FEA1")
         table = feather.read_table(source) if is_file else ipc.open_stream(pa.OSFile(source)).read_all()
-        return whole(table)
+        return checked_table(table)
 
 
 ARROW = readers.register("arrow", table_reader(_matches, _table))

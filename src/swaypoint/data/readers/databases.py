@@ -16,8 +16,9 @@ from swaypoint.data.readers.base import readers
 from swaypoint.data.readers.declared import with_note
 from swaypoint.data.readers.labelled_tables import table_reader
 from swaypoint.data.readers.python_values import table_of
-from swaypoint.data.readers.tables import LABEL_NAMES, whole
+from swaypoint.data.readers.tables import LABEL_NAMES
 from swaypoint.errors import InputError, reading, require
+from swaypoint.folder.documents import checked_table
 
 _REPAIR = "check that the file is whole, and fetch or write it again"
 
@@ -76,7 +77,7 @@ def _duckdb(source: str, options: ReadOptions) -> pa.Table:
         for name, column in found:
             tables.setdefault(name, []).append(column)
         name = _chosen(source, tables, options)
-        table = whole(connection.sql(_select(name, options)).to_arrow_table())
+        table = checked_table(connection.sql(_select(name, options)).to_arrow_table())
     return with_note(table, _said(name, tables))
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.readers.labelled_tables import read_table
 from swaypoint.errors import InputError, reading
+from swaypoint.folder.documents import checked_table
 
 FRAME = "frame"
 """How a dataset of a frame is called."""
@@ -25,23 +26,14 @@ def read_frame(frame: Any, options: ReadOptions | None = None) -> Dataset:
 
 def _table(frame: Any) -> pa.Table:
     kind = f"{type(frame).__module__}.{type(frame).__qualname__}"
-    if isinstance(frame, pa.Table):
-        return frame
     with reading(FRAME, "a table", "give each column values of one type"):
+        if isinstance(frame, pa.Table):
+            return checked_table(frame)
         if kind.startswith("pandas.") and hasattr(frame, "columns"):
             frame = frame.set_axis([str(name) for name in frame.columns], axis="columns")
-            return pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+            return checked_table(pa.Table.from_pandas(frame, preserve_index=False))
         if hasattr(frame, "__arrow_c_stream__") and hasattr(frame, "columns"):
-            return _without_views(pa.table(frame))
+            return checked_table(pa.table(frame))
     raise InputError(
         f"a {kind} is no source of an audit; expected a path, a name, or a frame of pandas, polars or pyarrow"
     )
-
-
-def _without_views(table: pa.Table) -> pa.Table:
-    """Strings as polars has them, which few functions of Arrow take, as large strings."""
-    fields = [
-        field.with_type(pa.large_string()) if pa.types.is_string_view(field.type) else field
-        for field in table.schema
-    ]
-    return table.cast(pa.schema(fields))

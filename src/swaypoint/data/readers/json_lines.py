@@ -14,8 +14,8 @@ from swaypoint.data.readers.base import readers
 from swaypoint.data.readers.compressed import inner_suffix, opened
 from swaypoint.data.readers.labelled_tables import table_reader
 from swaypoint.data.readers.python_values import table_of
-from swaypoint.data.readers.tables import whole
 from swaypoint.errors import InputError, reading
+from swaypoint.folder.documents import checked_table
 
 _SUFFIXES = (".jsonl", ".ndjson", ".json")
 _BLOCK = 64 << 20  # no record may be longer
@@ -35,7 +35,7 @@ def _table(source: str, options: ReadOptions) -> pa.Table:
         with opened(source) as stream:
             if begin[:1] == b"{" and inner_suffix(source) != ".json":
                 blocks = pa_json.ReadOptions(block_size=_BLOCK)
-                return whole(pa_json.read_json(stream, read_options=blocks))
+                return checked_table(pa_json.read_json(stream, read_options=blocks))
             return table_of(_columns(source, stream.read()))
 
 

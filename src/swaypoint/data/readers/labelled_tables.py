@@ -11,11 +11,12 @@ from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.readers.arrays import Records, usable_records
 from swaypoint.data.readers.base import Reader, Wanted
 from swaypoint.data.readers.declared import class_names, note, without_note
-from swaypoint.data.readers.encoding import look_alikes
+from swaypoint.data.readers.encoding import is_text, look_alikes
 from swaypoint.data.readers.image_columns import image_column, image_pixels, is_image
 from swaypoint.data.readers.images import Progress
 from swaypoint.data.readers.stored import PictureColumn, Stored
 from swaypoint.data.readers.tables import input_columns, input_faults, label_column, raw_labels, vector_column
+from swaypoint.data.readers.text_values import Parsed, parsed_text
 from swaypoint.errors import InputError
 
 THE_FILE = "(the file)"
@@ -58,6 +59,9 @@ def read_table(name: str, table: pa.Table, options: ReadOptions, on_progress: Pr
         raise InputError(f"{name}: two columns have the same name; rename one")
     hints = class_names(table.schema)
     label = label_column(name, table, options.label)
+    numbers = _numbers_in_text(table[label]) if options.regression else None
+    if numbers is not None:
+        table = table.set_column(table.column_names.index(label), label, numbers.values)
     labels = raw_labels(name, table, label, class_names=hints.get(label))
     if options.features is not None:
         vectors = vector_column(name, table, options.features)
@@ -77,8 +81,16 @@ def read_table(name: str, table: pa.Table, options: ReadOptions, on_progress: Pr
     said = note(table.schema)
     treatments = {THE_FILE: said} if said else {}
     treatments |= inputs.treatments | _said_of_labels(label, records)
+    if numbers is not None:
+        treatments[label] = f"the target; {numbers.said}"
     dataset = records.dataset("rows", inputs.values, columns=inputs.names, raw=_rest(table, label, records))
     return replace(dataset, treatments=treatments)
+
+
+def _numbers_in_text(values: pa.ChunkedArray) -> Parsed | None:
+    """A target that is stored as text, such as with decimal commas."""
+    parsed = parsed_text(values) if is_text(values.type) else None
+    return parsed if parsed is not None and pa.types.is_floating(parsed.values.type) else None
 
 
 def _said_of_labels(label: str, records: Records) -> dict[str, str]:

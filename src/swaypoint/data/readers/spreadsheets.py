@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from swaypoint.data.readers.declared import with_note
 from swaypoint.data.readers.labelled_tables import table_reader
 from swaypoint.data.readers.python_values import table_of
 from swaypoint.errors import InputError, reading, require
+from swaypoint.folder.documents import require_memory
 
+_REPAIR = "open it in the program that wrote it and save it again"
 _SUFFIXES = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 
 
@@ -24,8 +27,11 @@ def _matches(source: str) -> bool:
 
 def _table(source: str, options: ReadOptions) -> pa.Table:
     calamine = require("python_calamine", "tables")
+    if zipfile.is_zipfile(source):
+        with reading(source, "a spreadsheet", _REPAIR), zipfile.ZipFile(source) as archive:
+            require_memory(source, sum(member.file_size for member in archive.infolist()), "its cells")
     with (
-        reading(source, "a spreadsheet", "open it in the program that wrote it and save it again"),
+        reading(source, "a spreadsheet", _REPAIR),
         calamine.CalamineWorkbook.from_path(source) as book,
     ):
         names = list(book.sheet_names)

@@ -40,18 +40,6 @@ class Inputs:
     treatments: dict[str, str]
 
 
-def whole(table: pa.Table) -> pa.Table:
-    """The table, its names and texts checked to be UTF-8, which not every reader of Arrow's does.
-
-    Raises:
-        ValueError: they are not, or the table is damaged otherwise.
-    """
-    for name in table.column_names:
-        name.encode()
-    table.validate(full=True)
-    return table
-
-
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """No dictionary, and no view of strings, which few functions of Arrow take."""
     if pa.types.is_dictionary(column.type):
