@@ -61,7 +61,11 @@ def audit(  # long: an option a parameter
         str, typer.Option(help="Which split of a Hugging Face dataset.", rich_help_panel=DATA)
     ] = "train",
     limit: Annotated[
-        int | None, typer.Option(help="Read only the first so many records.", rich_help_panel=DATA)
+        int | None,
+        typer.Option(
+            help="Read only the first so many records; of an image folder the first of every class.",
+            rich_help_panel=DATA,
+        ),
     ] = None,
     skip_bad: Annotated[
         bool,

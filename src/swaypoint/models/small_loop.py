@@ -4,6 +4,7 @@ without the seconds that importing Lightning takes."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -65,7 +66,7 @@ def train_small(
                 total, seen = total + float(loss.detach()) * len(rows), seen + len(rows)
             measured = _validated(model, split, recipe, plan, epoch, device)
             kept = {"epochs": epoch + 1} | {name: part.state_dict() for name, part in state.items()}
-            replace_file(plan.folder / "last.ckpt", lambda path, kept=kept: torch.save(kept, path))
+            replace_file(plan.folder / "last.ckpt", partial(torch.save, kept))
             if report is not None:
                 report(epoch + 1, plan.epochs, total / seen, measured)
     finally:
