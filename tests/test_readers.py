@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -787,3 +788,28 @@ def test_every_cell_is_in_the_fingerprint(tmp_path: Path) -> None:
     assert len(marks) == 4
     pq.write_table(table, tmp_path / "t.parquet")
     assert read_dataset(tmp_path / "t.parquet", options=ReadOptions(features="vector")).fingerprint in marks
+
+
+def test_a_limit_takes_of_every_class(tmp_path: Path) -> None:
+    dataset = read_dataset(image_folder(tmp_path / "pets", pictures(8)), options=ReadOptions(limit=3))
+    assert dataset.names == ("cat/0.png", "cat/2.png", "dog/1.png")
+
+
+def test_a_stray_picture_is_told_and_left_out(tmp_path: Path) -> None:
+    root = image_folder(tmp_path / "pets", pictures(8))
+    (root / "stray.png").write_bytes(png(pictures(1)[0]))
+    with pytest.raises(InputError, match=r"1 images \(such as stray.png\) outside class folders.*--skip-bad"):
+        read_dataset(root)
+    dataset = read_dataset(root, options=ReadOptions(skip_bad=True))
+    assert len(dataset) == 8
+    assert [(one.where, one.reason) for one in dataset.skipped] == [
+        ("stray.png", "outside the class folders")
+    ]
+
+
+@pytest.mark.parametrize("source", ["phtos/", "data/phtos", "phtos", "a b/c", "./x"])
+def test_a_mistyped_path_is_no_name_on_the_hub(source: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    with pytest.raises(InputError, match="does not exist"):
+        read_dataset(source)

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -105,6 +106,96 @@ def test_terminal_shows_the_ranking(audited):
     assert [int(cells[1]) for cells in rows if cells and cells[0].isdigit()] == first.tolist()
     with pytest.raises(swaypoint.InputError, match="top is 0"):
         show(audited, top=0)
+
+
+def pictures_by_class(root, count=6):
+    image = pytest.importorskip("PIL.Image")
+    generator = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            pixels = generator.integers(0, 255, (8, 8, 3), np.uint8)
+            image.fromarray(pixels).save(root / name / f"{number}.png")
+    return root
+
+
+def test_show_names_files_and_classes_and_the_column_that_ranks(tmp_path):
+    from swaypoint.report.terminal import described, ranked
+
+    options = AuditOptions(model=ModelOptions(epochs=1), top=3, scores=("auto",), validation=0.0)
+    folder = swaypoint.audit(pictures_by_class(tmp_path / "pets"), tmp_path / "a", options=options)
+    scores = folder.scores().to_pandas().sort_values("rank")
+    table = ranked(folder).to_pandas()
+    assert table["rank"].tolist() == list(range(1, 13))
+    files = [f"{('cat', 'dog')[index // 6]}/{index % 6}.png" for index in scores["index"]]
+    assert table["name"].tolist() == files
+    assert table["label"].tolist() == [file.split("/")[0] for file in files]
+    np.testing.assert_array_equal(table["auto"], scores["auto"])
+    assert (np.diff(table["auto"]) <= 0).all()
+    output = io.StringIO()
+    show(folder, top=2, console=Console(file=output, width=120))
+    lines = [line for line in output.getvalue().split("First 2")[1].splitlines() if line.strip()]
+    head, first = (next(line for line in lines if word in line) for word in ("suggested", files[0]))
+    assert "file" in head.split()
+    assert "auto" in head.split()
+    assert f"{scores['auto'].iloc[0]:.3g}" in first.split()
+    told = json.loads(json.dumps(described(folder, top=2)))
+    assert told["ranked_by"] == "auto"
+    assert [point["name"] for point in told["points"]] == files[:2]
+
+
+def test_commands_speak_to_machines(audited, tmp_path):
+    from typer.testing import CliRunner
+
+    from swaypoint.cli.main import app
+
+    runner = CliRunner()
+    done = runner.invoke(
+        app, ["show", str(audited.path), "--csv", str(tmp_path / "r.csv"), "--top", "2", "--json"]
+    )
+    assert done.exit_code == 0
+    scores = audited.scores().to_pandas().sort_values("rank")
+    assert [point["index"] for point in json.loads(done.stdout)["points"]] == scores["index"].tolist()[:2]
+    written = pd.read_csv(tmp_path / "r.csv")
+    assert written["index"].tolist() == scores["index"].tolist()
+    np.testing.assert_allclose(written["cook"], scores["cook"])
+    done = runner.invoke(app, ["fitness", str(audited.path), "--json"])
+    assert json.loads(done.stdout)["verdict"] == audited.manifest().diagnostics.verdict
+    arguments = ["audit", "sklearn:wine", "--out", str(tmp_path / "w"), "--epochs", "1", "--top", "3"]
+    done = runner.invoke(app, [*arguments, "--quiet"])
+    assert (done.exit_code, done.output) == (0, "")
+    done = runner.invoke(app, [*arguments, "--json"])
+    assert len(json.loads(done.stdout)["points"]) == 3
+
+
+def test_a_ranking_is_sliced_iterated_written_and_shown(tmp_path):
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(40, 3))
+    ranking = swaypoint.cooks_distance_from_features(features, (features[:, 0] > 0).astype(np.int64))
+    part = ranking[10:20]
+    assert part.index.tolist() == list(range(10, 20))
+    np.testing.assert_array_equal(part.values, ranking.values[10:20])
+    np.testing.assert_array_equal(
+        ranking[ranking.values > np.median(ranking.values)].index,
+        np.flatnonzero(ranking.values > np.median(ranking.values)),
+    )
+    assert [row["index"] for row in ranking] == ranking.order.tolist()
+    ranking.to_csv(tmp_path / "r.csv")
+    written = pd.read_csv(tmp_path / "r.csv")
+    assert written["rank"].tolist() == list(range(1, 41))
+    np.testing.assert_allclose(written["cook"], ranking.values[ranking.order])
+    page = ranking._repr_html_()
+    assert page.count("<tr>") == 11
+    assert f"<td>{ranking.values.max():.4g}</td>" in page
+    pytest.importorskip("matplotlib").use("agg")
+    line = ranking.plot().lines[0]
+    np.testing.assert_allclose(line.get_ydata(), np.sort(ranking.values)[::-1])
+
+
+def test_the_api_says_nothing_unless_asked(capfd):
+    features = np.random.default_rng(0).normal(size=(40, 3))
+    swaypoint.cooks_distance_from_features(features, (features[:, 0] > 0).astype(np.int64))
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("seed", range(5))

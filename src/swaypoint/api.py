@@ -56,7 +56,7 @@ def cooks_distance(  # long: what each option is
     batch_size: int = 512,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
-    progress: bool = True,
+    progress: bool = False,
 ) -> Ranking:
     """Rank every point of ``data`` by Cook's distance g^T H^-1 g: of the last layer, exactly, or of any
     parameters.
@@ -113,7 +113,7 @@ def cooks_distance_from_features(
     removal: Removal = "infinitesimal",
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
-    progress: bool = True,
+    progress: bool = False,
 ) -> Ranking:
     """Cook's distances from embeddings alone: fits the convex head itself.
 

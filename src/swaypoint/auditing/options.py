@@ -59,7 +59,7 @@ class AuditOptions(Solving):
                 raise InputError(f"{name} is {share}; expected a share, 0 <= share < 1")
         for name, count in (("models", self.model.models), ("top", self.top), ("epochs", self.model.epochs)):
             if count is not None and count < 1:
-                raise InputError(f"{name} is {count}; expected at least 1")
+                raise InputError(f"{name} is {count}; expected a positive number")
         for name, number in (("damping", self.damping), ("l2", self.objective.l2)):
             if number is not None and not 0.0 <= number < math.inf:
                 raise InputError(f"{name} is {number}; expected a number of at least 0")

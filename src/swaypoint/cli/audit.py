@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -60,7 +61,11 @@ def audit(  # long: an option a parameter
         str, typer.Option(help="Which split of a Hugging Face dataset.", rich_help_panel=DATA)
     ] = "train",
     limit: Annotated[
-        int | None, typer.Option(help="Read only the first so many records.", rich_help_panel=DATA)
+        int | None,
+        typer.Option(
+            help="Read only the first so many records; of an image folder the first of every class.",
+            rich_help_panel=DATA,
+        ),
     ] = None,
     skip_bad: Annotated[
         bool,
@@ -177,6 +182,16 @@ def audit(  # long: an option a parameter
             "--force", help="Overwrite another audit in the folder; verdicts stay.", rich_help_panel=RUN
         ),
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Print nothing but errors.", rich_help_panel=RUN)
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="A line for each stage and epoch.", rich_help_panel=RUN)
+    ] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Print the result as JSON, of --top points.", rich_help_panel=RUN),
+    ] = False,
     max_memory: Annotated[
         float | None,
         typer.Option(
@@ -219,6 +234,7 @@ def audit(  # long: an option a parameter
     from swaypoint.auditing.options import AuditOptions, Scale
     from swaypoint.data.dataset import ReadOptions
     from swaypoint.models.predictor import ModelOptions, Objective
+    from swaypoint.report.terminal import described
     from swaypoint.report.terminal import show as show_ranking
 
     options = AuditOptions(
@@ -240,11 +256,15 @@ def audit(  # long: an option a parameter
     )
     read = ReadOptions(label, features, image, image_size, split, skip_bad, limit)
     try:
-        with progress() as listener:
+        with progress(quiet=quiet, verbose=verbose) as listener:
             scale = Scale(engine, max_memory)
             folder = run(data, out, options=options, read=read, listener=listener, scale=scale, force=force)
     except KeyboardInterrupt:
         fail("interrupted; the same command resumes where it stopped", 130)
+    if as_json:
+        typer.echo(json.dumps(described(folder, top=top), indent=1))
+    if quiet or as_json:
+        return
     console = screen()
     show_ranking(folder, top=10, console=console)
     if (report := folder.path / "report.html").is_file():

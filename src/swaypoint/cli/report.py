@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from swaypoint.cli.terminal import Audit, plain, save_report, screen
+from swaypoint.cli.terminal import Audit, Json, plain, save_report, screen
 from swaypoint.errors import InputError
 
 report_app = typer.Typer()
@@ -18,25 +18,47 @@ report_app = typer.Typer()
 def show(
     folder: Audit,
     top: Annotated[int, typer.Option(help="How many points.")] = 20,
+    csv: Annotated[
+        Path | None, typer.Option(help="Write all points here instead, the first first.", metavar="FILE")
+    ] = None,
+    as_json: Json = False,
 ) -> None:
-    """Print the top of a ranking: rank, label, suggested label, kind and scores."""
-    from swaypoint.folder.audit_folder import AuditFolder
-    from swaypoint.report.terminal import show as show_ranking
+    """Print the top of a ranking: rank, file, label, suggested label, kind and scores.
 
-    show_ranking(AuditFolder(folder), top=top, console=screen())
+    swaypoint show photos-audit --csv ranking.csv
+    """
+    from swaypoint.folder.audit_folder import AuditFolder
+    from swaypoint.report import terminal
+
+    if csv is not None:
+        from pyarrow import csv as arrow
+
+        from swaypoint.folder.writing import replace_file
+
+        points = terminal.ranked(AuditFolder(folder))
+        replace_file(csv, lambda path: arrow.write_csv(points, path))
+    if as_json:
+        typer.echo(json.dumps(terminal.described(AuditFolder(folder), top=top), indent=1))
+    elif csv is None:
+        terminal.show(AuditFolder(folder), top=top, console=screen())
+    else:
+        screen().print(f"written: {plain(str(csv))}", soft_wrap=True, highlight=False)
 
 
 @report_app.command()
-def fitness(folder: Audit) -> None:
+def fitness(folder: Audit, as_json: Json = False) -> None:
     """Is the audited model fit for influence? Every measure, its verdict, and the remedy.
 
     The theory needs a head at its optimum, an invertible Hessian, and a loss that still tells points
     apart; docs/fitness.md says which measure foretells a bad ranking.
     """
     from swaypoint.folder.audit_folder import AuditFolder
-    from swaypoint.report.terminal import show_fitness
+    from swaypoint.report.terminal import described_fitness, show_fitness
 
-    show_fitness(AuditFolder(folder), console=screen())
+    if as_json:
+        typer.echo(json.dumps(described_fitness(AuditFolder(folder)), indent=1))
+    else:
+        show_fitness(AuditFolder(folder), console=screen())
 
 
 @report_app.command()

@@ -41,6 +41,7 @@ StoreAt = Annotated[
     ),
 ]
 Source = Annotated[Path | None, typer.Option(help="Where the audited data is now, if moved.")]
+Json = Annotated[bool, typer.Option("--json", help="For a machine: as JSON.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 
 
@@ -76,27 +77,33 @@ def _printable(text: str) -> str:
 
 
 @contextmanager
-def progress() -> Iterator[Listener]:
-    """A listener that shows stages on stderr, with a bar where the length is known."""
+def progress(*, quiet: bool = False, verbose: bool = False) -> Iterator[Listener]:
+    """A listener that shows stages on stderr, with a bar where the length is known; ``quiet``: none of it,
+    ``verbose``: also a line a stage and an epoch, which stays."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from swaypoint.auditing.run import Listener
 
+    if quiet:
+        yield Listener()
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=screen(stderr=True), transient=True) as shown:
-        bars = _Bars(shown)
+        bars = _Bars(shown, verbose)
         yield Listener(bars.stage, bars.records, bars.epoch)
 
 
 @dataclass
 class _Bars:
     progress: Progress
+    verbose: bool
     task: TaskID | None = None
 
     def stage(self, name: str) -> None:
         if self.task is not None:
             self.progress.update(self.task, visible=False)
-        self.task = self.progress.add_task(name, total=None, note="")
+        self.task = self.progress.add_task(name, total=None)
+        self._say(name)
 
     def records(self, done: int, total: int) -> None:
         if self.task is not None:
@@ -106,8 +113,13 @@ class _Bars:
         if self.task is None:
             return
         note = f"loss {loss:.3f}, validation {validation:.3f}"
-        self.progress.update(self.task, completed=done, total=total, note=note)
-        self.progress.console.print(f"epoch {done}/{total}: {note}", highlight=False)
+        name = f"training, epoch {done} of {total}: {note}"
+        self.progress.update(self.task, completed=done, total=total, description=name)
+        self._say(f"epoch {done}/{total}: {note}")
+
+    def _say(self, text: str) -> None:
+        if self.verbose:
+            self.progress.console.print(text, highlight=False)
 
 
 def save_report(folder: Path, out: Path | None, console: Console) -> None:

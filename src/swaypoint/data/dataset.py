@@ -43,7 +43,7 @@ class ReadOptions:
             most 64, else 64.
         split: of a Hugging Face dataset or of a directory of parquet files.
         skip_bad: leave unusable records out, and list them, instead of raising.
-        limit: at most this many records, the first ones.
+        limit: at most this many records, the first ones; of an image folder the first of every class.
         regression: the labels are real values, not classes.
     """
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -22,6 +23,7 @@ _ORDERS = {
     "auto": "the recommended score",
 }
 _TREATED = 12  # columns of a table of which it is said what was done
+_COLUMN = {"cooks_distance": "cook", "models": "models", "auto": "auto"}
 _COLOURS = {"fit": "green", "caution": "yellow", "unfit": "red"}
 _WORDS = {"fit": "fit for influence", "caution": "use with caution", "unfit": "not fit"}
 _VERDICTS = {verdict: f"[{_COLOURS[verdict]}]{words}[/]" for verdict, words in _WORDS.items()}
@@ -36,43 +38,105 @@ def show(folder: AuditFolder, *, top: int = 20, console: Console | None = None) 
     if top < 1:
         raise InputError(f"top is {top}; expected a positive number")
     console = console or Console()
-    manifest, scores = folder.manifest(), folder.scores()
+    manifest, points = folder.manifest(), ranked(folder, top).to_pylist()
     _heading(manifest, console)
     if manifest.flipped is not None:
         console.print(_planted(manifest.flipped))
-    columns = {name: scores[name].to_numpy(zero_copy_only=False) for name in scores.column_names}
-    order = np.argsort(columns["rank"])[:top]
-    names = manifest.data.classes
     table = Table(
-        title=f"First {len(order)} of {manifest.data.train:,} by {ranked_by(manifest)}",
+        title=f"First {len(points)} of {manifest.data.train:,} by {ranked_by(manifest)}",
         title_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    regression = "studentised" in columns
-    # In a narrow terminal only the class names are cut.
+    named = any(point["name"] for point in points)
+    regression = "studentised" in points[0]
     wide = 9 if regression else 0
+    # In a narrow terminal only names, of files and classes, are cut.
     for name, width in (("rank", 4), ("index", 5), ("label", wide), ("suggested", wide), ("kind", 10)):
         words = name in ("label", "suggested", "kind")
         table.add_column(name, justify="left" if words else "right", no_wrap=True, min_width=width)
-    further = (("residual", 8), ("studentised", 6)) if regression else (("margin", 6),) if names else ()
-    for name, width in (("cook", 8), *further, ("leverage", 7)):
-        table.add_column(
-            "stud." if name == "studentised" else name, justify="right", no_wrap=True, min_width=width
-        )
-    mean = manifest.mean_leverage(columns["leverage"])
-    for row in order:
+        if named and name == "index":
+            table.add_column("file", no_wrap=True, overflow="ellipsis")
+    by = _COLUMN[manifest.ranked_by]
+    signed = ("residual", "studentised") if regression else ("margin",) if manifest.data.classes else ()
+    for name in (*((by, "cook") if by != "cook" else ("cook",)), *signed, "leverage"):
+        short = "stud." if name == "studentised" else name
+        table.add_column(short, justify="right", no_wrap=True, min_width=8 if name in (by, "cook") else 6)
+    mean = manifest.mean_leverage(folder.scores()["leverage"].to_numpy())
+    for point in points:
         table.add_row(
-            str(columns["rank"][row]),
-            str(columns["index"][row]),
-            escape(class_name(names, columns["label"][row])),
-            escape(class_name(names, columns["suggested_label"][row])),
-            columns["kind"][row],
-            f"{columns['cook'][row]:.3g}",
-            *(f"{columns[name][row]:+.{'4g' if name == 'residual' else '2f'}}" for name, _ in further),
-            f"{columns['leverage'][row] / mean:.1f}×",
+            *(str(point[name]) for name in ("rank", "index")),
+            *((escape(point["name"]),) if named else ()),
+            *(escape(point[name]) for name in ("label", "suggested_label", "kind")),
+            *(f"{point[name]:.3g}" for name in ((by, "cook") if by != "cook" else ("cook",))),
+            *(f"{point[name]:+.{'4g' if name == 'residual' else '2f'}}" for name in signed),
+            f"{point['leverage'] / mean:.1f}×",
         )
     console.print(table)
+
+
+def ranked(folder: AuditFolder, top: int | None = None) -> pa.Table:
+    """The first ``top`` points of the ranking, or all that the folder holds, the first first: the columns of
+    the scores, after ``rank``, ``index`` and ``name`` (the file, or empty), with classes by their names.
+
+    Raises:
+        InputError: not a finished audit.
+    """
+    names, scores = folder.manifest().data.classes, folder.scores()
+    files = pa.array([""] * len(scores))
+    if (folder.path / "items.arrow").is_file():  # older audits have none
+        files = folder.items()[1]["name"]
+    found = {"rank": scores["rank"], "index": scores["index"], "name": files}
+    for column in scores.column_names:
+        values = scores[column]
+        if column in ("label", "suggested_label"):
+            values = pa.array([class_name(names, value) for value in values.to_numpy()], pa.string())
+        found.setdefault(column, values)
+    order = np.argsort(scores["rank"].to_numpy())[:top]
+    return pa.table(found).take(pa.array(order))
+
+
+def described(folder: AuditFolder, *, top: int) -> dict[str, Any]:
+    """What :func:`show` prints, for a machine: numbers as they are, None where there is none.
+
+    Raises:
+        InputError: as there.
+    """
+    if top < 1:
+        raise InputError(f"top is {top}; expected a positive number")
+    manifest = folder.manifest()
+    points = [
+        {name: _finite(value) for name, value in row.items()} for row in ranked(folder, top).to_pylist()
+    ]
+    return {
+        "folder": str(folder.path),
+        "data": {
+            "name": manifest.data.name,
+            "ranked": manifest.data.train,
+            "held_out": manifest.data.validation,
+            "classes": list(manifest.data.classes),
+            "skipped": len(manifest.data.skipped) + manifest.data.left_out,
+        },
+        "model": {"name": manifest.model.name, "loss": manifest.model.loss}
+        | {"accuracy": asdict(manifest.model.accuracy)},
+        "ranked_by": _COLUMN[manifest.ranked_by],
+        "fitness": described_fitness(folder),
+        "planted": None if manifest.flipped is None else asdict(manifest.flipped),
+        "points": points,
+    }
+
+
+def described_fitness(folder: AuditFolder) -> dict[str, Any]:
+    """What :func:`show_fitness` prints, for a machine.
+
+    Raises:
+        InputError: not a finished audit.
+    """
+    return {name: _finite(value) for name, value in asdict(folder.manifest().diagnostics).items()}
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def show_fitness(folder: AuditFolder, *, console: Console | None = None) -> None:

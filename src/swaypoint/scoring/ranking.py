@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -88,7 +90,23 @@ class Ranking:
         """
         if k < 1:
             raise InputError(f"top({k}): expected a positive number of points")
-        rows = self.order[:k]
+        return self._at(self.order[:k])
+
+    def __getitem__(self, rows: Any) -> Ranking:
+        """The points at ``rows``, a slice, positions or booleans, as they stand; ``.index`` says which.
+
+        Raises:
+            IndexError: a position is outside the ranking.
+        """
+        chosen = np.arange(len(self))[rows]
+        return self._at(np.atleast_1d(chosen))
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """The points by decreasing Cook's distance, each as column -> value, see :meth:`to_arrow`."""
+        for batch in self.to_arrow().take(pa.array(self.order)).to_batches(max_chunksize=1024):
+            yield from batch.to_pylist()
+
+    def _at(self, rows: np.ndarray) -> Ranking:
         names = ("values", "loss", "loo_loss", "leverage", "margin", "suggested_label", "label", "index")
         error = None if self.standard_error is None else self.standard_error[rows]
         columns = {name: getattr(self, name)[rows] for name in names}
@@ -112,12 +130,51 @@ class Ranking:
         require("pandas", "pandas")
         return self.to_arrow().to_pandas()
 
+    def to_csv(self, path: str | Path) -> None:
+        """Write :meth:`to_arrow` as CSV, by decreasing Cook's distance."""
+        from pyarrow import csv
+
+        csv.write_csv(self.to_arrow().take(pa.array(self.order)), str(path))
+
+    def plot(self, ax: Any = None) -> Any:
+        """Cook's distance by rank, on logarithmic axes; returns matplotlib's axes.
+
+        Args:
+            ax: where to draw; default: a new figure.
+
+        Raises:
+            MissingExtra: matplotlib is not installed.
+        """
+        if ax is None:
+            ax = require("matplotlib.pyplot", "study").subplots()[1]
+        ax.loglog(np.arange(1, len(self) + 1), np.maximum(self.values[self.order], 1e-300), linewidth=1)
+        ax.set(xlabel="rank", ylabel="Cook's distance", title=f"{len(self):,} points")
+        return ax
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the first ten points."""
+        table = self[self.order[:10]].to_arrow()
+        heads = "".join(f"<th>{name}</th>" for name in table.column_names)
+        lines = "".join(
+            "<tr>" + "".join(f"<td>{_short(value)}</td>" for value in row.values()) + "</tr>"
+            for row in table.to_pylist()
+        )
+        verdict = self.diagnostics.verdict
+        return (
+            f"<p>Ranking of {len(self):,} points ({verdict} for influence), the first {len(table)}:</p>"
+            f"<table><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table>"
+        )
+
     def __repr__(self) -> str:
         first = ", ".join(
             f"{i}: {v:.4g}"
             for i, v in zip(self.index[self.order[:5]], self.values[self.order[:5]], strict=True)
         )
         return f"Ranking of {len(self):,} points ({self.diagnostics.verdict} for influence); first {first}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else escape(str(value))
 
 
 def positions(order: np.ndarray) -> np.ndarray:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from swaypoint.data.dataset import Dataset, ReadOptions
+from swaypoint.data.dataset import Dataset, ReadOptions, Skipped
 from swaypoint.data.readers.arrays import RawLabels, usable_records
 from swaypoint.data.readers.base import Reader, Wanted, readers
 from swaypoint.data.readers.declared import with_class_names
@@ -35,8 +36,12 @@ def _read(source: str, options: ReadOptions, on_progress: Progress) -> Dataset:
         raise InputError(f"{source}: a folder of images by class has no real values for --loss squared_error")
     found = folder_files(root, options)
     classes = tuple(found)
-    files = [(label, file) for label, names in enumerate(found.values()) for file in names]
-    files = files[: options.limit]
+    counts = _shares([len(names) for names in found.values()], options.limit)
+    files = [
+        (label, file)
+        for label, (names, count) in enumerate(zip(found.values(), counts, strict=True))
+        for file in names[:count]
+    ]
     relative = [f"{classes[label]}/{file}" for label, file in files]
 
     def chunks() -> Iterator[list[Encoded]]:
@@ -51,7 +56,30 @@ def _read(source: str, options: ReadOptions, on_progress: Progress) -> Dataset:
     )
     records = usable_records(source, labels, faults=faults, options=options, where=relative.__getitem__)
     names = tuple(relative[row] for row in records.rows)
-    return records.dataset("images", records.of(images), names=names)
+    dataset = records.dataset("images", records.of(images), names=names)
+    stray = tuple(Skipped(file, "outside the class folders") for file in _loose(root))
+    return replace(dataset, skipped=(*stray, *dataset.skipped))
+
+
+def _shares(counts: list[int], limit: int | None) -> list[int]:
+    """How many of each class to read, ``limit`` in all: one of each in turn, until there are enough.
+
+    >>> _shares([5, 1, 4], 6)
+    [3, 1, 2]
+    """
+    if limit is None or limit >= sum(counts):
+        return counts
+    taken = [0] * len(counts)
+    for position in range(max(counts)):
+        for label, count in enumerate(counts):
+            if position < count and sum(taken) < limit:
+                taken[label] += 1
+    return taken
+
+
+def _loose(root: Path) -> list[str]:
+    """Pictures beside the class folders."""
+    return [file for file in _visible(root)[1] if Path(file).suffix.lower() in _SUFFIXES]
 
 
 def _stored(source: str, options: ReadOptions, on_progress: Progress) -> Stored:
@@ -90,13 +118,13 @@ def folder_files(root: Path, options: ReadOptions) -> dict[str, list[str]]:
 
 
 def _folder_files(root: Path, options: ReadOptions, name: str) -> dict[str, list[str]]:
-    folders, files = _visible(root)
-    loose = [file for file in files if Path(file).suffix.lower() in _SUFFIXES]
-    if not folders or loose:
+    folders, loose = _visible(root)[0], _loose(root)
+    if not folders or (loose and not options.skip_bad):
         what = f"{len(loose)} images (such as {loose[0]}) outside" if loose else "no"
+        remedy = "; move them into one, or leave them out with --skip-bad" if folders else ""
         raise InputError(
             f"{name}: it holds {what} class folders; expected images as CLASS/FILE.png, parquet files, or"
-            " a saved Hugging Face dataset"
+            f" a saved Hugging Face dataset{remedy}"
         )
     found = {}
     for folder in folders:
