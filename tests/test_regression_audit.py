@@ -1,8 +1,13 @@
 """A regression audited, from the table to what is said of it."""
 
 import io
+import json
+import uuid
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import statsmodels.api as sm
 from rich.console import Console
@@ -12,9 +17,20 @@ from statsmodels.stats.outliers_influence import OLSInfluence
 
 import swaypoint
 from swaypoint.auditing.options import AuditOptions
-from swaypoint.data.dataset import Dataset, fingerprint
+from swaypoint.data.dataset import Dataset, ReadOptions, fingerprint
+from swaypoint.data.planting import noise, plant
 from swaypoint.models.predictor import ModelOptions, Objective
+from swaypoint.report.html import render
+from swaypoint.report.regression import contour
 from swaypoint.report.terminal import show
+from swaypoint.review.cleaning.compare import compare, trial
+from swaypoint.review.cleaning.export import ExportOptions, export
+from swaypoint.review.cleaning.labelstudio import read_annotations
+from swaypoint.review.cleaning.records import label_name
+from swaypoint.review.cleaning.simulated import replay
+from swaypoint.review.cleaning.source import read_source
+from swaypoint.review.items import Items
+from swaypoint.review.log.verdicts import Decision, Event, Review
 
 
 def diabetes(changed=None, counts=False):
@@ -128,3 +144,155 @@ def test_a_linear_model_is_better_than_the_mean(linear):
     check = next(check for check in linear.manifest().diagnostics.checks if check.name == "Baseline")
     assert check.verdict == "fit"
     assert check.value.startswith("better than always saying")
+
+
+# -- planted errors -----------------------------------------------------------------------------------
+
+
+def test_gross_errors_are_ten_and_four_deviations_of_the_noise():
+    dataset = diabetes()
+    x, y = load_diabetes(return_X_y=True)
+    spread = noise(dataset.inputs, dataset.labels)
+    assert spread == pytest.approx(sm.OLS(y, sm.add_constant(x)).fit().mse_resid ** 0.5, rel=0.1)
+    wrong, which = plant(dataset, 0.1, 3)
+    moved = np.abs(wrong.labels - y)[which]
+    assert which.sum() == 44
+    np.testing.assert_allclose(np.sort(moved), np.repeat([4.0 * spread, 10.0 * spread], 22), rtol=1e-9)
+    assert (wrong.labels >= 0).all()  # no value was negative
+    np.testing.assert_array_equal(wrong.labels[~which], y[~which])
+    assert wrong.fingerprint != dataset.fingerprint
+    np.testing.assert_array_equal(plant(dataset, 0.1, 3)[0].labels, wrong.labels)
+
+
+# -- what is written and served -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """diabetes.csv with planted errors, audited by a linear head on its columns."""
+    root = tmp_path_factory.mktemp("diabetes")
+    load_diabetes(as_frame=True).frame.to_csv(root / "diabetes.csv", index=False)
+    options = AuditOptions(
+        model=ModelOptions(epochs=3), objective=Objective("squared_error"), refit=True, flip=0.05
+    )
+    read = ReadOptions(label="target")
+    return swaypoint.audit(root / "diabetes.csv", root / "audit", options=options, read=read)
+
+
+def test_the_report_plots_residual_against_leverage(linear):
+    page = render(linear)
+    assert "Studentised residual against leverage" in page
+    assert "D = " in page
+    assert "validation R²" in page
+    assert "nan" not in page.split("<h1>")[1].split("Provenance")[0].lower().replace("dominant", "")
+    assert "<option>bad-leverage</option>" in page
+
+
+def test_contours_are_where_cooks_distance_is_the_level():
+    x, y = load_diabetes(return_X_y=True)
+    oracle = OLSInfluence(sm.OLS(y, sm.add_constant(x)).fit())
+    for row in (3, 50, 141):
+        level, h = oracle.cooks_distance[0][row], oracle.hat_matrix_diag[row]
+        found = contour(level, np.array([h]), len(y), 11)[0]
+        assert found == pytest.approx(abs(oracle.resid_studentized_external[row]), rel=1e-9)
+
+
+def test_a_review_shows_values_and_an_interval(linear):
+    items = Items(linear)
+    scores = linear.scores().to_pandas()
+    position = int(scores["rank"].argmin())
+    low, high = items.interval(position)
+    without = _without(scores["index"].to_numpy(), position)
+    assert (low + high) / 2 == pytest.approx(without.mean, rel=1e-3)
+    assert (high - low) / 2 == pytest.approx(1.96 * without.se_obs, rel=1e-3)
+    supports, contradicts = items.influences(position)
+    assert len(supports.positions)
+    assert len(contradicts.positions)
+
+
+def _without(rows, position):
+    x, y = load_diabetes(return_X_y=True)
+    rest = np.delete(rows, position)
+    fitted = sm.OLS(y[rest], sm.add_constant(x[rest])).fit()
+    found = fitted.get_prediction(np.r_[1.0, x[rows[position]]][None])
+    return SimpleNamespace(mean=float(found.predicted_mean[0]), se_obs=float(found.se_obs[0]))
+
+
+def test_influences_are_those_of_the_audit(linear):
+    items = Items(linear)
+    row = 11
+    supports, contradicts = items.influences(row, k=len(items))
+    found = np.zeros(len(items))
+    for related in (supports, contradicts):
+        found[related.positions] = related.values
+    x, _ = load_diabetes(return_X_y=True)
+    kept = x[linear.scores()["index"].to_numpy()].astype(np.float32).astype(float)
+    table = sm.add_constant(kept)
+    residual = -items.scores["residual"]
+    hessian = table.T @ table / len(table)
+    expected = residual * residual[row] * (table @ np.linalg.solve(hessian, table[row]))
+    expected[row] = 0.0
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+
+
+def _verdicts(items, wrong):
+    decisions = [
+        Event(str(uuid.uuid4()), items.run, item, "a", Decision("mislabeled", label), action=item, seq=seq)
+        for seq, (item, label) in enumerate(wrong.items(), start=1)
+    ]
+    return Review(items.run, decisions)
+
+
+def test_export_writes_the_number_that_was_given(table, tmp_path):
+    items = Items(table)
+    position = int(np.argmin(items.scores["rank"]))
+    review = _verdicts(items, {items.ids[position]: "123.5"})
+    out = tmp_path / "clean.csv"
+    export(items, review, out, "csv", options=ExportOptions(policy="relabel"))
+    row = int(items.scores["index"][position])
+    written = pd.read_csv(out)
+    assert written["target"][row] == 123.5
+    assert written["new_label"][row] == 123.5
+    assert len(written) == 442
+
+
+def test_label_studio_takes_numbers(table, tmp_path):
+    items = Items(table)
+    out = tmp_path / "tasks.json"
+    export(items, Review(items.run), out, "labelstudio")
+    tasks = json.loads(out.read_text())
+    first = tasks[0]["predictions"][0]["result"][0]
+    assert first["type"] == "number"
+    assert isinstance(first["value"]["number"], float)
+    assert '<Number name="label"' in (tmp_path / "tasks.config.xml").read_text()
+    given = float(tasks[1]["data"]["given_label"])
+    for task, number in zip(tasks, (77.25, given), strict=False):
+        answer = {"from_name": "label", "type": "number", "value": {"number": number}}
+        task["annotations"] = [{"result": [answer], "completed_by": 1}]
+    answered = tmp_path / "answered.json"
+    answered.write_text(json.dumps(tasks[:2]))
+    wrong, right = read_annotations(answered, items, None)
+    assert wrong.decision == Decision("mislabeled", "77.25")
+    assert right.decision == Decision("correct")
+
+
+def test_a_simulated_reviewer_corrects_values_and_the_model_is_better(table):
+    items = Items(table)
+    found = read_source(items)
+    assert found.planted
+    truth = [label_name(items, label) for label in found.given[found.train]]
+    events = replay(items, truth, len(items))
+    wrong = sum(event.decision.verdict == "mislabeled" for event in events)
+    assert wrong == table.manifest().flipped.in_training
+    made = trial(items, found)
+    head = replace(made.shop, model=ModelOptions("mlp", epochs=2))
+    made = replace(made, shop=head)
+    numbered = (replace(event, seq=i) for i, event in enumerate(events, start=1))
+    cleaned = made.cleaned(items, Review(items.run, numbered), "relabel")
+    assert cleaned.labels[cleaned.rows] == pytest.approx(found.given[cleaned.rows])
+    result = compare(made, cleaned, seeds=1)
+    assert result.measure == "R²"
+    assert "points of R²" in result.outcome
+    spread = float(made.truth[made.measured].std())
+    assert result.rmse[1] == pytest.approx(spread * (1 - result.overall.cleaned.mean) ** 0.5)
+    assert result.relabeled == wrong

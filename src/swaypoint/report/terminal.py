@@ -38,7 +38,7 @@ def show(folder: AuditFolder, *, top: int = 20, console: Console | None = None) 
     manifest, scores = folder.manifest(), folder.scores()
     _heading(manifest, console)
     if manifest.flipped is not None:
-        console.print(_planted(manifest.flipped))
+        console.print(_planted(manifest.flipped, classes=bool(manifest.data.classes)))
     columns = {name: scores[name].to_numpy(zero_copy_only=False) for name in scores.column_names}
     order = np.argsort(columns["rank"])[:top]
     names = manifest.data.classes
@@ -138,8 +138,9 @@ def _heading(manifest: Manifest, console: Console) -> None:
         console.print(f"  [yellow]{len(data.skipped)} records were skipped[/]; manifest.json lists them")
 
 
-def _planted(flipped: Planted) -> Table:
-    title = f"Planted wrong labels found ({flipped.in_training} among the ranked points)"
+def _planted(flipped: Planted, *, classes: bool) -> Table:
+    what = "wrong labels" if classes else "gross errors, of 10 and of 4 standard deviations,"
+    title = f"Planted {what} found ({flipped.in_training} among the ranked points)"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     names = {"auto": "recommended", "models": "Cook, all models", "cook": "Cook's distance", "loss": "loss"}
     names |= {"random": "random order"}
