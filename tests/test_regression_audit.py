@@ -2,8 +2,10 @@
 
 import io
 import json
+import shutil
 import uuid
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,6 +18,7 @@ from sklearn.metrics import r2_score
 from statsmodels.stats.outliers_influence import OLSInfluence
 
 import swaypoint
+from review_site import Site
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.data.dataset import Dataset, ReadOptions, fingerprint
 from swaypoint.data.planting import noise, plant
@@ -296,3 +299,45 @@ def test_a_simulated_reviewer_corrects_values_and_the_model_is_better(table):
     spread = float(made.truth[made.measured].std())
     assert result.rmse[1] == pytest.approx(spread * (1 - result.overall.cleaned.mean) ** 0.5)
     assert result.relabeled == wrong
+
+
+def test_the_review_page_shows_and_takes_numbers(table, tmp_path):
+    site = Site(Path(shutil.copytree(table.path, tmp_path / "audit")))
+    page = site.page()
+    shown = page.json("/item.json")
+    position = site.items.position(shown["id"])
+    assert shown["label"] == site.items.label(position)
+    low, high = map(float, shown["interval"])
+    assert low < float(shown["suggested"]) < high
+    assert shown["choices"] == [{"key": "1", "label": shown["suggested"]}]
+    assert any("standard deviations off" in reason["words"] for reason in shown["reasons"])
+    for path in ("/item", "/gallery", "/map", "/map.bin", "/progress", "/classes"):
+        answer = page.get(path)
+        assert answer.status_code == 200, path
+        assert "nan" not in answer.text.split("</header>")[-1] or path == "/map.bin"
+    assert "in 95 of 100 cases" in page.get("/item").text
+    assert page.decide(shown["id"], "mislabeled", label="12.5")["count"] == 1
+    assert "error" in page.decide(shown["id"], "mislabeled", label="nan")
+    kinds = page.get("/gallery?kind=outlier")
+    assert kinds.status_code == 200
+    site.store.close()
+
+
+def test_gross_errors_in_a_table_of_twenty_thousand_rows(tmp_path):
+    """1 % of the targets, half of them ten standard deviations of the residual off and half four."""
+    generator, count = np.random.default_rng(0), 20_000
+    x = generator.normal(size=(count, 10)).astype(np.float32)
+    y = x @ generator.normal(size=10) + generator.normal(size=count)
+    rows = generator.choice(count, count // 100, replace=False)
+    sizes = np.where(np.arange(len(rows)) % 2 == 0, 10.0, 4.0)
+    y[rows] += sizes * generator.choice([-1.0, 1.0], len(rows))
+    table = replace(diabetes(), inputs=x, labels=y, columns=tuple("abcdefghij"), index=np.arange(count))
+    made = audited(tmp_path / "a", table, validation=0.0, scores=("auto",), keep_features=False)
+    scores = made.scores().to_pandas()
+    first = scores["rank"].to_numpy() <= count // 50
+    fitted = OLSInfluence(sm.OLS(y, sm.add_constant(x.astype(float))).fit())
+    # The external ones, which refit for each point, are in the same order.
+    by_residual = np.argsort(-np.abs(fitted.resid_studentized_internal))[: count // 50]
+    four = rows[sizes == 4.0]
+    assert first[rows[sizes == 10.0]].mean() >= 0.9
+    assert first[four].mean() >= np.isin(four, by_residual).mean() > 0.8
