@@ -13,8 +13,9 @@ _LINEAR = ("squared_error", "huber")
 _SHOWN = 1500
 _SUSPECT, _PLAIN = "#c94a53", "#7a838c"
 _LEVELS = (0.1, 0.5, 1.0, 5.0)
-"""Of Cook's distance; 0.5 and 1 are those of Cook & Weisberg (1982). At most three that reach into the
-plot."""
+"""Of Cook's distance; 0.5 and 1 are those of Cook & Weisberg (1982)."""
+_MOST = 3
+"""Contours, of those that reach into the plot."""
 
 
 def plot(manifest: Manifest, scores: dict[str, np.ndarray]) -> str:
@@ -72,11 +73,12 @@ def contour(level: float, leverage: np.ndarray, points: int, parameters: int) ->
 
 
 def _contours(points: int, parameters: int, x: charts.Axis, y: charts.Axis) -> list[charts.Line]:
-    leverage, found = np.linspace(max(x.high, 1e-9) / 400, min(x.high, 1.0 - 1e-9), 400), []
+    leverage = np.linspace(max(x.high, 1e-9) / 400, min(x.high, 1.0 - 1e-9), 400)
+    found: list[charts.Line] = []
     for level in _LEVELS:
         height = contour(level, leverage, points, parameters)
         inside = height < y.high  # False for NaN
-        if inside.sum() > 1 and len(found) < 6:
+        if inside.sum() > 1 and len(found) < 2 * _MOST:
             for sign, name in ((1.0, f"D = {level:g}"), (-1.0, "")):
                 found.append(charts.Line(name, "contour cook", leverage[inside], sign * height[inside]))
     return found

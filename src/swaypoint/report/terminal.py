@@ -50,7 +50,7 @@ def show(folder: AuditFolder, *, top: int = 20, console: Console | None = None) 
     )
     regression = "studentised" in columns
     # In a narrow terminal only the class names are cut.
-    wide = 9 if regression else 0
+    wide = 7 if regression else 0
     for name, width in (("rank", 4), ("index", 5), ("label", wide), ("suggested", wide), ("kind", 10)):
         words = name in ("label", "suggested", "kind")
         table.add_column(name, justify="left" if words else "right", no_wrap=True, min_width=width)
