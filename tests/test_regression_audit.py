@@ -16,10 +16,12 @@ from rich.console import Console
 from sklearn.datasets import load_diabetes
 from sklearn.metrics import r2_score
 from statsmodels.stats.outliers_influence import OLSInfluence
+from typer.testing import CliRunner
 
 import swaypoint
 from review_site import Site
 from swaypoint.auditing.options import AuditOptions
+from swaypoint.cli.main import app
 from swaypoint.data.dataset import Dataset, ReadOptions, fingerprint
 from swaypoint.data.planting import noise, plant
 from swaypoint.models.predictor import ModelOptions, Objective
@@ -341,3 +343,26 @@ def test_gross_errors_in_a_table_of_twenty_thousand_rows(tmp_path):
     four = rows[sizes == 4.0]
     assert first[rows[sizes == 10.0]].mean() >= 0.9
     assert first[four].mean() >= np.isin(four, by_residual).mean() > 0.8
+
+
+def test_diabetes_end_to_end_by_the_command_line(tmp_path):
+    source, folder = tmp_path / "diabetes.csv", tmp_path / "audit"
+    load_diabetes(as_frame=True).frame.to_csv(source, index=False)
+
+    def run(*words):
+        result = CliRunner().invoke(app, [str(word) for word in words])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    asked = ("--label", "target", "--loss", "squared_error", "--flip", "0.05", "--score", "auto")
+    said = run("audit", source, *asked, "--epochs", "3", "--refit", "--out", folder)
+    assert "gross errors" in said
+    assert "R²" in run("show", folder)
+    assert "wrong labels found" in run("simulate", folder, "--inspect", "0.1")
+    clean = tmp_path / "clean.csv"
+    run("export", folder, "--to", "csv", "--policy", "relabel", "--out", clean)
+    corrected, truth = pd.read_csv(clean), pd.read_csv(source)
+    changed = corrected["verdict"] == "mislabeled"
+    assert changed.sum() > 5
+    np.testing.assert_array_equal(corrected["target"][changed], truth["target"][changed])
+    assert "RMSE" in run("compare", folder, "--policy", "relabel", "--seeds", "1")
