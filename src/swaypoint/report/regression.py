@@ -47,11 +47,12 @@ def plot(manifest: Manifest, scores: dict[str, np.ndarray]) -> str:
         [""] * len(shown),
     )
     lines = [
-        charts.Line(f"±{OUTLIER:g}", "contour", np.array([x.low, x.high]), np.full(2, sign * OUTLIER))
+        charts.Line("", "contour", np.array([x.low, x.high]), np.full(2, sign * OUTLIER))
         for sign in (1.0, -1.0)
     ]
     mean = manifest.mean_leverage(scores["leverage"])
-    lines.append(charts.Line("", "contour", np.full(2, SPARSE * mean), np.array([y.low, y.high])))
+    if SPARSE * mean < x.high:
+        lines.append(charts.Line("", "contour", np.full(2, SPARSE * mean), np.array([y.low, y.high])))
     if manifest.model.loss in _LINEAR:
         lines += _contours(len(scores["cook"]), manifest.model.regression.parameters, x, y)
     title = "Studentised residual against leverage"
