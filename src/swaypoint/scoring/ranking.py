@@ -66,7 +66,8 @@ class Ranking:
         models Williams, 1987), ``(n,)``; made when first asked for, by two passes over the data.
 
         :attr:`values` are n times what the fitted values move; here the number of parameters and the
-        dispersion are divided out. Of ``removal="finite"`` the two differ by that one constant.
+        dispersion are divided out. Of ``removal="finite"`` the two differ by that one constant, and rank
+        alike.
 
         Raises:
             InputError: the last layer has several outputs or another loss, or is not what was ranked.
