@@ -271,7 +271,8 @@ def simulate(  # long: an option a parameter
     swaypoint compare digits
     """
     from swaypoint.folder.audit_folder import AuditFolder
-    from swaypoint.review.cleaning.simulated import read_truth, replay
+    from swaypoint.review.cleaning.records import label_name
+    from swaypoint.review.cleaning.simulated import differs, read_truth, replay
     from swaypoint.review.cleaning.source import read_source
     from swaypoint.review.items import Items
 
@@ -285,13 +286,13 @@ def simulate(  # long: an option a parameter
         assert found is not None
         if not found.planted:
             raise InputError(f"{folder} has no planted labels; give the true ones with --truth")
-        right = [found.dataset.classes[label] for label in found.given[found.train]]
+        right = [label_name(items, label) for label in found.given[found.train]]
     events = replay(items, right, round(inspect * len(items)))
     with _stored_review(items, store, new=True) as (_, log):
         assert log is not None
         log.append(events)
     wrong = sum(event.decision is not None and event.decision.verdict == "mislabeled" for event in events)
-    every = sum(items.label(position) != label for position, label in enumerate(right))
+    every = sum(differs(items, position, label) for position, label in enumerate(right))
     console.print(
         f"{len(events):,} of {len(items):,} points inspected: {wrong} of {every} wrong labels found"
     )

@@ -1,4 +1,8 @@
-"""Wrong labels planted on purpose, to count how many of them an audit finds."""
+"""Wrong labels planted on purpose, to count how many of them an audit finds.
+
+Of classes another class; of real values gross errors of :data:`GROSS` standard deviations of the noise,
+either way, each size in the same number of points.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,10 @@ import numpy as np
 from swaypoint.data.dataset import Dataset, marked
 from swaypoint.errors import InputError
 
+GROSS = (10.0, 4.0)
+_NORMAL = 1.4826  # a normal distribution's standard deviation by its median absolute deviation
+_WIDE = 1000
+
 
 @dataclass(frozen=True, eq=False)
 class Flips:
@@ -16,7 +24,8 @@ class Flips:
 
     Attributes:
         rows: their positions among n, ascending, (k,) int64.
-        shifts: what is added to each one's class, modulo ``classes``, (k,) int64 in 1..classes - 1.
+        shifts: what is added to each one's class, modulo ``classes``, (k,) int64 in 1..classes - 1; of a
+            regression, of 0 classes, to its value, (k,) float64.
     """
 
     rows: np.ndarray
@@ -28,13 +37,12 @@ class Flips:
         return self._places(index)[1]
 
     def applied(self, index: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """The labels ``(b,)`` int64 of the positions ``(b,)``, with the wrong ones among them."""
+        """The labels ``(b,)`` of the positions ``(b,)``, with the wrong ones among them."""
+        if not len(self.rows):
+            return labels
         places, here = self._places(index)
-        return (
-            np.where(here, (labels + self.shifts[places]) % self.classes, labels)
-            if len(self.rows)
-            else labels
-        )
+        moved = labels + self.shifts[places]
+        return np.where(here, moved % self.classes if self.classes else moved, labels)
 
     def _places(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if not len(self.rows):
@@ -51,8 +59,7 @@ def flips(points: int, share: float, seed: int, classes: int) -> Flips:
     Raises:
         InputError: the labels are no classes, or there is no such share or seed.
     """
-    if not 0.0 <= share < 1.0 or seed < 0:
-        raise InputError(f"flip is {share} and seed {seed}; expected 0 <= flip < 1, and a seed of at least 0")
+    _check(share, seed)
     if share == 0.0:
         return Flips(np.empty(0, np.int64), np.empty(0, np.int64), classes)
     if classes < 2:
@@ -64,13 +71,57 @@ def flips(points: int, share: float, seed: int, classes: int) -> Flips:
     return Flips(rows[order], shifts[order], classes)
 
 
+def gross_errors(labels: np.ndarray, spread: float, share: float, seed: int) -> Flips:
+    """``share`` of the values ``(n,)``, drawn without replacement, half of them moved by ten times ``spread``
+    and half by four, up or down; up where a value that cannot be negative would be.
+
+    The same arguments draw the same ones.
+
+    Raises:
+        InputError: there is no such share or seed.
+    """
+    _check(share, seed)
+    generator = np.random.default_rng(seed)
+    rows = generator.choice(len(labels), round(share * len(labels)), replace=False)
+    sizes = spread * np.array(GROSS)[np.arange(len(rows)) % len(GROSS)]
+    shifts = sizes * generator.choice([-1.0, 1.0], len(rows))
+    if len(labels) and labels.min() >= 0:
+        shifts = np.where(labels[rows] + shifts < 0, sizes, shifts)
+    order = np.argsort(rows)
+    return Flips(rows[order], shifts[order], 0)
+
+
+def noise(inputs: np.ndarray, labels: np.ndarray) -> float:
+    """Robust standard deviation of the residuals of least squares on the inputs ``(n, D)``, or of the values
+    ``(n,)`` themselves where these are no table or a wide one; to three digits, so that every machine plants
+    the same."""
+    flat = inputs.reshape(len(inputs), -1).astype(np.float64)
+    residuals = labels - np.median(labels)
+    if inputs.ndim == 2 and 2 * flat.shape[1] < len(flat) and flat.shape[1] <= _WIDE:
+        spread = flat.std(0)
+        table = (flat - flat.mean(0)) / np.where(spread > 0, spread, 1.0)
+        table = np.hstack([table, np.ones((len(flat), 1))])
+        residuals = labels - table @ np.linalg.lstsq(table, labels, rcond=1e-6)[0]
+    found = _NORMAL * float(np.median(np.abs(residuals - np.median(residuals))))
+    return float(f"{found or float(labels.std()) or 1.0:.3g}")
+
+
+def _check(share: float, seed: int) -> None:
+    if not 0.0 <= share < 1.0 or seed < 0:
+        raise InputError(f"flip is {share} and seed {seed}; expected 0 <= flip < 1, and a seed of at least 0")
+
+
 def plant(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, np.ndarray]:
-    """The dataset with the wrong labels of :func:`flips`; (n,) bool says which.
+    """The dataset with the wrong labels of :func:`flips`, or :func:`gross_errors`; (n,) bool says which.
 
     Raises:
         InputError: as there.
     """
-    drawn, index = flips(len(dataset), share, seed, len(dataset.classes)), np.arange(len(dataset))
+    index = np.arange(len(dataset))
+    if dataset.classes or not share:
+        drawn = flips(len(dataset), share, seed, len(dataset.classes))
+    else:
+        drawn = gross_errors(dataset.labels, noise(dataset.inputs, dataset.labels), share, seed)
     if not len(drawn.rows):
         return dataset, drawn.among(index)
     labels = drawn.applied(index, dataset.labels)

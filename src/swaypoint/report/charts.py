@@ -159,7 +159,7 @@ def value_axis(label: str, low: float, high: float) -> Axis:
     span = (high - low) or max(abs(low), 1.0)
     power = 10.0 ** np.floor(np.log10(span / 4))
     step = power * next(base for base in (1, 2, 5, 10) if base * power >= span / 6)
-    values = step * np.arange(np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9) + 1)
+    values = step * np.arange(np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9) + 1) + 0.0  # no -0
     return Axis(label, low - 0.04 * span, high + 0.04 * span, [(value, f"{value:.6g}") for value in values])
 
 
@@ -169,10 +169,12 @@ def scatter(
     y: Axis,
     *,
     boxes: Sequence[Box] = (),
+    curves: Sequence[Line] = (),
     names: Sequence[tuple[str, str]] = (),
     title: str,
 ) -> str:
-    """Points over two axes, boxes around some; ``names`` are those of the colours, (name, colour) each."""
+    """Points over two axes, boxes around some, dashed curves among them, named at their ends; ``names`` are
+    those of the colours, (name, colour) each."""
     label = [Axis(escape(a.label), a.low, a.high, [(v, escape(text)) for v, text in a.ticks]) for a in (x, y)]
     parts = [_frame(*label)]
     px, py = x.place(dots.x, _LEFT, _WIDTH - _RIGHT), y.place(dots.y, _HEIGHT - _BOTTOM, _TOP)
@@ -182,6 +184,13 @@ def scatter(
             f'<circle cx="{a:.1f}" cy="{b:.1f}" r="{radius:.1f}" fill="{fill}" fill-opacity="0.6"{outline}/>'
         )
         parts.append(circle)
+    for curve in curves:
+        cx, cy = x.place(curve.x, _LEFT, _WIDTH - _RIGHT), y.place(curve.y, _HEIGHT - _BOTTOM, _TOP)
+        places = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(cx, cy, strict=True))
+        style = 'fill="none" stroke="currentColor" stroke-opacity="0.6" stroke-dasharray="4 3"'
+        parts.append(f'<polyline class="{curve.style}" points="{places}" {style}/>')
+        end = f'x="{cx[-1] - 4:.1f}" y="{cy[-1] - 4:.1f}" style="text-anchor:end"'
+        parts.append(f'<text class="key" {end}>{escape(curve.name)}</text>' if curve.name else "")
     for box in boxes:
         left, right = np.clip(x.place(np.array(box.x), _LEFT, _WIDTH - _RIGHT), _LEFT, _WIDTH - _RIGHT)
         low, high = np.clip(y.place(np.array(box.y), _HEIGHT - _BOTTOM, _TOP), _TOP, _HEIGHT - _BOTTOM)

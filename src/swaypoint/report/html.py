@@ -17,7 +17,9 @@ from swaypoint.report import charts
 from swaypoint.report.overview import Overview, overview
 from swaypoint.report.page import render_page
 from swaypoint.report.regions import section
+from swaypoint.report.regression import plot
 from swaypoint.report.terminal import class_name, ranked_by
+from swaypoint.scoring.kinds import KINDS, REGRESSION_KINDS
 
 _SHOWN_COLUMNS = 8
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -54,6 +56,8 @@ def render(folder: AuditFolder) -> str:
         curve=_curve(found, ranked_by(manifest)) if found.suspects else "",
         distribution=_distribution(found),
         classes=_by_class(found, names),
+        residuals=plot(manifest, scores),
+        kinds=REGRESSION_KINDS if "studentised" in scores else KINDS,
         regions="" if folder.streamed else section(folder),
         cards=cards,
         labels=sorted({card["label"] for card in cards}),
@@ -134,12 +138,19 @@ def _cards(folder: AuditFolder, scores: dict[str, np.ndarray], names: Sequence[s
                 "kind": str(scores["kind"][row]),
                 "cook": float(scores["cook"][row]),
                 "margin": None if np.isnan(margin) else margin,
+                "residual": _at(scores, "residual", row),
+                "studentised": _at(scores, "studentised", row),
+                "error": _at(scores, "suggested_error", row),
                 "sparse": float(scores["leverage"][row]) / mean,
                 "agreement": _number(example["neighbour_agreement"]),
                 "distance": _number(example["neighbour_distance"]),
             }
         )
     return cards
+
+
+def _at(scores: dict[str, np.ndarray], name: str, row: int) -> float | None:
+    return _number(scores[name][row]) if name in scores else None
 
 
 def _number(value: float | None) -> float | None:

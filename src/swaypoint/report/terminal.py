@@ -41,7 +41,7 @@ def show(folder: AuditFolder, *, top: int = 20, console: Console | None = None) 
     manifest, points = folder.manifest(), ranked(folder, top).to_pylist()
     _heading(manifest, console)
     if manifest.flipped is not None:
-        console.print(_planted(manifest.flipped))
+        console.print(_planted(manifest.flipped, classes=bool(manifest.data.classes)))
     table = Table(
         title=f"First {len(points)} of {manifest.data.train:,} by {ranked_by(manifest)}",
         title_justify="left",
@@ -50,7 +50,7 @@ def show(folder: AuditFolder, *, top: int = 20, console: Console | None = None) 
     )
     named = any(point["name"] for point in points)
     regression = "studentised" in points[0]
-    wide = 9 if regression else 0
+    wide = 7 if regression else 0
     # In a narrow terminal only names, of files and classes, are cut.
     for name, width in (("rank", 4), ("index", 5), ("label", wide), ("suggested", wide), ("kind", 10)):
         words = name in ("label", "suggested", "kind")
@@ -209,8 +209,9 @@ def _heading(manifest: Manifest, console: Console) -> None:
         console.print(f"  [yellow]{len(data.skipped)} records were skipped[/]; manifest.json lists them")
 
 
-def _planted(flipped: Planted) -> Table:
-    title = f"Planted wrong labels found ({flipped.in_training} among the ranked points)"
+def _planted(flipped: Planted, *, classes: bool) -> Table:
+    what = "wrong labels" if classes else "gross errors, of 10 and of 4 standard deviations,"
+    title = f"Planted {what} found ({flipped.in_training} among the ranked points)"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     names = {"auto": "recommended", "models": "Cook, all models", "cook": "Cook's distance", "loss": "loss"}
     names |= {"random": "random order"}

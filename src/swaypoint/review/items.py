@@ -27,6 +27,7 @@ from swaypoint.review.cuts import Cut, cut
 _ROWS = 10_000
 _PICTURES = 50
 _CUTS = 8
+_NORMAL = 1.96
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,16 @@ class Items:
     def suggested(self, position: int) -> str:
         """By the model fitted without the point."""
         return self._named(self.scores["suggested_label"][position])
+
+    def interval(self, position: int) -> tuple[float, float] | None:
+        """The 95 % interval (normal) of what a value given to a regression's point should be, from the model
+        fitted without it; None where the audit says nothing of it."""
+        error = self.scores.get("suggested_error")
+        if error is None or not np.isfinite(error[position]):
+            return None
+        middle, half = float(self.scores["suggested_label"][position]), _NORMAL * float(error[position])
+        low = middle - half
+        return (max(low, 0.0) if self.manifest.model.loss == "poisson" else low), middle + half
 
     def _named(self, value: Any) -> str:
         return self.classes[int(value)] if self.classes else f"{float(value):.6g}"
@@ -205,8 +216,11 @@ class Items:
         assert self._features is not None
         path, width = self.folder.path / "head.safetensors", self._features.shape[1]
         head = read_tensors(path, {"weight": "cd", "bias": "c?"}, d=width)
-        if not head or len(self.classes) - len(head["weight"]) not in (0, len(self.classes) == 2):
-            raise InputError(f"{path}: it has no weights for {len(self.classes)} classes; {REMEDY}")
+        outputs = len(head["weight"]) if head else 0
+        expected = {len(self.classes), len(self.classes) - (len(self.classes) == 2)} if self.classes else {1}
+        if outputs not in expected:
+            what = f"{len(self.classes)} classes" if self.classes else "one value"
+            raise InputError(f"{path}: it has no weights for {what}; {REMEDY}")
         weight = head["weight"].astype(np.float64)
         return np.hstack([weight, head["bias"][:, None]]) if "bias" in head else weight
 
@@ -275,9 +289,10 @@ class Items:
 
         Proponents (positive, the largest first): without them the loss at its label would rise, they
         support the label. Opponents (negative): they contradict it. Both empty where the audit kept no
-        features or no factor (very large heads), or has no classes.
+        features or no factor (very large heads), or has neither classes nor residuals.
         """
-        if self._features is None or not self._factor or not self.classes:
+        known = self.classes or "residual" in self.scores
+        if self._features is None or not known or not self._factor:
             return _none(), _none()
         pull = self._pull(position)  # dI/dW: the influence of (r, φ) is r^T pull φ
         weight, bias = np.split(pull.astype(np.float32), [self._features.shape[1]], axis=1)
@@ -305,7 +320,11 @@ class Items:
 
     @cached_property
     def _residuals(self) -> np.ndarray:
-        """dl/dz of cross-entropy, ``(n, C)`` float32."""
+        """dl/dz of cross-entropy, or of a regression, ``(n, C)`` float32."""
+        if not self.classes:
+            # Of squared error and Poisson prediction minus value; Huber's is cut at its delta of one.
+            cut_at = 1.0 if self.manifest.model.loss == "huber" else np.inf
+            return np.clip(-self.scores["residual"], -cut_at, cut_at).astype(np.float32)[:, None]
         residuals = np.empty((len(self), len(self._matrix)), dtype=np.float32)
         for rows in _chunks(len(self)):
             logits = self._columns(rows) @ self._matrix.T

@@ -11,6 +11,8 @@ import numpy as np
 KINDS = ("mislabeled", "boundary", "under-represented", "typical")
 REGRESSION_KINDS = ("outlier", "high-leverage", "bad-leverage", "typical")
 """Of a regression's points, after Rousseeuw & van Zomeren (1990); ``bad-leverage`` is both."""
+SUSPECT = frozenset({"mislabeled", "outlier", "bad-leverage"})
+"""Kinds that doubt the label."""
 OUTLIER = 3.0
 """Studentised residuals beyond this, either way, are outliers: 0.3 % of normal ones."""
 BOUNDARY = 0.5

@@ -19,6 +19,7 @@ from swaypoint.review.cleaning.exporters import Exporter, exporters
 from swaypoint.review.cleaning.records import Records, label_name
 from swaypoint.review.cleaning.spreadsheet import read_cells, write_cells
 from swaypoint.review.items import Items
+from swaypoint.scoring.kinds import SUSPECT
 
 COLUMN = "cleanlab"
 _SCORES = ("label_score", "label_quality")  # of Datalab, and of CleanLearning
@@ -63,7 +64,7 @@ def _is_issue(records: Records, row: int) -> bool:
     ruling = records.ruling(row)
     assert ruling is not None
     if ruling.verdict in ("unreviewed", "skip", "conflict"):
-        return bool(records.items.scores["kind"][records.positions[row]] == "mislabeled")
+        return str(records.items.scores["kind"][records.positions[row]]) in SUSPECT
     return ruling.verdict == "mislabeled"
 
 

@@ -19,6 +19,7 @@ from swaypoint.review.items import Items
 from swaypoint.review.log.verdicts import WRONG, Event, Review
 from swaypoint.scoring.last_layer import LinearHead
 from swaypoint.scoring.refit import refit_head
+from swaypoint.scoring.regression import predicted
 from swaypoint.scoring.risks.head import LinearHeadRisk
 
 _DRAWS = 2000
@@ -41,7 +42,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Group:
-    """All points, or one class: accuracy before and after, and what it gained."""
+    """All points, or one class: accuracy (of a regression R^2) before and after, and what it gained."""
 
     name: str
     points: int
@@ -60,6 +61,8 @@ class Comparison:
             seeds: unlike the intervals it does not count that other seeds give other models.
         seeds: models trained on each set.
         original_points, cleaned_points, relabeled: sizes of the two sets, and labels that changed.
+        measure: what was measured.
+        rmse: of a regression before and after, the root of the squared residuals' mean over seeds.
     """
 
     overall: Group
@@ -69,13 +72,17 @@ class Comparison:
     original_points: int
     cleaned_points: int
     relabeled: int
+    measure: str = "accuracy"
+    rmse: tuple[float, float] | None = None
 
     @property
     def outcome(self) -> str:
         """One sentence."""
         gain = self.overall.gain
-        size = f"{100 * gain.mean:+.2f} points of accuracy (95 % interval {100 * gain.low:+.2f} to"
+        size = f"{100 * gain.mean:+.2f} points of {self.measure} (95 % interval {100 * gain.low:+.2f} to"
         size += f" {100 * gain.high:+.2f}; for these seeds alone p = {self.p:.2g})"
+        if self.rmse is not None:
+            size += f", RMSE {self.rmse[0]:.4g} to {self.rmse[1]:.4g}"
         if not gain.excludes_zero:
             return f"no difference beyond chance: {size}; more points to measure on would tell more"
         return f"the cleaned training set is {'better' if gain.mean > 0 else 'worse'}: {size}"
@@ -115,6 +122,10 @@ class Trial:
     measured: np.ndarray
     truth: np.ndarray
     shop: Workshop
+
+    @property
+    def measure(self) -> str:
+        return "accuracy" if self.dataset.classes else "R²"
 
     @property
     def original(self) -> TrainingSet:
@@ -187,15 +198,15 @@ def compare(trial: Trial, cleaned: TrainingSet, *, seeds: int = 5) -> Comparison
     """Train ``seeds`` models on the audited training set and on ``cleaned``, and measure both.
 
     Raises:
-        InputError: no points to measure on, no classes, or a model of the user's own.
+        InputError: no points to measure on, or a model of the user's own.
     """
     _check(trial, seeds)
     arms: list[list[np.ndarray]] = [[], []]
     for seed in range(seeds):
         for arm, training, name in zip(arms, (trial.original, cleaned), ("as given", "cleaned"), strict=True):
             trial.shop.listener.stage(f"{name}, seed {seed + 1} of {seeds}")
-            arm.append(right(trial, training, seed))
-    before, after = (np.stack(arm).astype(np.float64) for arm in arms)
+            arm.append(merits(trial, training, seed))
+    before, after = map(np.stack, arms)
     labels = trial.truth[trial.measured]
     groups = [
         _group(name, before[:, labels == c], after[:, labels == c])
@@ -211,11 +222,42 @@ def compare(trial: Trial, cleaned: TrainingSet, *, seeds: int = 5) -> Comparison
         original_points=len(trial.rows),
         cleaned_points=len(cleaned.rows),
         relabeled=int((trial.dataset.labels[both] != cleaned.labels[both]).sum()),
+        measure=trial.measure,
+        rmse=None if trial.dataset.classes else (_rmse(before, labels), _rmse(after, labels)),
     )
+
+
+def _rmse(merits: np.ndarray, truth: np.ndarray) -> float:
+    return float((1.0 - merits.mean()) * truth.var()) ** 0.5
+
+
+def merits(trial: Trial, training: TrainingSet, seed: int) -> np.ndarray:
+    """What each measured point adds to the measure, whose value is their mean: of a classifier whether it is
+    predicted rightly, of a regression 1 - e^2 / Var(truth), ``(m,)`` float64.
+
+    Raises:
+        InputError: as :func:`right`, or all values to measure by are the same.
+    """
+    if trial.dataset.classes:
+        return right(trial, training, seed).astype(np.float64)
+    truth = trial.truth[trial.measured]
+    if not truth.var() > 0:
+        raise InputError("the points to measure on all have the same value; R² needs some that differ")
+    return 1.0 - np.square(_predictions(_predictor(trial, training, seed)) - truth) / truth.var()
 
 
 def right(trial: Trial, training: TrainingSet, seed: int) -> np.ndarray:
     """Which of the measured points the model trained on ``training`` predicts rightly: ``(m,)`` bool.
+
+    Raises:
+        InputError: the model is the user's own, of which no training is known.
+    """
+    found = _predictions(_predictor(trial, training, seed))
+    return np.asarray(found == trial.truth[trial.measured])
+
+
+def _predictor(trial: Trial, training: TrainingSet, seed: int) -> Predictor:
+    """Trained on ``training``, unless it lies in the workshop.
 
     Raises:
         InputError: the model is the user's own, of which no training is known.
@@ -238,15 +280,17 @@ def right(trial: Trial, training: TrainingSet, seed: int) -> np.ndarray:
         training=Training(folder, seed, shop.device, shop.listener.epoch),
     )
     (folder / "last.ckpt").unlink(missing_ok=True)
-    return _predictions(predictor) == trial.truth[trial.measured]
+    return predictor
 
 
 def _predictions(predictor: Predictor) -> np.ndarray:
-    """Classes of the held-out points, ``(m,)``."""
+    """Classes of the held-out points, or values, ``(m,)``."""
     head = predictor.head
     if predictor.fit:
         head = LinearHead(refit_head(head.weights, predictor.train).head)
     assert predictor.validation is not None
+    if not head.weights.loss.classifies:
+        return predicted(head.weights, predictor.validation)[0]
     found = []
     for chunk in LinearHeadRisk(head.weights, predictor.validation).chunks():
         assert chunk.terms.probabilities is not None  # there are classes
@@ -256,11 +300,13 @@ def _predictions(predictor: Predictor) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Cost:
-    """What the review of the first ``inspected`` points finds, and the accuracy after it."""
+    """What the review of the first ``inspected`` points finds, and the accuracy after it, or what the
+    ``measure`` is."""
 
     inspected: int
     found: int
     accuracy: Interval
+    measure: str = "accuracy"
 
 
 def cost_curve(
@@ -279,17 +325,16 @@ def cost_curve(
         training, hits = trial.cleaned(items, review, "relabel"), []
         for seed in range(seeds):
             trial.shop.listener.stage(f"{count:,} inspected, seed {seed + 1} of {seeds}")
-            hits.append(right(trial, training, seed))
-        values = np.stack(hits).astype(np.float64)
-        curve.append(Cost(count, found, Interval(float(values.mean()), *bootstrap([values])[0])))
+            hits.append(merits(trial, training, seed))
+        values = np.stack(hits)
+        interval = Interval(float(values.mean()), *bootstrap([values])[0])
+        curve.append(Cost(count, found, interval, trial.measure))
     return curve
 
 
 def _check(trial: Trial, seeds: int) -> None:
     if len(trial.measured) == 0:
         raise InputError("there are no points to measure on: audit with --validation above 0, or give --test")
-    if not trial.dataset.classes:
-        raise InputError("compare counts right classes, and this dataset has real values for labels")
     if seeds < 1:
         raise InputError(f"seeds is {seeds}; expected at least 1")
 

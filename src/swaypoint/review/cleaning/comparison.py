@@ -56,8 +56,11 @@ def picture(comparison: Comparison) -> str:
     classes = sorted(comparison.classes, key=lambda group: -abs(group.gain.mean))[:_SHOWN]
     groups = [comparison.overall, *sorted(classes, key=lambda group: group.name)]
     pairs = [charts.Pair(group.name, _ends(group.original), _ends(group.cleaned)) for group in groups]
-    axis = charts.percent_axis("accuracy", min(min(pair.before[1], pair.after[1]) for pair in pairs), 1.0)
-    return charts.intervals(pairs, axis, ("as given", "cleaned"), title="Accuracy before and after")
+    measure = comparison.measure
+    axis = charts.percent_axis(measure, min(min(pair.before[1], pair.after[1]) for pair in pairs), 1.0)
+    return charts.intervals(
+        pairs, axis, ("as given", "cleaned"), title=f"{_titled(measure)} before and after"
+    )
 
 
 def cost_pictures(curve: Sequence[Cost], points: int) -> list[str]:
@@ -69,7 +72,8 @@ def cost_pictures(curve: Sequence[Cost], points: int) -> list[str]:
     x = charts.percent_axis("share of the training points inspected", 0.0, float(shares.max()))
     top = 4.0 * max(np.ceil(found.max() / 4), 1.0)
     counts = charts.Axis("found wrong", 0.0, top, [(top * i / 4, f"{top * i / 4:.0f}") for i in range(5)])
-    accuracy = charts.percent_axis("accuracy", float(lows.min()), float(highs.max()))
+    measure = curve[0].measure
+    accuracy = charts.percent_axis(measure, float(lows.min()), float(highs.max()))
     return [
         charts.lines([charts.Line("found wrong", "curve cook", shares, found)], x, counts, title="Found"),
         charts.lines(
@@ -79,9 +83,13 @@ def cost_pictures(curve: Sequence[Cost], points: int) -> list[str]:
             ],
             x,
             accuracy,
-            title="Accuracy after training on what is cleaned by then",
+            title=f"{_titled(measure)} after training on what is cleaned by then",
         ),
     ]
+
+
+def _titled(measure: str) -> str:
+    return measure[0].upper() + measure[1:]
 
 
 def _ends(interval: Interval) -> tuple[float, float, float]:
@@ -90,7 +98,8 @@ def _ends(interval: Interval) -> tuple[float, float, float]:
 
 def show(comparison: Comparison, console: Console) -> None:
     """Print the comparison as a table."""
-    table = Table(box=box.SIMPLE_HEAD, title="Accuracy, with 95 % intervals", title_justify="left")
+    title = f"{_titled(comparison.measure)}, with 95 % intervals"
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
     for name, side in (("class", "left"), ("points", "right"), ("as given", "right"), ("cleaned", "right")):
         table.add_column(name, justify=side)  # type: ignore[arg-type]
     table.add_column("gain", justify="right")

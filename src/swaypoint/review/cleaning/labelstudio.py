@@ -13,6 +13,7 @@ from swaypoint.errors import InputError, reading
 from swaypoint.review.cleaning.claims import Claim, actor, decided, decision, point, read_text
 from swaypoint.review.cleaning.exporters import Exporter, exporters
 from swaypoint.review.cleaning.records import Records
+from swaypoint.review.cleaning.simulated import differs
 from swaypoint.review.items import Items
 from swaypoint.review.log.verdicts import VERDICTS
 
@@ -25,13 +26,8 @@ def write_tasks(records: Records, path: Path) -> None:
     labelling configuration.
 
     Pictures of a folder are addresses of Label Studio's local files, their document root the folder's
-    parent; others are in the file itself, encoded.
-
-    Raises:
-        InputError: the labels are no classes.
+    parent; others are in the file itself, encoded. Values instead of classes are a number to type.
     """
-    if not records.items.classes:
-        raise InputError(f"{records.source.path} has real values for labels; --to labelstudio needs classes")
     with path.open("w", encoding="utf-8") as file:
         file.write("[")
         for number, row in enumerate(records.ranked.tolist()):
@@ -46,7 +42,10 @@ def _task(records: Records, row: int) -> dict[str, Any]:
     label, probability = records.suggestion(row)
     ruling = records.ruling(row)
     assert ruling is not None
-    result = {"from_name": "label", "to_name": "input", "type": "choices", "value": {"choices": [label]}}
+    value: dict[str, Any] = {"type": "choices", "value": {"choices": [label]}}
+    if not items.classes:
+        value = {"type": "number", "value": {"number": float(label)}} if label is not None else {}
+    result = {"from_name": "label", "to_name": "input", **value}
     score = {} if probability is None else {"score": probability}
     return {
         "data": {
@@ -78,14 +77,17 @@ def _configuration(records: Records) -> str:
     shown = "Table" if records.source.pictures is None else "Image"
     value = "$row" if records.source.pictures is None else "$image"
     layout = "inline" if len(classes) <= _SHORT else "select"
+    labels = [
+        f'  <Choices name="label" toName="input" choice="single" layout="{layout}">',
+        *(f"    <Choice value={quoteattr(name)}/>" for name in classes),
+        "  </Choices>",
+    ]
     verdicts = (verdict for verdict in VERDICTS if verdict != "skip")
     lines = [
         "<View>",
         '  <Header value="Given label: $given_label"/>',
         f'  <{shown} name="input" value="{value}"/>',
-        f'  <Choices name="label" toName="input" choice="single" layout="{layout}">',
-        *(f"    <Choice value={quoteattr(name)}/>" for name in classes),
-        "  </Choices>",
+        *(labels if classes else ['  <Number name="label" toName="input"/>']),
         '  <Choices name="verdict" toName="input" choice="single" layout="inline">',
         *(f'    <Choice value="{verdict}"/>' for verdict in verdicts),
         "  </Choices>",
@@ -151,7 +153,9 @@ def _claim(
     note = said["note"] or ""
     found = None
     if not annotation.get("was_cancelled"):
-        chosen = said["verdict"] or ("correct" if said["label"] == items.label(position) else None)
+        label = said["label"]
+        same = label is not None and not differs(items, position, label)
+        chosen = said["verdict"] or ("correct" if same else None)
         found = decided(items, position, said["label"], chosen, note, where)
     found = found or decision("skip", None, note, where)
     return Claim(items.ids[position], by, found, _time(annotation))
@@ -171,6 +175,8 @@ def _value(result: list[Any], name: str, where: str) -> str | None:
             continue
         value = region.get("value")
         texts = (value.get("choices") or value.get("text")) if isinstance(value, dict) else None
+        if isinstance(value, dict) and isinstance(value.get("number"), int | float):
+            texts = repr(float(value["number"]))
         texts = [texts] if isinstance(texts, str) else texts
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise InputError(f"{where}: its {name} is no choice and no text; use the configuration exported")

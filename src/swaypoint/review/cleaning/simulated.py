@@ -11,6 +11,7 @@ import pyarrow.csv as pa_csv
 
 from swaypoint.errors import InputError, reading
 from swaypoint.folder.documents import read_parquet, require_file
+from swaypoint.review.cleaning.policy import label_value
 from swaypoint.review.items import Items
 from swaypoint.review.log.verdicts import Decision, Event
 
@@ -37,6 +38,18 @@ def read_truth(items: Items, path: Path) -> list[str]:
     return [str(label) for label in truth]
 
 
+def differs(items: Items, position: int, true: str) -> bool:
+    """Whether the point's given label is another than ``true``, values to nine digits.
+
+    Raises:
+        InputError: values are asked for and ``true`` is none.
+    """
+    if items.classes:
+        return items.label(position) != true
+    value = label_value(items, true, f"the true label of {items.ids[position]}")
+    return not np.isclose(items.scores["label"][position], value, rtol=1e-9, atol=0.0)
+
+
 def replay(items: Items, truth: Sequence[str], count: int, *, actor: str = ACTOR) -> list[Event]:
     """The events of a reviewer who inspects the first ``count`` points of the ranking and is always right:
     mislabeled, with the true label, where the given one is another; else correct.
@@ -56,7 +69,7 @@ def replay(items: Items, truth: Sequence[str], count: int, *, actor: str = ACTOR
     events = []
     for position in np.argsort(items.scores["rank"])[:count].tolist():
         item, given, true = items.ids[position], items.label(position), truth[position]
-        wrong = given != true
+        wrong = differs(items, position, true)
         decision = Decision("mislabeled", true) if wrong else Decision("correct")
         own = str(uuid.uuid5(_SPACE, "\0".join((items.run, item, actor, given, true))))
         events.append(Event(own, items.run, item, actor, decision, action=own))

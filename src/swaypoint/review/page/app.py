@@ -22,7 +22,7 @@ from swaypoint.review.page.desk import Action, Desk, View
 from swaypoint.review.page.pictures import SLOTS, Pictures, Sheets, Thumbnails
 from swaypoint.review.page.query import STATUSES, Query, quoted, sortable
 from swaypoint.review.page.security import Gate, Guard, Session, reviewer_name
-from swaypoint.scoring.kinds import KINDS
+from swaypoint.scoring.kinds import KINDS, REGRESSION_KINDS
 
 _HERE = Path(__file__).parent
 _ACTIONS = 64
@@ -298,7 +298,8 @@ def _filters(desk: Desk) -> dict[str, Any]:
     for name in names:
         sorts += [(f"-{name}", f"{name}, high first"), (name, f"{name}, low first")]
     statuses = [status for status in STATUSES if status != "conflict" or not desk.blind]
-    return {"sorts": sorts, "statuses": statuses, "kinds": KINDS}
+    kinds = REGRESSION_KINDS if "studentised" in desk.items.scores else KINDS
+    return {"sorts": sorts, "statuses": statuses, "kinds": kinds}
 
 
 def _compact(content: Any) -> Response:

@@ -330,6 +330,8 @@ class Desk:
             raise InputError(f"there is no class {decision.label!r}")
         if not self.items.classes:
             try:
-                float(decision.label)
+                number = float(decision.label)
             except ValueError:
-                raise InputError(f"the right value is {decision.label!r}; expected a number") from None
+                number = np.nan
+            if not np.isfinite(number):
+                raise InputError(f"the right value is {decision.label!r}; expected a number")

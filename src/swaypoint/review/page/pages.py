@@ -15,7 +15,7 @@ from swaypoint.review.log.verdicts import VERDICTS, Decision, Review
 from swaypoint.review.page.desk import Desk, View
 from swaypoint.review.page.pictures import seen_size
 from swaypoint.review.page.query import Query
-from swaypoint.scoring.kinds import BOUNDARY, SPARSE
+from swaypoint.scoring.kinds import BOUNDARY, OUTLIER, SPARSE
 
 WINDOW = 200
 _CARD_COLUMNS = 6
@@ -104,6 +104,8 @@ class ItemPage:
         previous, following, waiting: ids; ``waiting`` is the next that has no verdict yet.
         hidden: the model's opinion is not shown (a blind second review).
         certainty: the model's probability of the given label.
+        interval: of a regression what the value should be between, in 95 of 100 cases; ``outside`` says that
+            it is not.
         others: verdicts of other reviewers.
         seen: width and height of the picture as the model saw it; None where it is none.
     """
@@ -123,6 +125,8 @@ class ItemPage:
     hidden: bool
     kind: str | None
     certainty: float | None
+    interval: tuple[str, str] | None
+    outside: bool
     choices: tuple[Choice, ...]
     reasons: tuple[Reason, ...]
     picture: bool
@@ -239,6 +243,8 @@ def item_page(desk: Desk, review: Review, view: View, actor: str, position: int)
     near, supports, contradicts = desk.related(position)
     waiting = desk.first_waiting(view, actor, 0 if place is None else place + 1)
     own = review.by(actor, item)
+    between = None if hidden else items.interval(position)
+    value = float(items.scores["label"][position])
     return ItemPage(
         id=item,
         query=view.query.address(),
@@ -255,6 +261,8 @@ def item_page(desk: Desk, review: Review, view: View, actor: str, position: int)
         hidden=hidden,
         kind=None if hidden else str(items.kinds[position]),
         certainty=certainty,
+        interval=None if between is None else (f"{between[0]:.6g}", f"{between[1]:.6g}"),
+        outside=between is not None and not between[0] <= value <= between[1],
         choices=choices,
         reasons=_reasons(items, position, near, hidden=hidden),
         picture=items.pictured,
@@ -280,7 +288,8 @@ def _choices(items: Items, position: int, *, hidden: bool) -> tuple[float | None
     """The model's probability of the given label, and the other classes, the likeliest first."""
     given = items.label(position)
     if not items.classes:
-        return None, ()
+        known = not hidden and np.isfinite(items.scores["suggested_label"][position])
+        return None, (Choice("1", items.suggested(position), None),) if known else ()
     likely = [] if hidden else items.suggestions(position, len(items.classes))
     if not likely:  # hidden or not known: in their own order, which tells nothing
         first = () if hidden else (items.suggested(position),)
@@ -306,7 +315,9 @@ def _reasons(items: Items, position: int, near: Related, *, hidden: bool) -> tup
             words = f"left out, the model {manner} {given}"
         reasons.append(Reason("label", f"{words} (margin {margin:+.2f})", (1 - margin) / 2))
     elif not hidden:
-        reasons.append(Reason("label", f"left out, the model predicts {suggested} instead of {given}", 0.5))
+        reasons.append(_residual(items, position))
+    if len(near.positions) and not items.classes:
+        reasons.append(_values_near(items, position, near))
     if len(near.positions) and items.classes:
         labels = items.scores["label"]
         voting = near.positions[:_VOTING]
@@ -317,6 +328,22 @@ def _reasons(items: Items, position: int, near: Related, *, hidden: bool) -> tup
     words = "few points are like it" if leverage > SPARSE else "many points are like it"
     reasons.append(Reason("region", f"{words} (leverage {leverage:.1f} × mean)", min(1.0, leverage / 5)))
     return tuple(reasons)
+
+
+def _residual(items: Items, position: int) -> Reason:
+    words = f"left out, the model predicts {items.suggested(position)} instead of {items.label(position)}"
+    if "studentised" not in items.scores or not np.isfinite(items.scores["studentised"][position]):
+        return Reason("value", words, 0.5)
+    off = abs(float(items.scores["studentised"][position]))
+    return Reason("value", f"{words}, {off:.1f} standard deviations off", min(1.0, off / (2 * OUTLIER)))
+
+
+def _values_near(items: Items, position: int, near: Related) -> Reason:
+    """Where the value stands among those of its neighbours."""
+    values = items.scores["label"][near.positions[:_VOTING]]
+    low, high, own = float(values.min()), float(values.max()), float(items.scores["label"][position])
+    words = f"its {len(values)} nearest neighbours carry {low:.6g} to {high:.6g}"
+    return Reason("neighbours", words, 0.0 if low <= own <= high else 1.0)
 
 
 def _scores(items: Items, position: int) -> tuple[tuple[str, float], ...]:
@@ -334,7 +361,7 @@ def _tiles(items: Items, position: int, related: Related) -> tuple[Tile, ...]:
         Tile(
             items.ids[other],
             items.label(other),
-            bool(labels[other] == labels[position]),
+            not items.classes or bool(labels[other] == labels[position]),
             float(value),
             picture,
             () if picture else _values(items, other, 3),
