@@ -39,10 +39,10 @@ def audit(  # long: an option a parameter
         str,
         typer.Argument(
             help="An image folder (one subfolder a class); a table as .parquet, .csv, .tsv (also .gz), .json,"
-            " .jsonl, .xlsx, .feather, SQLite or DuckDB; a parquet with an image column; an .npz of features and"
-            " labels; a Hugging Face dataset folder or hub name; sklearn:digits, sklearn:wine,"
-            " sklearn:breast_cancer; or, with --features, parquet files larger than memory: a file, a folder, or"
-            " a URL such as s3://bucket/folder."
+            " .jsonl, .xlsx, .feather, SQLite or DuckDB; a parquet with an image column; an .npz of features"
+            " and labels; a Hugging Face dataset folder or hub name; sklearn:digits, sklearn:wine,"
+            " sklearn:breast_cancer; or, with --features, parquet files larger than memory: a file, a folder,"
+            " or a URL such as s3://bucket/folder."
         ),
     ],
     out: Annotated[
