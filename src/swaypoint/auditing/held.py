@@ -28,7 +28,6 @@ from swaypoint.scoring.rank import rank, rank_parameters
 from swaypoint.scoring.ranking import COLUMNS, Ranking
 from swaypoint.scoring.regression import Statistics, goodness, of_head, predicted
 from swaypoint.scoring.risks.losses import as_loss
-from swaypoint.scoring.trained_model import TrainedModel
 
 _NEIGHBOURS = 50_000
 
@@ -89,7 +88,7 @@ class HeldRecords(Records):
     def scored(self, run: AuditRun, predictor: Predictor) -> Scored:
         options, held_out = self.options, len(self.rows.validation)
         ranking, solution, auto = self._ranked(predictor)
-        trained = _trained(predictor, solution, options)
+        trained = predictor.trained(solution.head, options)
         if options.params is not None:
             ranking = rank_parameters(trained, ranking)
         accuracy = _accuracies(solution, predictor)
@@ -179,24 +178,6 @@ def _columns(
     if ranking.standard_error is not None:
         columns["standard_error"] = ranking.standard_error
     return {"index": index, **columns, **{name: one for name, one in scores.items() if name not in columns}}
-
-
-def _trained(predictor: Predictor, solution: HeadSolution, options: AuditOptions) -> TrainedModel:
-    """What the audit scored, for the other scores: a refitted head stands in a copy of its model."""
-    head = predictor.head.with_weights(solution.head)
-    if options.refit:
-        head = head.installed()
-    return TrainedModel(
-        head,
-        predictor.train if predictor.inputs is None else predictor.inputs,
-        params=options.params,
-        damping=options.damping,
-        curvature=options.curvature,
-        solver=options.solver,
-        features=predictor.train,
-        course=predictor.course,
-        held_out=predictor.validation,
-    )
 
 
 def _regression(solution: HeadSolution, predictor: Predictor, statistics: Statistics) -> RegressionFit:

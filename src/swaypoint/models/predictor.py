@@ -21,10 +21,11 @@ from swaypoint.folder.tensors import read_tensors
 from swaypoint.models.yours import load_model, load_object, load_weights
 from swaypoint.scoring.blank_head import blank_head
 from swaypoint.scoring.last_layer import LinearHead
+from swaypoint.scoring.options import Solving
 from swaypoint.scoring.regression import constant
 from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.risks.losses import Loss, as_loss
-from swaypoint.scoring.trained_model import Course
+from swaypoint.scoring.trained_model import Course, TrainedModel
 
 Report = Callable[[int, int, float, float], None]
 
@@ -91,6 +92,22 @@ class Predictor:
     fit: bool = False
     inputs: InputBatches | None = None
     course: Course | None = None
+
+    def trained(self, weights: HeadWeights, solving: Solving) -> TrainedModel:
+        """What scores ask their questions of: with the head as it was solved, which, where it was refitted,
+        stands in a copy of the model."""
+        head = self.head.with_weights(weights)
+        return TrainedModel(
+            head.installed() if solving.refit else head,
+            self.train if self.inputs is None else self.inputs,
+            params=solving.params,
+            damping=solving.damping,
+            curvature=solving.curvature,
+            solver=solving.solver,
+            features=self.train,
+            course=self.course,
+            held_out=self.validation,
+        )
 
     @property
     def hash(self) -> str:
