@@ -8,6 +8,7 @@ import typer
 
 from swaypoint import __version__
 from swaypoint.cli.audit import audit_app
+from swaypoint.cli.labels import labels_app
 from swaypoint.cli.report import report_app
 from swaypoint.cli.review import review_app
 from swaypoint.cli.study import study_app
@@ -22,7 +23,7 @@ app = typer.Typer(
     help="Find the training points that sway a model: mislabeled, on the boundary, under-represented.",
     epilog="Start with:  swaypoint audit DATA  —  then open DATA-audit/report.html",
 )
-for part in (audit_app, report_app, review_app):
+for part in (audit_app, labels_app, report_app, review_app):
     app.add_typer(part)
 app.add_typer(study_app, name="study")
 

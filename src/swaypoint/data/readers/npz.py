@@ -26,11 +26,11 @@ def _matches(source: str) -> bool:
 
 
 def _read(source: str, options: ReadOptions, on_progress: Progress) -> Dataset:
-    return _dataset(source, _arrays(source), options)
+    return _dataset(source, npz_arrays(source), options)
 
 
 def _stored(source: str, options: ReadOptions, on_progress: Progress) -> Stored:
-    arrays = _arrays(source)
+    arrays = npz_arrays(source)
     dataset = _dataset(source, arrays, options)
     features, label = _keys(source, arrays, options)
     images = dataset.kind == "images"
@@ -56,7 +56,7 @@ def _column(array: np.ndarray, n: int) -> pa.Array | None:
     return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(array).ravel()), array.shape[1])
 
 
-def _arrays(source: str) -> Arrays:
+def npz_arrays(source: str) -> Arrays:
     """Every array of the archive by name.
 
     Raises:
