@@ -87,11 +87,10 @@ class HeldRecords(Records):
 
     def scored(self, run: AuditRun, predictor: Predictor) -> Scored:
         options, held_out = self.options, len(self.rows.validation)
-        ranking, solution, auto = self._ranked(predictor)
+        ranking, solution, accuracy, auto = self._ranked(predictor)
         trained = predictor.trained(solution.head, options)
         if options.params is not None:
             ranking = rank_parameters(trained, ranking)
-        accuracy = _accuracies(solution, predictor)
         known = run.known | {"auto": auto}
         further = {
             name: known[name] if name in known else of_points(name)(trained) for name in options.scores
@@ -122,12 +121,18 @@ class HeldRecords(Records):
             regression=None if statistics is None else _regression(solution, predictor, statistics),
         )
 
-    def _ranked(self, predictor: Predictor) -> tuple[Ranking, HeadSolution, np.ndarray]:
-        """Cook's distances of the last layer, what was solved for them, and the recommended score."""
+    def _ranked(
+        self, predictor: Predictor
+    ) -> tuple[Ranking, HeadSolution, tuple[float | None, float | None], np.ndarray]:
+        """Cook's distances of the last layer, what was solved for them, the accuracies on the training points
+        and on those held out, and the recommended score."""
         options = self.options.of_the_head(fit=predictor.fit)
         ranking, solution = rank(predictor.head.weights, predictor.train, options)
-        known = by_heart(*_accuracies(solution, predictor), len(self.rows.validation))
-        return ranking, solution, recommended(ranking.loo_loss, predictor.course, by_heart=known)
+        parts = (predictor.train, predictor.validation)
+        train, held_out = (accuracy_of(solution.risk, part) for part in parts)
+        known = by_heart(train, held_out, len(self.rows.validation))
+        auto = recommended(ranking.loo_loss, predictor.course, by_heart=known)
+        return ranking, solution, (train, held_out), auto
 
     def _ensemble(self, run: AuditRun, *, first: tuple[np.ndarray, np.ndarray]) -> Ensemble:
         """The first model's Cook's distances and recommended scores, and those of the others, each trained in
@@ -137,7 +142,7 @@ class HeldRecords(Records):
             folder = run.path / "models" / str(number + 1)
             folder.mkdir(parents=True, exist_ok=True)
             with run.stage(f"model {number + 1}"):
-                ranking, _, auto = self._ranked(self._prepared(run, folder, self.options.seed + number))
+                ranking, *_, auto = self._ranked(self._prepared(run, folder, self.options.seed + number))
                 scored.append((ranking.values, auto))
         cooks, autos = zip(*scored, strict=True)
         return Ensemble(cooks, autos)
@@ -188,8 +193,3 @@ def _regression(solution: HeadSolution, predictor: Predictor, statistics: Statis
         scale=statistics.scale,
         parameters=statistics.parameters,
     )
-
-
-def _accuracies(solution: HeadSolution, predictor: Predictor) -> tuple[float | None, float | None]:
-    """On the training points, and on those held out."""
-    return accuracy_of(solution.risk, predictor.train), accuracy_of(solution.risk, predictor.validation)

@@ -10,7 +10,7 @@ import numpy as np
 
 from swaypoint.data.selection import largest
 from swaypoint.data.splitting import Split
-from swaypoint.folder.manifest import RankedBy, RegressionFit, StreamedScores
+from swaypoint.folder.manifest import RankedBy, RegressionFit, StreamedScores, ranking_column
 from swaypoint.scoring.fitness import Diagnostics
 from swaypoint.scoring.risks.head import HeadWeights
 
@@ -53,11 +53,6 @@ def lead(scores: tuple[str, ...], models: int = 1) -> RankedBy:
     return "models" if models > 1 else "cooks_distance"
 
 
-def column(ranked_by: RankedBy) -> str:
-    """The column of what ranks."""
-    return "cook" if ranked_by == "cooks_distance" else ranked_by
-
-
 def found(
     scored: Scored, planted: Callable[[np.ndarray], np.ndarray], seed: int
 ) -> tuple[int, list[dict[str, Any]]]:
@@ -70,7 +65,8 @@ def found(
         planted: of positions of the source, bool.
         seed: of the random order.
     """
-    orders = {column(scored.ranked_by): column(scored.ranked_by), "cook": "cook", "loss": "loss"}
+    first = ranking_column(scored.ranked_by)
+    orders = {first: first, "cook": "cook", "loss": "loss"}
     total = sum(int(planted(part["index"]).sum()) for part in scored.every())
     rows = []
     for share in INSPECTED:

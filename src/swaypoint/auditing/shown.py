@@ -12,12 +12,13 @@ import pyarrow as pa
 import torch
 
 from swaypoint.auditing.records import Records
-from swaypoint.auditing.scored import Columns, Scored, column
+from swaypoint.auditing.scored import Columns, Scored
 from swaypoint.data.dataset import Dataset
 from swaypoint.data.neighbours import neighbours
 from swaypoint.data.tensors import write_tensors
 from swaypoint.errors import require
 from swaypoint.folder.items import item_id, project
+from swaypoint.folder.manifest import ranking_column
 from swaypoint.folder.writing import write_arrow, write_table
 from swaypoint.models.predictor import Predictor
 from swaypoint.scoring.kinds import suggest_kinds, suggest_regression_kinds
@@ -33,7 +34,7 @@ def explain(path: Path, records: Records, predictor: Predictor, scored: Scored) 
     the features.
     """
     shown, columns, options = records.shown(predictor, scored), scored.columns, records.options
-    order = np.argsort(-columns[column(scored.ranked_by)], kind="stable")
+    order = np.argsort(-columns[ranking_column(scored.ranked_by)], kind="stable")
     top = order[: options.top]
     near = neighbours(shown.features, shown.labels, top, reference=shown.reference)
     agreement = np.full(len(order), np.nan)

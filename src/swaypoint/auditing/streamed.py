@@ -19,7 +19,7 @@ import torch
 from swaypoint.auditing.options import BYTES_HELD, AuditOptions, Scale
 from swaypoint.auditing.records import Records, Shown
 from swaypoint.auditing.run import VERSION, AuditRun, head_tensors
-from swaypoint.auditing.scored import Columns, Scored, column, lead
+from swaypoint.auditing.scored import Columns, Scored, lead
 from swaypoint.auditing.shards import ScoreShards, score_shards
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.data.dataset import Dataset, ReadOptions
@@ -36,7 +36,7 @@ from swaypoint.data.tensors import write_tensors
 from swaypoint.errors import InputError
 from swaypoint.folder.audit_folder import score_files
 from swaypoint.folder.documents import REMEDY, read_json
-from swaypoint.folder.manifest import AuditedData, StreamedScores
+from swaypoint.folder.manifest import AuditedData, StreamedScores, ranking_column
 from swaypoint.folder.writing import write_json
 from swaypoint.models.predictor import Predictor, stored_head
 from swaypoint.scorers import scores
@@ -151,7 +151,7 @@ class StreamedRecords(Records):
             (run.path / "scores").absolute(),
             options.removal,
             options.top,
-            column(ranked_by),
+            ranking_column(ranked_by),
             options.scores,
         )
         found = score_shards(scoring, self.points, fold)

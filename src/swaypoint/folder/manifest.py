@@ -20,6 +20,11 @@ FOUND = {"inspected": float, "hits": dict.fromkeys(_ORDERS, int), **dict.fromkey
 """A row of the planted errors found: of each order the share, and under ``hits`` the count."""
 
 
+def ranking_column(ranked_by: RankedBy) -> str:
+    """The column of the scores that ``ranked_by`` names."""
+    return "cook" if ranked_by == "cooks_distance" else ranked_by
+
+
 @dataclass(frozen=True)
 class SkippedRecord:
     """A record that could not be used, as :class:`swaypoint.data.dataset.Skipped`."""

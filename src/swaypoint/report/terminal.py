@@ -15,7 +15,7 @@ from rich.table import Table
 
 from swaypoint.errors import InputError, shortened
 from swaypoint.folder.audit_folder import AuditFolder
-from swaypoint.folder.manifest import Manifest, Planted
+from swaypoint.folder.manifest import Manifest, Planted, ranking_column
 
 _ORDERS = {
     "cooks_distance": "Cook's distance",
@@ -23,7 +23,6 @@ _ORDERS = {
     "auto": "the recommended score",
 }
 _TREATED = 12  # columns of a table of which it is said what was done
-_COLUMN = {"cooks_distance": "cook", "models": "models", "auto": "auto"}
 _COLOURS = {"fit": "green", "caution": "yellow", "unfit": "red"}
 _WORDS = {"fit": "fit for influence", "caution": "use with caution", "unfit": "not fit"}
 _VERDICTS = {verdict: f"[{_COLOURS[verdict]}]{words}[/]" for verdict, words in _WORDS.items()}
@@ -57,7 +56,7 @@ def show(folder: AuditFolder, *, top: int = 20, console: Console | None = None) 
         table.add_column(name, justify="left" if words else "right", no_wrap=True, min_width=width)
         if named and name == "index":
             table.add_column("file", no_wrap=True, overflow="ellipsis")
-    by = _COLUMN[manifest.ranked_by]
+    by = ranking_column(manifest.ranked_by)
     signed = ("residual", "studentised") if regression else ("margin",) if manifest.data.classes else ()
     for name in (*((by, "cook") if by != "cook" else ("cook",)), *signed, "leverage"):
         short = "stud." if name == "studentised" else name
@@ -119,7 +118,7 @@ def described(folder: AuditFolder, *, top: int) -> dict[str, Any]:
         },
         "model": {"name": manifest.model.name, "loss": manifest.model.loss}
         | {"accuracy": asdict(manifest.model.accuracy)},
-        "ranked_by": _COLUMN[manifest.ranked_by],
+        "ranked_by": ranking_column(manifest.ranked_by),
         "fitness": described_fitness(folder),
         "planted": None if manifest.flipped is None else asdict(manifest.flipped),
         "points": points,
