@@ -38,8 +38,10 @@ readme: demo
 	chromium --headless --no-sandbox --hide-scrollbars --window-size=1200,1500 \
 	    --screenshot=docs/report.png file://$(CURDIR)/demo-audit/report.html
 
+# A process a core, each of one thread: two that spin for the same core are several times slower.
+WORKERS ?= 2
 test: setup
-	$(BIN)/pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" -n $(WORKERS) --dist loadfile
 
 # Models, scores and solvers with nothing but the core's own dependencies and the libraries that the oracles need:
 # on any platform.
