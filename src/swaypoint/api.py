@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.data.class_labels import class_labels
+from swaypoint.data.loaders import aligned, own_index
 from swaypoint.data.top import top_of
 from swaypoint.errors import InputError
 from swaypoint.scoring.blank_head import blank_head
@@ -66,8 +67,10 @@ def cooks_distance(  # long: what each option is
     Args:
         model_or_head: a trained model, or a :class:`LinearHead` (which brings its own loss, layer
             and l2).
-        data: what the model was trained on: a torch ``Dataset`` or ``DataLoader``, a pair (inputs,
-            labels) of arrays or tensors, or a Hugging Face dataset with a transform.
+        data: what the model was trained on, see :func:`~swaypoint.data.loaders.as_loader`: a torch
+            ``Dataset`` or ``DataLoader``, a pair (inputs, labels) of arrays, tensors or data frames, or a
+            Hugging Face dataset. :attr:`~swaypoint.scoring.ranking.Ranking.own_index` has the rows of a
+            ``Subset`` or frame as these call them.
         loss, layer, l2: see :meth:`LinearHead.from_module`.
         damping, removal, refit, params, curvature, solver, device: how it is solved for, see
             :class:`~swaypoint.scoring.options.Solving`.
@@ -131,17 +134,19 @@ def cooks_distance_from_features(
             ranking's ``diagnostics`` say so, and how far it is.
     """
     solving = Solving(damping, removal, device=device)
+    aligned(features, labels)
     if estimator is not None:
         head = LinearHead.from_estimator(estimator, len(features)).weights
         batches = ArrayBatches(features, _targets(estimator, labels))
         solving = solving.of_the_head()
-        return rank(head, batches, solving, dtype=dtype, progress=progress)[0]
+        return _named(rank(head, batches, solving, dtype=dtype, progress=progress)[0], features, labels)
     objective, classes = as_loss(loss), None
     if np.ndim(labels) == 1 and objective.output_per_class:
         classes = class_labels(labels)
     batches = ArrayBatches(features, labels if classes is None else classes.index)
     head = blank_head(batches, objective, 1.0 / len(batches) if l2 is None else l2)
     ranking, _ = rank(head, batches, solving.of_the_head(fit=True), dtype=dtype, progress=progress)
+    ranking = _named(ranking, features, labels)
     if classes is None or classes.are_indices:
         return ranking
     label, suggested = (classes.named(index) for index in (ranking.label, ranking.suggested_label))
@@ -205,6 +210,11 @@ def influence(
     batches = head.batches(train, batch_size)
     solved = Influence(head.weights, batches, damping=damping, dtype=torch.float64, device=where)
     return _collect(solved.on(head.batches(test, batch_size)), top)
+
+
+def _named(ranking: Ranking, features: Any, labels: Any) -> Ranking:
+    own = own_index((features, labels))
+    return ranking if own is None else replace(ranking, own_index=own)
 
 
 def _on(risk: ModelRisk, inverse: Inverse, test: Any) -> Iterator[tuple[int, Tensor]]:

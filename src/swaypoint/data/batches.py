@@ -23,6 +23,11 @@ class FeatureBatches(ABC):
     def sample(self, size: int) -> tuple[Tensor, Tensor]:
         """About ``size`` points that stand for the whole, always the same ones."""
 
+    @property
+    def own_index(self) -> np.ndarray | None:
+        """What the person who brought the points calls them, ``(n,)``; None: positions are all there is."""
+        return None
+
     def shards(self) -> Sequence[FeatureBatches]:
         """Parts that are worked on one by one and kept; in order they make the whole."""
         return (self,)
@@ -38,8 +43,20 @@ def as_tensor(values: Any, name: str) -> Tensor:
         InputError: ``values`` is not numeric.
     """
     if isinstance(values, Tensor):
+        if values.layout != torch.strided:
+            raise InputError(f"{name} are sparse; pass them dense: .to_dense()")
         return values.detach()
-    array = np.asarray(values)
+    if hasattr(values, "toarray"):
+        raise InputError(f"{name} are a sparse matrix; pass them dense: .toarray()")
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise InputError(f"{name} have rows of different lengths; expected one shape for all") from error
+    if array.dtype.kind not in "biuf" and name == "labels":
+        raise InputError(
+            f"labels has dtype {array.dtype}; expected numbers: of each class its position among the model's"
+            " outputs"
+        )
     if array.dtype.kind not in "biuf":
         raise InputError(f"{name} has dtype {array.dtype}; expected numbers (encode categories first)")
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:

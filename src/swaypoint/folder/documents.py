@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,23 @@ def machine_memory() -> float:
     except (AttributeError, ValueError, OSError):
         return float("inf")
     return float(pages * size) if pages > 0 and size > 0 else float("inf")  # -1: not determined
+
+
+def free_memory() -> float:
+    """Bytes that a computation may take now: nine tenths of this machine's memory, less where a container or
+    ``ulimit -d`` allows less."""
+    limits = [0.9 * machine_memory()]
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):
+            limits.append(0.9 * int(Path(path).read_text()))
+    with suppress(ImportError):  # not on Windows
+        import resource
+
+        soft = resource.getrlimit(resource.RLIMIT_DATA)[0]
+        if soft != resource.RLIM_INFINITY:
+            taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            limits.append(0.9 * max(soft - taken, 0))
+    return min(limits)
 
 
 def require_memory(name: object, size: int, what: str) -> None:

@@ -19,7 +19,7 @@ from swaypoint.errors import InputError, reading
 from swaypoint.folder.documents import read_parquet
 from swaypoint.folder.writing import write_table
 from swaypoint.scoring.closed_form import Influence
-from swaypoint.scoring.risks.head import Chunk
+from swaypoint.scoring.risks.chunk import Chunk
 from swaypoint.scoring.risks.model import Ridge
 from swaypoint.scoring.trained_model import Checkpoint, TrainedModel
 

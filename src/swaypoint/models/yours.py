@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
 import zipfile
@@ -46,12 +47,35 @@ def load_model(factory: str, weights: Path | None) -> nn.Module:
             tensors, or do not fit.
     """
     made = load_object(factory)
-    model = made() if callable(made) and not isinstance(made, nn.Module) else made
+    model = _called(factory, made) if callable(made) and not isinstance(made, nn.Module) else made
     if not isinstance(model, nn.Module):
         raise InputError(f"{factory!r} gave a {type(model).__name__}; expected a torch.nn.Module")
     if weights is not None:
         load_weights(model, weights)
     return model
+
+
+def _called(name: str, factory: Any) -> Any:
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):  # of C, without one
+        parameters = ()  # type: ignore[assignment]
+    wanted = [
+        one.name
+        for one in parameters
+        if one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
+    ]
+    if wanted:
+        raise InputError(
+            f"{name!r} needs an argument, {', '.join(wanted)}; name a function without arguments that"
+            " returns the model, such as: def model(): return"
+            f" {factory.__name__}({', '.join(f'{one}=…' for one in wanted)})"
+        )
+    try:
+        return factory()
+    except Exception as error:  # whatever a factory raises
+        detail = shortened(f"{type(error).__name__}: {error}")
+        raise InputError(f"{name!r} fails: {detail}; mend it, or name another factory") from error
 
 
 def load_weights(model: nn.Module, path: Path, *, remedy: str = _SAVE) -> None:

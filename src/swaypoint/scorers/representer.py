@@ -20,7 +20,8 @@ from swaypoint.errors import InputError
 from swaypoint.scorers.base import Score, register
 from swaypoint.scoring.closed_form import HeadInverse
 from swaypoint.scoring.refit import refit_head
-from swaypoint.scoring.risks.head import Chunk, LinearHeadRisk
+from swaypoint.scoring.risks.chunk import Chunk
+from swaypoint.scoring.risks.head import LinearHeadRisk
 from swaypoint.scoring.risks.losses import Loss
 from swaypoint.scoring.trained_model import TrainedModel
 

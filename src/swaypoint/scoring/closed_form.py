@@ -13,9 +13,12 @@ from swaypoint.data.batches import FeatureBatches
 from swaypoint.data.folds import Fold
 from swaypoint.errors import InputError
 from swaypoint.scoring.head_solution import HeadSolution
+from swaypoint.scoring.operators import outer
+from swaypoint.scoring.operators.logits import LogitCurvature
 from swaypoint.scoring.operators.packed import unpack_index
 from swaypoint.scoring.operators.removal import solve_removal
-from swaypoint.scoring.risks.head import Chunk, HeadWeights, LinearHeadRisk
+from swaypoint.scoring.risks.chunk import Chunk
+from swaypoint.scoring.risks.head import HeadWeights, LinearHeadRisk
 from swaypoint.scoring.scores import (
     Expected,
     Facts,
@@ -26,10 +29,22 @@ from swaypoint.scoring.scores import (
     prediction,
 )
 from swaypoint.scoring.solvers.base import Inverse, Solution
-from swaypoint.scoring.solvers.cholesky import Factorization, factorize
+from swaypoint.scoring.solvers.cholesky import Factorization, by_cholesky, factorize
 
 ACCURACY = 1e-5
 """Relative error promised for float32; beyond it float64 takes over (``dtype=None``)."""
+
+_BLOCK_BYTES = 128 << 20
+_COPIES = 4
+"""Of the (m, m) blocks of a point, in all threads together, while leave-one-out is solved for."""
+
+
+def closed_form_bytes(head: HeadWeights) -> float:
+    """Memory that an :class:`Influence` takes at most, beside the features: the Hessian's blocks, packed and
+    square, its factor and its inverse, and the work on some points."""
+    groups = head.outputs if head.loss.separable else 1
+    side = head.outputs // groups * head.width
+    return 8.0 * groups * side**2 * 4.5 + 3.0 * _BLOCK_BYTES
 
 
 class Influence(HeadSolution):
@@ -62,23 +77,31 @@ class Influence(HeadSolution):
             raise InputError(f"dtype is {dtype}; expected torch.float32, torch.float64 or None")
         self.head, self.data = head, data
         self.dtype = dtype or torch.float32
-        self._factorize(damping, device, fold)
-        # Directions without curvature in float32 may well have some in float64.
-        if dtype is None and (self.estimated_error > ACCURACY or self.inverse.cut):
+        self._threads = torch.get_num_threads()  # a thread that works on points has one
+        self._take(damping, device, fold)
+        if dtype is None and self.dtype != torch.float64:
+            # Directions without curvature in float32 may well have some in float64: eigenvalues, which cost
+            # ten factorisations, are for what float64 finds singular.
+            regular = by_cholesky(self._curvature.dense(), noise=self._noise)
+            if regular is not None and self._error(regular) <= ACCURACY:
+                self._invert(regular)
+                return
             self.dtype = torch.float64
-            self._factorize(damping, device, fold)
+            del self._curvature, regular  # before as much is made again
+            self._take(damping, device, fold)
+        self._invert()
 
-    def _factorize(self, damping: float, device: torch.device | str, fold: Fold | None) -> None:
+    def _take(self, damping: float, device: torch.device | str, fold: Fold | None) -> None:
+        """The Hessian."""
         self.risk = LinearHeadRisk(self.head, self.data, damping=damping, dtype=self.dtype, device=device)
+        if self.risk.wide:  # a difference of two sums, for which float32 has too few digits
+            self.dtype = self.risk.dtype = torch.float64
         self._curvature, self.summary = self.risk.curvature(fold)
         self.points = self.summary.points
         self._expected: int | None = self.points
-        self._invert()
 
-    def _invert(self) -> None:
-        self.inverse: Factorization = factorize(
-            self._curvature.dense(), noise=0.1 * torch.finfo(self.dtype).eps
-        )
+    def _invert(self, known: Factorization | None = None) -> None:
+        self.inverse = known or factorize(self._curvature.dense(), noise=self._noise)
         self._form = self._curvature.quadratic_form(self.inverse.matrix, beside=self.risk.leverage_form)
 
     def damped(self, factor: float) -> Influence:
@@ -99,7 +122,15 @@ class Influence(HeadSolution):
     def estimated_error(self) -> float:
         """Relative error to expect of the scores from the precision of the products. The condition number's
         1-norm overstates by far what a score feels: a hundredth of it."""
-        return torch.finfo(self.dtype).eps * self.inverse.condition * 0.01
+        return self._error(self.inverse)
+
+    def _error(self, inverse: Factorization) -> float:
+        return torch.finfo(self.dtype).eps * inverse.condition * 0.01
+
+    @property
+    def _noise(self) -> float:
+        """Relative accuracy of the Hessian's entries."""
+        return 0.1 * torch.finfo(self.dtype).eps
 
     def facts(self) -> Facts:
         return Facts(
@@ -169,8 +200,12 @@ class Influence(HeadSolution):
         """Cook's distance alone, ``(b,)`` float64, of the points of a shard, chunk by chunk."""
 
         def score(chunk: Chunk) -> tuple[Chunk, Tensor]:
-            blocks, _ = self._form.blocks(self.risk.features(chunk))
-            return chunk, self._form.from_blocks(blocks, self.risk.residuals(chunk))
+            features, residuals = self.risk.features(chunk), self.risk.residuals(chunk)
+            parts = [
+                self._form.from_blocks(self._form.blocks(features[:, rows])[0], residuals[..., rows])
+                for rows in self._parts(len(chunk))
+            ]
+            return chunk, torch.cat(parts)
 
         return self.risk.map(score, data)
 
@@ -188,11 +223,15 @@ class Influence(HeadSolution):
         classes = max(self.head.outputs, 2)
 
         def score(chunk: Chunk) -> Tensor:
-            blocks, _ = self._form.blocks(self.risk.features(chunk))
+            features = self.risk.features(chunk)
+            return torch.cat([part(chunk, features[:, rows], rows) for rows in self._parts(len(chunk))])
+
+        def part(chunk: Chunk, features: Tensor, rows: slice) -> Tensor:
+            blocks, _ = self._form.blocks(features)
             columns = []
             for label in range(classes):
-                targets = torch.full_like(chunk.targets, label)
-                residual = loss.terms(chunk.logits, targets).residual
+                targets = torch.full_like(chunk.targets[rows], label)
+                residual = loss.terms(chunk.logits[rows], targets).residual
                 residuals = torch.stack([basis.T @ residual.T for basis in self.risk.outputs])
                 columns.append(self._form.from_blocks(blocks, residuals))
             return torch.stack(columns, 1)
@@ -225,24 +264,23 @@ class Influence(HeadSolution):
         self, chunk: Chunk, *, removal: Removal, leave_one_out: bool, keep_logits: bool
     ) -> dict[str, Tensor]:
         risk, loss = self.risk, self.head.loss
-        features, residuals = risk.features(chunk), risk.residuals(chunk)
-        blocks, leverages = self._form.blocks(features)
-        cook = self._form.from_blocks(blocks, residuals)
+        remove = leave_one_out or removal == "finite"
+        found = [self._of_points(chunk, rows, remove) for rows in self._parts(len(chunk))]
+        cook, leverage, moved, shift = (torch.cat(column, -1) for column in zip(*found, strict=True))
         logits, left_out = chunk.logits, chunk.terms
         beside = {}
-        if leave_one_out or removal == "finite":
-            corrected, shift = self._remove(chunk, blocks, residuals)
+        if remove:
             if removal == "finite":
                 # Leverage one: without the point the fit is undetermined; it sways without bound.
                 beside["first_order"] = cook
-                cook = self._form.from_blocks(blocks, corrected).nan_to_num(nan=torch.inf)
+                cook = moved.nan_to_num(nan=torch.inf)
             logits = logits + risk.logits_step(shift)
             left_out = loss.terms(logits, chunk.targets)
         columns = {
             "cook": cook,
             "loss": chunk.terms.value,
             "loo_loss": left_out.value,
-            "leverage": leverages[0],
+            "leverage": leverage,
             **prediction(chunk, loss.mean(logits), left_out.probabilities, loss.labels(chunk.targets)),
             **beside,
         }
@@ -250,16 +288,65 @@ class Influence(HeadSolution):
             columns["loo_logits"] = logits
         return columns
 
-    def _remove(self, chunk: Chunk, blocks: Tensor, residuals: Tensor) -> tuple[Tensor, Tensor]:
+    def _parts(self, points: int) -> list[slice]:
+        """Of a chunk, as many points at a time as their (m, m) blocks leave memory for."""
+        entries = len(self.risk.outputs) * self.risk.outputs[0].shape[1] ** 2
+        step = max(1, _BLOCK_BYTES // (_COPIES * 8 * entries * self._threads))
+        return [slice(start, start + step) for start in range(0, points, step)]
+
+    def _of_points(self, chunk: Chunk, rows: slice, remove: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Of some points of a chunk: Cook's distance, leverage, Cook's distance of their removal, ``(b,)``
+        each, and the shift of their logits by it, ``(G, m, b)``; zeros without ``remove``."""
+        features, residuals = self.risk.features(chunk)[:, rows], self.risk.residuals(chunk)[..., rows]
+        curvature = chunk.terms.curvature.rows(rows)
+        blocks, leverages = self._form.blocks(features)
+        if self.risk.wide:
+            cook, moved, shift = self._of_many_outputs(curvature, blocks[0], residuals[0], remove)
+            return cook, leverages[0], moved, shift.unsqueeze(0)
+        cook = self._form.from_blocks(blocks, residuals)
+        if not remove:
+            return cook, leverages[0], torch.zeros_like(cook), torch.zeros_like(residuals)
+        corrected, shift = self._remove(curvature, blocks, residuals)
+        return cook, leverages[0], self._form.from_blocks(blocks, corrected), shift
+
+    def _remove(self, curvature: LogitCurvature, blocks: Tensor, residuals: Tensor) -> tuple[Tensor, Tensor]:
         """(I - Lambda A)^-1 r and the logit shift A (I - Lambda A)^-1 r, both ``(G, m, b)``."""
         index = unpack_index(residuals.shape[1], blocks.device)
         corrected, shift = torch.empty_like(residuals), torch.empty_like(residuals)
         for g, basis in enumerate(self.risk.outputs):
             a = blocks[g][index] / self.summary.points
-            curvature = chunk.terms.curvature.project(basis)[index]
-            corrected[g] = solve_removal(curvature, a, residuals[g])
+            corrected[g] = solve_removal(curvature.project(basis)[index], a, residuals[g])
             shift[g] = (a * corrected[g]).sum(1)
         return corrected, shift
+
+    def _of_many_outputs(
+        self, curvature: LogitCurvature, blocks: Tensor, residuals: Tensor, remove: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Cook's distance, that of the removal, and the logit shift ``(m, b)``, of a wide head, from blocks
+        ``(Q, b)`` and residuals ``(m, b)``."""
+        m, basis, points = len(residuals), self.risk.outputs[0], self.summary.points
+        index = unpack_index(m, blocks.device).flatten()
+        a = blocks.T.contiguous().index_select(1, index).view(-1, m, m)
+
+        def moved(vectors: Tensor) -> Tensor:
+            return torch.bmm(a, vectors.unsqueeze(2)).squeeze(2)
+
+        def curved(vectors: Tensor) -> Tensor:
+            return curvature.matmul(vectors @ basis.T) @ basis / points
+
+        rows = residuals.T.contiguous()
+        cook = (rows * moved(rows)).sum(1)
+        if not remove:
+            return cook, torch.zeros_like(cook), torch.zeros_like(residuals)
+        corrected, failed = outer.solve_removal(curved, moved, rows)
+        for i in failed.nonzero()[:, 0].tolist():  # leverage near one, where iteration is slow
+            point = curvature.rows(slice(i, i + 1)).matmul(basis.unsqueeze(0))[0]
+            solution, info = torch.linalg.solve_ex(
+                torch.eye(m).to(a) - basis.T @ point @ a[i] / points, rows[i]
+            )
+            corrected[i] = solution if int(info) == 0 else torch.nan
+        shift = moved(corrected)
+        return cook, (corrected * shift).sum(1), shift.T / points
 
     def factor(self) -> dict[str, Tensor]:
         return {"inverse": self.inverse.matrix, **self.risk.coordinates()}

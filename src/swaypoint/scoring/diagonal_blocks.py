@@ -10,7 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from swaypoint.scoring.risks.head import Chunk, LinearHeadRisk
+from swaypoint.scoring.risks.chunk import Chunk
+from swaypoint.scoring.risks.head import LinearHeadRisk
 from swaypoint.scoring.scores import prediction
 
 
@@ -39,7 +40,9 @@ class DiagonalBlocks:
             gradient += (chunk.features @ chunk.terms.residual).T
             saturated += float(risk.saturated(chunk))
             self.points += features.shape[1]
-        self.inverses = invert(blocks / self.points + risk.range_penalty().float())
+        blocks /= self.points
+        blocks += risk.range_penalty().float()
+        self.inverses = invert(blocks)
         penalty = risk.head.penalty(0.0).to(risk.matrix)
         self.gradient = gradient / self.points + penalty * risk.matrix
         self.saturated = saturated / self.points if risk.head.loss.classifies else None
@@ -66,8 +69,11 @@ class DiagonalBlocks:
 
 
 def invert(blocks: Tensor) -> Tensor:
-    """Inverses of ``(C, k, k)`` positive semi-definite blocks, float32, by Cholesky in float64."""
-    return torch.stack([_inverse(block.double()) for block in blocks])  # never all of them in float64
+    """Inverses of ``(C, k, k)`` positive semi-definite blocks, float32, by Cholesky in float64; in their
+    place, and never all of them in float64."""
+    for block in blocks:
+        block.copy_(_inverse(block.double()))
+    return blocks
 
 
 def _inverse(block: Tensor) -> Tensor:

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from swaypoint.data.batches import ArrayBatches, FeatureBatches
+from swaypoint.data.calls import require_values
 from swaypoint.data.model_batches import ModelBatches
 from swaypoint.errors import InputError
 from swaypoint.scoring.risks.head import HeadWeights
@@ -44,8 +46,11 @@ class LinearHead:
         """The head of ``model``: its last trainable linear layer, or the one named.
 
         A 1 x 1 convolution counts as linear when it sees one position, or when the model averages
-        its outputs over positions (then the features are the averaged inputs). That the model's
-        output is indeed this layer's is checked on the first batch of data.
+        its outputs over positions (then the features are the averaged inputs); so does a linear layer on
+        every token of a text of which the model returns one, or the average. That the model's output is
+        indeed this layer's is checked on the first batch of data. A softmax or log-softmax behind it is
+        undone for cross-entropy, a sigmoid for binary cross-entropy: the objective is that of the logits.
+        Of a weight that other layers share (a tied embedding) the head's part alone counts.
 
         Args:
             layer: dotted name as in ``model.named_modules()``; None finds the last one.
@@ -57,6 +62,7 @@ class LinearHead:
         Raises:
             InputError: no such layer, or it is not linear.
         """
+        require_values(model)
         name = _last_linear(model) if layer is None else layer
         module = dict(model.named_modules()).get(name)
         if module is None:
@@ -104,7 +110,7 @@ class LinearHead:
             return ArrayBatches(data[0], data[1])
         layer = dict(self.model.named_modules())[self.layer]
         return ModelBatches(
-            self.model, layer, data, pool=_pool, check=self._check_output, batch_size=batch_size
+            self.model, layer, data, pool=self._pool, check=self._check_output, batch_size=batch_size
         )
 
     def with_weights(self, weights: HeadWeights) -> LinearHead:
@@ -115,30 +121,79 @@ class LinearHead:
         if self.model is None:
             return self
         model = copy.deepcopy(self.model)
-        weight, bias = _parameters(dict(model.named_modules())[self.layer], self.layer)
+        module = model.get_submodule(self.layer)
+        if parametrize.is_parametrized(module, "weight"):
+            parametrize.remove_parametrizations(module, "weight")
+        weight, bias = _parameters(module, self.layer)
         with torch.no_grad():
             weight.copy_(self.weights.weight)
             if bias is not None and self.weights.bias is not None:
                 bias.copy_(self.weights.bias)
+        if not torch.equal(_parameters(module, self.layer)[0], weight):
+            raise InputError(
+                f"the weight of layer {self.layer!r} is computed from other parameters (weight or spectral"
+                " norm), into which no refitted head fits; remove that first, or leave refit out"
+            )
         return replace(self, model=model)
 
-    def _check_output(self, features: Tensor, output: Any) -> None:
-        if not isinstance(output, Tensor):
-            raise InputError(f"the model returns a {type(output).__name__}; expected its logits as a tensor")
+    def _pool(self, inputs: Tensor, outputs: Tensor, returned: Tensor) -> Tensor:
+        """The features behind what the model returns, ``(b, D)``: averaged, or of one position, where the
+        layer sees several."""
+        if inputs.ndim == 4:  # averaging the outputs of a 1 x 1 convolution is averaging its inputs
+            return inputs.mean((2, 3))
+        if inputs.ndim != 3 or outputs.ndim != 3:
+            return inputs.flatten(1)
+        if returned.ndim > 2 and outputs.shape[1] > 1:
+            raise InputError(
+                f"the model returns {tuple(returned.shape)}, an output for each of {outputs.shape[1]}"
+                " positions; expected one a point: return that of one, or the average, or pass features with"
+                " cooks_distance_from_features"
+            )
+        # Positions are found by their outputs: what picks them (the last token before the padding) need not
+        # be known.
+        returned = returned.flatten(1).unsqueeze(1)
+        scale = _CLOSE * max(1.0, float(outputs.abs().max()))
+        if returned.shape[-1] != outputs.shape[-1] or not bool(torch.isfinite(outputs).all()):
+            return inputs.mean(1)
+        if float((outputs.mean(1, keepdim=True) - returned).abs().max()) < scale:
+            return inputs.mean(1)
+        apart = (outputs - returned).abs().amax(2)
+        chosen = apart.argmin(1)
+        rows = torch.arange(len(inputs), device=inputs.device)
+        features = inputs[rows, chosen]
+        alike = (inputs - features.unsqueeze(1)).abs().amax(2) < scale
+        if bool(((apart < scale) & ~alike).any()) or float(apart[rows, chosen].max()) >= scale:
+            raise InputError(
+                f"which of the {outputs.shape[1]} positions of layer {self.layer!r} the model returns"
+                " cannot be told; let it hand the layer one position, or pass features with"
+                " cooks_distance_from_features"
+            )
+        return features
+
+    def _check_output(self, features: Tensor, output: Tensor) -> None:
         output = output.flatten(1).double()
         weight, bias = self.weights.weight.detach().double(), self.weights.bias
-        logits = features.double() @ weight.T + (0.0 if bias is None else bias.detach().double())
-        if output.shape == logits.shape:
-            scale = max(1.0, float(logits.abs().max()))
-            if not bool(torch.isfinite(logits).all()) or float((output - logits).abs().max()) < 1e-2 * scale:
-                return  # non-finite features are reported with their row by the risk
-        sums = output.sum(1)
+        wanted = weight.shape[1]
+        logits = torch.zeros(len(features), 0)
+        if features.shape[1] == wanted:
+            logits = features.double() @ weight.T + (0.0 if bias is None else bias.detach().double())
         hint = "name the layer whose output the model returns (layer=...)"
-        if output.shape == logits.shape and bool(((sums - 1).abs() < 1e-3).all()):
-            hint = "a softmax seems to follow it: return the logits and let the loss apply the softmax"
+        if output.shape == logits.shape:
+            if not bool(torch.isfinite(logits).all()) or _same(output, logits, least=1.0):
+                return  # non-finite features are reported with their row by the risk
+            link = next((name for name, link in _LINKS.items() if _same(output, link(logits))), None)
+            if link is not None and self.weights.loss.name == _UNDONE[link]:
+                return
+            if link is not None:
+                hint = (
+                    f"a {link} seems to follow it: return the logits and let the loss {_UNDONE[link]!r} apply"
+                    f" the {link}"
+                )
+        hint = _of_raw(self.model, output.shape[1], self.layer) or hint
         raise InputError(
             f"the model's output {tuple(output.shape)} is not the output of its layer {self.layer!r}"
-            f" {tuple(logits.shape)}; {hint}, or pass features with cooks_distance_from_features"
+            f" {(len(features), self.weights.outputs)}; {hint}, or pass features with"
+            " cooks_distance_from_features"
         )
 
     def __repr__(self) -> str:
@@ -147,10 +202,53 @@ class LinearHead:
         return f"LinearHead({where}{w.weight.shape[1]} -> {w.outputs}, {w.loss.name}, l2={w.l2:g})"
 
 
+_CLOSE = 1e-4
+_LINKS: dict[str, Callable[[Tensor], Tensor]] = {
+    "softmax": lambda z: z.softmax(1),
+    "log_softmax": lambda z: z.log_softmax(1),
+    "sigmoid": torch.sigmoid,
+}
+_UNDONE = {
+    "softmax": "cross_entropy",
+    "log_softmax": "cross_entropy",
+    "sigmoid": "binary_cross_entropy",
+}
+"""By what may follow the logits: the loss that is then that of the logits."""
+
+
+def _same(one: Tensor, other: Tensor, *, least: float = 0.0) -> bool:
+    """Up to the rounding of half precision, by the largest entry, or ``least``."""
+    return float((one - other).abs().max()) <= 1e-2 * max(least, float(other.abs().max()))
+
+
+def _of_raw(model: nn.Module | None, outputs: int, layer: str) -> str:
+    """What to do where a bare parameter makes the outputs; empty where none seems to."""
+    for name, parameter in [] if model is None else model.named_parameters():
+        owner = model.get_submodule(name.rpartition(".")[0])
+        if type(owner).__module__.startswith(("torch.", "transformers.")) or parameter.ndim != 2:
+            continue
+        if outputs in parameter.shape:
+            rows, columns = parameter.shape
+            width, count = (columns, rows) if rows == outputs else (rows, columns)
+            return (
+                f"its parameter {name!r} {tuple(parameter.shape)} seems to make the output: use an"
+                f" nn.Linear({width},"
+                f" {count}, bias=False) with these weights in its place"
+            )
+    return ""
+
+
 def _linear_names(model: nn.Module) -> list[str]:
-    return [
-        name for name, module in model.named_modules() if isinstance(module, nn.Linear) or _pointwise(module)
-    ]
+    return [name for name, module in model.named_modules() if _dense(module) or _pointwise(module)]
+
+
+def _dense(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear) or _transposed(module)
+
+
+def _transposed(module: nn.Module) -> bool:
+    """transformers' ``Conv1D``, a linear layer with its weight ``(D, C)``."""
+    return type(module).__name__ == "Conv1D" and hasattr(module, "nf") and hasattr(module, "weight")
 
 
 def _pointwise(module: nn.Module) -> bool:
@@ -159,30 +257,37 @@ def _pointwise(module: nn.Module) -> bool:
 
 def _last_linear(model: nn.Module) -> str:
     modules = dict(model.named_modules())
-    names = [name for name in _linear_names(model) if modules[name].weight.requires_grad]
+    there = _linear_names(model)
+    # Of a model that is frozen altogether, as for inference, the last; else the last that was trained.
+    names = [name for name in there if modules[name].weight.requires_grad]
+    if not names and not any(parameter.requires_grad for parameter in model.parameters()):
+        names = there
     if not names:
+        hint = ""
+        if isinstance(model, torch.jit.ScriptModule):
+            hint = "pass the Python model that was scripted, or "
+        for name, parameter in model.named_parameters():
+            if parameter.ndim == 2 and not there and not hint:
+                hint = f"put the parameter {name!r} {tuple(parameter.shape)} into an nn.Linear, or "
         raise InputError(
-            f"{type(model).__name__} has no trainable linear layer; pass the features of any model with"
+            f"{type(model).__name__} has no trainable linear layer; {hint}pass the features of any model with"
             " cooks_distance_from_features(features, labels)"
         )
     # A 1 x 1 convolution inside the network is not its head as long as a linear layer exists.
-    linear = [name for name in names if isinstance(modules[name], nn.Linear)]
+    linear = [name for name in names if _dense(modules[name])]
     return linear[-1] if linear else names[-1]
 
 
 def _parameters(module: nn.Module, name: str) -> tuple[Tensor, Tensor | None]:
     if isinstance(module, nn.Linear):
         return module.weight, module.bias
+    if _transposed(module):
+        return module.weight.T, module.bias  # type: ignore[operator, return-value]
     if isinstance(module, nn.Conv2d) and _pointwise(module):
         return module.weight.flatten(1), module.bias
     raise InputError(
         f"layer {name!r} is a {type(module).__name__}; expected a Linear or a 1 x 1 Conv2d layer"
     )
-
-
-def _pool(inputs: Tensor) -> Tensor:
-    # What reaches a 1 x 1 convolution: averaging its outputs is averaging its inputs.
-    return inputs.mean((2, 3)) if inputs.ndim == 4 else inputs.flatten(1)
 
 
 def _logistic(estimator: Any, points: int) -> tuple[Loss, float]:

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.errors import InputError
-from swaypoint.folder.documents import machine_memory
 from swaypoint.scoring.diagonal_blocks import DiagonalBlocks
 from swaypoint.scoring.head_solution import HeadSolution
 from swaypoint.scoring.operators.moments import FeaturePairs
 from swaypoint.scoring.operators.packed import unpack_index
-from swaypoint.scoring.risks.head import Chunk, HeadWeights, LinearHeadRisk
+from swaypoint.scoring.risks.chunk import Chunk
+from swaypoint.scoring.risks.head import HeadWeights, LinearHeadRisk
 from swaypoint.scoring.scores import Expected, Facts, Removal, Scores, check_removal, collected
 from swaypoint.scoring.solvers.panels import TiledCholesky
 
@@ -61,7 +61,6 @@ class TiledInfluence(HeadSolution):
             raise InputError(f"{head.loss.name} does not couple outputs; its blocks need no tiles")
         self.risk.feature_map()
         self._basis = self.risk.outputs[0]
-        _check_memory(self._basis.shape[1] * self.risk.range_penalty().shape[0])
         self._blocks = DiagonalBlocks(self.risk)
         self.points = self._blocks.points
         self._factor = TiledCholesky()
@@ -159,11 +158,9 @@ def _groups(outputs: int, width: int) -> list[range]:
     return groups
 
 
-def _check_memory(dimension: int) -> None:
-    needed = 2.0 * dimension**2 * 1.2
-    held = machine_memory()
-    if needed > 0.9 * held:
-        raise InputError(
-            f"the exact factor of {dimension:,} parameters needs {needed / 1e9:.1f} GB and this machine has"
-            f" {held / 1e9:.1f}; use solver='sketch'"
-        )
+def panel_bytes(head: HeadWeights) -> float:
+    """Memory that a :class:`TiledInfluence` takes at most, beside the features: half a square in float32, the
+    moments of a group of outputs, the diagonal blocks, and the coefficients of some points."""
+    dimension, pairs = float(head.outputs * head.width), head.outputs * (head.outputs + 1) / 2
+    blocks = 8.0 * head.outputs * head.width**2
+    return 2.0 * dimension**2 + _SLACK_BYTES + blocks + 16.0 * pairs * (head.outputs + _CHUNK)

@@ -13,12 +13,13 @@ from torch import nn
 
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.errors import InputError
-from swaypoint.scoring.closed_form import Influence
+from swaypoint.folder.documents import free_memory
+from swaypoint.scoring.closed_form import Influence, closed_form_bytes
 from swaypoint.scoring.fitness import Spread, diagnose
 from swaypoint.scoring.head_solution import HeadSolution
 from swaypoint.scoring.last_layer import LinearHead
 from swaypoint.scoring.options import Solving
-from swaypoint.scoring.panels import TiledInfluence
+from swaypoint.scoring.panels import TiledInfluence, panel_bytes
 from swaypoint.scoring.ranking import Ranking
 from swaypoint.scoring.refit import refit_head, refit_ridge
 from swaypoint.scoring.regression import Statistics, of_head
@@ -27,7 +28,7 @@ from swaypoint.scoring.risks.losses import Loss
 from swaypoint.scoring.risks.model import Ridge
 from swaypoint.scoring.scores import Expected, Facts, Scores
 from swaypoint.scoring.sketched import ACCURACY as SKETCH_ACCURACY
-from swaypoint.scoring.sketched import SketchedInfluence
+from swaypoint.scoring.sketched import SketchedInfluence, sketch_bytes
 from swaypoint.scoring.solvers.base import Solution
 from swaypoint.scoring.trained_model import TrainedModel
 
@@ -57,13 +58,16 @@ def rank(
         InputError: as :func:`swaypoint.cooks_distance`.
     """
     solving.check()
+    method = choose(head, solving, dtype)
     refit = ""
     if solving.refit:
         head, refit = _refitted(head, batches, solving, dtype)
-    solution = _solved(head, batches, solving, dtype, progress)
+    solution = _solved(method, head, batches, solving, dtype, progress)
     with _bar("scoring", progress, solution.points) as advance:
         scores = solution.scores(removal=solving.removal, on_chunk=advance)
-    return _ranking(scores, solution.facts(), refit, partial(of_head, head, batches)), solution
+    ranking = _ranking(scores, solution.facts(), refit, partial(of_head, head, batches))
+    own = batches.own_index
+    return ranking if own is None else replace(ranking, own_index=own), solution
 
 
 def rank_parameters(trained: TrainedModel, last: Ranking, *, progress: bool = False) -> Ranking:
@@ -107,26 +111,45 @@ def _expected(solution: Solution, dtype: torch.dtype) -> Expected:
 
 
 Method = Literal["dense", "tiled", "sketch"]
+_BYTES: dict[Method, Callable[[HeadWeights], float]] = {
+    "dense": closed_form_bytes,
+    "tiled": panel_bytes,
+    "sketch": sketch_bytes,
+}
 
 
 def choose(head: HeadWeights, solving: Solving, dtype: torch.dtype | None = None) -> Method:
-    """How the head is solved: what ``solving.solver`` asks for, within what fits.
+    """How the head is solved: what ``solving.solver`` asks for, within what the time of ``"auto"`` and the
+    memory allow (:func:`~swaypoint.folder.documents.free_memory`).
 
     Raises:
         InputError: it is too large for what is asked.
     """
-    small = factorises(head)
-    if solving.solver != "sketch" and small:
-        return "dense"
+    memory = free_memory()
     plain = solving.removal == "infinitesimal" and head.loss.convex
+    panels = plain and not head.loss.separable and dtype != torch.float64
+    methods: list[Method] = []
+    if solving.solver != "sketch" and factorises(head):
+        methods.append("dense")
     if solving.solver == "exact":
-        return "tiled" if plain and not head.loss.separable and dtype != torch.float64 else "dense"
-    if not plain:
+        methods += ["tiled"] if panels else ["dense"]
+    elif plain:
+        methods.append("sketch")
+    if not methods:
         raise InputError(
             f"a head of {head.outputs * head.width:,} parameters is sketched, which gives"
             " removal='infinitesimal' of a named loss only; pass solver='exact' if memory allows"
         )
-    return "sketch"
+    for method in methods:
+        if _BYTES[method](head) <= memory:
+            return method
+    needed = min(_BYTES[method](head) for method in methods)
+    remedy = "use solver='sketch', or fewer" if plain and "sketch" not in methods else "use fewer"
+    raise InputError(
+        f"a head of {head.outputs:,} outputs on {head.width:,} features needs {needed / 1e9:.1f} GB and"
+        f" {memory / 1e9:.1f} are free here; {remedy} features (a projection to their first principal"
+        " components), or a machine with more memory"
+    )
 
 
 def factorises(head: HeadWeights) -> bool:
@@ -136,9 +159,14 @@ def factorises(head: HeadWeights) -> bool:
 
 
 def _solved(
-    head: HeadWeights, batches: FeatureBatches, solving: Solving, dtype: torch.dtype | None, progress: bool
+    method: Method,
+    head: HeadWeights,
+    batches: FeatureBatches,
+    solving: Solving,
+    dtype: torch.dtype | None,
+    progress: bool,
 ) -> HeadSolution:
-    method, damping, device = choose(head, solving, dtype), solving.damping, _device(head, solving)
+    damping, device = solving.damping, _device(head, solving)
     if method == "sketch":
         return SketchedInfluence(head, batches, damping=damping, device=device)
     if method == "tiled":

@@ -35,7 +35,11 @@ class Ranking:
         standard_error: of the values where they are estimates (the sketch), else None.
         diagnostics: solver, precision and the checks of :mod:`swaypoint.scoring.fitness`.
         statistics: makes those of :mod:`swaypoint.scoring.regression`, for :attr:`statistical`.
-        index: positions in the dataset; ``arange(n)`` but for the result of :meth:`top`.
+        index: positions in the data as they were passed, those of a DataLoader that shuffles in the order of
+            its dataset; ``arange(n)`` but for the result of :meth:`top` and of slices.
+        own_index: what they are called where they come from, in the same order: of a ``Subset`` (or a loader
+            with a ``SubsetRandomSampler``) the positions in the dataset beneath it, of pandas data its index,
+            of batches (inputs, labels, index) their third part; else the positions.
     """
 
     values: np.ndarray
@@ -49,10 +53,13 @@ class Ranking:
     standard_error: np.ndarray | None = None
     index: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     statistics: Callable[[], Statistics | None] | None = field(default=None, repr=False)
+    own_index: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     def __post_init__(self) -> None:
         if len(self.index) == 0:
             object.__setattr__(self, "index", np.arange(len(self.values)))
+        if len(self.own_index) == 0:
+            object.__setattr__(self, "own_index", self.index)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -107,7 +114,8 @@ class Ranking:
             yield from batch.to_pylist()
 
     def _at(self, rows: np.ndarray) -> Ranking:
-        names = ("values", "loss", "loo_loss", "leverage", "margin", "suggested_label", "label", "index")
+        names: tuple[str, ...] = ("values", "loss", "loo_loss", "leverage", "margin", "suggested_label")
+        names += ("label", "index", "own_index")
         error = None if self.standard_error is None else self.standard_error[rows]
         columns = {name: getattr(self, name)[rows] for name in names}
         return Ranking(
@@ -115,11 +123,16 @@ class Ranking:
         )
 
     def to_arrow(self) -> pa.Table:
-        """A table with ``index``, the columns of the audit folder, and ``rank`` (1 = largest)."""
+        """A table with ``index``, ``own_index`` where that is another, the columns of the audit folder, and
+        ``rank`` (1 = largest)."""
         columns = {name: getattr(self, "values" if name == "cook" else name) for name in COLUMNS}
         if self.standard_error is not None:
             columns["standard_error"] = self.standard_error
-        return pa.table({"index": self.index, **columns, "rank": positions(self.order)})
+        named = {}
+        if self.own_index is not self.index and not np.array_equal(self.own_index, self.index):
+            own = self.own_index
+            named["own_index"] = own if own.dtype.kind in "biufM" else [str(one) for one in own]
+        return pa.table({"index": self.index, **named, **columns, "rank": positions(self.order)})
 
     def to_pandas(self) -> Any:
         """:meth:`to_arrow` as a ``pandas.DataFrame``.

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.scoring.closed_form import Influence
+from swaypoint.scoring.operators.spectrum import eigh
 from swaypoint.scoring.risks.head import HeadWeights, LinearHeadRisk
 from swaypoint.scoring.solvers.conjugate_gradient import block_conjugate_gradient
 
@@ -130,7 +131,7 @@ def _coordinates(risk: LinearHeadRisk, matrix: Tensor) -> _Coordinates:
     seen = torch.where(seen > 0, seen, 1.0)
     ridge = risk.head.penalty(0.0).to(seen) + _FLOOR * len(seen) * curvature.mean() * seen
     root = ridge.rsqrt()
-    values, vectors = torch.linalg.eigh(root.unsqueeze(1) * moment * root)
+    values, vectors = eigh(root.unsqueeze(1) * moment * root)
     scale = (curvature.unsqueeze(1) * values.clamp_min(0.0) + 1.0).rsqrt()
     return _Coordinates(root.unsqueeze(1) * vectors, scale, risk.head.loss.shift_invariant)
 

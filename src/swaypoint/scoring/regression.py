@@ -14,6 +14,7 @@ import torch
 
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.folder.manifest import Goodness
+from swaypoint.scoring.risks.coordinates import inverse_form
 from swaypoint.scoring.risks.head import HeadWeights, LinearHeadRisk
 from swaypoint.scoring.risks.losses import Loss
 
@@ -126,7 +127,7 @@ def of_head(head: HeadWeights, data: FeatureBatches) -> Statistics | None:
         moment += (features * weights) @ features.T
         residuals.append((chunk.targets[:, 0] - fitted).numpy())
         means.append(fitted.numpy())
-    inverse, leverages = torch.linalg.pinv(moment, hermitian=True), []
+    inverse, leverages = inverse_form(moment), []
     mean = np.concatenate(means)
     for chunk in risk.chunks():
         features = basis.T @ chunk.features

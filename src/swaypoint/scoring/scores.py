@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from swaypoint.errors import InputError
-from swaypoint.scoring.risks.head import Chunk
+from swaypoint.scoring.risks.chunk import Chunk
 
 Removal = Literal["infinitesimal", "finite"]
 

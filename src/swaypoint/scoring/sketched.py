@@ -24,16 +24,29 @@ from swaypoint.data.batches import FeatureBatches
 from swaypoint.errors import InputError
 from swaypoint.scoring.diagonal_blocks import DiagonalBlocks
 from swaypoint.scoring.head_solution import HeadSolution
-from swaypoint.scoring.risks.head import Chunk, HeadWeights, LinearHeadRisk
+from swaypoint.scoring.risks.chunk import Chunk
+from swaypoint.scoring.risks.head import HeadWeights, LinearHeadRisk
 from swaypoint.scoring.scores import Expected, Facts, Removal, Scores, check_removal, collected
 from swaypoint.scoring.solvers.conjugate_gradient import block_conjugate_gradient
 
 DRAWS = 160
 ACCURACY = 0.1
 """Relative standard error that a sketch is held to: beyond it neighbours in the ranking are anyone's."""
+_COPIES = 32
+"""Bytes for each random number: in float32 and float64, beside its product and a part of it."""
+_VECTORS = 12
+"""Blocks of vectors that are held at a time: sketch, control, and what conjugate gradients need."""
 _TOLERANCE = 3e-3
 _MAX_STEPS = 60
 _BLOCK = 1024
+_NOISE_BYTES = 256 << 20
+"""Of the random numbers of some points and their products, of which the points at a time follow."""
+
+
+def sketch_bytes(head: HeadWeights, draws: int = DRAWS) -> float:
+    """Memory that a :class:`SketchedInfluence` takes at most, beside the features."""
+    blocks = 2.0 * 4 * head.outputs * head.width**2
+    return blocks + _VECTORS * 4.0 * head.outputs * head.width * (draws + 1) + 2 * _NOISE_BYTES
 
 
 class SketchedInfluence(HeadSolution):
@@ -61,7 +74,8 @@ class SketchedInfluence(HeadSolution):
         if not head.loss.convex:
             raise InputError("a custom loss has no sketch; use solver='exact', or a named loss")
         self.head, self.draws = head, draws
-        self.risk = LinearHeadRisk(head, data, damping=damping, device=device, chunk=_BLOCK)
+        block = max(1, min(_BLOCK, _NOISE_BYTES // (_COPIES * head.outputs * draws)))
+        self.risk = LinearHeadRisk(head, data, damping=damping, device=device, chunk=block)
         self._map = self.risk.feature_map()
         self._penalty = self.risk.range_penalty().float()
         self._blocks = DiagonalBlocks(self.risk)

@@ -18,7 +18,8 @@ from swaypoint.scoring.closed_form import HeadInverse, Influence
 from swaypoint.scoring.fitness import accuracy_of, by_heart
 from swaypoint.scoring.last_layer import LinearHead
 from swaypoint.scoring.options import Solving
-from swaypoint.scoring.risks.head import Chunk, LinearHeadRisk
+from swaypoint.scoring.risks.chunk import Chunk
+from swaypoint.scoring.risks.head import LinearHeadRisk
 from swaypoint.scoring.risks.losses import Loss
 from swaypoint.scoring.risks.model import Kind, ModelRisk, Ridge
 from swaypoint.scoring.solver_choice import invert

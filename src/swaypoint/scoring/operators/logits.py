@@ -26,6 +26,14 @@ class LogitCurvature(ABC):
     def matmul(self, vectors: Tensor) -> Tensor:
         """Lambda_i v_i for each point: ``(b, C) -> (b, C)``, or ``(b, C, k) -> (b, C, k)``."""
 
+    @abstractmethod
+    def total(self) -> Tensor:
+        """The sum over the points, ``(C, C)``."""
+
+    @abstractmethod
+    def rows(self, rows: slice) -> LogitCurvature:
+        """That of some of the points."""
+
     def single(self) -> LogitCurvature:
         """The same in float32."""
         raise NotImplementedError
@@ -66,6 +74,13 @@ class DiagonalMinusOuter(LogitCurvature):
         if self.u is not None:
             product -= self.u * (self.u * vectors).sum(1, keepdim=True)
         return product
+
+    def total(self) -> Tensor:
+        diagonal = torch.diag(self.d.sum(0))
+        return diagonal if self.u is None else diagonal - self.u.T @ self.u
+
+    def rows(self, rows: slice) -> DiagonalMinusOuter:
+        return DiagonalMinusOuter(self.d[rows], None if self.u is None else self.u[rows])
 
     def sqrt_matmul(self, vectors: Tensor) -> Tensor:
         root = self.d.sqrt().unsqueeze(2)
@@ -109,3 +124,9 @@ class DenseLogitCurvature(LogitCurvature):
         if vectors.ndim == 3:
             return self.values @ vectors
         return (self.values @ vectors.unsqueeze(2)).squeeze(2)
+
+    def total(self) -> Tensor:
+        return self.values.sum(0)
+
+    def rows(self, rows: slice) -> DenseLogitCurvature:
+        return DenseLogitCurvature(self.values[rows])

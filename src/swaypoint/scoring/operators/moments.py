@@ -169,11 +169,15 @@ class HeadCurvature:
     def dense(self) -> Tensor:
         """The diagonal blocks, ``(G, m D, m D)`` float64."""
         m, d = self.outputs, self.width
-        full = self._moments[:, unpack_index(m, self._moments.device)]  # (G, m, m, D, D)
-        if self._penalty is not None:
-            outputs, features = self._penalty
-            full = full + outputs[..., None, None] * features
-        return full.permute(0, 1, 3, 2, 4).reshape(self.blocks, m * d, m * d)
+        index = unpack_index(m, self._moments.device)
+        full = self._moments.new_empty(self.blocks, m, d, m, d)
+        for i in range(m):  # a row of blocks at a time: nothing of this size beside the result
+            row = self._moments[:, index[i]]
+            if self._penalty is not None:
+                outputs, features = self._penalty
+                row += outputs[:, i, :, None, None] * features
+            full[:, i] = row.transpose(1, 2)
+        return full.view(self.blocks, m * d, m * d)
 
     def quadratic_form(self, matrix: Tensor, *, beside: Tensor | None = None) -> HeadForm:
         """g^T K g for K in the layout of :meth:`dense`; ``beside`` (D, D), a form of the features alone,

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from swaypoint.scoring.operators.spectrum import eigh
+
 _FLOOR = 1e-7
 """Share of the largest eigenvalue added before whitening: a sample may miss rare features."""
 
@@ -31,16 +33,19 @@ def contrasts(classes: int) -> Tensor:
     return basis
 
 
-def whitening(second_moment: Tensor) -> Tensor:
-    """W with W^T M W close to the identity, invertible even where M is singular: ``(D, D)``.
+def whitening(second_moment: Tensor, ridge: Tensor | None = None) -> Tensor:
+    """W with W^T (M + diag(ridge)) W close to the identity, invertible even where that is singular:
+    ``(D, D)``.
 
     Columns are scaled first, so that features of very different units all count. Of all such W the one
     whose scaled form is symmetric: it is unique and continuous in M, where eigenvectors of equal values are
     whatever the last digits make of them, and sums of an interrupted run would not fit its resumption's.
     """
+    if ridge is not None:
+        second_moment = second_moment + torch.diag(ridge)
     scale = second_moment.diagonal().sqrt()
     scale = torch.where(scale > 0, 1.0 / scale, 1.0)
-    values, vectors = torch.linalg.eigh(scale.unsqueeze(1) * second_moment * scale)
+    values, vectors = eigh(scale.unsqueeze(1) * second_moment * scale)
     if (
         not values[-1] > 0.0
     ):  # nothing to whiten: no point of the sample has curvature, as beyond Huber's delta
@@ -96,7 +101,7 @@ def feature_range(
     scale = second_moment.diagonal().sqrt()
     alive = scale > 0
     inverse = torch.where(alive, 1.0 / scale, 1.0)
-    values, vectors = torch.linalg.eigh(inverse.unsqueeze(1) * second_moment * inverse)
+    values, vectors = eigh(inverse.unsqueeze(1) * second_moment * inverse)
     tolerance = max(width * torch.finfo(torch.float64).eps, (8.0 * resolution) ** 2) * float(
         values[-1].clamp_min(0)
     )
@@ -106,3 +111,12 @@ def feature_range(
     range_basis = vectors[:, kept] / inverse.unsqueeze(1)
     project, _ = torch.linalg.qr(whitened.T @ range_basis)
     return FeatureRange(whitened @ project, inverse.unsqueeze(1) * vectors[:, ~kept]), project
+
+
+def inverse_form(second_moment: Tensor) -> Tensor:
+    """M^+ of a positive semi-definite M, ``(k, k)``, its columns scaled to one first: the cut of small
+    eigenvalues is then of what is collinear, not of what has small units."""
+    scale = second_moment.diagonal().sqrt()
+    scale = torch.where(scale > 0, 1.0 / scale, 1.0)
+    inner = torch.linalg.pinv(scale.unsqueeze(1) * second_moment * scale, hermitian=True)
+    return scale.unsqueeze(1) * inner * scale

@@ -19,16 +19,26 @@ from swaypoint.data.batches import FeatureBatches, pieces
 from swaypoint.data.folds import Fold, InProcess, Statistic, total
 from swaypoint.data.parallel import ordered_map
 from swaypoint.errors import InputError
+from swaypoint.scoring.operators import outer
+from swaypoint.scoring.operators.logits import DiagonalMinusOuter
 from swaypoint.scoring.operators.moments import FeaturePairs, HeadCurvature
-from swaypoint.scoring.operators.packed import pair_count, unpack_index
-from swaypoint.scoring.risks.coordinates import FeatureRange, contrasts, feature_range, whitening
-from swaypoint.scoring.risks.losses import Loss, Terms
+from swaypoint.scoring.operators.packed import pair_count
+from swaypoint.scoring.risks.chunk import LARGEST, Chunk, Summary, refuse
+from swaypoint.scoring.risks.coordinates import (
+    FeatureRange,
+    contrasts,
+    feature_range,
+    inverse_form,
+    whitening,
+)
+from swaypoint.scoring.risks.losses import Loss
 
 Result = TypeVar("Result")
 _SAMPLE = 4096
 _BATCH = 8192
 _CHUNK = 4096
 _CHUNK_BYTES = 8 << 20
+_LEAST_BYTES = 64 << 20
 _CHUNKS_BYTES = 128 << 20
 _KEPT_BYTES = 1 << 30
 
@@ -76,55 +86,6 @@ class HeadWeights:
         return ridge + damping
 
 
-class Chunk:
-    """Some points: ``features`` (D, b) float64, targets, ``logits`` (b, C), and the loss's terms.
-
-    A chunk that is remembered between passes keeps ``reduced``, its whitened features, and makes the
-    others anew when asked: half the memory, and fresh memory costs as much time as the arithmetic.
-    """
-
-    def __init__(
-        self, features: Tensor, remake: Callable[[], Tensor], targets: Tensor, logits: Tensor, terms: Terms
-    ) -> None:
-        self._features: Tensor | None = features
-        self._remake = remake
-        self.targets, self.logits, self.terms = targets, logits, terms
-        self.reduced: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.logits)
-
-    @property
-    def features(self) -> Tensor:
-        return self._remake() if self._features is None else self._features
-
-    def gradients(self) -> Tensor:
-        """Of the points' losses by the head's matrix, ``(b, C, D)``."""
-        return torch.einsum("bc,db->bcd", self.terms.residual, self.features)
-
-    def squared_gradients(self) -> Tensor:
-        """Their squared norms ``(b,)``, without forming them."""
-        return self.terms.residual.square().sum(1) * self.features.square().sum(0)
-
-    def release(self) -> None:
-        """Forget what can be made anew."""
-        self._features = None
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What pass one learned beside the curvature.
-
-    ``gradient`` is the mean gradient of the loss ``(C, D)``; ``saturated`` the share of points with
-    p_y > 1 - 1e-6.
-    """
-
-    points: int
-    gradient: Tensor
-    saturated: float | None
-    dropped: int
-
-
 class LinearHeadRisk:
     """Mean loss of ``data`` as a function of a head's parameters.
 
@@ -166,9 +127,11 @@ class LinearHeadRisk:
         self._resolution = 0.0
         self.outputs, self._whiten = self._conditioning()
         self._range: FeatureRange | None = None
-        # As many points as keep a chunk's arrays near the cache.
-        entries = head.width + len(self.outputs) * pair_count(self.outputs[0].shape[1])
-        self._chunk_size = chunk or max(512, min(_CHUNK, _CHUNK_BYTES // (8 * entries)))
+        # As many points as keep a chunk's arrays near the cache, and at any rate within memory.
+        m = self.outputs[0].shape[1]
+        entries = head.width + len(self.outputs) * (m * head.width if self.wide else pair_count(m))
+        least = max(1, min(512, _LEAST_BYTES // (8 * entries)))
+        self._chunk_size = chunk or max(least, min(_CHUNK, _CHUNK_BYTES // (8 * entries)))
         self._chunks: list[Chunk] | None = None
         self._kept: list[tuple[Tensor, Tensor]] | None = None
         self._sampled: tuple[Tensor, Tensor] | None = None
@@ -193,13 +156,9 @@ class LinearHeadRisk:
         if features.is_floating_point():
             self._resolution = max(self._resolution, torch.finfo(features.dtype).eps)
         columns = self._as_columns(features)
-        if not bool(torch.isfinite(columns.sum())):
-            bad = (~torch.isfinite(columns)).any(0)
-            if bool(bad.any()):
-                raise InputError(
-                    f"features of row {offset + int(bad.nonzero()[0])} are NaN or infinite;"
-                    " drop or impute that row"
-                )
+        low, high = torch.aminmax(columns)
+        if not bool(torch.maximum(-low, high) < LARGEST):  # a comparison that NaN fails as well
+            refuse(columns, offset)
         return columns, self.head.loss.check(targets.to(self.device), self.head.outputs, offset)
 
     def _as_columns(self, features: Tensor) -> Tensor:
@@ -252,19 +211,30 @@ class LinearHeadRisk:
 
     def _conditioning(self) -> tuple[list[Tensor], Tensor]:
         """Whitened output bases, (C, m) per group, and feature map (D, D), from a sample."""
-        chunk = self._chunk(*self.data.sample(_SAMPLE), 0)
+        outputs = self.head.outputs
+        entries = outputs if self.head.loss.convex else outputs**2  # of the curvature of a point
+        chunk = self._chunk(*self.data.sample(max(64, min(_SAMPLE, _LEAST_BYTES // (8 * entries)))), 0)
         count = len(chunk)
+        self.wide = (
+            len(self._gauge) == 1
+            and isinstance(chunk.terms.curvature, DiagonalMinusOuter)
+            and outer.cheaper(outputs, self.head.width)
+        )
         bases, weights = [], torch.zeros(count, dtype=torch.float64, device=self.device)
+        total, size = chunk.terms.curvature.total(), 0.0
         for gauge in self._gauge:
-            packed = chunk.terms.curvature.project(gauge)
-            mean = packed.mean(1)[unpack_index(gauge.shape[1], self.device)]
+            mean = gauge.T @ total @ gauge / count
+            size += float(mean.trace().abs()) / (len(self._gauge) * gauge.shape[1])
             basis = gauge @ (whitening(mean) if self.head.loss.convex else torch.eye(mean.shape[0]).to(mean))
             bases.append(basis)
-            weights += torch.einsum("cm,bc,cm->b", basis, chunk.terms.curvature.diagonal().abs(), basis)
+            weights += chunk.terms.curvature.diagonal().abs() @ basis.square().sum(1)
         # Half the plain moment, half the curvature-weighted one: the latter conditions H, the former
         # keeps directions that only confident points span.
         weights = 0.5 * weights / weights.mean().clamp_min(torch.finfo(torch.float64).tiny) + 0.5
-        return bases, whitening((chunk.features * weights) @ chunk.features.T / count)
+        moment = (chunk.features * weights) @ chunk.features.T / count
+        # The ridge is curvature too: of columns of small units it is nearly all there is.
+        ridge = self.head.penalty(self._damping).to(moment) / max(size, torch.finfo(torch.float64).tiny)
+        return bases, whitening(moment, ridge)
 
     def residuals(self, chunk: Chunk) -> Tensor:
         """r in the output coordinates, ``(G, m, b)`` float64."""
@@ -295,7 +265,7 @@ class LinearHeadRisk:
             second += chunk.features @ chunk.features.T
             n += len(chunk)
         self._range, _ = feature_range(second / n, self._whiten, self._resolution)
-        self.leverage_form = torch.linalg.pinv(self._range.map.T @ second @ self._range.map, hermitian=True)
+        self.leverage_form = inverse_form(self._range.map.T @ second @ self._range.map)
         return self._range.map
 
     @property
@@ -392,11 +362,15 @@ class LinearHeadRisk:
             raise InputError("the data is empty; expected at least one row")
         second, n = sums["second"].to(self.device), int(sums["points"])
         self._range, project = feature_range(second / n, self._whiten, self._resolution)
-        unpacked = pairs.unpack(sums["packed"].to(self.device) / n).view(groups, q, width, width)
+        if self.wide:
+            packed = outer.packed(sums.pop("outer"), sums.pop("diagonal"), self.outputs[0])
+            unpacked = packed.div_(n).unsqueeze(0)
+        else:
+            unpacked = pairs.unpack(sums["packed"].to(self.device) / n).view(groups, q, width, width)
         if project is not None:
             unpacked = project.T @ unpacked @ project
         curvature = HeadCurvature(unpacked, self.penalty(), dtype=self.dtype)
-        self.leverage_form = torch.linalg.pinv(self._range.map.T @ second @ self._range.map, hermitian=True)
+        self.leverage_form = inverse_form(self._range.map.T @ second @ self._range.map)
         share = float(sums["saturated"]) / n if self.head.loss.classifies else None
         return curvature, Summary(n, sums["gradient"].to(self.device) / n, share, self._range.dropped)
 
@@ -411,13 +385,12 @@ class LinearHeadRisk:
         return outputs, self._range.penalty(diagonal)
 
     def _moments(self, pairs: FeaturePairs, shard: FeatureBatches) -> Statistic:
-        """Of one shard: packed second moments (Q, pairs), feature moment (D, D), gradient (C, D), the
+        """Of one shard: the second moments behind the curvature, feature moment (D, D), gradient (C, D), the
         number of saturated points and of all."""
 
         def of(chunk: Chunk) -> Statistic:
-            packed = torch.cat([chunk.terms.curvature.project(basis) for basis in self.outputs])
             return {
-                "packed": pairs.accumulate(packed.to(self.dtype), self.features(chunk)),
+                **self._second_moments(pairs, chunk),
                 "second": chunk.features @ chunk.features.T,
                 "gradient": (chunk.features @ chunk.terms.residual).T,
                 "saturated": self.saturated(chunk),
@@ -427,6 +400,14 @@ class LinearHeadRisk:
         # The whole dataset as its only shard is remembered between the passes.
         moments = total(self.map(of, None if shard is self.data else shard))
         return {} if moments is None else moments
+
+    def _second_moments(self, pairs: FeaturePairs, chunk: Chunk) -> Statistic:
+        features, curvature = self.features(chunk), chunk.terms.curvature
+        if self.wide:
+            assert isinstance(curvature, DiagonalMinusOuter)
+            return outer.moments(curvature, self.outputs[0], features.double())
+        packed = torch.cat([curvature.project(basis) for basis in self.outputs])
+        return {"packed": pairs.accumulate(packed.to(self.dtype), features)}
 
     def right(self, chunk: Chunk) -> Tensor | None:
         """Which points have their label as the head's first choice, ``(b,)`` bool; None without classes."""

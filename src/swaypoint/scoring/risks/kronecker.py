@@ -12,6 +12,7 @@ from torch import Tensor
 from swaypoint.errors import InputError
 from swaypoint.scoring.operators.kronecker import Kronecker, KroneckerBlock
 from swaypoint.scoring.operators.logits import LogitCurvature
+from swaypoint.scoring.operators.spectrum import eigh
 from swaypoint.scoring.risks.layers import COLUMNS, Directions, Layers, at_a_time
 from swaypoint.scoring.risks.model import ModelRisk, alone, in_parts, over_points
 
@@ -65,8 +66,8 @@ def kronecker(risk: ModelRisk, *, corrected: bool = True) -> Kronecker:
         points += len(batch)
     blocks = []
     for layer, a, b in zip(layers.layers, inputs, outputs, strict=True):
-        values_in, vectors_in = torch.linalg.eigh(a.double() / points)
-        values_out, vectors_out = torch.linalg.eigh(b.double() / points)
+        values_in, vectors_in = eigh(a.double() / points)
+        values_out, vectors_out = eigh(b.double() / points)
         values = torch.outer(values_out.clamp_min(0), values_in.clamp_min(0))
         blocks.append(KroneckerBlock(layer.index, *(t.to(a) for t in (vectors_out, vectors_in, values))))
     if corrected:

@@ -316,7 +316,18 @@ class Custom(Loss):
     convex = False
 
     def check(self, targets: Tensor, outputs: int, offset: int = 0) -> Tensor:
-        return targets.double() if targets.is_floating_point() else targets
+        targets = targets.double() if targets.is_floating_point() else targets
+        if outputs > 1 or targets.ndim != 1 or not len(targets):
+            return targets
+        # Of a single logit torch's losses want targets of its shape and dtype.
+        logit = torch.zeros(1, dtype=torch.float64, device=targets.device)
+        for form in (targets, targets.double().unsqueeze(1)):
+            try:
+                self.function(logit, form[0])
+            except (RuntimeError, ValueError):
+                continue
+            return form
+        return targets
 
     def terms(self, logits: Tensor, targets: Tensor) -> Terms:
         def both(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves, tree_map
 
-from swaypoint.data.model_batches import as_loader, evaluation, shuffled, split_batch
+from swaypoint.data.calls import arguments, as_logits, evaluation, require_values
+from swaypoint.data.loaders import as_loader, shuffled, split_batch
 from swaypoint.errors import InputError
 from swaypoint.scoring.operators.base import Operator
 from swaypoint.scoring.risks.losses import Loss, as_loss
@@ -46,7 +47,7 @@ class ModelRisk:
 
     Args:
         model: in any mode; run in eval mode and left as it was, also on error.
-        data: see :func:`~swaypoint.data.model_batches.as_loader`.
+        data: see :func:`~swaypoint.data.loaders.as_loader`.
         loss: a name, a :class:`~swaypoint.scoring.risks.losses.Loss`, or a callable of (logits (C,), target).
         parameters: names or patterns as in ``model.named_parameters()``: ``"head.*"``,
             ``("layer4.*", "fc.weight")``; ``"*"`` takes all. Frozen ones are left out; tied ones count once.
@@ -77,6 +78,7 @@ class ModelRisk:
         batch_size: int = 512,
         vectors: int = 64,
     ) -> None:
+        require_values(model)
         self.model, self.loss = model, as_loss(loss)
         self._loader, self._batch_size = as_loader(data, batch_size), batch_size
         self.vectors = vectors
@@ -167,10 +169,13 @@ class ModelRisk:
         loader = self._loader if data is None else as_loader(data, self._batch_size)
         for batch in loader if shuffle is None else shuffled(loader, shuffle):
             inputs, targets = split_batch(batch)
+            if isinstance(inputs, Mapping):
+                inputs = arguments(self.model, inputs)[1]
             inputs, targets = tree_map(placed, inputs), targets.to(self.theta.device)
             if outputs is None:
                 with evaluation(self.model):
                     outputs = self.logits(self.theta, inputs).shape[1]
+                self._require_logits(tree_map(lambda x: x[:1], inputs))
             checked = self.loss.check(targets, outputs, offset)
             yield inputs, checked.to(self.theta) if checked.is_floating_point() else checked
             offset += len(targets)
@@ -180,11 +185,23 @@ class ModelRisk:
         values = {
             name: part.view(shape) for name, part, shape in zip(self.names, parts, self._shapes, strict=True)
         }
-        keywords = inputs if isinstance(inputs, Mapping) else {}
-        positional = () if keywords else (inputs,)
-        output = torch.func.functional_call(self.model, values, positional, dict(keywords))
-        output = output.logits if hasattr(output, "logits") else output
-        return output.unsqueeze(1) if output.ndim == 1 else output.flatten(1)
+        output = torch.func.functional_call(self.model, values, *arguments(self.model, inputs))
+        return as_logits(output, len(tree_leaves(inputs)[0])).flatten(1)
+
+    def _require_logits(self, inputs: Any) -> None:
+        """Refuse a model that applies the softmax or sigmoid of its loss itself."""
+        with evaluation(self.model), torch.enable_grad():
+            node = self.logits(self.theta.clone().requires_grad_(), inputs).grad_fn
+        while node is not None and node.name().startswith(
+            ("View", "Reshape", "Squeeze", "Unsqueeze", "Alias")
+        ):
+            node = node.next_functions[0][0]
+        link = "" if node is None else node.name().removesuffix("Backward0").lower()
+        if (link, self.loss.name) in (("softmax", "cross_entropy"), ("sigmoid", "binary_cross_entropy")):
+            raise InputError(
+                f"the model ends in a {link}, which {self.loss.name} applies itself; let it return the"
+                " logits, or rank by the last layer (params=None), where that is undone"
+            )
 
     def losses(self, theta: Tensor, inputs: Any, targets: Tensor) -> Tensor:
         return self.loss.terms(self.logits(theta, inputs), targets).value

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from swaypoint.scoring.operators.spectrum import eigh
+
 
 @dataclass(frozen=True)
 class Factorization:
@@ -47,14 +49,10 @@ def factorize(dense: Tensor, *, noise: float = 1e-14) -> Factorization:
         noise: relative accuracy of H's entries: eigenvalues below ``noise * k`` of the largest are zero as
             far as the data can tell.
     """
-    factor, info = torch.linalg.cholesky_ex(dense)
-    if not bool(info.any()):
-        matrix = torch.cholesky_inverse(factor)
-        norms = dense.abs().sum(2).amax(1) * matrix.abs().sum(2).amax(1)
-        condition = float(norms.max())
-        if condition < 1.0 / (noise * dense.shape[1]):
-            return Factorization(matrix, condition)
-    values, vectors = torch.linalg.eigh(dense)
+    regular = by_cholesky(dense, noise=noise)
+    if regular is not None:
+        return regular
+    values, vectors = eigh(dense)
     largest = values.abs().amax(1, keepdim=True)
     tolerance = noise * dense.shape[1] * largest
     kept = values > tolerance
@@ -68,3 +66,13 @@ def factorize(dense: Tensor, *, noise: float = 1e-14) -> Factorization:
         cut=int((~kept).sum()),
         negative=negative if negative < -float(noise * dense.shape[1]) else 0.0,
     )
+
+
+def by_cholesky(dense: Tensor, *, noise: float) -> Factorization | None:
+    """:func:`factorize` where H is regular as far as the data can tell; None where it is not."""
+    factor, info = torch.linalg.cholesky_ex(dense)
+    if bool(info.any()):
+        return None
+    matrix = torch.cholesky_inverse(factor)
+    condition = float((dense.abs().sum(2).amax(1) * matrix.abs().sum(2).amax(1)).max())
+    return Factorization(matrix, condition) if condition < 1.0 / (noise * dense.shape[1]) else None

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from swaypoint.errors import InputError
+from swaypoint.scoring.operators.spectrum import eigh
 from swaypoint.scoring.solvers.base import Inverse, Solution, largest_eigenvalue
 from swaypoint.scoring.solvers.panels import forward_substitution
 
@@ -85,7 +86,7 @@ def dense_inverse(matrix: Tensor, noise: float, *, floor: float = 0.0) -> Invers
             single = noise > torch.finfo(torch.float32).eps and condition < _SINGLE_LIMIT
             return CholeskyInverse(factor.float() if single else factor, condition)
     del factor
-    values, vectors = torch.linalg.eigh(matrix)
+    values, vectors = eigh(matrix)
     largest = float(values.abs().max())
     lowest = float(values[0])
     if lowest < -noise * largest:

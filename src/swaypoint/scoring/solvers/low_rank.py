@@ -7,6 +7,7 @@ from torch import Tensor
 
 from swaypoint.errors import InputError
 from swaypoint.scoring.operators.base import Operator
+from swaypoint.scoring.operators.spectrum import eigh
 from swaypoint.scoring.solvers.base import Inverse
 from swaypoint.scoring.solvers.dense import SpectralInverse, indefinite
 
@@ -40,7 +41,7 @@ def lanczos(operator: Operator, *, rank: int = 100, steps: int = 200, seed: int 
     count = len(diagonal)
     off = torch.tensor(beside[: count - 1], dtype=torch.float64)
     small = torch.diag(torch.tensor(diagonal, dtype=torch.float64)) + torch.diag(off, 1) + torch.diag(off, -1)
-    values, vectors = torch.linalg.eigh(small)
+    values, vectors = eigh(small)
     chosen = values.abs().argsort(descending=True)[:rank]
     values, vectors = values[chosen], vectors[:, chosen]
     rounding = 10 * torch.finfo(operator.dtype).eps * count * float(values.abs().max())

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from safetensors.numpy import load_file
 from torch import Tensor, nn
 
-from swaypoint.data.model_batches import evaluation
+from swaypoint.data.calls import evaluation
 from swaypoint.data.tensors import write_tensors
 from swaypoint.errors import InputError, reading
 from swaypoint.folder.writing import write_json

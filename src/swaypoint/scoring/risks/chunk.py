@@ -1,0 +1,77 @@
+"""Some points as a linear head sees them, and what a pass over all of them learns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from swaypoint.errors import InputError
+from swaypoint.scoring.risks.losses import Terms
+
+LARGEST = 1e150
+"""Of features: their squares have to be within the range of float64."""
+
+
+class Chunk:
+    """Some points: ``features`` (D, b) float64, targets, ``logits`` (b, C), and the loss's terms.
+
+    A chunk that is remembered between passes keeps ``reduced``, its whitened features, and makes the
+    others anew when asked: half the memory, and fresh memory costs as much time as the arithmetic.
+    """
+
+    def __init__(
+        self, features: Tensor, remake: Callable[[], Tensor], targets: Tensor, logits: Tensor, terms: Terms
+    ) -> None:
+        self._features: Tensor | None = features
+        self._remake = remake
+        self.targets, self.logits, self.terms = targets, logits, terms
+        self.reduced: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    @property
+    def features(self) -> Tensor:
+        return self._remake() if self._features is None else self._features
+
+    def gradients(self) -> Tensor:
+        """Of the points' losses by the head's matrix, ``(b, C, D)``."""
+        return torch.einsum("bc,db->bcd", self.terms.residual, self.features)
+
+    def squared_gradients(self) -> Tensor:
+        """Their squared norms ``(b,)``, without forming them."""
+        return self.terms.residual.square().sum(1) * self.features.square().sum(0)
+
+    def release(self) -> None:
+        """Forget what can be made anew."""
+        self._features = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What pass one learned beside the curvature.
+
+    ``gradient`` is the mean gradient of the loss ``(C, D)``; ``saturated`` the share of points with
+    p_y > 1 - 1e-6.
+    """
+
+    points: int
+    gradient: Tensor
+    saturated: float | None
+    dropped: int
+
+
+def refuse(columns: Tensor, offset: int) -> None:
+    """Say which row of the features ``(D, b)``, the first of which is ``offset``, cannot be used, and why."""
+    finite = torch.isfinite(columns)
+    if not bool(finite.all()):
+        row = int((~finite).any(0).nonzero()[0])
+        raise InputError(f"features of row {offset + row} are NaN or infinite; drop or impute that row")
+    column, row = (int(i) for i in (columns.abs() >= LARGEST).nonzero()[0])
+    raise InputError(
+        f"feature {column} of row {offset + row} is {float(columns[column, row]):.3g}, whose square is beyond"
+        " the range of float64; standardise the columns"
+    )
