@@ -191,7 +191,7 @@ class Influence(HeadSolution):
             blocks, _ = self._form.blocks(self.risk.features(chunk))
             columns = []
             for label in range(classes):
-                targets = torch.full_like(chunk.targets, label)
+                targets = loss.relabelled(chunk.targets, label)
                 residual = loss.terms(chunk.logits, targets).residual
                 residuals = torch.stack([basis.T @ residual.T for basis in self.risk.outputs])
                 columns.append(self._form.from_blocks(blocks, residuals))
@@ -242,7 +242,7 @@ class Influence(HeadSolution):
             "cook": cook,
             "loss": chunk.terms.value,
             "loo_loss": left_out.value,
-            "leverage": leverages[0],
+            "leverage": chunk.terms.weighed(leverages[0]),
             **prediction(chunk, loss.mean(logits), left_out.probabilities, loss.labels(chunk.targets)),
             **beside,
         }

@@ -292,7 +292,7 @@ class LinearHeadRisk:
         """Full-rank whitened feature coordinates ``(D, k)`` from one pass, without the curvature."""
         second, n = torch.zeros(self.head.width, self.head.width, dtype=torch.float64, device=self.device), 0
         for chunk in self.chunks():
-            second += chunk.features @ chunk.features.T
+            second += chunk.terms.weighed(chunk.features) @ chunk.features.T
             n += len(chunk)
         self._range, _ = feature_range(second / n, self._whiten, self._resolution)
         self.leverage_form = torch.linalg.pinv(self._range.map.T @ second @ self._range.map, hermitian=True)
@@ -418,7 +418,7 @@ class LinearHeadRisk:
             packed = torch.cat([chunk.terms.curvature.project(basis) for basis in self.outputs])
             return {
                 "packed": pairs.accumulate(packed.to(self.dtype), self.features(chunk)),
-                "second": chunk.features @ chunk.features.T,
+                "second": chunk.terms.weighed(chunk.features) @ chunk.features.T,
                 "gradient": (chunk.features @ chunk.terms.residual).T,
                 "saturated": self.saturated(chunk),
                 "points": torch.tensor(len(chunk)),
