@@ -156,24 +156,31 @@ def report(out: Path) -> None:
             by_table(cells)
 
 
+BESIDE = {
+    "AP": ("AP auto of the perceptron", "AP trees, out of fold"),
+    "accuracy": ("accuracy perceptron",),
+    "seconds": (),
+}
+"""What each kind of figure is compared with, paired."""
+
+
 def summary(cells: dict[tuple[str, ...], dict[str, float]]) -> None:
-    first = "AP auto of the perceptron"
     generator = np.random.default_rng(0)
     names = sorted({what for cell in cells.values() for what in cell if not what.startswith("wrong")})
     for what in names:
-        for noise in ("", *NOISES):
+        for noise in ("", *NOISES) if what.startswith("AP") else ("",):
             of = [cell for key, cell in cells.items() if noise in ("", key[1]) and what in cell]
-            if noise and not what.startswith("AP"):
-                continue
             values = np.array([cell[what] for cell in of])
-            line = f"{what:44s} {noise or 'all':16s} mean {values.mean():.4f} median {np.median(values):.4f}"
-            beside = first if what.startswith("AP") else "accuracy perceptron"
-            if not what.startswith("seconds") and what != beside:
-                gain = values - np.array([cell[beside] for cell in of])
+            print(f"{what:40s} {noise or 'all':16s} mean {values.mean():.4f} median {np.median(values):.4f}")
+            for other in BESIDE[what.split()[0]]:
+                if other == what:
+                    continue
+                gain = values - np.array([cell[other] for cell in of])
                 low, high = np.quantile(generator.choice(gain, (2000, len(gain))).mean(1), [0.025, 0.975])
-                line += f"  minus {beside}: {gain.mean():+.4f} [{low:+.4f}, {high:+.4f}]"
-                line += f", better in {(gain > 0).sum()} of {len(gain)}"
-            print(line)
+                print(
+                    f"    minus {other:28s} {gain.mean():+.4f} [{low:+.4f}, {high:+.4f}],"
+                    f" better in {(gain > 0).sum()} of {len(gain)}"
+                )
 
 
 def by_table(cells: dict[tuple[str, ...], dict[str, float]]) -> None:
