@@ -10,8 +10,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 import swaypoint
+from swaypoint.models.estimators import fitted_estimator
 from swaypoint.scorers import scores
-from swaypoint.scoring.last_layer import LinearHead
 from swaypoint.scoring.trained_model import TrainedModel
 
 N, L2 = 40, 0.02
@@ -115,7 +115,7 @@ def test_a_bias_without_a_ridge_is_no_part_of_the_sum():
     case = Case("softmax")
     x, y, x_test = case.x.numpy(), case.y.numpy(), case.x_test.numpy()
     estimator = LogisticRegression(C=1.0, tol=1e-12, max_iter=10_000).fit(x, y)
-    trained_model = TrainedModel(LinearHead.from_estimator(estimator, N), (x, y))
+    trained_model = TrainedModel(fitted_estimator(estimator, x, y).head, (x, y))
     values = scores["representer_l2"].on(trained_model, (x_test, case.y_test.numpy()))
     logits = estimator.decision_function(x_test)
     expected = logits.max(1) - estimator.intercept_[logits.argmax(1)]

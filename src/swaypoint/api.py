@@ -15,14 +15,15 @@ from swaypoint.data.class_labels import class_labels
 from swaypoint.data.loaders import aligned, own_index
 from swaypoint.data.top import top_of
 from swaypoint.errors import InputError
+from swaypoint.models.estimators import Fitted, fitted_estimator, is_estimator
 from swaypoint.scoring.blank_head import blank_head
 from swaypoint.scoring.closed_form import Influence
-from swaypoint.scoring.last_layer import LinearHead
 from swaypoint.scoring.options import Refitting, Solving
 from swaypoint.scoring.rank import LossLike, as_head, rank, rank_parameters
 from swaypoint.scoring.ranking import Ranking
 from swaypoint.scoring.risks.losses import as_loss
 from swaypoint.scoring.risks.model import Kind, ModelRisk, Ridge
+from swaypoint.scoring.risks.weighted import weighted
 from swaypoint.scoring.scores import Removal
 from swaypoint.scoring.solver_choice import DENSE_LIMIT, invert
 from swaypoint.scoring.solvers.base import Inverse
@@ -42,9 +43,10 @@ class TopInfluences:
 
 
 def cooks_distance(  # long: what each option is
-    model_or_head: nn.Module | LinearHead,
+    model_or_head: Any,
     data: Any,
     *,
+    sample_weight: Any = None,
     loss: LossLike = "cross_entropy",
     layer: str | None = None,
     l2: Ridge = 0.0,
@@ -65,12 +67,15 @@ def cooks_distance(  # long: what each option is
     The model is scored in eval mode and left as it was found.
 
     Args:
-        model_or_head: a trained model, or a :class:`LinearHead` (which brings its own loss, layer
-            and l2).
+        model_or_head: a trained model, a :class:`LinearHead` or a fitted scikit-learn estimator, see
+            :func:`~swaypoint.models.estimators.fitted_estimator` (which bring their own loss, layer and l2).
         data: what the model was trained on, see :func:`~swaypoint.data.loaders.as_loader`: a torch
             ``Dataset`` or ``DataLoader``, a pair (inputs, labels) of arrays, tensors or data frames, or a
-            Hugging Face dataset. :attr:`~swaypoint.scoring.ranking.Ranking.own_index` has the rows of a
-            ``Subset`` or frame as these call them.
+            Hugging Face dataset; of an estimator the pair that it was fitted to.
+            :attr:`~swaypoint.scoring.ranking.Ranking.own_index` has the rows of a ``Subset`` or frame as
+            these call them.
+        sample_weight: ``(n,)``, the weights of the points in the training's loss: gradient and curvature of a
+            point are so many times its own, and without it all of its weight is gone. Of the last layer only.
         loss, layer, l2: see :meth:`LinearHead.from_module`.
         damping, removal, refit, params, curvature, solver, device: how it is solved for, see
             :class:`~swaypoint.scoring.options.Solving`.
@@ -86,10 +91,17 @@ def cooks_distance(  # long: what each option is
     """
     solving = Solving(damping, removal, refit, params, curvature, solver, device)
     solving.check()
+    if params is not None and sample_weight is not None:
+        raise InputError("sample_weight goes with the last layer; leave params out")
+    if is_estimator(model_or_head):
+        own = (loss, layer, l2, params) == ("cross_entropy", None, 0.0, None)
+        fitted = _fitted(model_or_head, data, sample_weight, own=own)
+        return _of_estimator(fitted, data[1], solving, dtype, progress)
     head = as_head(model_or_head, layer=layer, loss=loss, l2=l2)
-    batches, last = head.batches(data, batch_size), solving.of_the_head()
+    last = solving.of_the_head()
+    weights, batches = weighted(head.weights, head.batches(data, batch_size), sample_weight)
     if params is None:
-        return rank(head.weights, batches, last, dtype=dtype, progress=progress)[0]
+        return rank(weights, batches, last, dtype=dtype, progress=progress)[0]
     trained = TrainedModel(
         model_or_head,
         data,
@@ -102,7 +114,7 @@ def cooks_distance(  # long: what each option is
         solver=solver,
         batch_size=batch_size,
     )
-    return rank_parameters(trained, rank(head.weights, batches, last, dtype=dtype)[0], progress=progress)
+    return rank_parameters(trained, rank(weights, batches, last, dtype=dtype)[0], progress=progress)
 
 
 def cooks_distance_from_features(
@@ -110,6 +122,7 @@ def cooks_distance_from_features(
     labels: Any,
     *,
     estimator: Any = None,
+    sample_weight: Any = None,
     loss: LossLike = "cross_entropy",
     l2: float | None = None,
     damping: float = 0.0,
@@ -124,10 +137,10 @@ def cooks_distance_from_features(
         features: ``(n, D)`` array or tensor.
         labels: ``(n,)`` classes as integers, texts or booleans (an array, a list, a column of a data frame),
             which the ranking has as they are; or the targets of another loss.
-        estimator: a fitted scikit-learn ``LogisticRegression``, ``RidgeClassifier``, ``Ridge`` or
-            ``LinearRegression`` to use instead, with its own labels, loss and regularisation.
+        estimator: a fitted scikit-learn estimator to use instead, with its own labels, loss and
+            regularisation, as :func:`cooks_distance` takes it; ``features`` are then what that takes.
         l2: ridge of the fitted head, its bias free; default 1/n (scikit-learn's ``C=1``).
-        loss, damping, removal, device, dtype, progress: see :func:`cooks_distance`.
+        sample_weight, loss, damping, removal, device, dtype, progress: see :func:`cooks_distance`.
 
     Raises:
         InputError: as :func:`cooks_distance`. A fit that stops short of its optimum is no error: the
@@ -136,15 +149,14 @@ def cooks_distance_from_features(
     solving = Solving(damping, removal, device=device)
     aligned(features, labels)
     if estimator is not None:
-        head = LinearHead.from_estimator(estimator, len(features)).weights
-        batches = ArrayBatches(features, _targets(estimator, labels))
-        solving = solving.of_the_head()
-        return _named(rank(head, batches, solving, dtype=dtype, progress=progress)[0], features, labels)
+        fitted = fitted_estimator(estimator, features, labels, sample_weight)
+        return _named(_of_estimator(fitted, labels, solving, dtype, progress), features, labels)
     objective, classes = as_loss(loss), None
     if np.ndim(labels) == 1 and objective.output_per_class:
         classes = class_labels(labels)
-    batches = ArrayBatches(features, labels if classes is None else classes.index)
-    head = blank_head(batches, objective, 1.0 / len(batches) if l2 is None else l2)
+    points = ArrayBatches(features, labels if classes is None else classes.index)
+    blank = blank_head(points, objective, 1.0 / len(points) if l2 is None else l2)
+    head, batches = weighted(blank, points, sample_weight)
     ranking, _ = rank(head, batches, solving.of_the_head(fit=True), dtype=dtype, progress=progress)
     ranking = _named(ranking, features, labels)
     if classes is None or classes.are_indices:
@@ -153,12 +165,13 @@ def cooks_distance_from_features(
     return replace(ranking, label=label, suggested_label=suggested)
 
 
-def influence(
-    model_or_head: nn.Module | LinearHead,
+def influence(  # long: what each option is
+    model_or_head: Any,
     train: Any,
     test: Any,
     *,
     top: int | None = None,
+    sample_weight: Any = None,
     loss: LossLike = "cross_entropy",
     layer: str | None = None,
     l2: Ridge = 0.0,
@@ -181,7 +194,9 @@ def influence(
         solver: ``"auto"`` solves by conjugate gradients beyond
             :data:`~swaypoint.scoring.solver_choice.DENSE_LIMIT` parameters; see
             :func:`swaypoint.scoring.solver_choice.invert`. The last layer has one solver.
-        loss, layer, l2, damping, params, curvature, batch_size, device: see :func:`cooks_distance`.
+        sample_weight: of the training points; the test points count once each.
+        model_or_head, loss, layer, l2, damping, params, curvature, batch_size, device: see
+            :func:`cooks_distance`.
 
     Returns:
         ``(n_test, n_train)`` float64, or :class:`TopInfluences`.
@@ -192,7 +207,9 @@ def influence(
     """
     if params is not None:
         if not isinstance(model_or_head, nn.Module):
-            raise InputError("params needs the model; a LinearHead is its last layer")
+            raise InputError("params needs the model; a LinearHead or an estimator is its last layer")
+        if sample_weight is not None:
+            raise InputError("sample_weight goes with the last layer; leave params out")
         risk = ModelRisk(
             model_or_head,
             train,
@@ -205,11 +222,20 @@ def influence(
         if solver == "auto" and risk.dimension > DENSE_LIMIT:
             solver = "cg"  # few right-hand sides: exact all the same
         return _collect(_on(risk, invert(risk, curvature, solver), test), top)
-    head = as_head(model_or_head, layer=layer, loss=loss, l2=l2)
-    where = head.weights.weight.device if device is None else device
-    batches = head.batches(train, batch_size)
-    solved = Influence(head.weights, batches, damping=damping, dtype=torch.float64, device=where)
-    return _collect(solved.on(head.batches(test, batch_size)), top)
+    if is_estimator(model_or_head):
+        own = (loss, layer, l2) == ("cross_entropy", None, 0.0)
+        fitted = _fitted(model_or_head, train, sample_weight, own=own)
+        head, batches = fitted.head.weights, fitted.train
+        queries = fitted.read(*_pair(test))
+    else:
+        whole = as_head(model_or_head, layer=layer, loss=loss, l2=l2)
+        head, batches = weighted(whole.weights, whole.batches(train, batch_size), sample_weight)
+        queries = whole.batches(test, batch_size)
+        if sample_weight is not None:
+            queries = weighted(whole.weights, queries, np.ones(len(queries)))[1]
+    where = head.weight.device if device is None else device
+    solved = Influence(head, batches, damping=damping, dtype=torch.float64, device=where)
+    return _collect(solved.on(queries), top)
 
 
 def _named(ranking: Ranking, features: Any, labels: Any) -> Ranking:
@@ -242,20 +268,35 @@ def _collect(parts: Iterator[tuple[int, Tensor]], top: int | None) -> np.ndarray
     return best
 
 
-def _targets(estimator: Any, labels: Any) -> Any:
-    """Labels of a scikit-learn classifier as class indices, or ±1 columns for its ridge."""
-    labels = np.asarray(labels)
-    classes = getattr(estimator, "classes_", None)
-    if classes is None:
-        return labels
-    unknown = ~np.isin(labels, classes)
-    if unknown.any():
+def _fitted(estimator: Any, data: Any, sample_weight: Any, *, own: bool) -> Fitted:
+    """The estimator and the pair of its data; ``own``: loss, layer, ridge and parameters are left to it."""
+    if not own:
         raise InputError(
-            f"label {labels[unknown][0]!r} of row {int(unknown.argmax())} was not seen when the"
-            f" {type(estimator).__name__} was fitted"
+            f"the {type(estimator).__name__} brings its own loss and ridge, and is its last layer; leave"
+            " loss, l2, layer and params out"
         )
-    index = np.searchsorted(classes, labels)
-    if type(estimator).__name__ != "RidgeClassifier":
-        return index
-    columns = np.eye(len(classes))[index] if len(classes) > 2 else index[:, None].astype(float)
-    return 2.0 * columns - 1.0
+    return fitted_estimator(estimator, *_pair(data), sample_weight)
+
+
+def _pair(data: Any) -> tuple[Any, Any]:
+    if not (isinstance(data, tuple | list) and len(data) == 2):
+        raise InputError(f"data is a {type(data).__name__}; expected the pair (X, y) of the estimator")
+    return data[0], data[1]
+
+
+def _of_estimator(
+    fitted: Fitted, labels: Any, solving: Solving, dtype: torch.dtype | None, progress: bool
+) -> Ranking:
+    """The ranking, its labels those that the estimator knows."""
+    ranking, _ = rank(
+        fitted.head.weights, fitted.train, solving.of_the_head(), dtype=dtype, progress=progress
+    )
+    if fitted.classes is None:
+        return ranking
+    if np.isnan(ranking.margin).all():  # squared error, one against the rest: no class is suggested
+        return replace(ranking, label=np.asarray(labels).reshape(len(ranking), -1)[:, 0])
+    label, suggested = (
+        np.asarray(fitted.classes)[index.astype(np.int64)]
+        for index in (ranking.label, ranking.suggested_label)
+    )
+    return replace(ranking, label=label, suggested_label=suggested)

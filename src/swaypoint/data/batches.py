@@ -12,6 +12,8 @@ from torch import Tensor
 
 from swaypoint.errors import InputError
 
+_TILE_BYTES = 64 << 20
+
 
 class FeatureBatches(ABC):
     """A re-iterable source of ``(features (b, D), targets)`` in dataset order."""
@@ -103,6 +105,65 @@ class ArrayBatches(FeatureBatches):
     def sample(self, size: int) -> tuple[Tensor, Tensor]:
         rows = slice(0, None, max(1, len(self) // size))
         return self._rows(rows), self._targets[rows]
+
+
+class SparseBatches(FeatureBatches):
+    """Features in one of SciPy's sparse formats, made dense some rows at a time, and targets in memory.
+
+    Raises:
+        InputError: as :class:`ArrayBatches`.
+    """
+
+    def __init__(self, features: Any, targets: Any) -> None:
+        self._features, self._targets = features.tocsr(), as_tensor(targets, "labels")
+        rows, width = self._features.shape
+        if rows != len(self._targets):
+            raise InputError(
+                f"{rows} rows of features but {len(self._targets)} labels; expected one label per row"
+            )
+        if rows == 0:
+            raise InputError("the data is empty; expected at least one row")
+        self._tile = max(1, _TILE_BYTES // (8 * max(width, 1)))
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+    def _rows(self, rows: slice) -> tuple[Tensor, Tensor]:
+        return torch.from_numpy(self._features[rows].toarray()), self._targets[rows]
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for start in range(0, len(self), self._tile):
+            yield self._rows(slice(start, start + self._tile))
+
+    def sample(self, size: int) -> tuple[Tensor, Tensor]:
+        return self._rows(slice(0, None, max(1, len(self) // size)))
+
+
+class WeightedBatches(FeatureBatches):
+    """``data`` with the points' weights ``(n,)`` as last column of their targets, float64."""
+
+    def __init__(self, data: FeatureBatches, weights: Tensor) -> None:
+        self._data, self._weights = data, weights
+
+    def __len__(self) -> int:
+        return len(self._weights)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        done = 0
+        for features, targets in self._data:
+            weights = self._weights[done : done + len(features)].unsqueeze(1)
+            done += len(features)
+            columns = targets.double().cpu().view(len(targets), -1)
+            yield features, torch.cat([columns, weights], 1)
+
+    def sample(self, size: int) -> tuple[Tensor, Tensor]:
+        """In one pass, as the sample of ``data`` does not say which points it took."""
+        every, seen, held = max(1, len(self) // size), 0, []
+        for features, targets in self:
+            rows = slice(-seen % every, None, every)
+            held.append((features[rows].clone(), targets[rows].clone()))
+            seen += len(features)
+        return _concatenated(held)
 
 
 def pieces(data: FeatureBatches, size: int) -> Iterator[tuple[Tensor, Tensor, int]]:

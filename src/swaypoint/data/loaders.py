@@ -44,7 +44,8 @@ def as_loader(data: Any, batch_size: int) -> Iterable[Any]:
     if isinstance(data, DataLoader):
         return data if isinstance(data.dataset, IterableDataset) else _in_order(data)
     if isinstance(data, tuple | list) and len(data) == 2:
-        return _pair(*data, batch_size)
+        inputs, labels = data
+        return _pair(inputs, labels, batch_size)
     if isinstance(data, Mapping):
         raise InputError(
             f"data is a {type(data).__name__} with {', '.join(map(str, data))}; expected (inputs, labels), or"

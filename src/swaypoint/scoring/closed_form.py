@@ -230,7 +230,7 @@ class Influence(HeadSolution):
             blocks, _ = self._form.blocks(features)
             columns = []
             for label in range(classes):
-                targets = torch.full_like(chunk.targets[rows], label)
+                targets = loss.relabelled(chunk.targets[rows], label)
                 residual = loss.terms(chunk.logits[rows], targets).residual
                 residuals = torch.stack([basis.T @ residual.T for basis in self.risk.outputs])
                 columns.append(self._form.from_blocks(blocks, residuals))
@@ -280,7 +280,7 @@ class Influence(HeadSolution):
             "cook": cook,
             "loss": chunk.terms.value,
             "loo_loss": left_out.value,
-            "leverage": leverage,
+            "leverage": chunk.terms.weighed(leverage),
             **prediction(chunk, loss.mean(logits), left_out.probabilities, loss.labels(chunk.targets)),
             **beside,
         }

@@ -63,7 +63,7 @@ class DiagonalBlocks:
         return {
             "loss": chunk.terms.value,
             "loo_loss": terms.value,
-            "leverage": self._risk.leverages(self._risk.features(chunk)),
+            "leverage": chunk.terms.weighed(self._risk.leverages(self._risk.features(chunk))),
             **prediction(chunk, loss.mean(logits), terms.probabilities, loss.labels(chunk.targets)),
         }
 

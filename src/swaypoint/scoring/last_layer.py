@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -17,7 +16,7 @@ from swaypoint.data.calls import require_values
 from swaypoint.data.model_batches import ModelBatches
 from swaypoint.errors import InputError
 from swaypoint.scoring.risks.head import HeadWeights
-from swaypoint.scoring.risks.losses import BinaryCrossEntropy, CrossEntropy, Loss, SquaredError, as_loss
+from swaypoint.scoring.risks.losses import Loss, as_loss
 from swaypoint.scoring.risks.model import Ridge, ridge_of
 
 
@@ -73,28 +72,6 @@ class LinearHead:
             raise InputError(f"l2 is {ridge:g} for {name}.weight and {of_bias:g} for its bias; use one, or 0")
         weights = HeadWeights(weight, bias, as_loss(loss), ridge, penalize_bias=of_bias == ridge)
         return cls(weights, model, name)
-
-    @classmethod
-    def from_estimator(cls, estimator: Any, points: int) -> LinearHead:
-        """A fitted scikit-learn ``LogisticRegression``, ``RidgeClassifier``, ``Ridge`` or
-        ``LinearRegression`` with its own objective, trained on ``points`` points.
-
-        Raises:
-            InputError: another estimator, not fitted, or a penalty other than L2.
-        """
-        name = type(estimator).__name__
-        if name not in _ESTIMATORS:
-            raise InputError(f"{name} is not supported; expected a fitted {', '.join(_ESTIMATORS)}")
-        if not hasattr(estimator, "coef_"):
-            raise InputError(f"the {name} is not fitted; call fit first")
-        if getattr(estimator, "class_weight", None) is not None:
-            raise InputError(f"{name}(class_weight=...) is not supported; refit it without class weights")
-        loss, l2 = _ESTIMATORS[name](estimator, points)
-        weight = torch.as_tensor(np.atleast_2d(estimator.coef_), dtype=torch.float64)
-        bias = None
-        if estimator.fit_intercept:
-            bias = torch.as_tensor(np.atleast_1d(estimator.intercept_), dtype=torch.float64)
-        return cls(HeadWeights(weight, bias, loss, l2, penalize_bias=False))
 
     def batches(self, data: Any, batch_size: int = 512) -> FeatureBatches:
         """The features and targets of ``data`` (inputs of the model, or the features themselves).
@@ -223,7 +200,9 @@ def _same(one: Tensor, other: Tensor, *, least: float = 0.0) -> bool:
 
 def _of_raw(model: nn.Module | None, outputs: int, layer: str) -> str:
     """What to do where a bare parameter makes the outputs; empty where none seems to."""
-    for name, parameter in [] if model is None else model.named_parameters():
+    if model is None:
+        return ""
+    for name, parameter in model.named_parameters():
         owner = model.get_submodule(name.rpartition(".")[0])
         if type(owner).__module__.startswith(("torch.", "transformers.")) or parameter.ndim != 2:
             continue
@@ -290,30 +269,6 @@ def _parameters(module: nn.Module, name: str) -> tuple[Tensor, Tensor | None]:
     )
 
 
-def _logistic(estimator: Any, points: int) -> tuple[Loss, float]:
-    l1 = getattr(estimator, "l1_ratio", None) or 0.0
-    penalty = getattr(estimator, "penalty", "l2")
-    if penalty in ("l1", "elasticnet") or l1 != 0.0:
-        raise InputError("LogisticRegression with an L1 penalty is not twice differentiable; use L2")
-    # scikit-learn minimises C sum loss + ||w||^2 / 2.
-    l2 = 0.0 if penalty is None or np.isinf(estimator.C) else 1.0 / (estimator.C * points)
-    loss: Loss = BinaryCrossEntropy() if len(estimator.classes_) == 2 else CrossEntropy()
-    return loss, l2
-
-
-def _ridge(estimator: Any, points: int) -> tuple[Loss, float]:
-    if np.ndim(estimator.alpha) != 0:
-        raise InputError("Ridge with one alpha per target is not supported; fit one target at a time")
-    return SquaredError(), float(estimator.alpha) / points
-
-
-def _least_squares(estimator: Any, points: int) -> tuple[Loss, float]:
-    return SquaredError(), 0.0
-
-
-_ESTIMATORS: dict[str, Callable[[Any, int], tuple[Loss, float]]] = {
-    "LogisticRegression": _logistic,
-    "RidgeClassifier": _ridge,
-    "Ridge": _ridge,
-    "LinearRegression": _least_squares,
-}
+def _pool(inputs: Tensor) -> Tensor:
+    # What reaches a 1 x 1 convolution: averaging its outputs is averaging its inputs.
+    return inputs.mean((2, 3)) if inputs.ndim == 4 else inputs.flatten(1)

@@ -17,6 +17,7 @@ from swaypoint.folder.manifest import Goodness
 from swaypoint.scoring.risks.coordinates import inverse_form
 from swaypoint.scoring.risks.head import HeadWeights, LinearHeadRisk
 from swaypoint.scoring.risks.losses import Loss
+from swaypoint.scoring.risks.weighted import Weighted
 
 _UNIT = 1e-10
 """Leverage this near one leaves no residual to judge by: the fit goes through the point."""
@@ -73,8 +74,18 @@ class Statistics:
     scale: float
 
 
-def statistics(residual: np.ndarray, leverage: np.ndarray, mean: np.ndarray, family: Family) -> Statistics:
+def statistics(
+    residual: np.ndarray,
+    leverage: np.ndarray,
+    mean: np.ndarray,
+    family: Family,
+    weights: np.ndarray | None = None,
+) -> Statistics:
     """From the residuals ``(n,)``, the hat matrix's diagonal ``(n,)`` and the fitted means ``(n,)``.
+
+    Args:
+        weights: ``(n,)``, by which a target's variance is divided (statsmodels' ``var_weights``, and its
+            WLS); points of weight zero do not count.
 
     >>> x, y = np.c_[np.ones(4), [0.0, 1, 2, 3]], np.array([0.0, 1, 2, 4])
     >>> hat = x @ np.linalg.inv(x.T @ x) @ x.T
@@ -82,14 +93,18 @@ def statistics(residual: np.ndarray, leverage: np.ndarray, mean: np.ndarray, fam
     >>> found.cooks_distance.round(3).tolist()
     [1.037, 0.02, 0.327, 2.333]
     """
-    count, parameters = len(residual), round(float(leverage.sum()))
-    variance, free = family.variance(mean), max(count - parameters, 1)
+    parameters, variance, count = round(float(leverage.sum())), family.variance(mean), len(residual)
+    if weights is not None:
+        count = int((weights > 0).sum())
+    free = max(count - parameters, 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         rest = np.where(leverage < 1.0 - _UNIT, 1.0 - leverage, np.nan)
+        if weights is not None:
+            variance = variance / weights  # infinite of a point that does not count
         pearson = residual / np.sqrt(variance)
         if family.robust:
             dispersion = float((_NORMAL * np.median(np.abs(pearson - np.median(pearson)))) ** 2)
-            without = np.full(count, dispersion)
+            without = np.full(len(residual), dispersion)
         else:
             total = float(np.square(pearson).sum())
             dispersion = total / free
@@ -118,13 +133,14 @@ def of_head(head: HeadWeights, data: FeatureBatches) -> Statistics | None:
     basis = risk.feature_map()  # in which the moment is well conditioned
     width = basis.shape[1]
     moment = torch.zeros(width, width, dtype=torch.float64)
-    residuals, means = [], []
+    residuals, means, own = [], [], []
     for chunk in risk.chunks():
         fitted = head.loss.mean(chunk.logits)[:, 0]
         if head.loss.classifies:
             fitted = torch.sigmoid(fitted)
         features, weights = basis.T @ chunk.features, torch.from_numpy(family.variance(fitted.numpy()))
-        moment += (features * weights) @ features.T
+        moment += (features * chunk.terms.weighed(weights)) @ features.T
+        own.append(chunk.terms.weighed(torch.ones(len(chunk), dtype=torch.float64)).numpy())
         residuals.append((chunk.targets[:, 0] - fitted).numpy())
         means.append(fitted.numpy())
     inverse, leverages = inverse_form(moment), []
@@ -132,8 +148,10 @@ def of_head(head: HeadWeights, data: FeatureBatches) -> Statistics | None:
     for chunk in risk.chunks():
         features = basis.T @ chunk.features
         leverages.append((features * (inverse @ features)).sum(0).numpy())
-    leverage = np.clip(np.concatenate(leverages) * family.variance(mean), 0.0, 1.0)
-    return statistics(np.concatenate(residuals), leverage, mean, family)
+    weight = np.concatenate(own)
+    leverage = np.clip(np.concatenate(leverages) * family.variance(mean) * weight, 0.0, 1.0)
+    counted = weight if isinstance(head.loss, Weighted) else None
+    return statistics(np.concatenate(residuals), leverage, mean, family, counted)
 
 
 def predicted(head: HeadWeights, data: FeatureBatches) -> tuple[np.ndarray, np.ndarray]:

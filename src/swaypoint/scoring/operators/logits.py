@@ -34,6 +34,10 @@ class LogitCurvature(ABC):
     def rows(self, rows: slice) -> LogitCurvature:
         """That of some of the points."""
 
+    @abstractmethod
+    def scaled(self, weights: Tensor) -> LogitCurvature:
+        """w_i Lambda_i, for weights ``(b,)``."""
+
     def single(self) -> LogitCurvature:
         """The same in float32."""
         raise NotImplementedError
@@ -101,6 +105,10 @@ class DiagonalMinusOuter(LogitCurvature):
         factor = (row * solution).sum(1) / (1.0 + (row * scaled).sum(1))
         return solution - scaled * factor.unsqueeze(1)
 
+    def scaled(self, weights: Tensor) -> DiagonalMinusOuter:
+        weights = weights.unsqueeze(1)
+        return DiagonalMinusOuter(weights * self.d, None if self.u is None else weights.sqrt() * self.u)
+
     def single(self) -> DiagonalMinusOuter:
         """The same in float32."""
         return DiagonalMinusOuter(self.d.float(), None if self.u is None else self.u.float())
@@ -119,6 +127,9 @@ class DenseLogitCurvature(LogitCurvature):
 
     def diagonal(self) -> Tensor:
         return self.values.diagonal(dim1=1, dim2=2)
+
+    def scaled(self, weights: Tensor) -> DenseLogitCurvature:
+        return DenseLogitCurvature(weights[:, None, None] * self.values)
 
     def matmul(self, vectors: Tensor) -> Tensor:
         if vectors.ndim == 3:

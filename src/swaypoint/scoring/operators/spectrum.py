@@ -19,7 +19,7 @@ def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """
     try:
         values, vectors = torch.linalg.eigh(matrix)
-    except torch.linalg.LinAlgError:
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         if not bool(torch.isfinite(matrix).all()):
             raise InputError(
                 "the curvature has entries beyond the range of float64; standardise the columns of the"

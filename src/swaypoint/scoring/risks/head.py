@@ -262,7 +262,7 @@ class LinearHeadRisk:
         """Full-rank whitened feature coordinates ``(D, k)`` from one pass, without the curvature."""
         second, n = torch.zeros(self.head.width, self.head.width, dtype=torch.float64, device=self.device), 0
         for chunk in self.chunks():
-            second += chunk.features @ chunk.features.T
+            second += chunk.terms.weighed(chunk.features) @ chunk.features.T
             n += len(chunk)
         self._range, _ = feature_range(second / n, self._whiten, self._resolution)
         self.leverage_form = inverse_form(self._range.map.T @ second @ self._range.map)
@@ -391,7 +391,7 @@ class LinearHeadRisk:
         def of(chunk: Chunk) -> Statistic:
             return {
                 **self._second_moments(pairs, chunk),
-                "second": chunk.features @ chunk.features.T,
+                "second": chunk.terms.weighed(chunk.features) @ chunk.features.T,
                 "gradient": (chunk.features @ chunk.terms.residual).T,
                 "saturated": self.saturated(chunk),
                 "points": torch.tensor(len(chunk)),

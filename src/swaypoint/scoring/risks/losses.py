@@ -30,13 +30,19 @@ from swaypoint.scoring.operators.logits import DenseLogitCurvature, DiagonalMinu
 class Terms(NamedTuple):
     """What one loss says of a batch: value ``(b,)``, residual ``(b, C)``, curvature.
 
-    ``probabilities`` is ``(b, classes)`` for a classifier, None for other losses.
+    ``probabilities`` is ``(b, classes)`` for a classifier, None for other losses; ``weights`` ``(b,)`` are
+    the points' own, already in the first three, None where all are one.
     """
 
     value: Tensor
     residual: Tensor
     curvature: LogitCurvature
     probabilities: Tensor | None = None
+    weights: Tensor | None = None
+
+    def weighed(self, values: Tensor) -> Tensor:
+        """``values`` (.., b) times the points' own weights."""
+        return values if self.weights is None else values * self.weights
 
 
 class Loss(ABC):
@@ -75,6 +81,10 @@ class Loss(ABC):
     def labels(self, targets: Tensor) -> Tensor | None:
         """Class index of each (checked) target ``(b,)`` for a classifier, else None."""
         return None
+
+    def relabelled(self, targets: Tensor, label: int) -> Tensor:
+        """(Checked) targets of the same points, had each the class ``label``."""
+        return torch.full_like(targets, label)
 
     def outputs(self, classes: int) -> int:
         """How many a head of it has for so many classes, of which a regression has none."""
