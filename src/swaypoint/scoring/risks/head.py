@@ -363,7 +363,8 @@ class LinearHeadRisk:
         second, n = sums["second"].to(self.device), int(sums["points"])
         self._range, project = feature_range(second / n, self._whiten, self._resolution)
         if self.wide:
-            packed = outer.packed(sums.pop("outer"), sums.pop("diagonal"), self.outputs[0])
+            of_u, of_d = (sums.pop(name).to(self.device) for name in ("outer", "diagonal"))
+            packed = outer.packed(of_u, of_d, self.outputs[0])
             unpacked = packed.div_(n).unsqueeze(0)
         else:
             unpacked = pairs.unpack(sums["packed"].to(self.device) / n).view(groups, q, width, width)
