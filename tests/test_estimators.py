@@ -536,7 +536,7 @@ def test_other_points_than_it_was_fitted_to_are_told(name):
 
 
 def test_a_class_is_no_estimator():
-    with pytest.raises(swaypoint.InputError, match="expected a torch.nn.Module, a LinearHead or a fitted"):
+    with pytest.raises(swaypoint.InputError, match=r"expected a torch\.nn\.Module, a LinearHead or a fitted"):
         swaypoint.cooks_distance(LogisticRegression, WINE)
 
 
