@@ -24,6 +24,7 @@ from sklearn.ensemble import (
     RandomForestRegressor,
 )
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import (
     BayesianRidge,
     ElasticNet,
@@ -40,7 +41,7 @@ from sklearn.linear_model import (
     SGDClassifier,
     SGDRegressor,
 )
-from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, TunedThresholdClassifierCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -367,6 +368,22 @@ CASES = {
         last=lambda e: e.best_estimator_[-1],
         phi=lambda e, x: before(e.best_estimator_, x),
     ),
+    "a threshold chosen": Case(
+        TunedThresholdClassifierCV(LOGISTIC, cv=3),
+        SMALL,
+        logistic,
+        by_c,
+        zero_one,
+        last=lambda e: e.estimator_,
+    ),
+    "frozen": Case(
+        FrozenEstimator(LogisticRegression(C=0.3, **EXACT).fit(*WINE)),
+        WINE,
+        softmax,
+        by_c,
+        index,
+        last=lambda e: e.estimator,
+    ),
     "target in other units": Case(
         TransformedTargetRegressor(Ridge(alpha=2.0), func=np.log, inverse_func=np.exp),
         DIABETES,
@@ -516,6 +533,11 @@ def test_other_points_than_it_was_fitted_to_are_told(name):
     data, options, words = WRONG[name]
     with pytest.raises(swaypoint.InputError, match=words):
         swaypoint.cooks_distance(OF_FRAME, data, **options)
+
+
+def test_a_class_is_no_estimator():
+    with pytest.raises(swaypoint.InputError, match=r"expected a torch\.nn\.Module, a LinearHead or a fitted"):
+        swaypoint.cooks_distance(LogisticRegression, WINE)
 
 
 def test_labels_are_those_that_the_estimator_knows():

@@ -81,8 +81,8 @@ class Fitted:
 
 
 def is_estimator(model: Any) -> bool:
-    """Whether ``model`` has scikit-learn's interface."""
-    return hasattr(model, "get_params") and hasattr(model, "fit")
+    """Whether ``model`` has scikit-learn's interface, and is no class of such."""
+    return hasattr(model, "get_params") and hasattr(model, "fit") and not isinstance(model, type)
 
 
 def fitted_estimator(estimator: Any, inputs: Any, labels: Any, sample_weight: Any = None) -> Fitted:
@@ -421,5 +421,6 @@ REFUSED = {
     "LassoCV": _L1,
     "ElasticNetCV": _L1,
     "Lars": _L1,
+    "NeuralNet": "wraps a torch model; pass that, its module_, with the data as it takes them",  # skorch's
 }
 """What the message goes on to say after the estimator's name."""

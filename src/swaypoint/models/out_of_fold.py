@@ -18,10 +18,17 @@ from swaypoint.scoring.risks.weighted import sample_weights
 
 SETTINGS: Mapping[str, Any] = {"max_iter": 100, "early_stopping": False}
 """Of ``HistGradientBoostingClassifier``; the rest are its defaults."""
-LEAST_POINTS = 200
+LEAST_POINTS = 150
 """Below, there is too little of each class to split and to learn from."""
-MOST_WORK = 2e7
-"""Points times columns times classes up to which trees are grown unasked: minutes on one core."""
+MOST_SECONDS = 60.0
+"""Of :func:`expected_seconds`, up to which the trees are grown unasked."""
+
+
+def expected_seconds(points: int, columns: int, classes: int, folds: int = 5) -> float:
+    """A rough guess for one core, from the times in docs/tables.md: what a tree takes at least, what each
+    column adds, and what each number."""
+    trees = folds * SETTINGS["max_iter"] * (1 if classes == 2 else classes)
+    return float(trees * (2e-3 + 5e-5 * columns + 2e-8 * points * columns))
 
 
 def worthwhile(points: int, columns: int, classes: int) -> bool:
@@ -30,7 +37,7 @@ def worthwhile(points: int, columns: int, classes: int) -> bool:
     >>> worthwhile(2000, 20, 2), worthwhile(60, 20, 2), worthwhile(10**6, 100, 1000)
     (True, False, False)
     """
-    return points >= LEAST_POINTS and points * columns * classes <= MOST_WORK
+    return points >= LEAST_POINTS and expected_seconds(points, columns, classes) <= MOST_SECONDS
 
 
 def out_of_fold_probabilities(

@@ -222,7 +222,8 @@ def as_head(
     if isinstance(model_or_head, nn.Module):
         return LinearHead.from_module(model_or_head, layer, loss, l2)
     raise InputError(
-        f"the model is a {type(model_or_head).__name__}; expected a torch.nn.Module or a LinearHead"
+        f"the model is a {type(model_or_head).__name__}; expected a torch.nn.Module, a LinearHead or a fitted"
+        " scikit-learn estimator"
     )
 
 
