@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from swaypoint.errors import not_an_audit
-
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.markdown import Markdown
@@ -25,13 +23,7 @@ OBJECTIVE, MODEL, DATA, RUN, SERVER = "Objective", "Model", "Data", "Run", "Serv
 """Panels of a command's help."""
 
 
-def _audit_folder(path: Path) -> Path:
-    if not (path / "manifest.json").is_file():  # said before anything is imported to read it
-        raise not_an_audit(path)
-    return path
-
-
-Audit = Annotated[Path, typer.Argument(help="An audit folder.", metavar="AUDIT", callback=_audit_folder)]
+Audit = Annotated[Path, typer.Argument(help="An audit folder.", metavar="AUDIT")]
 StoreAt = Annotated[
     str | None,
     typer.Option(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from importlib.metadata import entry_points
 
 from swaypoint.errors import InputError
 
@@ -30,8 +29,11 @@ def check_there(source: str) -> None:
     Raises:
         InputError: there is nothing, and no reader knows ``source`` by its name.
     """
-    by_name = ":" in source or is_hub_name(source) or os.path.exists(source)
-    if not by_name and not entry_points(group="swaypoint.readers"):  # which may take any name
+    if ":" in source or is_hub_name(source) or os.path.exists(source):
+        return
+    from importlib.metadata import entry_points  # takes as long to import as all of this file
+
+    if not entry_points(group="swaypoint.readers"):  # which may take any name
         raise absent(source)
 
 
