@@ -53,3 +53,15 @@ def test_help_has_a_section_a_panel(tmp_path):
     text = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     sections = [line for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
     assert sections == ["Arguments:", "Run:", "Data:", "Model:", "Objective:", "Options:"]
+
+
+def test_a_tiny_table_is_audited_without_what_only_regions_and_large_trainings_need(tmp_path):
+    rows = [f"{i / 7:.3f},{'abc'[i % 3]},{'yes' if i % 2 else 'no'}" for i in range(12)]
+    (tmp_path / "tiny.csv").write_text("a,b,outcome\n" + "\n".join(rows) + "\n")
+    words = [sys.executable, "-c", SCRIPT, "audit", "tiny.csv", "--label", "outcome"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, check=True)
+    *_, last = done.stdout.splitlines()
+    _, ended, _, *loaded = last.split()
+    assert (ended, done.stderr) == ("0", "")
+    assert not set(loaded) & {"sklearn", "scipy", "lightning", "matplotlib", "PIL"}
+    assert (tmp_path / "tiny-audit" / "report.html").is_file()

@@ -41,7 +41,10 @@ def review(  # long: an option a parameter
         bool, typer.Option("--browser/--no-browser", help="Open the page.", rich_help_panel=RUN)
     ] = True,
     port: Annotated[
-        int, typer.Option(help="0: a free one, the same each time if it can be.", rich_help_panel=SERVER)
+        int,
+        typer.Option(
+            help="0: a free one, the same each time if it can be.", min=0, max=65535, rich_help_panel=SERVER
+        ),
     ] = 0,
     host: Annotated[
         str,

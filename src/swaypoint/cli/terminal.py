@@ -80,9 +80,10 @@ def progress(*, quiet: bool = False, verbose: bool = False) -> Iterator[Listener
         yield Listener()
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=screen(stderr=True), transient=True) as shown:
+    console = screen(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
         bars = _Bars(shown, verbose)
-        yield Listener(bars.stage, bars.records, bars.epoch)
+        yield Listener(bars.stage, bars.records, bars.epoch, bars.note)
 
 
 @dataclass
@@ -108,6 +109,9 @@ class _Bars:
         name = f"training, epoch {done} of {total}: {note}"
         self.progress.update(self.task, completed=done, total=total, description=name)
         self._say(f"epoch {done}/{total}: {note}")
+
+    def note(self, text: str) -> None:
+        self.progress.console.print(text, highlight=False)
 
     def _say(self, text: str) -> None:
         if self.verbose:

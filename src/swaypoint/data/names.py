@@ -24,11 +24,15 @@ def is_hub_name(source: str) -> bool:
 
 
 def check_there(source: str) -> None:
-    """Refuse a path at which there is nothing.
+    """Refuse a path at which there is nothing, or an audit.
 
     Raises:
-        InputError: there is nothing, and no reader knows ``source`` by its name.
+        InputError: there is nothing, and no reader knows ``source`` by its name; or an audit folder.
     """
+    if all(os.path.isfile(os.path.join(source, name)) for name in ("manifest.json", "head.safetensors")):
+        raise InputError(
+            f"{source} is an audit, not a dataset; look at it by `swaypoint show {source}`, or pass its data"
+        )
     if ":" in source or is_hub_name(source) or os.path.exists(source):
         return
     from importlib.metadata import entry_points  # takes as long to import as all of this file

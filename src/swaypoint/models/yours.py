@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
 import zipfile
@@ -46,12 +47,27 @@ def load_model(factory: str, weights: Path | None) -> nn.Module:
             tensors, or do not fit.
     """
     made = load_object(factory)
+    _check_call(factory, made)
     model = made() if callable(made) and not isinstance(made, nn.Module) else made
     if not isinstance(model, nn.Module):
         raise InputError(f"{factory!r} gave a {type(model).__name__}; expected a torch.nn.Module")
     if weights is not None:
         load_weights(model, weights)
     return model
+
+
+def _check_call(factory: str, made: Any) -> None:
+    if not callable(made) or isinstance(made, nn.Module):
+        return
+    try:
+        inspect.signature(made).bind()
+    except TypeError as error:
+        raise InputError(
+            f"{factory!r} cannot be called without arguments ({error}); pass a function that takes none and"
+            " returns the model"
+        ) from error
+    except ValueError:  # of one without a signature
+        return
 
 
 def load_weights(model: nn.Module, path: Path, *, remedy: str = _SAVE) -> None:
