@@ -31,7 +31,8 @@ def test_commands_md_is_what_the_commands_say():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_and_option_that_a_page_names_is_there(page):
-    commands = typer.main.get_command(app).commands
+    group = typer.main.get_command(app)
+    commands = {name: group.get_command(None, name) for name in group.list_commands(None)}
     commands |= {f"study {name}": command for name, command in commands["study"].commands.items()}
     blocks = "\n".join(re.findall(r"^```[a-z]*\n(.*?)^```", page.read_text(), re.M | re.S))
     for line in re.findall(r"^swaypoint (.*)$", blocks.replace("\\\n", " "), re.M):

@@ -734,6 +734,7 @@ def test_truncated_files(name: str, cut: float) -> None:
 
 
 @settings(FUZZ, max_examples=400)
+@example(name="a.csv", where=0.25, flip=174)  # in a header, a byte that the encoding of the words has not
 @example(name="i.parquet", where=0.470703125, flip=128)  # a name inside the image struct, not UTF-8
 @given(name=st.sampled_from(sorted(VALID)), where=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
 def test_files_with_one_wrong_byte(name: str, where: float, flip: int) -> None:
@@ -798,13 +799,32 @@ def test_a_limit_takes_of_every_class(tmp_path: Path) -> None:
 def test_a_stray_picture_is_told_and_left_out(tmp_path: Path) -> None:
     root = image_folder(tmp_path / "pets", pictures(8))
     (root / "stray.png").write_bytes(png(pictures(1)[0]))
-    with pytest.raises(InputError, match=r"1 images \(such as stray.png\) outside class folders.*--skip-bad"):
+    with pytest.raises(InputError, match=r"1 image \(such as stray.png\) outside class folders.*--skip-bad"):
         read_dataset(root)
     dataset = read_dataset(root, options=ReadOptions(skip_bad=True))
     assert len(dataset) == 8
     assert [(one.where, one.reason) for one in dataset.skipped] == [
         ("stray.png", "outside the class folders")
     ]
+
+
+def test_pictures_deeper_in_a_class_are_of_the_class(tmp_path: Path) -> None:
+    root = image_folder(tmp_path / "pets", pictures(8))
+    (root / "cat" / "old" / "attic").mkdir(parents=True)
+    (root / "cat" / "old" / "attic" / "9.png").write_bytes(png(pictures(1)[0]))
+    (root / "dog" / "loop").symlink_to(root / "dog")
+    dataset = read_dataset(root)
+    cats = [*(f"cat/{i}.png" for i in (0, 2, 4, 6)), "cat/old/attic/9.png"]
+    assert list(dataset.names) == cats + [f"dog/{i}.png" for i in (1, 3, 5, 7)]
+    assert dataset.classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize("splits", [["train"], ["train", "test"], ["animals"]])
+def test_folders_of_class_folders_are_no_classes(tmp_path: Path, splits: list[str]) -> None:
+    for split in splits:
+        image_folder(tmp_path / "root" / split, pictures(4))
+    with pytest.raises(InputError, match=f"To read one split, pass .*root/{sorted(splits)[0]}"):
+        read_dataset(tmp_path / "root")
 
 
 @pytest.mark.parametrize("source", ["phtos/", "data/phtos", "phtos", "a b/c", "./x"])

@@ -149,17 +149,35 @@ def test_a_given_head_is_audited_as_it_is(data, tmp_path):
         swaypoint.audit(data, tmp_path / "narrow", options=narrow, read=READ, scale=STREAMED)
 
 
-def test_real_values_are_audited_too(tmp_path):
+@pytest.mark.parametrize("loss", ["squared_error", "huber", "poisson"])
+def test_a_streamed_regression_says_what_one_in_memory_says(tmp_path, loss):
     features, _ = streamed_data.points()
-    target = features @ np.arange(5) + np.random.default_rng(1).standard_normal(len(features))
+    generator = np.random.default_rng(1)
+    target = 50.0 + features @ np.arange(5) + generator.standard_normal(len(features))
+    target[::97] += 9.0 * generator.choice([-1.0, 1.0], len(target[::97]))
+    if loss == "poisson":
+        target = generator.poisson(np.exp(0.2 * features @ np.arange(5))).astype(float)
     whole = streamed_data.table(features, np.zeros(len(features), dtype=int))
     whole = whole.set_column(1, "label", pa.array(target))
     data = streamed_data.write(tmp_path / "data", whole)
-    options = AuditOptions(objective=Objective("squared_error"), validation=0.0)
+    options = AuditOptions(objective=Objective(loss), top=30)
     folder = swaypoint.audit(data, tmp_path / "streamed", options=options, read=READ, scale=STREAMED)
     inside = swaypoint.audit(data, tmp_path / "held", options=options, read=READ)
-    np.testing.assert_allclose(every(folder)["cook"], inside.scores()["cook"].to_numpy(), rtol=1e-4)
+    found, held = every(folder), inside.scores()
+    for name in ("cook", "residual", "studentised", "suggested_error", "auto", "suggested_label"):
+        expected = held[name].to_numpy()
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(found[name], expected, rtol=1e-3, atol=1e-4 * scale, err_msg=name)
+    assert found["kind"].tolist() == held["kind"].to_pylist()
+    assert "outlier" in found["kind"].tolist() or loss == "poisson"
+    assert set(folder.scores().column_names) == set(held.column_names)
     assert folder.manifest().model.accuracy == Accuracy(None, None)
+    here, there = inside.manifest().model.regression, folder.manifest().model.regression
+    assert there.parameters == here.parameters
+    for one, other in ((here.train, there.train), (here.validation, there.validation)):
+        assert other.r_squared == pytest.approx(one.r_squared, rel=1e-3)
+        assert other.rmse == pytest.approx(one.rmse, rel=1e-3)
+    assert there.scale == pytest.approx(here.scale, rel=1e-3)
 
 
 def test_data_of_any_fsspec_file_system(data, tmp_path):

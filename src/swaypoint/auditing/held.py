@@ -26,7 +26,7 @@ from swaypoint.scoring.fitness import accuracy_of, baseline, by_heart, examine, 
 from swaypoint.scoring.head_solution import HeadSolution
 from swaypoint.scoring.rank import rank, rank_parameters
 from swaypoint.scoring.ranking import COLUMNS, Ranking
-from swaypoint.scoring.regression import Statistics, goodness, of_head, predicted
+from swaypoint.scoring.regression import Statistics, goodness, of_head, predicted, suspicion
 from swaypoint.scoring.risks.losses import as_loss
 
 _NEIGHBOURS = 50_000
@@ -80,7 +80,7 @@ class HeldRecords(Records):
         return self._prepared(run, run.path, self.options.seed)
 
     def _prepared(self, run: AuditRun, folder: Path, seed: int) -> Predictor:
-        training = Training(folder, seed, self.options.device, run.listener.epoch)
+        training = Training(folder, seed, self.options.device, run.listener.epoch, run.listener.note)
         made = prepare(self.dataset, self.rows, self.options.model, self.options.objective, training=training)
         (folder / "last.ckpt").unlink(missing_ok=True)
         return made
@@ -95,6 +95,9 @@ class HeldRecords(Records):
         further = {
             name: known[name] if name in known else of_points(name)(trained) for name in options.scores
         }
+        statistics = None if self.dataset.classes else of_head(solution.head, predictor.train)
+        if statistics is not None:  # which value is wrong, the residual tells best: always there to sort by
+            further["auto"] = suspicion(statistics)
         run.write_factor(solution)
         diagnostics = ranking.diagnostics.beside(memorisation(*accuracy, held_out))
         labels = self.dataset.labels[self.rows.train]
@@ -107,7 +110,6 @@ class HeldRecords(Records):
             diagnostics = diagnostics.beside((ensemble.check(),))
             several = ensemble.columns().items()
             further |= {name: one for name, one in several if name in (*further, "models")}
-        statistics = None if self.dataset.classes else of_head(solution.head, predictor.train)
         columns = _columns(self.dataset.index[self.rows.train], ranking, further, statistics)
         return Scored(
             head=solution.head,

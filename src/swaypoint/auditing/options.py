@@ -89,6 +89,10 @@ class Scale:
     engine: str = IN_PROCESS
     max_memory: float | None = None
 
+    def __post_init__(self) -> None:
+        if self.max_memory is not None and not self.max_memory >= 0.0:
+            raise InputError(f"max_memory is {self.max_memory}; expected a number of GiB, 0 or more")
+
     @property
     def bytes(self) -> float:
         if self.max_memory is not None:

@@ -34,11 +34,13 @@ _FACTOR_BYTES = 512 << 20
 
 @dataclass(frozen=True)
 class Listener:
-    """Told of the audit's progress; the default listens to nothing."""
+    """Told of the audit's progress; the default listens to nothing. ``note``: a line to be read while it
+    lasts, such as what is about to be trained and for how long."""
 
     stage: Callable[[str], None] = lambda name: None
     records: Callable[[int, int], None] | None = None
     epoch: Callable[[int, int, float, float], None] | None = None
+    note: Callable[[str], None] = lambda text: None
 
 
 class AuditRun:

@@ -22,9 +22,10 @@ from swaypoint.errors import InputError
 from swaypoint.folder.writing import replace_file
 from swaypoint.scorers.base import of_points
 from swaypoint.scoring.closed_form import Influence
-from swaypoint.scoring.kinds import suggest_kinds
+from swaypoint.scoring.kinds import suggest_kinds, suggest_regression_kinds
 from swaypoint.scoring.last_layer import LinearHead
 from swaypoint.scoring.ranking import COLUMNS
+from swaypoint.scoring.regression import Fit, suspicion
 from swaypoint.scoring.scores import Removal
 from swaypoint.scoring.trained_model import TrainedModel
 
@@ -68,6 +69,7 @@ class ScoreShards:
         lead: the column that ranks.
         scores: further ones to be computed, each of which is pointwise, see
             :class:`~swaypoint.scorers.base.Score`; and ``auto``.
+        regression: of a head of one real value, what its points' statistics are taken among.
     """
 
     influence: Influence
@@ -76,6 +78,7 @@ class ScoreShards:
     top: int
     lead: str = "cook"
     scores: tuple[str, ...] = ()
+    regression: Fit | None = None
 
     def __call__(self, numbered: tuple[int, ParquetPoints]) -> Statistic:
         number, points = numbered
@@ -105,20 +108,27 @@ class ScoreShards:
             columns = {name: part[name].cpu().numpy() for name in (*COLUMNS, *_SUMMED)}
             rows = slice(done, done := done + len(columns["cook"]))
             beside = {name: values[rows] for name, values in further.items()}
-            if "auto" in self.scores:
+            if "auto" in self.scores and self.regression is None:
                 beside["auto"] = columns["loo_loss"]  # no training was recorded
             yield {"index": numbered.take(len(columns["cook"])), **columns, **beside}
 
     @property
     def _beside(self) -> list[str]:
-        return [name for name in self.scores if name not in COLUMNS]
+        found = [] if self.regression is None else ["residual", "studentised", "suggested_error", "auto"]
+        return [*found, *(name for name in self.scores if name not in (*COLUMNS, *found))]
 
     def _further(self, points: ParquetPoints) -> dict[str, np.ndarray]:
-        """The other scores of a shard's points, each by a pass over it."""
+        """The other scores of a shard's points, each by a pass over it, and a regression's statistics."""
+        found = {}
+        if self.regression is not None:
+            known = self.regression.statistics(self.influence.risk.of(points))
+            found = {"residual": known.residual, "studentised": known.studentised}
+            found |= {"suggested_error": known.error, "auto": suspicion(known)}
         trained = TrainedModel(
             LinearHead(self.influence.head), points, features=points, influence=self.influence.of(points)
         )
-        return {name: of_points(name)(trained) for name in self._beside if name != "auto"}
+        asked = (name for name in self._beside if name != "auto" and name not in found)
+        return found | {name: of_points(name)(trained) for name in asked}
 
     def _schema(self) -> pa.Schema:
         label = pa.int64() if self.influence.head.loss.classifies else pa.float64()
@@ -129,7 +139,11 @@ class ScoreShards:
         return pa.schema([("index", pa.int64()), split, *fields, ("kind", pa.string()), *further])
 
     def _table(self, columns: Columns) -> pa.Table:
-        kinds = suggest_kinds(columns["margin"], columns["leverage"], mean_leverage=self.mean_leverage)
+        leverage, mean = columns["leverage"], self.mean_leverage
+        if self.regression is None:
+            kinds = suggest_kinds(columns["margin"], leverage, mean_leverage=mean)
+        else:
+            kinds = suggest_regression_kinds(columns["studentised"], leverage, mean_leverage=mean)
         count = len(kinds)
         split = pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, dtype=np.int8)), ["train"])
         schema = self._schema()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from swaypoint.models.predictor import Predictor
 from swaypoint.scoring.kinds import suggest_kinds, suggest_regression_kinds
 from swaypoint.scoring.ranking import COLUMNS, positions
 
+_DESCRIBED = 10_000
 _LONGEST_TEXT = 10_000  # characters of a value that a reviewer can read
 
 
@@ -84,21 +86,22 @@ def items(dataset: Dataset, rows: np.ndarray, features: torch.Tensor) -> pa.Tabl
                 (None if pictures is None else _png(pictures[row], quick=True) for row in rows),
                 pa.large_binary(),
             ),
-            "row": pa.array((_described(dataset, row) for row in rows), pa.large_string()),
+            "row": pa.array(_described(dataset, rows), pa.large_string()),
             "x": places[:, 0],
             "y": places[:, 1],
         }
     )
 
 
-def _described(dataset: Dataset, row: int) -> str | None:
-    values = dataset.describe(int(row), longest=_LONGEST_TEXT)
-    return json.dumps(values) if values else None
+def _described(dataset: Dataset, rows: np.ndarray) -> Iterator[str | None]:
+    for start in range(0, len(rows), _DESCRIBED):
+        for values in dataset.described(rows[start : start + _DESCRIBED], longest=_LONGEST_TEXT):
+            yield json.dumps(values) if values else None
 
 
 def examples(dataset: Dataset, rows: np.ndarray, near: Any, agreement: np.ndarray) -> pa.Table:
     images, pictures = dataset.kind == "images", dataset.pixels
-    described = [dataset.describe(int(row)) for row in rows]
+    described = dataset.described(rows)
     return pa.table(
         {
             "rank": np.arange(1, len(rows) + 1),

@@ -36,7 +36,7 @@ from swaypoint.data.tensors import write_tensors
 from swaypoint.errors import InputError
 from swaypoint.folder.audit_folder import score_files
 from swaypoint.folder.documents import REMEDY, read_json
-from swaypoint.folder.manifest import AuditedData, StreamedScores, ranking_column
+from swaypoint.folder.manifest import AuditedData, RegressionFit, StreamedScores, ranking_column
 from swaypoint.folder.writing import write_json
 from swaypoint.models.predictor import Predictor, stored_head
 from swaypoint.scorers import scores
@@ -46,6 +46,7 @@ from swaypoint.scoring.fitness import Spread, baseline, diagnose, examine, memor
 from swaypoint.scoring.last_layer import LinearHead
 from swaypoint.scoring.rank import EXACT_LIMIT, factorises
 from swaypoint.scoring.refit import refit_head
+from swaypoint.scoring.regression import Fit, Sums, family_of, goodness_of
 from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.risks.losses import as_loss
 
@@ -146,6 +147,7 @@ class StreamedRecords(Records):
         )
         solution = Influence(head, self.points, damping=options.damping, device=options.device, fold=fold)
         ranked_by = lead(options.scores)
+        among, regression = self._regression(solution, fold)
         scoring = ScoreShards(
             solution,
             (run.path / "scores").absolute(),
@@ -153,6 +155,7 @@ class StreamedRecords(Records):
             options.top,
             ranking_column(ranked_by),
             options.scores,
+            among,
         )
         found = score_shards(scoring, self.points, fold)
         run.write_factor(solution)
@@ -175,6 +178,28 @@ class StreamedRecords(Records):
             every=lambda: _every(run.path / "scores"),
             ranked_by=ranked_by,
             streamed=StreamedScores(found.points, found.mean_leverage, found.parts),
+            regression=regression,
+        )
+
+    def _regression(self, solution: Influence, fold: Fold) -> tuple[Fit | None, RegressionFit | None]:
+        """What the statistics of single points are taken among, and how well the head predicts, by a pass
+        over all of them and those held out; None of classes."""
+        head = solution.head
+        if head.loss.classifies or family_of(head) is None:
+            return None, None
+        sample = ArrayBatches(*self.points.sample(_SAMPLE))
+        around = float(torch.cat([targets for _, targets in sample]).double().mean())
+        asked = Sums(solution.risk, solution.risk.coordinates()["features"].cpu().double(), around)
+        sums = fold.total("regression", asked, self.points.shards())
+        assert sums is not None  # checked: there are points
+        others = self.points.others()
+        held = fold.total("regression-held-out", asked, others.shards()) if self.about.validation else None
+        fit = Fit.of_sums(asked, sums, sample)
+        return fit, RegressionFit(
+            train=goodness_of(sums),
+            validation=None if held is None else goodness_of(held),
+            scale=fit.among.dispersion**0.5,
+            parameters=fit.among.parameters,
         )
 
     def shown(self, predictor: Predictor, scored: Scored) -> Shown:

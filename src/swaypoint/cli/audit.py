@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
+from swaypoint.cli.commands import Family
 from swaypoint.cli.terminal import DATA, MODEL, OBJECTIVE, RUN, fail, plain, progress, save_report, screen
 
-audit_app = typer.Typer()
+family = Family()
 _Label = Annotated[str | None, typer.Option(help="Label column.", rich_help_panel=DATA)]
 _Image = Annotated[
     str | None, typer.Option(help="Image column, where there are several.", rich_help_panel=DATA)
@@ -33,16 +34,17 @@ _Layer = Annotated[
 _Device = Annotated[str, typer.Option(help="cpu or cuda.", rich_help_panel=RUN)]
 
 
-@audit_app.command()
+@family.command()
 def audit(  # long: an option a parameter
     data: Annotated[
         str,
         typer.Argument(
+            metavar="DATA",
             help="An image folder (one subfolder a class); a table as .parquet, .csv, .tsv (also .gz), .json,"
             " .jsonl, .xlsx, .feather, SQLite or DuckDB; a parquet with an image column; an .npz of features"
             " and labels; a Hugging Face dataset folder or hub name; sklearn:digits, sklearn:wine,"
             " sklearn:breast_cancer; or, with --features, parquet files larger than memory: a file, a folder,"
-            " or a URL such as s3://bucket/folder."
+            " or a URL such as s3://bucket/folder.",
         ),
     ],
     out: Annotated[
@@ -228,9 +230,6 @@ def audit(  # long: an option a parameter
 
       swaypoint audit s3://bucket/embeddings --features embedding --label label --engine ray
     """
-    from swaypoint.data.names import check_there
-
-    check_there(data)
     from swaypoint.auditing.audit import audit as run
     from swaypoint.auditing.options import AuditOptions, Scale
     from swaypoint.data.dataset import ReadOptions
@@ -274,13 +273,14 @@ def audit(  # long: an option a parameter
         save_report(folder.path, None, console)
 
 
-@audit_app.command()
+@family.command()
 def features(  # long: an option a parameter
     data: Annotated[
         str,
         typer.Argument(
+            metavar="DATA",
             help="Pictures: a folder CLASS/FILE, or parquet files with an image column: a file, a folder, or"
-            " a URL such as s3://bucket/folder."
+            " a URL such as s3://bucket/folder.",
         ),
     ],
     model: Annotated[

@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
+from swaypoint.cli.commands import Family
 from swaypoint.cli.terminal import plain, screen
 from swaypoint.errors import InputError
 
-labels_app = typer.Typer()
+family = Family()
 
 
-@labels_app.command()
+@family.command()
 def labels(
     file: Annotated[
         Path, typer.Argument(help="An .npz of probabilities (n, C) and labels (n,), class indices.")

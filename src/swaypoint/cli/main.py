@@ -7,25 +7,19 @@ from typing import Annotated
 import typer
 
 from swaypoint import __version__
-from swaypoint.cli.audit import audit_app
-from swaypoint.cli.labels import labels_app
-from swaypoint.cli.report import report_app
-from swaypoint.cli.review import review_app
-from swaypoint.cli.study import study_app
+from swaypoint.cli.commands import Commands
 from swaypoint.cli.terminal import fail
 from swaypoint.errors import InputError, MissingExtra
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Find the training points that sway a model: mislabeled, on the boundary, under-represented.",
     epilog="Start with:  swaypoint audit DATA  —  then open DATA-audit/report.html",
 )
-for part in (audit_app, labels_app, report_app, review_app):
-    app.add_typer(part)
-app.add_typer(study_app, name="study")
 
 
 def main() -> None:

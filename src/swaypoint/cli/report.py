@@ -8,13 +8,14 @@ from typing import Annotated
 
 import typer
 
+from swaypoint.cli.commands import Family
 from swaypoint.cli.terminal import Audit, Json, plain, save_report, screen
 from swaypoint.errors import InputError
 
-report_app = typer.Typer()
+family = Family()
 
 
-@report_app.command()
+@family.command()
 def show(
     folder: Audit,
     top: Annotated[int, typer.Option(help="How many points.")] = 20,
@@ -45,7 +46,7 @@ def show(
         screen().print(f"written: {plain(str(csv))}", soft_wrap=True, highlight=False)
 
 
-@report_app.command()
+@family.command()
 def fitness(folder: Audit, as_json: Json = False) -> None:
     """Is the audited model fit for influence? Every measure, its verdict, and the remedy.
 
@@ -61,7 +62,7 @@ def fitness(folder: Audit, as_json: Json = False) -> None:
         show_fitness(AuditFolder(folder), console=screen())
 
 
-@report_app.command()
+@family.command()
 def report(
     folder: Audit,
     out: Annotated[Path | None, typer.Option(help="File to write.", show_default="AUDIT/report.html")] = None,
@@ -70,7 +71,7 @@ def report(
     save_report(folder, out, screen())
 
 
-@report_app.command()
+@family.command()
 def findings(
     folder: Audit,
     as_json: Annotated[
@@ -101,7 +102,7 @@ def findings(
             console.print(plain(line), soft_wrap=True, highlight=False)
 
 
-@report_app.command()
+@family.command()
 def regions(
     folder: Audit,
     top: Annotated[float, typer.Option(help="Share of the influence whose points are grouped.")] = 0.5,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from swaypoint.cli.commands import Family
 from swaypoint.cli.terminal import RUN, SERVER, Audit, Device, Source, StoreAt, fail, plain, progress, screen
 from swaypoint.errors import InputError, reading
 
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
     from swaypoint.review.items import Items
     from swaypoint.review.log.verdicts import Review, Store
 
-review_app = typer.Typer()
+family = Family()
 
 
-@review_app.command()
+@family.command()
 def review(  # long: an option a parameter
     folder: Audit,
     store: StoreAt = None,
@@ -40,7 +41,10 @@ def review(  # long: an option a parameter
         bool, typer.Option("--browser/--no-browser", help="Open the page.", rich_help_panel=RUN)
     ] = True,
     port: Annotated[
-        int, typer.Option(help="0: a free one, the same each time if it can be.", rich_help_panel=SERVER)
+        int,
+        typer.Option(
+            help="0: a free one, the same each time if it can be.", min=0, max=65535, rich_help_panel=SERVER
+        ),
     ] = 0,
     host: Annotated[
         str,
@@ -105,7 +109,7 @@ def _password(file: Path | None, *, ask: bool) -> str | None:
     return str(typer.prompt("Password for reviewers", hide_input=True, confirmation_prompt=True))
 
 
-@review_app.command()
+@family.command()
 def export(
     folder: Audit,
     to: Annotated[
@@ -160,7 +164,7 @@ def export(
     console.print(f"changes: {plain(str(written.changes))}", soft_wrap=True, highlight=False)
 
 
-@review_app.command("import")
+@family.command("import")
 def import_verdicts(
     folder: Audit,
     file: Annotated[Path, typer.Argument(help="The file to read.", metavar="FILE")],
@@ -201,7 +205,7 @@ def import_verdicts(
     console.print(f"{len(found.events):,} verdicts added, {found.known:,} there already", highlight=False)
 
 
-@review_app.command()
+@family.command()
 def compare(
     folder: Audit,
     policy: Annotated[str, typer.Option(help="relabel or drop what was found wrong.")] = "relabel",
@@ -240,7 +244,7 @@ def compare(
     console.print(f"page: {plain(str(folder / 'compare.html'))}", soft_wrap=True, highlight=False)
 
 
-@review_app.command()
+@family.command()
 def simulate(  # long: an option a parameter
     folder: Audit,
     inspect: Annotated[

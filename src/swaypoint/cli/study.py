@@ -8,17 +8,18 @@ from typing import Annotated
 
 import typer
 
+from swaypoint.cli.commands import Family
 from swaypoint.cli.terminal import markdown, screen
 
-study_app = typer.Typer(no_args_is_help=True, help="Reproduce the paper's studies, with numbers.")
+family = Family("study", no_args_is_help=True, help="Reproduce the paper's studies, with numbers.")
 
 
-@study_app.callback()
+@family.callback()
 def studies() -> None:
     """Reproduce the paper's studies, with numbers."""
 
 
-@study_app.command()
+@family.command()
 def toy(
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("toy"),
     seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
@@ -51,7 +52,7 @@ def toy(
     console.print(f"written: {out}", soft_wrap=True, highlight=False, markup=False)
 
 
-@study_app.command()
+@family.command()
 def acas(  # long: an option a parameter
     table: Annotated[
         str,
@@ -117,7 +118,7 @@ def acas(  # long: an option a parameter
     console.print(f"written: {out}", soft_wrap=True, highlight=False, markup=False)
 
 
-@study_app.command()
+@family.command()
 def cifar10(
     data: Annotated[
         str, typer.Option(help="The training set: a parquet, a folder, or a name on the Hugging Face hub.")

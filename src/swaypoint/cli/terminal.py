@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from swaypoint.errors import not_an_audit
-
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.markdown import Markdown
@@ -25,13 +23,7 @@ OBJECTIVE, MODEL, DATA, RUN, SERVER = "Objective", "Model", "Data", "Run", "Serv
 """Panels of a command's help."""
 
 
-def _audit_folder(path: Path) -> Path:
-    if not (path / "manifest.json").is_file():  # said before anything is imported to read it
-        raise not_an_audit(path)
-    return path
-
-
-Audit = Annotated[Path, typer.Argument(help="An audit folder.", metavar="AUDIT", callback=_audit_folder)]
+Audit = Annotated[Path, typer.Argument(help="An audit folder.", metavar="AUDIT")]
 StoreAt = Annotated[
     str | None,
     typer.Option(
@@ -88,9 +80,10 @@ def progress(*, quiet: bool = False, verbose: bool = False) -> Iterator[Listener
         yield Listener()
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=screen(stderr=True), transient=True) as shown:
+    console = screen(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
         bars = _Bars(shown, verbose)
-        yield Listener(bars.stage, bars.records, bars.epoch)
+        yield Listener(bars.stage, bars.records, bars.epoch, bars.note)
 
 
 @dataclass
@@ -116,6 +109,9 @@ class _Bars:
         name = f"training, epoch {done} of {total}: {note}"
         self.progress.update(self.task, completed=done, total=total, description=name)
         self._say(f"epoch {done}/{total}: {note}")
+
+    def note(self, text: str) -> None:
+        self.progress.console.print(text, highlight=False)
 
     def _say(self, text: str) -> None:
         if self.verbose:

@@ -136,18 +136,24 @@ class Dataset:
         Raises:
             IndexError: ``i`` is outside the dataset.
         """
-        position = range(len(self))[i]
+        return self.described(np.array([range(len(self))[i]]), longest=longest)[0]
+
+    def described(self, rows: np.ndarray, *, longest: int = _TEXT_LENGTH) -> list[dict[str, str]]:
+        """:meth:`describe` of the records at the positions ``rows`` (m,), a column at a time, which takes a
+        tenth of the time."""
         if self.names:
-            return {"file": self.names[position]}
+            return [{"file": self.names[row]} for row in rows]
         if self.raw is not None:
-            return {
-                name: _readable(column[position].as_py(), longest)
-                for name, column in zip(self.raw.column_names, self.raw.columns, strict=True)
-            }
-        if self.kind == "images":
-            return {}
-        values = self.inputs[position].tolist()
-        return {name: _readable(value, longest) for name, value in zip(self.columns, values, strict=True)}
+            names, table = self.raw.column_names, self.raw.take(pa.array(rows))
+            columns = [column.to_pylist() for column in table.columns]
+        elif self.kind == "images":
+            return [{} for _ in rows]
+        else:
+            names, columns = list(self.columns), self.inputs[rows].T.tolist()
+        if not names:
+            return [{} for _ in rows]
+        texts = [[_readable(value, longest) for value in column] for column in columns]
+        return [dict(zip(names, values, strict=True)) for values in zip(*texts, strict=True)]
 
 
 def _readable(value: Any, longest: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from importlib.metadata import entry_points
 
 from swaypoint.errors import InputError
 
@@ -25,13 +24,20 @@ def is_hub_name(source: str) -> bool:
 
 
 def check_there(source: str) -> None:
-    """Refuse a path at which there is nothing.
+    """Refuse a path at which there is nothing, or an audit.
 
     Raises:
-        InputError: there is nothing, and no reader knows ``source`` by its name.
+        InputError: there is nothing, and no reader knows ``source`` by its name; or an audit folder.
     """
-    by_name = ":" in source or is_hub_name(source) or os.path.exists(source)
-    if not by_name and not entry_points(group="swaypoint.readers"):  # which may take any name
+    if all(os.path.isfile(os.path.join(source, name)) for name in ("manifest.json", "head.safetensors")):
+        raise InputError(
+            f"{source} is an audit, not a dataset; look at it by `swaypoint show {source}`, or pass its data"
+        )
+    if ":" in source or is_hub_name(source) or os.path.exists(source):
+        return
+    from importlib.metadata import entry_points  # takes as long to import as all of this file
+
+    if not entry_points(group="swaypoint.readers"):  # which may take any name
         raise absent(source)
 
 

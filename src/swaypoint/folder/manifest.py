@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -226,13 +227,18 @@ def _completed(cls: Any, value: Any) -> Any:
     """``value`` with the defaults of what older audits lack."""
     if not isinstance(value, dict):
         return value
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     found = {f.name: f.default for f in fields(cls) if f.default is not MISSING} | value
     return found | {
         f.name: _completed(inner, found[f.name])
         for f in fields(cls)
         if f.name in found and (inner := _inner(hints[f.name])) is not None
     }
+
+
+@cache
+def _hints(cls: Any) -> dict[str, Any]:
+    return get_type_hints(cls)
 
 
 def _inner(hint: Any) -> Any:
@@ -247,7 +253,7 @@ def _is_record(kind: Any) -> bool:
 def _shape(hint: Any) -> Any:
     """The shape, see :func:`~swaypoint.folder.documents.misfit`, of a type."""
     if _is_record(hint):
-        hints = get_type_hints(hint)
+        hints = _hints(hint)
         return {f.name: _shape(hints[f.name]) for f in fields(hint)}
     origin, of = get_origin(hint), get_args(hint)
     if origin is Literal:
@@ -264,7 +270,7 @@ def _shape(hint: Any) -> Any:
 def _built(hint: Any, value: Any) -> Any:
     """``value``, which has the shape of ``hint``, as an instance of it."""
     if _is_record(hint):
-        hints = get_type_hints(hint)
+        hints = _hints(hint)
         return hint(**{f.name: _built(hints[f.name], value[f.name]) for f in fields(hint)})
     origin, of = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):

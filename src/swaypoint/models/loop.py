@@ -6,8 +6,11 @@ table.
 
 from __future__ import annotations
 
+import copy
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -182,6 +185,32 @@ def optimiser(
 def steps_of(split: SplitData, recipe: Recipe, plan: Plan) -> int:
     """How many steps the whole training takes."""
     return -(-len(split.train) // recipe.batch_size) * plan.epochs
+
+
+def seconds_of(model: nn.Module, split: SplitData, recipe: Recipe, plan: Plan) -> float:
+    """How long the whole training takes on a CPU: a copy takes two steps, of which the second is timed."""
+    trial = copy.deepcopy(model).train()
+    spent = 0.0
+    with torch.random.fork_rng(devices=[]):
+        for inputs, targets, _ in islice(training_batches(split, recipe, plan, plan.epochs - 1), 2):
+            start = time.perf_counter()
+            penalty(trial, recipe, loss_of(trial(inputs), targets, plan.loss)).backward()  # type: ignore[no-untyped-call]
+            spent = (time.perf_counter() - start) / len(targets)
+    return spent * len(split.train) * plan.epochs
+
+
+def said(seconds: float) -> str:
+    """A duration as one says it.
+
+    >>> said(3.2), said(80), said(5400), said(30000)
+    ('a few seconds', 'about 80 seconds', 'about 90 minutes', 'about 8 hours')
+    """
+    if seconds < 10:
+        return "a few seconds"
+    for unit, size in (("seconds", 1), ("minutes", 60)):
+        if seconds < 120 * size:
+            return f"about {round(seconds / size)} {unit}"
+    return f"about {round(seconds / 3600)} hours"
 
 
 def _schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> LRScheduler:

@@ -176,6 +176,11 @@ def check(dataset: Dataset, options: ModelOptions, objective: Objective) -> str:
             f"{RECIPES[name].name} has an output for each class and is trained by cross_entropy; leave --loss"
             " out, or bring a model of one output"
         )
+    if options.weights is not None and name != "head":
+        raise InputError(
+            f"--weights {options.weights} are of a model of yours, and {name} is trained here; leave them"
+            " out, or name the model with --model package.module:factory"
+        )
     if options.weights is None:  # a head that is given has outputs of its own
         outputs = loss.outputs(classes)
         loss.check(torch.from_numpy(dataset.labels), outputs)
@@ -210,12 +215,14 @@ def prepare(
 
 @dataclass(frozen=True)
 class Training:
-    """Where and how a default model is trained; ``folder`` keeps its checkpoint and weights."""
+    """Where and how a default model is trained; ``folder`` keeps its checkpoint and weights, ``announce`` is
+    told before a long training what it is and takes."""
 
     folder: Path
     seed: int
     device: str
     report: Report | None = None
+    announce: Callable[[str], None] | None = None
 
 
 def stored_head(path: Path, loss: Loss, l2: float) -> HeadWeights:
@@ -285,7 +292,7 @@ def _train(
     training: Training,
     loss: Loss,
 ) -> None:
-    from swaypoint.models.loop import Plan, SplitData, train
+    from swaypoint.models.loop import Plan, SplitData, said, seconds_of, train
     from swaypoint.models.recipes import RECIPES
     from swaypoint.models.trajectory import Trajectory
 
@@ -304,6 +311,11 @@ def _train(
         torch.nn.init.constant_(model.get_submodule("head").bias, start)  # type: ignore[arg-type]
     device = "gpu" if "cuda" in training.device else "cpu"
     plan = Plan(epochs, training.seed, training.folder, device, loss)
+    if training.announce is not None and dataset.kind == "images":
+        side = " × ".join(map(str, dataset.inputs.shape[1:3]))
+        lasts = f": {said(seconds_of(model, split, recipe, plan))}" if device == "cpu" else ""
+        about = f"{recipe.name} on {len(parts.train):,} images of {side} pixels, {epochs} epochs"
+        training.announce(f"training {about}{lasts}")
     watches = [Trajectory("head", len(dataset), epochs)] if dataset.classes else []
     train(model, split, recipe, plan, report=training.report, watches=watches)
     for watch in watches:

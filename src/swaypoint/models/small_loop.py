@@ -3,6 +3,7 @@ without the seconds that importing Lightning takes."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -28,6 +29,9 @@ from swaypoint.models.loop import (
 )
 from swaypoint.models.recipes import Recipe
 
+_KEPT = 1.0
+"""Seconds of training that an interruption may cost: to write the state takes longer than an epoch."""
+
 
 def train_small(
     model: nn.Module,
@@ -49,6 +53,7 @@ def train_small(
     first = _resumed(plan, state)
     for watch in watches:
         watch.start(model)
+    kept_at = time.monotonic()
     try:
         for epoch in range(first, plan.epochs):
             model.train()
@@ -65,8 +70,10 @@ def train_small(
                     watch.after_step(targets, rows, epoch)
                 total, seen = total + float(loss.detach()) * len(rows), seen + len(rows)
             measured = _validated(model, split, recipe, plan, epoch, device)
-            kept = {"epochs": epoch + 1} | {name: part.state_dict() for name, part in state.items()}
-            replace_file(plan.folder / "last.ckpt", partial(torch.save, kept))
+            if epoch + 1 == plan.epochs or time.monotonic() - kept_at > _KEPT:
+                kept = {"epochs": epoch + 1} | {name: part.state_dict() for name, part in state.items()}
+                replace_file(plan.folder / "last.ckpt", partial(torch.save, kept))
+                kept_at = time.monotonic()
             if report is not None:
                 report(epoch + 1, plan.epochs, total / seen, measured)
     finally:

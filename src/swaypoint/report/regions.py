@@ -28,6 +28,7 @@ from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.report import charts
 
 SHOWN = 12
+_FEW = 50
 _DOTS = 1_500
 _LARGEST, _SMALLEST = 9.0, 1.6
 _CLASSES = 12
@@ -68,11 +69,13 @@ class Section:
 
 def section(folder: AuditFolder) -> Section | None:
     """Of a tabular audit that kept its inputs: the regions that ``swaypoint regions`` found, or those of its
-    defaults; None of other audits."""
+    defaults; None of other audits, and of tables whose tenth neighbour is no neighbour."""
     if inputs_file(folder) is None:
         return None
     try:
         points, table = read_points(folder)
+        if len(table.inputs) < _FEW:
+            return None
         found = read_regions(folder) or regions(points, table)
     except MissingExtra as missing:
         return Section((), 0, 0, 0.0, "", str(missing))

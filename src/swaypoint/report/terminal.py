@@ -72,6 +72,13 @@ def show(folder: AuditFolder, *, top: int = 20, console: Console | None = None) 
             f"{point['leverage'] / mean:.1f}×",
         )
     console.print(table)
+    if regression and by != "auto":
+        console.print(
+            "What sways the fit stands first. Values that are probably wrong: the column auto (studentised"
+            " residuals), by which --score auto ranks.",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def ranked(folder: AuditFolder, top: int | None = None) -> pa.Table:

@@ -11,9 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from swaypoint.data.batches import FeatureBatches
+from swaypoint.data.folds import Statistic
 from swaypoint.folder.manifest import Goodness
+from swaypoint.scoring.risks.chunk import Chunk
 from swaypoint.scoring.risks.coordinates import inverse_form
 from swaypoint.scoring.risks.head import HeadWeights, LinearHeadRisk
 from swaypoint.scoring.risks.losses import Loss
@@ -74,18 +77,45 @@ class Statistics:
     scale: float
 
 
+@dataclass(frozen=True)
+class Among:
+    """What the statistics of a single point need to know of all n.
+
+    Attributes:
+        points: n; ``parameters``: p, the rank of the features.
+        total: sum of the squared Pearson residuals.
+        dispersion: estimated.
+    """
+
+    points: int
+    parameters: int
+    total: float
+    dispersion: float
+
+    @classmethod
+    def of(cls, points: int, parameters: int, total: float, family: Family, pearson: np.ndarray) -> Among:
+        """``pearson``: the residuals, or a sample of them, of which a robust scale is taken."""
+        dispersion = total / max(points - parameters, 1)
+        if family.robust:
+            dispersion = float((_NORMAL * np.median(np.abs(pearson - np.median(pearson)))) ** 2)
+        return cls(points, parameters, total, dispersion)
+
+
 def statistics(
     residual: np.ndarray,
     leverage: np.ndarray,
     mean: np.ndarray,
     family: Family,
     weights: np.ndarray | None = None,
+    *,
+    among: Among | None = None,
 ) -> Statistics:
     """From the residuals ``(n,)``, the hat matrix's diagonal ``(n,)`` and the fitted means ``(n,)``.
 
     Args:
         weights: ``(n,)``, by which a target's variance is divided (statsmodels' ``var_weights``, and its
             WLS); points of weight zero do not count.
+        among: of all points, where these are some of them.
 
     >>> x, y = np.c_[np.ones(4), [0.0, 1, 2, 3]], np.array([0.0, 1, 2, 4])
     >>> hat = x @ np.linalg.inv(x.T @ x) @ x.T
@@ -93,65 +123,131 @@ def statistics(
     >>> found.cooks_distance.round(3).tolist()
     [1.037, 0.02, 0.327, 2.333]
     """
-    parameters, variance, count = round(float(leverage.sum())), family.variance(mean), len(residual)
-    if weights is not None:
-        count = int((weights > 0).sum())
-    free = max(count - parameters, 1)
+    variance, count = family.variance(mean), len(residual)
     with np.errstate(divide="ignore", invalid="ignore"):
-        rest = np.where(leverage < 1.0 - _UNIT, 1.0 - leverage, np.nan)
         if weights is not None:
-            variance = variance / weights  # infinite of a point that does not count
+            variance, count = variance / weights, int((weights > 0).sum())  # inf of what does not count
         pearson = residual / np.sqrt(variance)
-        if family.robust:
-            dispersion = float((_NORMAL * np.median(np.abs(pearson - np.median(pearson)))) ** 2)
-            without = np.full(len(residual), dispersion)
-        else:
-            total = float(np.square(pearson).sum())
-            dispersion = total / free
-            without = np.maximum(total - np.square(pearson) / rest, 0.0) / max(free - 1, 1)
-        known = dispersion if family.dispersion is None else family.dispersion
+        if among is None:
+            total, parameters = float(np.square(pearson).sum()), round(float(leverage.sum()))
+            among = Among.of(count, parameters, total, family, pearson)
+        free = max(among.points - among.parameters, 1)
+        rest = np.where(leverage < 1.0 - _UNIT, 1.0 - leverage, np.nan)
+        without = np.full(len(residual), among.dispersion)
+        if not family.robust:
+            without = np.maximum(among.total - np.square(pearson) / rest, 0.0) / max(free - 1, 1)
+        known = among.dispersion if family.dispersion is None else family.dispersion
         return Statistics(
             residual=residual,
             leverage=leverage,
             studentised=pearson / np.sqrt(without * rest),
-            cooks_distance=np.square(pearson / rest) * leverage / (max(parameters, 1) * known),
+            cooks_distance=np.square(pearson / rest) * leverage / (max(among.parameters, 1) * known),
             error=np.sqrt(without * variance / rest),
-            parameters=parameters,
-            scale=dispersion**0.5,
+            parameters=among.parameters,
+            scale=among.dispersion**0.5,
         )
 
 
-def of_head(head: HeadWeights, data: FeatureBatches) -> Statistics | None:
-    """Of the points that a head was fitted to; None where it has several outputs or another loss.
+def family_of(head: HeadWeights) -> Family | None:
+    """None where the head has several outputs or another loss."""
+    return FAMILIES.get(head.loss.name) if head.outputs == 1 else None
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """What the points of a shard add to :class:`Fit`, and to R^2 and RMSE; sent to workers.
+
+    Attributes:
+        risk: of the head, in whose range of features ``basis`` ``(D, k)`` are well-conditioned coordinates.
+        around: near the targets' mean, from which their squares are taken.
+    """
+
+    risk: LinearHeadRisk
+    basis: Tensor
+    around: float = 0.0
+
+    def __call__(self, shard: FeatureBatches) -> Statistic:
+        family, width = family_of(self.risk.head), self.basis.shape[1]
+        assert family is not None
+        moment, scalars = torch.zeros(width, width, dtype=torch.float64), np.zeros(5)
+        for chunk in self.risk.of(shard).chunks():
+            residual, mean, weight = _residuals(self.risk.head, chunk)
+            variance = family.variance(mean)
+            features = self.basis.T @ chunk.features.double()
+            moment += (features * torch.from_numpy(weight * variance)) @ features.T
+            squares = np.square(residual)
+            apart = residual + mean - self.around
+            pearson = (weight * squares / variance).sum()
+            sums = squares.sum(), apart.sum(), np.square(apart).sum()
+            scalars += ((weight > 0).sum(), pearson, *sums)
+        names = ("points", "pearson", "squares", "target", "targets")
+        found = {name: torch.tensor(v, dtype=torch.float64) for name, v in zip(names, scalars, strict=True)}
+        return {"moment": moment, **found}
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """All points as a single one is judged among them: from :class:`Sums`, added over the shards.
 
     The hat matrix is that of the features: exact at the optimum of the mean loss without a ridge.
     """
-    family = FAMILIES.get(head.loss.name)
-    if family is None or head.outputs != 1:
+
+    basis: Tensor
+    inverse: Tensor
+    among: Among
+
+    @classmethod
+    def of_sums(cls, asked: Sums, sums: Statistic, sample: FeatureBatches) -> Fit:
+        """``sample``: points of which the robust scale of Huber's loss is taken."""
+        family = family_of(asked.risk.head)
+        assert family is not None
+        inverse = inverse_form(sums["moment"])
+        parameters = round(float((inverse * sums["moment"]).sum()))
+        pearson = np.zeros(0)
+        if family.robust:  # whose variance is one
+            chunks = asked.risk.of(sample).chunks()
+            pearson = np.concatenate([_residuals(asked.risk.head, chunk)[0] for chunk in chunks])
+        among = Among.of(int(sums["points"]), parameters, float(sums["pearson"]), family, pearson)
+        return cls(asked.basis, inverse, among)
+
+    def statistics(self, risk: LinearHeadRisk) -> Statistics:
+        """Of the points of ``risk``, some of those that were summed."""
+        family = family_of(risk.head)
+        assert family is not None
+        parts = []
+        for chunk in risk.chunks():
+            residual, mean, weight = _residuals(risk.head, chunk)
+            features = self.basis.T @ chunk.features.double()
+            squares = (features * (self.inverse @ features)).sum(0).numpy()
+            leverage = np.clip(weight * family.variance(mean) * squares, 0.0, 1.0)
+            parts.append((residual, leverage, mean, weight))
+        residual, leverage, mean, weight = map(np.concatenate, zip(*parts, strict=True))
+        counted = weight if isinstance(risk.head.loss, Weighted) else None
+        return statistics(residual, leverage, mean, family, counted, among=self.among)
+
+
+def _residuals(head: HeadWeights, chunk: Chunk) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Target minus fitted mean, the fitted mean, and the point's own weight, ``(b,)`` float64."""
+    fitted = head.loss.mean(chunk.logits)[:, 0].double()
+    if head.loss.classifies:
+        fitted = torch.sigmoid(fitted)
+    weight = chunk.terms.weighed(torch.ones_like(fitted))
+    return (chunk.targets[:, 0] - fitted).cpu().numpy(), fitted.cpu().numpy(), weight.cpu().numpy()
+
+
+def of_head(head: HeadWeights, data: FeatureBatches) -> Statistics | None:
+    """Of the points that a head was fitted to, see :class:`Fit`; None where :func:`family_of` is."""
+    if family_of(head) is None:
         return None
     risk = LinearHeadRisk(head, data, dtype=torch.float64)
-    basis = risk.feature_map()  # in which the moment is well conditioned
-    width = basis.shape[1]
-    moment = torch.zeros(width, width, dtype=torch.float64)
-    residuals, means, own = [], [], []
-    for chunk in risk.chunks():
-        fitted = head.loss.mean(chunk.logits)[:, 0]
-        if head.loss.classifies:
-            fitted = torch.sigmoid(fitted)
-        features, weights = basis.T @ chunk.features, torch.from_numpy(family.variance(fitted.numpy()))
-        moment += (features * chunk.terms.weighed(weights)) @ features.T
-        own.append(chunk.terms.weighed(torch.ones(len(chunk), dtype=torch.float64)).numpy())
-        residuals.append((chunk.targets[:, 0] - fitted).numpy())
-        means.append(fitted.numpy())
-    inverse, leverages = inverse_form(moment), []
-    mean = np.concatenate(means)
-    for chunk in risk.chunks():
-        features = basis.T @ chunk.features
-        leverages.append((features * (inverse @ features)).sum(0).numpy())
-    weight = np.concatenate(own)
-    leverage = np.clip(np.concatenate(leverages) * family.variance(mean) * weight, 0.0, 1.0)
-    counted = weight if isinstance(head.loss, Weighted) else None
-    return statistics(np.concatenate(residuals), leverage, mean, family, counted)
+    asked = Sums(risk, risk.feature_map())
+    return Fit.of_sums(asked, asked(data), data).statistics(risk)
+
+
+def suspicion(found: Statistics) -> np.ndarray:
+    """How far each value stands off, ``(n,)``: the size of its studentised residual; 0 where the fit goes
+    through the point, of which nothing can be said."""
+    return np.nan_to_num(np.abs(found.studentised), nan=0.0)
 
 
 def predicted(head: HeadWeights, data: FeatureBatches) -> tuple[np.ndarray, np.ndarray]:
@@ -170,6 +266,13 @@ def goodness(prediction: np.ndarray, target: np.ndarray) -> Goodness:
     """
     square, spread = float(np.square(target - prediction).mean()), float(target.var())
     return Goodness(1.0 - square / spread if spread > 0 else float("nan"), square**0.5)
+
+
+def goodness_of(sums: Statistic) -> Goodness:
+    """:func:`goodness` of the points that :class:`Sums` were taken of."""
+    points, squares = float(sums["points"]), float(sums["squares"])
+    spread = float(sums["targets"]) - float(sums["target"]) ** 2 / points
+    return Goodness(1.0 - squares / spread if spread > 0 else float("nan"), (squares / points) ** 0.5)
 
 
 def constant(loss: Loss, targets: np.ndarray) -> float:

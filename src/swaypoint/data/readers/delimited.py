@@ -50,7 +50,8 @@ def _table(source: str, options: ReadOptions) -> pa.Table:
         if table is None:
             encoding = _encoding(path)
             table = _parsed(path, delimiter, encoding, quoted=b'"' in sample)
-    assert table is not None
+    if table is None:
+        raise _of_no_encoding(path)
     said = [f"{_NAMES[delimiter]} between the fields"] if delimiter != usual else []
     said += [f"taken for {encoding}, as it is not UTF-8"] if encoding != "utf-8" else []
     # Blanks after the separators are no part of a name.
@@ -108,8 +109,12 @@ def _encoding(path: Path) -> str:
         .best()
     )
     if best is None:
-        raise InputError(f"{path}: it is not UTF-8 text, nor of a known encoding; save the file as UTF-8")
+        raise _of_no_encoding(path)
     return _latin(words) if best.encoding in _LATIN else str(best.encoding)
+
+
+def _of_no_encoding(path: Path) -> InputError:
+    return InputError(f"{path}: it is not UTF-8 text, nor of a known encoding; save the file as UTF-8")
 
 
 def _latin(words: bytes) -> str:

@@ -1,4 +1,4 @@
-"""A folder of pictures by class: ``CLASS/FILE.png``."""
+"""A folder of pictures by class: ``CLASS/FILE.png``, or deeper, ``CLASS/FOLDER/FILE.png``."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from swaypoint.data.readers.stored import PictureFiles, Stored
 from swaypoint.errors import InputError, reading
 
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
+_SPLITS = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "dev"})
 _CHUNK = 256
 
 
@@ -30,7 +31,7 @@ def _matches(source: str) -> bool:
 
 
 def _read(source: str, options: ReadOptions, on_progress: Progress) -> Dataset:
-    """The pictures ``source/CLASS/file``, classes and files sorted by name, hidden ones left out."""
+    """The pictures in ``source/CLASS``, at any depth; classes and files sorted, hidden ones left out."""
     root = Path(source)
     if options.regression:
         raise InputError(f"{source}: a folder of images by class has no real values for --loss squared_error")
@@ -57,7 +58,7 @@ def _read(source: str, options: ReadOptions, on_progress: Progress) -> Dataset:
     records = usable_records(source, labels, faults=faults, options=options, where=relative.__getitem__)
     names = tuple(relative[row] for row in records.rows)
     dataset = records.dataset("images", records.of(images), names=names)
-    stray = tuple(Skipped(file, "outside the class folders") for file in _loose(root))
+    stray = tuple(Skipped(file, "outside the class folders") for file in _own(root))
     return replace(dataset, skipped=(*stray, *dataset.skipped))
 
 
@@ -77,9 +78,16 @@ def _shares(counts: list[int], limit: int | None) -> list[int]:
     return taken
 
 
-def _loose(root: Path) -> list[str]:
-    """Pictures beside the class folders."""
-    return [file for file in _visible(root)[1] if Path(file).suffix.lower() in _SUFFIXES]
+def _own(folder: Path) -> list[str]:
+    """Pictures in ``folder`` itself; of the root: beside the class folders."""
+    return [file for file in _visible(folder)[1] if Path(file).suffix.lower() in _SUFFIXES]
+
+
+def _images(folder: Path, above: str = "") -> Iterator[str]:
+    yield from (above + file for file in _own(folder))
+    for inner in _visible(folder)[0]:
+        if not (folder / inner).is_symlink():  # which may lead in a circle
+            yield from _images(folder / inner, f"{above}{inner}/")
 
 
 def _stored(source: str, options: ReadOptions, on_progress: Progress) -> Stored:
@@ -107,7 +115,7 @@ def _picture(source: str, options: ReadOptions, wanted: Wanted) -> bytes | None:
 
 
 def folder_files(root: Path, options: ReadOptions) -> dict[str, list[str]]:
-    """Class name -> sorted image files.
+    """Class name -> image files in the class's folder, those deeper in it as ``folder/file``; sorted.
 
     Raises:
         InputError: no class folders, or other layouts.
@@ -118,23 +126,25 @@ def folder_files(root: Path, options: ReadOptions) -> dict[str, list[str]]:
 
 
 def _folder_files(root: Path, options: ReadOptions, name: str) -> dict[str, list[str]]:
-    folders, loose = _visible(root)[0], _loose(root)
+    folders, loose = _visible(root)[0], _own(root)
     if not folders or (loose and not options.skip_bad):
-        what = f"{len(loose)} images (such as {loose[0]}) outside" if loose else "no"
+        count = "1 image" if len(loose) == 1 else f"{len(loose)} images"
+        what = f"{count} (such as {loose[0]}) outside" if loose else "no"
         remedy = "; move them into one, or leave them out with --skip-bad" if folders else ""
         raise InputError(
             f"{name}: it holds {what} class folders; expected images as CLASS/FILE.png, parquet files, or"
             f" a saved Hugging Face dataset{remedy}"
         )
-    found = {}
     for folder in folders:
-        inner, files = _visible(root / folder)
-        images = [file for file in files if Path(file).suffix.lower() in _SUFFIXES]
-        if inner:
+        inner = _visible(root / folder)[0]
+        if inner and (len(folders) == 1 or folder.lower() in _SPLITS) and not _own(root / folder):
             raise InputError(
                 f"{name}: the folder {folder} holds the folder {inner[0]}; expected only images in it, as"
                 f" CLASS/FILE.png. To read one split, pass {root / folder}"
             )
+    found = {}
+    for folder in folders:
+        images = list(_images(root / folder))
         if images:
             found[folder] = images
         elif not options.skip_bad:

@@ -37,7 +37,7 @@ def write_image_folder(records: Records, path: Path, *, link: bool = False) -> N
         _check_folder_name(name)
     names = _places(records)
     for row, name in names.items():
-        (path / name).parent.mkdir(exist_ok=True)
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
         put_picture(records, row, path / name, link=link)
     metadata = pa.concat_tables(map(flat, readable(records)))
     if records.source.image in metadata.column_names:
@@ -78,10 +78,11 @@ def _places(records: Records) -> dict[int, str]:
     places: dict[int, str] = {}
     taken: set[str] = set()
     for row in sorted(labels, key=lambda row: row in moved):
-        name = own[row].split("/")[1] if own else source.ids[row] + pictures.suffix(row)
+        name = own[row].split("/", 1)[1] if own else source.ids[row] + pictures.suffix(row)
         place = f"{labels[row]}/{name}"
         if place.casefold() in taken and row in moved:
-            place = f"{labels[row]}/{Path(name).stem}-{source.ids[row]}{Path(name).suffix}"
+            name = Path(name).with_stem(f"{Path(name).stem}-{source.ids[row]}").as_posix()
+            place = f"{labels[row]}/{name}"
         taken.add(place.casefold())  # some file systems take Cat.png for cat.png
         places[row] = place
     return places

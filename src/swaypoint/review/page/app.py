@@ -297,6 +297,9 @@ def _filters(desk: Desk) -> dict[str, Any]:
     sorts = [("rank", "most influential"), ("-rank", "least influential"), ("index", "dataset order")]
     for name in names:
         sorts += [(f"-{name}", f"{name}, high first"), (name, f"{name}, low first")]
+    if "auto" in names:
+        sorts.insert(1, ("-auto", "probably wrong first"))
+        sorts.remove(("-auto", "auto, high first"))
     statuses = [status for status in STATUSES if status != "conflict" or not desk.blind]
     kinds = REGRESSION_KINDS if "studentised" in desk.items.scores else KINDS
     return {"sorts": sorts, "statuses": statuses, "kinds": kinds}

@@ -232,8 +232,9 @@ class LinearHeadRisk:
         # keeps directions that only confident points span.
         weights = 0.5 * weights / weights.mean().clamp_min(torch.finfo(torch.float64).tiny) + 0.5
         moment = (chunk.features * weights) @ chunk.features.T / count
-        # The ridge is curvature too: of columns of small units it is nearly all there is.
-        ridge = self.head.penalty(self._damping).to(moment) / max(size, torch.finfo(torch.float64).tiny)
+        # The ridge is curvature too: of columns of small units it is nearly all there is. Of points without
+        # curvature, as beyond Huber's delta, it is all of it, and needs no scale of theirs.
+        ridge = self.head.penalty(self._damping).to(moment) / size if size > 0 else None
         return bases, whitening(moment, ridge)
 
     def residuals(self, chunk: Chunk) -> Tensor:
