@@ -90,7 +90,7 @@ def progress(*, quiet: bool = False, verbose: bool = False) -> Iterator[Listener
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=screen(stderr=True), transient=True) as shown:
         bars = _Bars(shown, verbose)
-        yield Listener(bars.stage, bars.records, bars.epoch)
+        yield Listener(bars.stage, bars.records, bars.epoch, bars.note)
 
 
 @dataclass
@@ -116,6 +116,11 @@ class _Bars:
         name = f"training, epoch {done} of {total}: {note}"
         self.progress.update(self.task, completed=done, total=total, description=name)
         self._say(f"epoch {done}/{total}: {note}")
+
+    def note(self, text: str) -> None:
+        if self.task is not None:
+            self.progress.update(self.task, description=plain(text))
+        self._say(plain(text))
 
     def _say(self, text: str) -> None:
         if self.verbose:
