@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -623,25 +624,20 @@ def texts_dataset(count=24):
 
 def dense(model, inputs, labels, ridge):
     """Gradients (n, P) and the Gauss-Newton matrix with its ridge, float64, by plain autodiff a point."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    total, rows = sum(p.numel() for p in parameters), []
-    matrix = torch.diag(ridge)
+    parameters, rows, roots = list(model.parameters()), [], []
 
-    def flat(value, keep=True):
-        parts = torch.autograd.grad(value, parameters, retain_graph=keep, allow_unused=True)
-        return torch.cat([
-            (torch.zeros_like(p) if g is None else g).flatten()
-            for p, g in zip(parameters, parts, strict=True)
-        ])  # fmt: skip
+    def flat(value):
+        parts = torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)
+        pairs = zip(parameters, parts, strict=True)
+        return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for p, g in pairs])
 
-    for i in range(len(labels)):
+    for i, label in enumerate(labels):
         logits = model(**{name: value[i : i + 1] for name, value in inputs.items()})[0]
-        jacobian = torch.stack([flat(logits[c]) for c in range(len(logits))])
-        p = logits.softmax(0).detach()
-        matrix = matrix + jacobian.T @ (torch.diag(p) - torch.outer(p, p)) @ jacobian / len(labels)
-        rows.append(flat(F.cross_entropy(logits[None], labels[i : i + 1]), keep=False))
-    assert total == len(matrix)
-    return torch.stack(rows), matrix
+        jacobian, p = torch.stack([flat(one) for one in logits]), logits.softmax(0).detach()
+        roots.append(p.sqrt()[:, None] * (jacobian - p @ jacobian))  # of J^T (diag p - p p^T) J
+        rows.append(p @ jacobian - jacobian[label])
+    root = torch.cat(roots)
+    return torch.stack(rows), torch.diag(ridge) + root.T @ root / len(labels)
 
 
 def as_rows(inputs, labels):
@@ -668,8 +664,7 @@ def test_influence_of_a_text_classifier_is_that_of_dense_differentiation(zoo, tm
     labels = torch.from_numpy(dataset.labels)
     given, asked = (as_rows(x, labels[y]) for x, y in ((inputs, parts.train), (queries, parts.validation)))
     found = swaypoint.influence(model, given, asked, params="*", l2=1e-3, damping=0.1, solver="exact")
-    names = [n for n, p in model.named_parameters() if p.requires_grad]
-    assert ModelRisk(model, given).names == tuple(names)
+    assert ModelRisk(model, given).names == tuple(name for name, _ in model.named_parameters())
     ridge = torch.full((sum(p.numel() for p in model.parameters()),), 0.101, dtype=torch.float64)
     rows, matrix = dense(model, inputs, labels[parts.train], ridge)
     tested, _ = dense(model, queries, labels[parts.validation], ridge)
@@ -714,7 +709,7 @@ def test_features_of_more_pictures_than_fit_are_written_by_the_shard(zoo, photos
         done = CliRunner().invoke(app, arguments, env={"COLUMNS": "300"})
         assert done.exit_code == 0, (done.output, done.exception)
     assert f"next: swaypoint audit {out} --features features\n" in done.output
-    table = pq.read_table(out)
+    table = pa.concat_tables(pq.read_table(file) for file in sorted(out.glob("*.parquet")))
     dataset = read_dataset(photos)
     expected = features(name, dataset.inputs)
     np.testing.assert_allclose(np.stack(table["features"].to_numpy()), expected, atol=1e-5)
