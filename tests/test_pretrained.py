@@ -77,7 +77,7 @@ def image_processor(kind="vit"):
     return module.image_processing_pil_vit.ViTImageProcessorPil(size={"height": SIDE, "width": SIDE})
 
 
-SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+SMALL = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 12}
 
 
 def vit_config():
@@ -109,7 +109,7 @@ def zoo(tmp_path_factory):
     resnet = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8, 12], depths=[1, 1])
     saved(root / "resnet", lambda: transformers.ResNetModel(resnet), image_processor())
     saved(root / "bert", lambda: transformers.BertModel(bert_config()), tokenizer())
-    gpt = transformers.GPT2Config(vocab_size=4 + len(WORDS), n_positions=16, n_embd=16, n_layer=1, n_head=2)
+    gpt = transformers.GPT2Config(vocab_size=4 + len(WORDS), n_positions=16, n_embd=8, n_layer=1, n_head=2)
     saved(root / "gpt2", lambda: transformers.GPT2Model(gpt), tokenizer())
     clip = transformers.CLIPConfig(
         text_config={**SMALL, "vocab_size": 4 + len(WORDS), "max_position_embeddings": 16, "eos_token_id": 3},
@@ -462,7 +462,7 @@ def test_each_thing_that_is_wrong_is_one_sentence(zoo, tmp_path, held):
         copied(zoo, tmp_path / "torn", config__json=b"{"): "not a model that can be read|not a JSON file",
         copied(zoo, tmp_path / "cut", model__safetensors=weights[:-100]): "not a model that can be read",
         copied(zoo, tmp_path / "code", config__json=own_code): "not a model that can be read",
-        copied(zoo, tmp_path / "more", config__json=config | {"num_hidden_layers": 3}): "lack 16 of",
+        copied(zoo, tmp_path / "more", config__json=config | {"num_hidden_layers": 2}): "lack 16 of",
     }
     for name, message in cases.items():
         with pytest.raises(InputError, match=message) as raised:
@@ -538,7 +538,7 @@ def test_an_audit_of_photos_by_a_vit(zoo, photos, tmp_path, own_cache):
     manifest, scores = folder.manifest(), folder.scores().to_pandas()
     assert manifest.model.name == name
     assert manifest.model.hash == find(name).fingerprint
-    assert manifest.model.features == 16
+    assert manifest.model.features == 8
     made, labels = features(name, read_dataset(photos).inputs)[scores["index"]], scores["label"].to_numpy()
     expected = swaypoint.cooks_distance_from_features(made, labels, l2=manifest.model.l2, progress=False)
     np.testing.assert_allclose(scores["cook"], expected.values, rtol=1e-3)
@@ -715,4 +715,4 @@ def test_features_of_more_pictures_than_fit_are_written_by_the_shard(zoo, photos
     np.testing.assert_allclose(np.stack(table["features"].to_numpy()), expected, atol=1e-5)
     read = swaypoint.ReadOptions(features="features", label="label")
     streamed = swaypoint.audit(out, tmp_path / "a", read=read, options=AuditOptions(top=5))
-    assert streamed.manifest().model.features == 16
+    assert streamed.manifest().model.features == 8
