@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 import swaypoint
 from swaypoint.data.batches import ArrayBatches
+from swaypoint.scoring import refit
 from swaypoint.scoring.refit import refit_head, refit_ridge
 from swaypoint.scoring.risks.head import HeadWeights, LinearHeadRisk
 from swaypoint.scoring.risks.losses import CrossEntropy
@@ -118,5 +119,56 @@ def test_cooks_distance_with_a_chosen_ridge():
     expected = swaypoint.cooks_distance(swaypoint.LinearHead(chosen), (features, labels), progress=False)
     np.testing.assert_allclose(ranking.values, expected.values, rtol=1e-6)
     assert "chosen by the loss of left-out points" in ranking.diagnostics.refit
-    with pytest.raises(swaypoint.InputError, match="too large"):
-        swaypoint.cooks_distance(head, (features, labels), refit="ridge", solver="sketch", progress=False)
+
+
+def left_out_losses(features, labels, ridge, outputs):
+    """Of each point under the head that was fitted without it, from scratch."""
+    losses = []
+    for out in range(len(labels)):
+        kept, rest = np.arange(len(labels)) != out, (len(labels) - 1) / len(labels)
+        start = blank(features.shape[1], ridge / rest, outputs)
+        head = refit_head(start, ArrayBatches(features[kept], labels[kept])).head
+        logits = torch.from_numpy(features[out]) @ head.weight.T + head.bias
+        losses.append(float(torch.logsumexp(logits, 0) - logits[labels[out]]))
+    return losses
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_the_loss_of_left_out_points_is_that_of_refits(large, monkeypatch):
+    rng = np.random.default_rng(2)
+    features, labels = rng.normal(size=(120, 5)), rng.integers(0, 3, 120)
+    features[np.arange(120), labels] += 1.5
+    if large:
+        monkeypatch.setattr(refit, "_EXACT_WORK", 0)
+    for ridge in (0.3, 0.01):
+        data = ArrayBatches(features, labels)
+        head = refit_head(blank(5, ridge, 3), data).head
+        expected = np.mean(left_out_losses(features, labels, ridge, 3))
+        logits = torch.from_numpy(features) @ head.weight.T + head.bias
+        plain = float(torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels)))
+        found = refit.left_out_loss(head, data)
+        assert abs(found - expected) < (0.5 if large else 0.1) * abs(plain - expected)
+        np.testing.assert_allclose(found, expected, rtol=0.03 if large else 0.01)
+
+
+def test_the_ridges_that_are_tried_follow_the_unit_of_the_features():
+    rng = np.random.default_rng(3)
+    features, labels = rng.normal(size=(50, 4)), rng.integers(0, 2, 50)
+    small, large = (refit.ridges_of(ArrayBatches(unit * features, labels)) for unit in (1.0, 1000.0))
+    np.testing.assert_allclose(large, 1e6 * np.array(small))
+    np.testing.assert_allclose(small[0], features.var(0).mean())
+    chosen = [
+        refit_ridge(blank(4, 0.0, 2), ArrayBatches(unit * features, labels), ridges=ridges).head
+        for unit, ridges in ((1.0, small), (1000.0, large))
+    ]
+    torch.testing.assert_close(chosen[1].weight * 1000.0, chosen[0].weight, rtol=1e-5, atol=1e-9)
+
+
+def test_a_large_head_has_its_ridge_chosen_too():
+    rng = np.random.default_rng(1)
+    features, labels = rng.normal(size=(60, 4)), rng.integers(0, 3, 60)
+    head = swaypoint.LinearHead(blank(4, 0.0, 3))
+    ranking = swaypoint.cooks_distance(
+        head, (features, labels), refit="ridge", solver="sketch", progress=False
+    )
+    assert "chosen by the loss of left-out points" in ranking.diagnostics.refit

@@ -19,6 +19,7 @@ from swaypoint.data.readers import read_dataset, read_frame
 from swaypoint.data.readers.builtin import PREFIX
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.manifest import Planted
+from swaypoint.models.predictor import seen_side
 from swaypoint.report.html import write_report
 from swaypoint.scoring.risks.losses import regression
 
@@ -59,6 +60,7 @@ def audit(
     options, scale = options or AuditOptions(), scale or Scale()
     options.check()
     read = replace(read or ReadOptions(), regression=regression(options.objective.loss))
+    read = replace(read, largest_side=max(read.largest_side, seen_side(options.model)))
     if not isinstance(source, (str, Path, Dataset)):
         source = read_frame(source, read)
     run = AuditRun(_folder_for(source, out), listener or Listener())

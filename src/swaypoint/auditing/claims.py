@@ -15,6 +15,7 @@ from swaypoint.auditing.options import AuditOptions
 from swaypoint.errors import InputError
 from swaypoint.folder.documents import read_json
 from swaypoint.folder.manifest import AuditedData
+from swaypoint.models.pretrained.base import find, is_pretrained
 
 _ADDED = ("scores", "top", "keep_features")
 """Options that change no number of what an audit has: they say what else it holds."""
@@ -102,6 +103,9 @@ def arguments(options: AuditOptions) -> dict[str, Any]:
 def _key(data: AuditedData, options: AuditOptions) -> str:
     weights = options.model.weights
     content = hashlib.sha256(weights.read_bytes()).hexdigest() if weights and weights.is_file() else ""
+    for one in options.model.each():
+        if is_pretrained(one.name):
+            content += find(one.name, one.transform).fingerprint
     asked = {name: value for name, value in arguments(options).items() if name not in _ADDED}
     return hashlib.sha256(json.dumps([data.fingerprint, asked, content]).encode()).hexdigest()
 

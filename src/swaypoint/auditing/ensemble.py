@@ -1,4 +1,4 @@
-"""Several models of one recipe from other seeds: their rankings together, and how far they agree."""
+"""Several models, by name or of one recipe from other seeds: their rankings together, how far they agree."""
 
 from __future__ import annotations
 
@@ -35,5 +35,5 @@ class Ensemble:
             f" {found.least_overlap:.0%})",
             "fit" if found.least_overlap >= SHARED else "caution",
             "Influence depends on the trained model (Basu, Pope & Feizi, 2021): another seed, another order.",
-            "rank by more models (--models)",
+            "rank by more models (--models, or --model a,b)",
         )

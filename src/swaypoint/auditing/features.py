@@ -9,7 +9,7 @@ import json
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,9 @@ from swaypoint.data.tensors import write_tensors
 from swaypoint.errors import InputError, require
 from swaypoint.folder.documents import read_json
 from swaypoint.folder.writing import PARQUET, replace_file, write_json
-from swaypoint.models.predictor import IMAGE_MODELS, ModelOptions, model_hash
+from swaypoint.models.predictor import IMAGE_MODELS, ModelOptions, model_hash, seen_side
+from swaypoint.models.pretrained.base import Encoder, find, is_pretrained
+from swaypoint.models.pretrained.features import encode
 from swaypoint.models.yours import load_model, load_object, load_weights, stored_weights
 from swaypoint.scoring.last_layer import LinearHead
 
@@ -62,9 +64,9 @@ def extract_features(
         source: see :func:`~swaypoint.data.readers.pictures.open_pictures`.
         out: the folder, which appears when all is done: ``part-00000.parquet``, … in the order of the
             pictures (the columns of the source, its label among them; ``features``, D float32; ``picture``,
-            a JPEG of at most 64 pixels a side), ``head.safetensors`` (the model's last layer),
-            ``features.json``.
-        model: yours by ``package.module:factory``, or one of
+            a JPEG of at most 64 pixels a side), ``head.safetensors`` (the model's last layer; a pretrained
+            one has none), ``features.json``.
+        model: yours by ``package.module:factory``, a pretrained one, or one of
             :data:`~swaypoint.models.predictor.IMAGE_MODELS` with the weights that an audit trained.
         engine_name: see :func:`~swaypoint.data.folds.engines.engine`. Its workers must see the source,
             ``out``, the weights and the module of your factory under the same names.
@@ -76,9 +78,10 @@ def extract_features(
     """
     listener, out = listener or Listener(), Path(out)
     listener.stage("reading")
-    found = open_pictures(source, read or ReadOptions())
+    read = read or ReadOptions()
+    found = open_pictures(source, replace(read, largest_side=max(read.largest_side, seen_side(model))))
     extract = _Extract(model, device, out.with_name(f"{out.name}.partial").absolute())
-    head = _loaded(model, device)
+    head = None if is_pretrained(model.name) else _loaded(model, device)
     about = _described(found, model, head)
     if out.exists():
         _check_same(out, about)
@@ -102,7 +105,7 @@ def extract_features(
     return out
 
 
-def _finish(folder: Path, head: LinearHead, about: dict[str, Any], count: int) -> None:
+def _finish(folder: Path, head: LinearHead | None, about: dict[str, Any], count: int) -> None:
     """Write what stands beside the ``count`` parts, and remove what is none of them.
 
     Raises:
@@ -114,21 +117,25 @@ def _finish(folder: Path, head: LinearHead, about: dict[str, Any], count: int) -
             f"{missing[0]} is not there although a worker wrote it: choose an --out that all workers and this"
             f" machine see, remove {folder}, and run the same command again"
         )
-    write_tensors(folder / "head.safetensors", head_tensors(head.weights))
+    if head is not None:
+        write_tensors(folder / "head.safetensors", head_tensors(head.weights))
     write_json(folder / "features.json", about)
     # Of killed workers, and of an interrupted extraction of more pictures: no part of this one.
     for file in {*folder.glob("*part-*")} - {*parts}:
         file.unlink()
 
 
-def _described(source: PictureSource, model: ModelOptions, head: LinearHead) -> dict[str, Any]:
-    assert head.model is not None
-    entries = [source.fingerprint, model.name, model_hash(head.model), head.layer, model.transform]
+def _described(source: PictureSource, model: ModelOptions, head: LinearHead | None) -> dict[str, Any]:
+    entries: list[str | None]
+    if head is None or head.model is None:
+        entries = [source.fingerprint, find(model.name, model.transform).fingerprint]
+    else:
+        entries = [source.fingerprint, model.name, model_hash(head.model), head.layer, model.transform]
     return {
         "key": hashlib.sha256(json.dumps(entries).encode()).hexdigest(),
         "source": source.name,
         "label": source.label,
-        "layer": head.layer,
+        "layer": "" if head is None else head.layer,
         "model": {name: None if value is None else str(value) for name, value in asdict(model).items()},
     }
 
@@ -150,12 +157,11 @@ class _Extract:
 
     def __call__(self, numbered: tuple[int, PictureShard]) -> Statistic:
         number, shard = numbered
-        head, count = _loaded(self.model, self.device), 0
-        transform = load_object(self.model.transform) if self.model.transform else None
+        of_pixels, count = _features_of(self.model, self.device), 0
 
         def write(temporary: Path) -> None:
             nonlocal count
-            tables = (_with_features(pictures, head, transform) for pictures in shard.batches())
+            tables = (_with_features(pictures, of_pixels(pictures.pixels)) for pictures in shard.batches())
             with contextlib.ExitStack() as stack:
                 writer = None
                 for table in _joined(tables):
@@ -170,6 +176,8 @@ class _Extract:
 
 
 _cache = threading.local()
+_encoders: dict[tuple[ModelOptions, str], Encoder] = {}
+_loading = threading.Lock()
 
 
 def _loaded(options: ModelOptions, device: str) -> LinearHead:
@@ -180,6 +188,37 @@ def _loaded(options: ModelOptions, device: str) -> LinearHead:
         layer = options.layer or ("head" if ":" not in options.name else None)
         heads[options, device] = LinearHead.from_module(model.to(device).eval(), layer)
     return heads[options, device]
+
+
+def _features_of(options: ModelOptions, device: str) -> Callable[[np.ndarray], np.ndarray]:
+    """From pictures (b, H, W, 3) uint8 to their features (b, D) float32."""
+    if is_pretrained(options.name):
+        backbone, encoder = find(options.name, options.transform), _encoder(options, device)
+
+        def by_backbone(pixels: np.ndarray) -> np.ndarray:
+            some = pixels if len(pixels) else np.zeros((1, 8, 8, 3), dtype=np.uint8)  # for the width
+            return encode(backbone.name, encoder, some, backbone.batch)[: len(pixels)]
+
+        return by_backbone
+    head = _loaded(options, device)
+    transform = load_object(options.transform) if options.transform else None
+
+    def by_layer(pixels: np.ndarray) -> np.ndarray:
+        rows = np.arange(len(pixels))
+        if not len(rows):
+            return np.zeros((0, head.weights.weight.shape[1]), dtype=np.float32)
+        inputs = InputBatches(pixels, rows, rows=rows, transform=transform)
+        return torch.cat([features.cpu().float() for features, _ in head.batches(inputs)]).numpy()
+
+    return by_layer
+
+
+def _encoder(options: ModelOptions, device: str) -> Encoder:
+    """The pretrained model, once a process: threads share it."""
+    with _loading:
+        if (options, device) not in _encoders:
+            _encoders[options, device] = find(options.name, options.transform).load(device)
+        return _encoders[options, device]
 
 
 def _own(options: ModelOptions) -> torch.nn.Module:
@@ -200,17 +239,9 @@ def _own(options: ModelOptions) -> torch.nn.Module:
     return model
 
 
-def _with_features(
-    pictures: PictureBatch, head: LinearHead, transform: Callable[[Any], Any] | None
-) -> pa.Table:
-    rows = np.arange(len(pictures.pixels))
-    width = head.weights.weight.shape[1]
-    values = np.zeros((0, width), dtype=np.float32)
-    if len(rows):
-        inputs = InputBatches(pictures.pixels, rows, rows=rows, transform=transform)
-        values = torch.cat([features.cpu().float() for features, _ in head.batches(inputs)]).numpy()
+def _with_features(pictures: PictureBatch, values: np.ndarray) -> pa.Table:
     table = pictures.others
-    vectors = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), width)
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
     table = table.append_column(PICTURE, pa.array(map(_thumbnail, pictures.pixels), pa.binary()))
     return table.append_column(FEATURES, vectors)
 

@@ -19,7 +19,7 @@ from swaypoint.data.planting import plant
 from swaypoint.data.splitting import Split
 from swaypoint.errors import InputError
 from swaypoint.folder.manifest import AuditedData, RegressionFit, SkippedRecord
-from swaypoint.models.predictor import Predictor, Rows, Training, check, prepare
+from swaypoint.models.predictor import ModelOptions, Predictor, Rows, Training, check, prepare
 from swaypoint.scorers.base import of_points, scores
 from swaypoint.scorers.recommended import recommended
 from swaypoint.scoring.fitness import accuracy_of, baseline, by_heart, examine, memorisation
@@ -62,7 +62,7 @@ class HeldRecords(Records):
 
     def check(self) -> None:
         options = self.options
-        name = check(self.dataset, options.model, options.objective)
+        name, *_ = [check(self.dataset, one, options.objective) for one in options.model.each()]
         loss, trains = as_loss(options.objective.loss), name != "head" and ":" not in name
         for score in options.scores:
             if scores[score].classes and not loss.classifies:
@@ -77,11 +77,20 @@ class HeldRecords(Records):
                 )
 
     def predictor(self, run: AuditRun) -> Predictor:
-        return self._prepared(run, run.path, self.options.seed)
+        return self._prepared(run, run.path, *self._members()[0])
 
-    def _prepared(self, run: AuditRun, folder: Path, seed: int) -> Predictor:
-        training = Training(folder, seed, self.options.device, run.listener.epoch, run.listener.note)
-        made = prepare(self.dataset, self.rows, self.options.model, self.options.objective, training=training)
+    def _members(self) -> list[tuple[ModelOptions, int]]:
+        """The models that are ranked together, and the seed of each."""
+        model, seed = self.options.model, self.options.seed
+        named = [(one, seed) for one in model.each()]
+        return named + [(model, seed + number) for number in range(1, model.models)]
+
+    def _prepared(self, run: AuditRun, folder: Path, model: ModelOptions, seed: int) -> Predictor:
+        listener = run.listener
+        told = (listener.epoch, listener.records, listener.note)
+        training = Training(folder, seed, self.options.device, *told)
+        whole, objective = self.options.params is not None, self.options.objective
+        made = prepare(self.dataset, self.rows, model, objective, training=training, whole=whole)
         (folder / "last.ckpt").unlink(missing_ok=True)
         return made
 
@@ -105,7 +114,7 @@ class HeldRecords(Records):
         diagnostics = diagnostics.beside(baseline(solution.risk, measured, labels, self.dataset.classes))
         if options.params is None:
             diagnostics = diagnostics.beside(examine(solution))
-        if options.model.models > 1:
+        if len(self._members()) > 1:
             ensemble = self._ensemble(run, first=(ranking.values, auto))
             diagnostics = diagnostics.beside((ensemble.check(),))
             several = ensemble.columns().items()
@@ -119,7 +128,7 @@ class HeldRecords(Records):
             diagnostics=diagnostics,
             columns=columns,
             every=lambda: iter((columns,)),
-            ranked_by=lead(options.scores, options.model.models),
+            ranked_by=lead(options.scores, len(self._members())),
             regression=None if statistics is None else _regression(solution, predictor, statistics),
         )
 
@@ -140,11 +149,11 @@ class HeldRecords(Records):
         """The first model's Cook's distances and recommended scores, and those of the others, each trained in
         a folder of its own."""
         scored = [first]
-        for number in range(1, self.options.model.models):
-            folder = run.path / "models" / str(number + 1)
+        for number, (model, seed) in enumerate(self._members()[1:], 2):
+            folder = run.path / "models" / str(number)
             folder.mkdir(parents=True, exist_ok=True)
-            with run.stage(f"model {number + 1}"):
-                ranking, *_, auto = self._ranked(self._prepared(run, folder, self.options.seed + number))
+            with run.stage(f"model {number}"):
+                ranking, *_, auto = self._ranked(self._prepared(run, folder, model, seed))
                 scored.append((ranking.values, auto))
         cooks, autos = zip(*scored, strict=True)
         return Ensemble(cooks, autos)

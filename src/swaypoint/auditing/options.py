@@ -12,6 +12,7 @@ from swaypoint.data.folds.engines import IN_PROCESS
 from swaypoint.errors import InputError
 from swaypoint.folder.documents import machine_memory
 from swaypoint.models.predictor import ModelOptions, Objective
+from swaypoint.models.pretrained.base import find, is_pretrained
 from swaypoint.scorers.base import of_points
 from swaypoint.scoring.options import Solving
 from swaypoint.scoring.risks.losses import as_loss
@@ -66,15 +67,24 @@ class AuditOptions(Solving):
         if self.curvature not in get_args(Kind):
             raise InputError(f"curvature is {self.curvature!r}; expected one of {', '.join(get_args(Kind))}")
         as_loss(self.objective.loss)
-        if self.model.models > 1 and (":" in self.model.name or self.params is not None):
-            raise InputError(
-                "models > 1 trains the default model from several seeds; leave model and params out"
-            )
+        self._check_models()
         super().check()
         for name in self.scores:
             of_points(name)  # refuses what is none
         if self.device.startswith("cuda") and not torch.cuda.is_available():
             raise InputError("device is cuda, but this torch sees no GPU; leave --device out for the CPU")
+
+    def _check_models(self) -> None:
+        each = self.model.each()
+        if self.model.models > 1 and (":" in self.model.name or len(each) > 1 or self.params is not None):
+            raise InputError(
+                "models > 1 trains the default model from several seeds; leave model and params out"
+            )
+        if len(each) > 1 and self.params is not None:
+            raise InputError("params are of one model; name one")
+        for one in each:
+            if is_pretrained(one.name):
+                find(one.name, one.transform)  # refuses what is none, before anything is read
 
 
 @dataclass(frozen=True)

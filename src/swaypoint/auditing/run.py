@@ -24,7 +24,7 @@ from swaypoint.errors import InputError
 from swaypoint.folder.documents import REMEDY, read_parquet
 from swaypoint.folder.manifest import Accuracy, AuditedData, AuditedModel, stored
 from swaypoint.folder.writing import write_json
-from swaypoint.models.predictor import Predictor
+from swaypoint.models.predictor import Predictor, pinned
 from swaypoint.scoring.head_solution import HeadSolution
 from swaypoint.scoring.risks.head import HeadWeights
 
@@ -34,13 +34,13 @@ _FACTOR_BYTES = 512 << 20
 
 @dataclass(frozen=True)
 class Listener:
-    """Told of the audit's progress; the default listens to nothing. ``note``: a line to be read while it
-    lasts, such as what is about to be trained and for how long."""
+    """Told of the audit's progress; the default listens to nothing. ``note``: in words, what a long step is
+    about to do and how long that takes."""
 
     stage: Callable[[str], None] = lambda name: None
     records: Callable[[int, int], None] | None = None
     epoch: Callable[[int, int, float, float], None] | None = None
-    note: Callable[[str], None] = lambda text: None
+    note: Callable[[str], None] | None = None
 
 
 class AuditRun:
@@ -151,7 +151,7 @@ def describe_model(predictor: Predictor, scored: Scored, options: AuditOptions) 
     """The manifest's entry on the model."""
     head = scored.head
     return AuditedModel(
-        name=predictor.name,
+        name=predictor.name if len(options.model.each()) == 1 else pinned(options.model),
         hash=predictor.hash,
         layer=predictor.head.layer,
         outputs=head.outputs,

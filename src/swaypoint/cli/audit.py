@@ -77,8 +77,10 @@ def audit(  # long: an option a parameter
     model: Annotated[
         str,
         typer.Option(
-            help="package.module:factory for yours; none trains a default: resnet20 for images (also vgg19,"
-            " efficientnet_b0), mlp for rows, and head (no training) for features.",
+            help="A pretrained one: hf:, st:, m2v:, timm: with a folder or a name on the hub, onnx:FILE; or"
+            " package.module:factory for yours; none trains a default: resnet20 for images (also vgg19,"
+            " efficientnet_b0), mlp for rows, and head (no training) for features. Several with commas are"
+            " ranked together.",
             rich_help_panel=MODEL,
         ),
     ] = "none",
@@ -226,6 +228,8 @@ def audit(  # long: an option a parameter
 
       swaypoint audit train.parquet --label label --epochs 10
 
+      swaypoint audit photos/ --model hf:facebook/dinov2-small
+
       swaypoint audit photos/ --model mypackage.net:build --weights net.safetensors
 
       swaypoint audit s3://bucket/embeddings --features embedding --label label --engine ray
@@ -286,8 +290,8 @@ def features(  # long: an option a parameter
     model: Annotated[
         str,
         typer.Option(
-            help="package.module:factory for yours; or resnet20, vgg19, efficientnet_b0 as an audit trained"
-            " it.",
+            help="A pretrained one, such as hf:FOLDER; package.module:factory for yours; or resnet20, vgg19,"
+            " efficientnet_b0 as an audit trained it.",
             rich_help_panel=MODEL,
         ),
     ],
@@ -349,8 +353,6 @@ def features(  # long: an option a parameter
         fail("interrupted; the same command resumes where it stopped", 130)
     console = screen()
     console.print(f"features: {plain(str(place))}", soft_wrap=True, highlight=False)
-    console.print(
-        plain(f"next: swaypoint audit {place} --features features --weights {place}/head.safetensors"),
-        soft_wrap=True,
-        highlight=False,
-    )
+    head = f" --weights {place}/head.safetensors" if (place / "head.safetensors").is_file() else ""
+    following = plain(f"next: swaypoint audit {place} --features features{head}")
+    console.print(following, soft_wrap=True, highlight=False)

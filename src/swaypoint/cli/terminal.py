@@ -111,7 +111,7 @@ class _Bars:
         self._say(f"epoch {done}/{total}: {note}")
 
     def note(self, text: str) -> None:
-        self.progress.console.print(text, highlight=False)
+        self.progress.console.print(plain(text), highlight=False)
 
     def _say(self, text: str) -> None:
         if self.verbose:

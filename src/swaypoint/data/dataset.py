@@ -40,11 +40,12 @@ class ReadOptions:
             then ``X``, then ``x``).
         image: image column of a table. Default: the only column that holds images.
         image_size: side in pixels. Default: the images' own size when all are equal, square and at
-            most 64, else 64.
+            most ``largest_side``, else that.
         split: of a Hugging Face dataset or of a directory of parquet files.
         skip_bad: leave unusable records out, and list them, instead of raising.
         limit: at most this many records, the first ones; of an image folder the first of every class.
         regression: the labels are real values, not classes.
+        largest_side: see ``image_size``; an audit by a pretrained model reads what that sees.
     """
 
     label: str | None = None
@@ -55,6 +56,7 @@ class ReadOptions:
     skip_bad: bool = False
     limit: int | None = None
     regression: bool = False
+    largest_side: int = 64
 
 
 @dataclass(frozen=True, eq=False)

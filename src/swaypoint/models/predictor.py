@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from swaypoint.data.model_batches import InputBatches
 from swaypoint.data.tensors import write_tensors
 from swaypoint.errors import InputError, reading
 from swaypoint.folder.tensors import read_tensors
+from swaypoint.models.pretrained.base import find, is_pretrained
 from swaypoint.models.yours import load_model, load_object, load_weights
 from swaypoint.scoring.blank_head import blank_head
 from swaypoint.scoring.last_layer import LinearHead
@@ -31,6 +33,8 @@ Report = Callable[[int, int, float, float], None]
 
 
 IMAGE_MODELS = ("resnet20", "vgg19", "efficientnet_b0")
+# A folder's name may hold a comma: only one before a model's name parts.
+_SEPARATOR = re.compile(rf",(?=(?:[\w.]+:|(?:{'|'.join((*IMAGE_MODELS, 'mlp', 'head', 'none'))})(?:,|$)))")
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,10 @@ class ModelOptions:
 
     Attributes:
         name: ``"mlp"`` or one of :data:`IMAGE_MODELS` (trained here), ``"head"`` (none: the inputs are
-            features, a convex head is fitted to them), ``"package.module:factory"`` (yours), or
+            features, a convex head is fitted to them), a pretrained one
+            (:mod:`swaypoint.models.pretrained`: ``"hf:FOLDER"``), ``"package.module:factory"`` (yours), or
             ``"none"``, which chooses by what the data are: mlp for rows, resnet20 for images, head for
-            features.
+            features. Several with commas are ranked together, see :meth:`each`.
         weights: of yours, ``.safetensors`` or a ``.pt`` state dict; of ``"head"`` a head that is not to be
             fitted, see :func:`stored_head`.
         transform: ``"package.module:function"`` from one image or row to your model's input.
@@ -57,12 +62,21 @@ class ModelOptions:
     epochs: int | None = None
     models: int = 1
 
+    def each(self) -> tuple[ModelOptions, ...]:
+        """One for each of the names.
+
+        >>> [one.name for one in ModelOptions("hf:a,b/vit,resnet20").each()]
+        ['hf:a,b/vit', 'resnet20']
+        """
+        return tuple(replace(self, name=name) for name in _SEPARATOR.split(self.name))
+
 
 @dataclass(frozen=True)
 class Objective:
     """What the head was (or is) trained to minimise.
 
-    ``l2`` None: that of the default model's training; 1/n for a fitted head; 0 for your model.
+    ``l2`` None: that of the default model's training; 1/n for a fitted head; of a pretrained model's that
+    which predicts left-out points best; 0 for your model.
     """
 
     loss: str = "cross_entropy"
@@ -82,7 +96,8 @@ class Predictor:
     """A head and the features of both parts.
 
     ``fit`` says that the head has yet to be fitted; ``inputs`` are what the model takes of the training part,
-    None where there is no model; ``course`` is of a classifier's training, where it was trained here.
+    None where there is no model; ``course`` is of a classifier's training, where it was trained here;
+    ``fingerprint`` is of the pretrained model that made the features.
     """
 
     name: str
@@ -90,15 +105,16 @@ class Predictor:
     train: FeatureBatches
     validation: FeatureBatches | None
     fit: bool = False
-    inputs: InputBatches | None = None
+    inputs: Iterable[Any] | None = None
     course: Course | None = None
+    fingerprint: str = ""
 
     def trained(self, weights: HeadWeights, solving: Solving) -> TrainedModel:
         """What scores ask their questions of: with the head as it was solved, which, where it was refitted,
         stands in a copy of the model."""
         head = self.head.with_weights(weights)
         return TrainedModel(
-            head.installed() if solving.refit else head,
+            head.installed() if solving.refit or self.fit else head,
             self.train if self.inputs is None else self.inputs,
             params=solving.params,
             damping=solving.damping,
@@ -111,8 +127,11 @@ class Predictor:
 
     @property
     def hash(self) -> str:
-        """:func:`model_hash` of the whole model, not of the head alone; empty where there is none."""
-        return "" if self.head.model is None else model_hash(self.head.model)
+        """:func:`model_hash` of the whole model, not of the head alone, or the fingerprint; empty where there
+        is neither."""
+        if self.fingerprint or self.head.model is None:
+            return self.fingerprint
+        return model_hash(self.head.model)
 
 
 def model_hash(model: nn.Module) -> str:
@@ -128,6 +147,20 @@ def model_hash(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def seen_side(options: ModelOptions) -> int:
+    """Of the images that the pretrained ones among the models see, in pixels; 0 where there is none."""
+    names = [one.name for one in options.each() if is_pretrained(one.name)]
+    return max((find(name, options.transform).side or 0 for name in names), default=0)
+
+
+def pinned(options: ModelOptions) -> str:
+    """The names of several models, those of pretrained ones with their revisions."""
+    names = [
+        find(one.name, one.transform).name if is_pretrained(one.name) else one.name for one in options.each()
+    ]
+    return ", ".join(names)
+
+
 def resolve(options: ModelOptions, dataset: Dataset) -> str:
     """The model's name, with ``"none"`` resolved by the kind of data.
 
@@ -141,8 +174,8 @@ def resolve(options: ModelOptions, dataset: Dataset) -> str:
         return name
     if name not in ("mlp", "head", *IMAGE_MODELS):
         raise InputError(
-            f"unknown model {name!r}; expected none, mlp, {', '.join(IMAGE_MODELS)}, head, or"
-            " package.module:factory"
+            f"unknown model {name!r}; expected none, mlp, {', '.join(IMAGE_MODELS)}, head, a pretrained one"
+            " such as hf:FOLDER, or package.module:factory"
         )
     if (name in IMAGE_MODELS) != (dataset.kind == "images"):
         raise InputError(f"model {name!r} does not take {dataset.kind}; leave --model out for the default")
@@ -156,7 +189,11 @@ def check(dataset: Dataset, options: ModelOptions, objective: Objective) -> str:
         InputError: they do not.
     """
     name, loss = resolve(options, dataset), as_loss(objective.loss)
-    if ":" in name:
+    if is_pretrained(name):
+        from swaypoint.models.pretrained.predictor import check as check_kind
+
+        check_kind(replace(options, name=name), dataset)
+    elif ":" in name:
         return name
     classes = len(dataset.classes)
     if classes and not loss.classifies:
@@ -169,7 +206,7 @@ def check(dataset: Dataset, options: ModelOptions, objective: Objective) -> str:
             f"{dataset.name}: its labels are real values, and {loss.name} is a loss of classes; pass --loss"
             " squared_error"
         )
-    if name != "head" and loss.classifies and not loss.output_per_class:
+    if name != "head" and ":" not in name and loss.classifies and not loss.output_per_class:
         from swaypoint.models.recipes import RECIPES
 
         raise InputError(
@@ -194,15 +231,23 @@ def prepare(
     objective: Objective,
     *,
     training: Training,
+    whole: bool = False,
 ) -> Predictor:
     """The predictor of the audit: trains, loads or fits as ``options`` say.
+
+    Args:
+        whole: a pretrained model itself is needed, not its features alone.
 
     Raises:
         InputError: the model and the data do not fit.
     """
     name = check(dataset, options, objective)
     if name == "head":
-        return _features(dataset, parts, objective, options.weights)
+        return with_features("linear head", dataset.inputs, dataset, parts, objective, given=options.weights)
+    if is_pretrained(name):
+        from swaypoint.models.pretrained.predictor import pretrained
+
+        return pretrained(dataset, parts, options, objective, training=training, whole=whole)
     if ":" not in name:
         return _default(name, dataset, parts, options, objective, training)
     model = load_model(name, options.weights)
@@ -215,14 +260,16 @@ def prepare(
 
 @dataclass(frozen=True)
 class Training:
-    """Where and how a default model is trained; ``folder`` keeps its checkpoint and weights, ``announce`` is
-    told before a long training what it is and takes."""
+    """Where and how a default model is trained; ``folder`` keeps its checkpoint and weights. ``report`` is
+    called after an epoch, ``records`` with how many features are made, of how many, and ``note`` with what a
+    long step is about to do and how long that takes."""
 
     folder: Path
     seed: int
     device: str
     report: Report | None = None
-    announce: Callable[[str], None] | None = None
+    records: Callable[[int, int], None] | None = None
+    note: Callable[[str], None] | None = None
 
 
 def stored_head(path: Path, loss: Loss, l2: float) -> HeadWeights:
@@ -242,8 +289,17 @@ def stored_head(path: Path, loss: Loss, l2: float) -> HeadWeights:
     return HeadWeights(weight, bias, loss, l2, penalize_bias=False)
 
 
-def _features(dataset: Dataset, parts: Rows, objective: Objective, given: Path | None) -> Predictor:
-    train = ArrayBatches(dataset.inputs[parts.train], dataset.labels[parts.train])
+def with_features(
+    name: str,
+    features: np.ndarray,
+    dataset: Dataset,
+    parts: Rows,
+    objective: Objective,
+    *,
+    given: Path | None = None,
+) -> Predictor:
+    """A head on ``features`` (n, D) float32 of ``dataset``: that of a file, or one that is to be fitted."""
+    train = ArrayBatches(features[parts.train], dataset.labels[parts.train])
     loss = as_loss(objective.loss)
     if given is not None:
         weights = stored_head(given, loss, objective.l2 or 0.0)
@@ -252,8 +308,8 @@ def _features(dataset: Dataset, parts: Rows, objective: Objective, given: Path |
         weights = blank_head(train, loss, l2, classes=len(dataset.classes))
     held = None
     if len(parts.validation):
-        held = ArrayBatches(dataset.inputs[parts.validation], dataset.labels[parts.validation])
-    return Predictor("linear head", LinearHead(weights), train, held, fit=given is None)
+        held = ArrayBatches(features[parts.validation], dataset.labels[parts.validation])
+    return Predictor(name, LinearHead(weights), train, held, fit=given is None)
 
 
 def _default(
@@ -311,11 +367,11 @@ def _train(
         torch.nn.init.constant_(model.get_submodule("head").bias, start)  # type: ignore[arg-type]
     device = "gpu" if "cuda" in training.device else "cpu"
     plan = Plan(epochs, training.seed, training.folder, device, loss)
-    if training.announce is not None and dataset.kind == "images":
+    if training.note is not None and dataset.kind == "images":
         side = " × ".join(map(str, dataset.inputs.shape[1:3]))
         lasts = f": {said(seconds_of(model, split, recipe, plan))}" if device == "cpu" else ""
         about = f"{recipe.name} on {len(parts.train):,} images of {side} pixels, {epochs} epochs"
-        training.announce(f"training {about}{lasts}")
+        training.note(f"training {about}{lasts}")
     watches = [Trajectory("head", len(dataset), epochs)] if dataset.classes else []
     train(model, split, recipe, plan, report=training.report, watches=watches)
     for watch in watches:

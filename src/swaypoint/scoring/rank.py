@@ -61,7 +61,7 @@ def rank(
     method = choose(head, solving, dtype)
     refit = ""
     if solving.refit:
-        head, refit = _refitted(head, batches, solving, dtype)
+        head, refit = _refitted(head, batches, solving)
     solution = _solved(method, head, batches, solving, dtype, progress)
     with _bar("scoring", progress, solution.points) as advance:
         scores = solution.scores(removal=solving.removal, on_chunk=advance)
@@ -179,15 +179,11 @@ def _device(head: HeadWeights, solving: Solving) -> torch.device:
     return head.weight.device if solving.device is None else torch.device(solving.device)
 
 
-def _refitted(
-    head: HeadWeights, batches: FeatureBatches, solving: Solving, dtype: torch.dtype | None
-) -> tuple[HeadWeights, str]:
+def _refitted(head: HeadWeights, batches: FeatureBatches, solving: Solving) -> tuple[HeadWeights, str]:
     device = _device(head, solving)
     if solving.refit != "ridge":
         fitted = refit_head(head, batches, device=device)
         return fitted.head, fitted.outcome
-    if choose(head, solving, dtype) != "dense":
-        raise InputError("refit='ridge' needs the closed form, for which this head is too large; pass l2")
     fitted = refit_ridge(head, batches, device=device)
     return fitted.head, f"{fitted.outcome}, ridge {fitted.head.l2:g} chosen by the loss of left-out points"
 

@@ -54,4 +54,11 @@ def image_pixels(
         for start in range(0, len(column), _CHUNK):
             yield encoded_pictures(column.slice(start, _CHUNK))
 
-    return decoded_images(name, chunks, len(column), image_size=options.image_size, on_progress=on_progress)
+    return decoded_images(
+        name,
+        chunks,
+        len(column),
+        image_size=options.image_size,
+        largest=options.largest_side,
+        on_progress=on_progress,
+    )

@@ -50,7 +50,12 @@ def _read(source: str, options: ReadOptions, on_progress: Progress) -> Dataset:
             yield [root / file for file in relative[start : start + _CHUNK]]
 
     images, faults = decoded_images(
-        source, chunks, len(files), image_size=options.image_size, on_progress=on_progress
+        source,
+        chunks,
+        len(files),
+        image_size=options.image_size,
+        largest=options.largest_side,
+        on_progress=on_progress,
     )
     labels = RawLabels(
         "class", np.array([label for label, _ in files]), np.zeros(len(files), dtype=bool), names=classes

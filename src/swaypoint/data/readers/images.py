@@ -25,7 +25,6 @@ Progress = Callable[[int, int], None] | None
 
 # Only these decoders see the bytes: Pillow would otherwise also start Ghostscript for an EPS file.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
-_LARGEST_OWN_SIDE = 64
 _CHUNK = 256
 # Two threads decode 128-pixel JPEGs 1.4 times as fast as one, but 32-pixel PNGs only 0.75 times as
 # fast: there the interpreter lock changes hands for more time than a picture takes.
@@ -115,6 +114,7 @@ def decoded_images(
     total: int,
     *,
     image_size: int | None,
+    largest: int,
     on_progress: Progress = None,
 ) -> tuple[np.ndarray, Faults]:
     """All pictures as one array (total, side, side, 3) uint8, black where a picture is bad.
@@ -123,20 +123,20 @@ def decoded_images(
         name: of the source, for messages.
         chunks: starts the pictures from the first one; called again to look at the first picture, and
             once more when a picture's size differs from the first one's.
-        image_size: the side; default as in :class:`ReadOptions`.
+        image_size: the side; default as in :class:`ReadOptions`, whose ``largest_side`` is ``largest``.
 
     Raises:
         InputError: they do not fit into memory.
         MissingExtra: Pillow is not installed.
     """
     image, operations = require("PIL.Image", "images"), require("PIL.ImageOps", "images")
-    side = image_size or _LARGEST_OWN_SIDE
+    side = image_size or largest
     require_memory(name, 3 * total * side**2, f"{total:,} pictures of {side} x {side}")
     with warnings.catch_warnings():
         warnings.simplefilter("error", image.DecompressionBombWarning)
-        width, height = _first_size(image, chunks())
+        width, height = _first_size(image, chunks(), largest)
         threads = width * height >= _THREADED_PIXELS
-        own = image_size is None and width == height <= _LARGEST_OWN_SIDE
+        own = image_size is None and width == height <= largest
         if own:
             try:
                 decoder = _Decoder(image, operations, width, exact=True)
@@ -147,18 +147,18 @@ def decoded_images(
         return _decode(decoder, chunks(), total, threads=threads, on_progress=on_progress)
 
 
-def own_side(encoded: list[Encoded]) -> int:
+def own_side(encoded: list[Encoded], largest: int) -> int:
     """The side to bring pictures to where none is asked for: that of the first which can be read, where it is
-    square and at most 64; otherwise 64.
+    square and at most ``largest``; otherwise that.
 
     Raises:
         MissingExtra: Pillow is not installed.
     """
-    width, height = _first_size(require("PIL.Image", "images"), iter([encoded]))
-    return width if width == height <= _LARGEST_OWN_SIDE else _LARGEST_OWN_SIDE
+    width, height = _first_size(require("PIL.Image", "images"), iter([encoded]), largest)
+    return width if width == height <= largest else largest
 
 
-def _first_size(image: ModuleType, chunks: Iterator[list[Encoded]]) -> tuple[int, int]:
+def _first_size(image: ModuleType, chunks: Iterator[list[Encoded]], otherwise: int) -> tuple[int, int]:
     for chunk in chunks:
         for encoded in chunk:
             try:
@@ -167,7 +167,7 @@ def _first_size(image: ModuleType, chunks: Iterator[list[Encoded]]) -> tuple[int
                         return int(picture.size[0]), int(picture.size[1])
             except Exception:  # a fault of this record, which decoding reports
                 continue
-    return _LARGEST_OWN_SIDE, _LARGEST_OWN_SIDE
+    return otherwise, otherwise
 
 
 @contextmanager
@@ -198,8 +198,9 @@ def _decode(
     return images, faults
 
 
-def pixel_images(pixels: np.ndarray, image_size: int | None) -> np.ndarray:
-    """Pixels (n, H, W) or (n, H, W, 1 or 3) uint8 as (n, side, side, 3) uint8.
+def pixel_images(pixels: np.ndarray, image_size: int | None, largest: int) -> np.ndarray:
+    """Pixels (n, H, W) or (n, H, W, 1 or 3) uint8 as (n, side, side, 3) uint8; the side as of
+    :func:`decoded_images`.
 
     Raises:
         MissingExtra: they must be resized, and Pillow is not installed.
@@ -207,7 +208,7 @@ def pixel_images(pixels: np.ndarray, image_size: int | None) -> np.ndarray:
     if pixels.ndim == 3:
         pixels = pixels[..., None]
     height, width = pixels.shape[1:3]
-    own = width if width == height <= _LARGEST_OWN_SIDE else _LARGEST_OWN_SIDE
+    own = width if width == height <= largest else largest
     side = image_size or own
     pixels = np.broadcast_to(pixels, (*pixels.shape[:3], 3))
     if height == width == side:

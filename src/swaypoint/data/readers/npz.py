@@ -130,7 +130,9 @@ def _dataset(name: str, arrays: Arrays, options: ReadOptions) -> Dataset:
             " (n, H, W, 1 or 3) uint8"
         )
     records = usable_records(name, labels, faults={}, options=options)
-    return records.dataset("images", pixel_images(records.of(inputs), options.image_size))
+    return records.dataset(
+        "images", pixel_images(records.of(inputs), options.image_size, options.largest_side)
+    )
 
 
 NPZ = readers.register("npz", Reader(_matches, _read, _stored))

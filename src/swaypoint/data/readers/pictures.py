@@ -75,8 +75,8 @@ class PictureSource:
 def open_pictures(source: str | Path, options: ReadOptions) -> PictureSource:
     """A folder ``CLASS/FILE``, or parquet files with a column of pictures: a file, a folder or a URL.
 
-    ``options.image_size`` None takes the side of the first picture, where it is square and at most 64, and 64
-    otherwise.
+    ``options.image_size`` None takes the side of the first picture, where it is square and at most
+    ``largest_side``, and that otherwise.
 
     Raises:
         InputError: neither, or no such columns.
@@ -90,7 +90,9 @@ def _files(root: Path, options: ReadOptions) -> PictureSource:
     name = str(root)
     found = [f"{folder}/{file}" for folder, names in folder_files(root, options).items() for file in names]
     options = replace(
-        options, image_size=options.image_size or own_side([root / file for file in found[:_BATCH]])
+        options,
+        image_size=options.image_size
+        or own_side([root / file for file in found[:_BATCH]], options.largest_side),
     )
     shards = [
         _FileShard(root.absolute(), tuple(found[start : start + SHARD]), options)
@@ -112,7 +114,7 @@ def _rows(source: str | Path, options: ReadOptions) -> PictureSource:
         raise InputError(f"{files.name}: no column of pictures; expected one, or a folder of CLASS/FILE.png")
     if options.image_size is None:
         _, first = next(files.read(files.groups[0], [image], batch=_BATCH))
-        options = replace(options, image_size=own_side(encoded_pictures(first[image])))
+        options = replace(options, image_size=own_side(encoded_pictures(first[image]), options.largest_side))
     shards = [_RowShard(files, piece, label, image, options) for piece in files.pieces(SHARD)]
     return PictureSource(
         files.name, shards, label, files.rows, _digest([label, image, files.stamps], options)
@@ -164,7 +166,11 @@ def _decoded(
     name: str, encoded: list[Encoded], others: pa.Table, names: Sequence[str], *, options: ReadOptions
 ) -> PictureBatch:
     pixels, faults = decoded_images(
-        name, lambda: iter([encoded]), len(encoded), image_size=options.image_size
+        name,
+        lambda: iter([encoded]),
+        len(encoded),
+        image_size=options.image_size,
+        largest=options.largest_side,
     )
     if faults and not options.skip_bad:
         first = min(faults)

@@ -13,6 +13,7 @@ from swaypoint.data.dataset import Dataset, ReadOptions, fingerprint
 from swaypoint.data.readers.sources import read_dataset
 from swaypoint.errors import InputError
 from swaypoint.models.predictor import ModelOptions, Objective, Predictor, Rows, Training, prepare
+from swaypoint.models.pretrained.base import is_pretrained
 from swaypoint.review.cleaning.policy import Policy, clean
 from swaypoint.review.cleaning.source import Source, origin
 from swaypoint.review.items import Items
@@ -263,7 +264,11 @@ def _predictor(trial: Trial, training: TrainingSet, seed: int) -> Predictor:
         InputError: the model is the user's own, of which no training is known.
     """
     dataset, shop = trial.dataset, trial.shop
-    if ":" in shop.model.name:
+    if len(shop.model.each()) > 1:
+        raise InputError(
+            "compare trains one model, and this audit is of several; audit with one of them first"
+        )
+    if ":" in shop.model.name and not is_pretrained(shop.model.name):
         raise InputError(
             "compare trains swaypoint's own models, and this audit is of yours; export the cleaned data"
             " (swaypoint export), train on it with your own code, and measure both models"

@@ -99,6 +99,7 @@ _READ: dict[str, Any] = {
     **dict.fromkeys(("image_size", "limit"), (int, None)),
     **dict.fromkeys(("skip_bad", "regression"), bool),
     "split": str,
+    "largest_side": int,
 }
 
 
@@ -111,9 +112,12 @@ def origin(items: Items) -> tuple[str, ReadOptions] | None:
     stored = items.manifest.data.origin
     if stored is None:
         return None
-    if (problem := misfit(stored, {"path": str, "read": _READ}, "origin")) is not None:
+    read: Any = stored.get("read")
+    if isinstance(read, dict):  # of an audit before there was such an option
+        read = {"largest_side": ReadOptions.largest_side} | read
+    if (problem := misfit(stored | {"read": read}, {"path": str, "read": _READ}, "origin")) is not None:
         raise InputError(f"{items.folder.path / 'manifest.json'}: {problem}; make the audit again")
-    return stored["path"], ReadOptions(**{name: stored["read"][name] for name in _READ})
+    return stored["path"], ReadOptions(**{name: read[name] for name in _READ})
 
 
 def read_source(items: Items, path: str | Path | None = None, on_progress: Progress = None) -> Source:
