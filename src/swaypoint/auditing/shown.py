@@ -24,7 +24,7 @@ from swaypoint.models.predictor import Predictor
 from swaypoint.scoring.kinds import suggest_kinds, suggest_regression_kinds
 from swaypoint.scoring.ranking import COLUMNS, positions
 
-_LONGEST_TEXT = 10_000  # characters of a value that a reviewer can read
+_LONGEST_VALUE, _LONGEST_TEXT = 10_000, 1_000_000  # characters that a reviewer can read of a value, of a text
 
 
 def explain(path: Path, records: Records, predictor: Predictor, scored: Scored) -> None:
@@ -76,7 +76,7 @@ def items(dataset: Dataset, rows: np.ndarray, features: torch.Tensor) -> pa.Tabl
     return pa.table(
         {
             "id": [
-                item_id(dataset.inputs[row].tobytes(), name or str(dataset.index[row]))
+                item_id(dataset.content(row), name or str(dataset.index[row]))
                 for row, name in zip(rows, names, strict=True)
             ],
             "name": pa.array(names, pa.large_string()),
@@ -92,13 +92,15 @@ def items(dataset: Dataset, rows: np.ndarray, features: torch.Tensor) -> pa.Tabl
 
 
 def _described(dataset: Dataset, row: int) -> str | None:
-    values = dataset.describe(int(row), longest=_LONGEST_TEXT)
-    return json.dumps(values) if values else None
+    longest = _LONGEST_TEXT if dataset.kind == "texts" else _LONGEST_VALUE
+    values = dataset.describe(int(row), longest=longest)
+    return json.dumps(values, ensure_ascii=False) if values else None  # so that they are found as typed
 
 
 def examples(dataset: Dataset, rows: np.ndarray, near: Any, agreement: np.ndarray) -> pa.Table:
     images, pictures = dataset.kind == "images", dataset.pixels
-    described = [dataset.describe(int(row)) for row in rows]
+    whole = {"longest": _LONGEST_TEXT} if dataset.kind == "texts" else {}
+    described = [dataset.describe(int(row), **whole) for row in rows]
     return pa.table(
         {
             "rank": np.arange(1, len(rows) + 1),

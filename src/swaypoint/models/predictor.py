@@ -18,6 +18,7 @@ from swaypoint.data.model_batches import InputBatches
 from swaypoint.data.tensors import write_tensors
 from swaypoint.errors import InputError, reading
 from swaypoint.folder.tensors import read_tensors
+from swaypoint.models.text_features import fit_text_features
 from swaypoint.models.yours import load_model, load_object, load_weights
 from swaypoint.scoring.blank_head import blank_head
 from swaypoint.scoring.last_layer import LinearHead
@@ -31,6 +32,9 @@ Report = Callable[[int, int, float, float], None]
 
 
 IMAGE_MODELS = ("resnet20", "vgg19", "efficientnet_b0")
+FITTED = ("head", "tfidf")
+"""Models of which a convex head is all that is fitted to the labels."""
+_TEXT_RIDGE = 0.1  # over n: scikit-learn's C = 10
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,10 @@ class ModelOptions:
 
     Attributes:
         name: ``"mlp"`` or one of :data:`IMAGE_MODELS` (trained here), ``"head"`` (none: the inputs are
-            features, a convex head is fitted to them), ``"package.module:factory"`` (yours), or
+            features, a convex head is fitted to them), ``"tfidf"`` (of texts, the same head on
+            :mod:`~swaypoint.models.text_features`), ``"package.module:factory"`` (yours), or
             ``"none"``, which chooses by what the data are: mlp for rows, resnet20 for images, head for
-            features.
+            features, tfidf for texts.
         weights: of yours, ``.safetensors`` or a ``.pt`` state dict; of ``"head"`` a head that is not to be
             fitted, see :func:`stored_head`.
         transform: ``"package.module:function"`` from one image or row to your model's input.
@@ -62,7 +67,8 @@ class ModelOptions:
 class Objective:
     """What the head was (or is) trained to minimise.
 
-    ``l2`` None: that of the default model's training; 1/n for a fitted head; 0 for your model.
+    ``l2`` None: that of the default model's training; 1/n for a fitted head, 1/(10 n) on texts; 0 for your
+    model.
     """
 
     loss: str = "cross_entropy"
@@ -82,7 +88,8 @@ class Predictor:
     """A head and the features of both parts.
 
     ``fit`` says that the head has yet to be fitted; ``inputs`` are what the model takes of the training part,
-    None where there is no model; ``course`` is of a classifier's training, where it was trained here.
+    None where there is no model; ``course`` is of a classifier's training, where it was trained here;
+    ``digest`` is of what made the features, where that is no model of torch.
     """
 
     name: str
@@ -92,6 +99,7 @@ class Predictor:
     fit: bool = False
     inputs: InputBatches | None = None
     course: Course | None = None
+    digest: str = ""
 
     def trained(self, weights: HeadWeights, solving: Solving) -> TrainedModel:
         """What scores ask their questions of: with the head as it was solved, which, where it was refitted,
@@ -112,7 +120,7 @@ class Predictor:
     @property
     def hash(self) -> str:
         """:func:`model_hash` of the whole model, not of the head alone; empty where there is none."""
-        return "" if self.head.model is None else model_hash(self.head.model)
+        return self.digest if self.head.model is None else model_hash(self.head.model)
 
 
 def model_hash(model: nn.Module) -> str:
@@ -136,15 +144,15 @@ def resolve(options: ModelOptions, dataset: Dataset) -> str:
     """
     name = options.name
     if name == "none":
-        name = {"images": "resnet20", "rows": "mlp", "features": "head"}[dataset.kind]
+        name = {"images": "resnet20", "rows": "mlp", "features": "head", "texts": "tfidf"}[dataset.kind]
     if ":" in name:
         return name
-    if name not in ("mlp", "head", *IMAGE_MODELS):
+    if name not in ("mlp", "head", "tfidf", *IMAGE_MODELS):
         raise InputError(
-            f"unknown model {name!r}; expected none, mlp, {', '.join(IMAGE_MODELS)}, head, or"
+            f"unknown model {name!r}; expected none, mlp, {', '.join(IMAGE_MODELS)}, head, tfidf, or"
             " package.module:factory"
         )
-    if (name in IMAGE_MODELS) != (dataset.kind == "images"):
+    if (name in IMAGE_MODELS) != (dataset.kind == "images") or (name == "tfidf") != (dataset.kind == "texts"):
         raise InputError(f"model {name!r} does not take {dataset.kind}; leave --model out for the default")
     return name
 
@@ -169,7 +177,7 @@ def check(dataset: Dataset, options: ModelOptions, objective: Objective) -> str:
             f"{dataset.name}: its labels are real values, and {loss.name} is a loss of classes; pass --loss"
             " squared_error"
         )
-    if name != "head" and loss.classifies and not loss.output_per_class:
+    if name not in FITTED and loss.classifies and not loss.output_per_class:
         from swaypoint.models.recipes import RECIPES
 
         raise InputError(
@@ -198,10 +206,17 @@ def prepare(
     name = check(dataset, options, objective)
     if name == "head":
         return _features(dataset, parts, objective, options.weights)
+    if name == "tfidf":
+        return _texts(dataset, parts, objective, training)
     if ":" not in name:
         return _default(name, dataset, parts, options, objective, training)
     model = load_model(name, options.weights)
     transform = load_object(options.transform) if options.transform else None
+    if dataset.kind == "texts" and transform is None:
+        raise InputError(
+            f"{dataset.name} holds texts: say with --transform package.module:function what {name} takes of"
+            " one"
+        )
     head = LinearHead.from_module(
         model.to(training.device), options.layer, objective.loss, objective.l2 or 0.0
     )
@@ -247,6 +262,16 @@ def _features(dataset: Dataset, parts: Rows, objective: Objective, given: Path |
     if len(parts.validation):
         held = ArrayBatches(dataset.inputs[parts.validation], dataset.labels[parts.validation])
     return Predictor("linear head", LinearHead(weights), train, held, fit=given is None)
+
+
+def _texts(dataset: Dataset, parts: Rows, objective: Objective, training: Training) -> Predictor:
+    texts = dataset.texts
+    made = fit_text_features([texts[row] for row in parts.train.tolist()], seed=training.seed)
+    made.save(training.folder)
+    l2 = _TEXT_RIDGE / len(parts.train) if objective.l2 is None else objective.l2
+    featured = replace(dataset, kind="features", inputs=made(texts))
+    found = _features(featured, parts, replace(objective, l2=l2), None)
+    return replace(found, name=made.name, digest=made.digest)
 
 
 def _default(

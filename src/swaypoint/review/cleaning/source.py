@@ -95,7 +95,7 @@ def _numbers(own: pa.ChunkedArray, labels: np.ndarray, changed: np.ndarray) -> p
 
 
 _READ: dict[str, Any] = {
-    **dict.fromkeys(("label", "features", "image"), (str, None)),
+    **dict.fromkeys(("label", "features", "image", "text"), (str, None)),
     **dict.fromkeys(("image_size", "limit"), (int, None)),
     **dict.fromkeys(("skip_bad", "regression"), bool),
     "split": str,
@@ -111,6 +111,8 @@ def origin(items: Items) -> tuple[str, ReadOptions] | None:
     stored = items.manifest.data.origin
     if stored is None:
         return None
+    if isinstance(read := stored.get("read"), dict):  # older audits know no texts
+        stored = stored | {"read": {"text": None} | read}
     if (problem := misfit(stored, {"path": str, "read": _READ}, "origin")) is not None:
         raise InputError(f"{items.folder.path / 'manifest.json'}: {problem}; make the audit again")
     return stored["path"], ReadOptions(**{name: stored["read"][name] for name in _READ})
@@ -157,7 +159,7 @@ def _as_audited(where: str, stored: Stored, items: Items) -> Source:
         raise InputError(f"{items.folder.path / 'manifest.json'}: {error}; make the audit again") from error
     train = np.searchsorted(dataset.index, items.scores["index"]).clip(max=len(dataset) - 1)
     names = dataset.names or [str(index) for index in dataset.index]
-    ids = [item_id(row.tobytes(), name) for row, name in zip(dataset.inputs, names, strict=True)]
+    ids = [item_id(dataset.content(row), name) for row, name in enumerate(names)]
     if [ids[row] for row in train] != items.ids or (dataset.labels[train] != items.scores["label"]).any():
         raise InputError(f"{items.folder.path}: its items are not the records of its source; audit again")
     return Source(
