@@ -151,7 +151,7 @@ def fit_text_features(texts: Sequence[str], *, components: int = COMPONENTS, see
     """The features of ``texts`` (n,), which know nothing of labels: the terms and their frequencies of all of
     them, the components of at most 20,000, evenly spaced. The same seed gives the same, to the bit.
 
-    Holds 8 bytes a word and, as sparse matrix, 8 bytes a text's different term.
+    Holds 8 bytes a word, and 8 a different term of a text.
 
     Raises:
         InputError: no word is in two texts.
@@ -167,12 +167,12 @@ def fit_text_features(texts: Sequence[str], *, components: int = COMPONENTS, see
     chosen = _frequent(counted, names, _WORDS)
     if not len(chosen):
         raise InputError(f"no word is in two of the {len(texts):,} texts to train on; expected more of them")
-    columns = np.full(len(names), -1)
+    columns = np.full(len(names), -1, np.int32)
     columns[chosen] = np.arange(len(chosen))
     words = [names[i] for i in chosen.tolist()]
     chunks = [_Tokens(columns[chunk.words], chunk.texts, chunk.n) for chunk in chunks]
     keys, frequencies = _pair_frequencies(chunks, len(words))
-    best = _frequent(frequencies, keys.tolist(), _PAIRS)
+    best = _frequent(frequencies, keys, _PAIRS)
     pairs = _Pairs.of_keys(keys[best], len(words))
     terms = (
         *words,
@@ -190,7 +190,7 @@ def fit_text_features(texts: Sequence[str], *, components: int = COMPONENTS, see
 
 @dataclass(frozen=True, eq=False)
 class _Tokens:
-    """The words of ``n`` texts one after the other, (m,) int64, -1 where not known, and each one's text."""
+    """The words of ``n`` texts one after the other, (m,) int32, -1 where not known, and each one's text."""
 
     words: np.ndarray
     texts: np.ndarray
@@ -205,8 +205,8 @@ class _Tokens:
 def _tokens(texts: Sequence[str], number: Callable[[str], int]) -> _Tokens:
     found = [[number(word.lower()) for word in _TOKEN.findall(text)] for text in texts]
     lengths = [len(words) for words in found]
-    words = np.fromiter(chain.from_iterable(found), np.int64, sum(lengths))
-    return _Tokens(words, np.repeat(np.arange(len(found)), lengths), len(found))
+    words = np.fromiter(chain.from_iterable(found), np.int32, sum(lengths))
+    return _Tokens(words, np.repeat(np.arange(len(found), dtype=np.int32), lengths), len(found))
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,9 +227,14 @@ class _Pairs:
         """Of pairs of words' columns, int64; -1 where one is not known."""
         if not len(self.keys):
             return np.full(len(first), -1)
-        keys = np.where((first < 0) | (second < 0), -1, first * self.width + second)
+        keys = np.where((first < 0) | (second < 0), -1, _keys(first, second, self.width))
         at = np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)
         return np.where(self.keys[at] == keys, self.of[at], -1)
+
+
+def _keys(first: np.ndarray, second: np.ndarray, width: int) -> np.ndarray:
+    """Of pairs of words, int64."""
+    return first.astype(np.int64) * width + second
 
 
 def _distinct(values: np.ndarray, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -241,9 +246,10 @@ def _distinct(values: np.ndarray, texts: np.ndarray) -> tuple[np.ndarray, np.nda
     return values[new], texts[new]
 
 
-def _frequent(counts: np.ndarray, names: list[Any], most: int) -> np.ndarray:
+def _frequent(counts: np.ndarray, names: Sequence[Any] | np.ndarray, most: int) -> np.ndarray:
     """Positions of the most frequent, the first names of equal ones."""
-    enough = np.flatnonzero(counts >= _LEAST).tolist()
+    least = _LEAST if len(counts) <= most else max(_LEAST, int(np.partition(counts, -most)[-most]))
+    enough = np.flatnonzero(counts >= least).tolist()
     return np.array(sorted(enough, key=lambda i: (-counts[i], names[i]))[:most], np.int64)
 
 
@@ -253,7 +259,7 @@ def _pair_frequencies(chunks: Sequence[_Tokens], width: int) -> tuple[np.ndarray
     for chunk in chunks:
         first, second, texts = chunk.neighbours()
         known = (first >= 0) & (second >= 0)
-        pairs, _ = _distinct(first[known] * width + second[known], texts[known])
+        pairs, _ = _distinct(_keys(first[known], second[known], width), texts[known])
         here, count = np.unique(pairs, return_counts=True)
         merged, at = np.unique(np.concatenate([keys, here]), return_inverse=True)
         counts = np.bincount(at, np.concatenate([counts, count]), len(merged)).astype(np.int64)

@@ -42,7 +42,11 @@ def _table(source: str, options: ReadOptions) -> pa.Table:
         if table is None:
             encoding = encoding_of(path, _blocks(path))
             table = _parsed(path, delimiter, encoding, quoted=b'"' in sample)
-    assert table is not None
+        if table is None:
+            raise InputError(
+                f"{path}: it is not UTF-8 text, and not all of it {encoding}, as its words are; save"
+                " it as UTF-8"
+            )
     said = [f"{_NAMES[delimiter]} between the fields"] if delimiter != usual else []
     said += [f"taken for {encoding}, as it is not UTF-8"] if encoding != "utf-8" else []
     # Blanks after the separators are no part of a name.
