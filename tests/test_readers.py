@@ -736,6 +736,7 @@ def test_truncated_files(name: str, cut: float) -> None:
 @settings(FUZZ, max_examples=400)
 @example(name="a.csv", where=0.25, flip=174)  # in a header, a byte that the encoding of the words has not
 @example(name="i.parquet", where=0.470703125, flip=128)  # a name inside the image struct, not UTF-8
+@example(name="a.csv", where=0.5, flip=185)  # its words are of an encoding that the whole is not
 @given(name=st.sampled_from(sorted(VALID)), where=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
 def test_files_with_one_wrong_byte(name: str, where: float, flip: int) -> None:
     content = bytearray(VALID[name])

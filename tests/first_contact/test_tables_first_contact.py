@@ -498,7 +498,7 @@ def test_one_command_and_what_it_says(tmp_path: Path) -> None:
         "Unnamed: 0": "left out: an index of the rows",
         "customer_id": "left out: an identifier, 120 different numbers in 120 rows",
         "member": "'Yes' and 'yes' look alike",
-        "note": "left out: free text, 120 different in 120 rows",
+        "note": "left out: free text, 120 different in 120 rows; to audit the texts: --text note",
         "plan": "left out: it is 'gold' in every row",
         "score": "numbers with decimal commas",
     }

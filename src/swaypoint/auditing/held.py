@@ -19,7 +19,7 @@ from swaypoint.data.planting import plant
 from swaypoint.data.splitting import Split
 from swaypoint.errors import InputError
 from swaypoint.folder.manifest import AuditedData, RegressionFit, SkippedRecord
-from swaypoint.models.predictor import ModelOptions, Predictor, Rows, Training, check, prepare
+from swaypoint.models.predictor import FITTED, ModelOptions, Predictor, Rows, Training, check, prepare
 from swaypoint.scorers.base import of_points, scores
 from swaypoint.scorers.recommended import recommended
 from swaypoint.scoring.fitness import accuracy_of, baseline, by_heart, examine, memorisation
@@ -63,7 +63,7 @@ class HeldRecords(Records):
     def check(self) -> None:
         options = self.options
         name, *_ = [check(self.dataset, one, options.objective) for one in options.model.each()]
-        loss, trains = as_loss(options.objective.loss), name != "head" and ":" not in name
+        loss, trains = as_loss(options.objective.loss), name not in FITTED and ":" not in name
         for score in options.scores:
             if scores[score].classes and not loss.classifies:
                 raise InputError(

@@ -26,7 +26,7 @@ from swaypoint.scoring.kinds import suggest_kinds, suggest_regression_kinds
 from swaypoint.scoring.ranking import COLUMNS, positions
 
 _DESCRIBED = 10_000
-_LONGEST_TEXT = 10_000  # characters of a value that a reviewer can read
+_LONGEST_VALUE, _LONGEST_TEXT = 10_000, 1_000_000  # characters that a reviewer can read of a value, of a text
 
 
 def explain(path: Path, records: Records, predictor: Predictor, scored: Scored) -> None:
@@ -78,7 +78,7 @@ def items(dataset: Dataset, rows: np.ndarray, features: torch.Tensor) -> pa.Tabl
     return pa.table(
         {
             "id": [
-                item_id(dataset.inputs[row].tobytes(), name or str(dataset.index[row]))
+                item_id(dataset.content(row), name or str(dataset.index[row]))
                 for row, name in zip(rows, names, strict=True)
             ],
             "name": pa.array(names, pa.large_string()),
@@ -94,14 +94,17 @@ def items(dataset: Dataset, rows: np.ndarray, features: torch.Tensor) -> pa.Tabl
 
 
 def _described(dataset: Dataset, rows: np.ndarray) -> Iterator[str | None]:
+    longest = _LONGEST_TEXT if dataset.kind == "texts" else _LONGEST_VALUE
     for start in range(0, len(rows), _DESCRIBED):
-        for values in dataset.described(rows[start : start + _DESCRIBED], longest=_LONGEST_TEXT):
-            yield json.dumps(values) if values else None
+        for values in dataset.described(rows[start : start + _DESCRIBED], longest=longest):
+            # So that they are found as typed.
+            yield json.dumps(values, ensure_ascii=False) if values else None
 
 
 def examples(dataset: Dataset, rows: np.ndarray, near: Any, agreement: np.ndarray) -> pa.Table:
     images, pictures = dataset.kind == "images", dataset.pixels
-    described = dataset.described(rows)
+    whole = {"longest": _LONGEST_TEXT} if dataset.kind == "texts" else {}
+    described = dataset.described(rows, **whole)
     return pa.table(
         {
             "rank": np.arange(1, len(rows) + 1),

@@ -40,11 +40,11 @@ def audit(  # long: an option a parameter
         str,
         typer.Argument(
             metavar="DATA",
-            help="An image folder (one subfolder a class); a table as .parquet, .csv, .tsv (also .gz), .json,"
-            " .jsonl, .xlsx, .feather, SQLite or DuckDB; a parquet with an image column; an .npz of features"
-            " and labels; a Hugging Face dataset folder or hub name; sklearn:digits, sklearn:wine,"
-            " sklearn:breast_cancer; or, with --features, parquet files larger than memory: a file, a folder,"
-            " or a URL such as s3://bucket/folder.",
+            help="A folder of images or of texts (one subfolder a class); a table as .parquet, .csv, .tsv"
+            " (also .gz), .json, .jsonl, .xlsx, .feather, SQLite or DuckDB; a parquet with an image column;"
+            " an .npz of features and labels; a Hugging Face dataset folder or hub name; sklearn:digits,"
+            " sklearn:wine, sklearn:breast_cancer; or, with --features, parquet files larger than memory: a"
+            " file, a folder, or a URL such as s3://bucket/folder.",
         ),
     ],
     out: Annotated[
@@ -60,6 +60,14 @@ def audit(  # long: an option a parameter
     ] = None,
     image: _Image = None,
     image_size: _ImageSize = None,
+    text: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of text, or two and more with commas (premise,hypothesis); the only one of free text"
+            " is found by itself where no other column says anything.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     split: Annotated[
         str, typer.Option(help="Which split of a Hugging Face dataset.", rich_help_panel=DATA)
     ] = "train",
@@ -79,8 +87,8 @@ def audit(  # long: an option a parameter
         typer.Option(
             help="A pretrained one: hf:, st:, m2v:, timm: with a folder or a name on the hub, onnx:FILE; or"
             " package.module:factory for yours; none trains a default: resnet20 for images (also vgg19,"
-            " efficientnet_b0), mlp for rows, and head (no training) for features. Several with commas are"
-            " ranked together.",
+            " efficientnet_b0), mlp for rows; head (no training) for features, tfidf for texts. Several with"
+            " commas are ranked together.",
             rich_help_panel=MODEL,
         ),
     ] = "none",
@@ -258,7 +266,7 @@ def audit(  # long: an option a parameter
         device=device,
         keep_features=keep_features,
     )
-    read = ReadOptions(label, features, image, image_size, split, skip_bad, limit)
+    read = ReadOptions(label, features, image, image_size, split, skip_bad, limit, text=text)
     try:
         with progress(quiet=quiet, verbose=verbose) as listener:
             scale = Scale(engine, max_memory)

@@ -115,8 +115,8 @@ def export(
     to: Annotated[
         str,
         typer.Option(
-            help="parquet, csv, json, hf, imagefolder, labelstudio, fiftyone or cleanlab; an unknown name"
-            " lists all."
+            help="parquet, csv, json, hf, imagefolder, textfolder, labelstudio, fiftyone or cleanlab; an"
+            " unknown name lists all."
         ),
     ],
     out: Annotated[Path, typer.Option(help="File or folder to write; it must not be there yet.")],

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-Kind = Literal["images", "rows", "features"]
+Kind = Literal["images", "rows", "features", "texts"]
 
 _TEXT_LENGTH = 200
 _EXACT_INTEGERS = 2**53  # float64 tells neighbouring integers apart below this
@@ -39,6 +39,8 @@ class ReadOptions:
         features: column with one vector per record, or array of an ``.npz`` (default ``features``,
             then ``X``, then ``x``).
         image: image column of a table. Default: the only column that holds images.
+        text: text column of a table, or several with commas between, which a model reads one after the other.
+            Default: the only column of free text, where no other column says anything.
         image_size: side in pixels. Default: the images' own size when all are equal, square and at
             most ``largest_side``, else that.
         split: of a Hugging Face dataset or of a directory of parquet files.
@@ -57,6 +59,7 @@ class ReadOptions:
     limit: int | None = None
     regression: bool = False
     largest_side: int = 64
+    text: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,10 +72,11 @@ class Dataset:
     Attributes:
         name: the path or hub name as given.
         kind: what the inputs are.
-        inputs: images: (n, H, W, 3) uint8; rows and features: (n, D) float32, all finite.
+        inputs: images: (n, H, W, 3) uint8; rows and features: (n, D) float32, all finite; texts: (n, k)
+            objects, each a ``str``, of k columns, read-only: some 60 bytes a text beside its characters.
         labels: (n,) int64 indices into ``classes``; (n,) float64 values when ``classes == ()``.
         classes: names in index order; () for regression.
-        columns: names of the D inputs; () for images.
+        columns: names of the D inputs, or of the k texts; () for images.
         index: (n,) int64 positions in the source, counted from 0; has gaps where records were skipped.
         names: per record ``class/file`` for image folders; () otherwise.
         skipped: the records that were left out.
@@ -105,6 +109,16 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def texts(self) -> list[str]:
+        """Of each record what a model reads: its texts, a blank line between them."""
+        return [row[0] if len(row) == 1 else "\n\n".join(row) for row in self.inputs.tolist()]
+
+    def content(self, i: int) -> bytes:
+        """What record ``i`` holds, without its label; see :func:`~swaypoint.folder.items.item_id`."""
+        record = self.inputs[i]
+        return json.dumps(record.tolist()).encode() if self.kind == "texts" else record.tobytes()
+
     def subset(self, rows: Any) -> Dataset:
         """The records at ``rows`` ((m,) positions or an (n,) bool mask), in that order.
 
@@ -118,6 +132,8 @@ class Dataset:
             chosen = chosen.astype(np.int64)
         positions = np.arange(len(self))[chosen]
         inputs, labels = self.inputs[positions], self.labels[positions]
+        if self.kind == "texts":
+            inputs.flags.writeable = False
         part = replace(
             self,
             inputs=inputs,
@@ -133,7 +149,8 @@ class Dataset:
         """Record ``i`` as column -> readable value, without its label.
 
         Tables give the values as they were read (the category, not its one-hot inputs); image folders
-        give the file; arrays give the inputs by name. Values end with … after ``longest`` characters.
+        give the file; arrays give the inputs by name; texts come before the other columns. Values end with …
+        after ``longest`` characters.
 
         Raises:
             IndexError: ``i`` is outside the dataset.
@@ -143,15 +160,16 @@ class Dataset:
     def described(self, rows: np.ndarray, *, longest: int = _TEXT_LENGTH) -> list[dict[str, str]]:
         """:meth:`describe` of the records at the positions ``rows`` (m,), a column at a time, which takes a
         tenth of the time."""
-        if self.names:
+        names: list[str] = []
+        columns: list[list[Any]] = []
+        if self.kind in ("texts", "rows", "features") and (self.kind == "texts" or self.raw is None):
+            names, columns = list(self.columns), self.inputs[rows].T.tolist()
+        if self.names and self.kind != "texts":
             return [{"file": self.names[row]} for row in rows]
         if self.raw is not None:
-            names, table = self.raw.column_names, self.raw.take(pa.array(rows))
-            columns = [column.to_pylist() for column in table.columns]
-        elif self.kind == "images":
-            return [{} for _ in rows]
-        else:
-            names, columns = list(self.columns), self.inputs[rows].T.tolist()
+            table = self.raw.take(pa.array(rows))
+            names += self.raw.column_names
+            columns += [column.to_pylist() for column in table.columns]
         if not names:
             return [{} for _ in rows]
         texts = [[_readable(value, longest) for value in column] for column in columns]
@@ -184,7 +202,7 @@ def marked(dataset: Dataset) -> Dataset:
     """``dataset`` with the fingerprint of all that it holds: :func:`fingerprint`, and
 
     - of the rows of a table the columns' names, which say what category a one-hot input is of;
-    - of pictures and features the other columns of their table, cell by cell.
+    - of pictures, texts and features the other columns of their table, cell by cell.
 
     Independent also of the Arrow types of the same values: a table read from CSV has others than one from
     parquet.
@@ -205,7 +223,11 @@ def marked(dataset: Dataset) -> Dataset:
 
 def _hash_array(digest: Any, array: np.ndarray) -> None:
     digest.update(f"{array.dtype.str}{array.shape}".encode())
-    if array.size:  # an empty array has no buffer to cast
+    if array.dtype == object:  # of texts
+        for text in array.flat:
+            encoded = text.encode("utf-8", "surrogatepass")
+            digest.update(len(encoded).to_bytes(8, "little") + encoded)
+    elif array.size:  # an empty array has no buffer to cast
         digest.update(np.ascontiguousarray(array).view(np.uint8).data)
 
 

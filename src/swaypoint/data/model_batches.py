@@ -129,7 +129,7 @@ class InputBatches:
     """Batches of (inputs, labels) of the given rows for a model, in order, re-iterable.
 
     Without a transform images are (b, 3, H, W) float32 in 0..1 and rows (b, D) float32. A transform
-    takes one ``PIL.Image`` or one row ``(D,)`` float32 and returns a tensor.
+    takes one ``PIL.Image``, one row ``(D,)`` float32, one text or ``(k,)`` texts, and returns a tensor.
     """
 
     def __init__(
@@ -156,4 +156,6 @@ class InputBatches:
         if inputs.ndim == 4:
             image = require("PIL.Image", "images")
             return torch.stack([self._transform(image.fromarray(values)) for values in inputs])
+        if inputs.dtype == object and inputs.shape[1] == 1:
+            return torch.stack([self._transform(text) for (text,) in inputs])
         return torch.stack([self._transform(values) for values in inputs])

@@ -95,9 +95,10 @@ def noise(inputs: np.ndarray, labels: np.ndarray) -> float:
     """Robust standard deviation of the residuals of least squares on the inputs ``(n, D)``, or of the values
     ``(n,)`` themselves where these are no table or a wide one; to three digits, so that every machine plants
     the same."""
-    flat = inputs.reshape(len(inputs), -1).astype(np.float64)
     residuals = labels - np.median(labels)
-    if inputs.ndim == 2 and 2 * flat.shape[1] < len(flat) and flat.shape[1] <= _WIDE:
+    numbers = inputs.dtype != object  # texts are none
+    flat = inputs.reshape(len(inputs), -1).astype(np.float64) if numbers else np.empty((len(inputs), 0))
+    if numbers and inputs.ndim == 2 and 2 * flat.shape[1] < len(flat) and flat.shape[1] <= _WIDE:
         spread = flat.std(0)
         table = (flat - flat.mean(0)) / np.where(spread > 0, spread, 1.0)
         table = np.hstack([table, np.ones((len(flat), 1))])

@@ -48,7 +48,7 @@ class AuditedData:
     """
 
     name: str
-    kind: Literal["images", "rows", "features"]
+    kind: Literal["images", "rows", "features", "texts"]
     train: int
     validation: int
     classes: tuple[str, ...]

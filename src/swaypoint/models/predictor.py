@@ -20,6 +20,7 @@ from swaypoint.data.tensors import write_tensors
 from swaypoint.errors import InputError, reading
 from swaypoint.folder.tensors import read_tensors
 from swaypoint.models.pretrained.base import find, is_pretrained
+from swaypoint.models.text_features import fit_text_features
 from swaypoint.models.yours import load_model, load_object, load_weights
 from swaypoint.scoring.blank_head import blank_head
 from swaypoint.scoring.last_layer import LinearHead
@@ -33,8 +34,12 @@ Report = Callable[[int, int, float, float], None]
 
 
 IMAGE_MODELS = ("resnet20", "vgg19", "efficientnet_b0")
+FITTED = ("head", "tfidf")
+"""Models of which a convex head is all that is fitted to the labels."""
+_TEXT_RIDGE = 0.1  # over n: scikit-learn's C = 10
 # A folder's name may hold a comma: only one before a model's name parts.
-_SEPARATOR = re.compile(rf",(?=(?:[\w.]+:|(?:{'|'.join((*IMAGE_MODELS, 'mlp', 'head', 'none'))})(?:,|$)))")
+_NAMES = "|".join((*IMAGE_MODELS, *FITTED, "mlp", "none"))
+_SEPARATOR = re.compile(rf",(?=(?:[\w.]+:|(?:{_NAMES})(?:,|$)))")
 
 
 @dataclass(frozen=True)
@@ -43,10 +48,11 @@ class ModelOptions:
 
     Attributes:
         name: ``"mlp"`` or one of :data:`IMAGE_MODELS` (trained here), ``"head"`` (none: the inputs are
-            features, a convex head is fitted to them), a pretrained one
+            features, a convex head is fitted to them), ``"tfidf"`` (of texts, the same head on
+            :mod:`~swaypoint.models.text_features`), a pretrained one
             (:mod:`swaypoint.models.pretrained`: ``"hf:FOLDER"``), ``"package.module:factory"`` (yours), or
             ``"none"``, which chooses by what the data are: mlp for rows, resnet20 for images, head for
-            features. Several with commas are ranked together, see :meth:`each`.
+            features, tfidf for texts. Several with commas are ranked together, see :meth:`each`.
         weights: of yours, ``.safetensors`` or a ``.pt`` state dict; of ``"head"`` a head that is not to be
             fitted, see :func:`stored_head`.
         transform: ``"package.module:function"`` from one image or row to your model's input.
@@ -75,8 +81,8 @@ class ModelOptions:
 class Objective:
     """What the head was (or is) trained to minimise.
 
-    ``l2`` None: that of the default model's training; 1/n for a fitted head; of a pretrained model's that
-    which predicts left-out points best; 0 for your model.
+    ``l2`` None: that of the default model's training; 1/n for a fitted head, 1/(10 n) on texts; of a
+    pretrained model's that which predicts left-out points best; 0 for your model.
     """
 
     loss: str = "cross_entropy"
@@ -97,7 +103,7 @@ class Predictor:
 
     ``fit`` says that the head has yet to be fitted; ``inputs`` are what the model takes of the training part,
     None where there is no model; ``course`` is of a classifier's training, where it was trained here;
-    ``fingerprint`` is of the pretrained model that made the features.
+    ``fingerprint`` is of what made the features, where that is no model of torch, or a pretrained one.
     """
 
     name: str
@@ -169,15 +175,15 @@ def resolve(options: ModelOptions, dataset: Dataset) -> str:
     """
     name = options.name
     if name == "none":
-        name = {"images": "resnet20", "rows": "mlp", "features": "head"}[dataset.kind]
+        name = {"images": "resnet20", "rows": "mlp", "features": "head", "texts": "tfidf"}[dataset.kind]
     if ":" in name:
         return name
-    if name not in ("mlp", "head", *IMAGE_MODELS):
+    if name not in ("mlp", "head", "tfidf", *IMAGE_MODELS):
         raise InputError(
-            f"unknown model {name!r}; expected none, mlp, {', '.join(IMAGE_MODELS)}, head, a pretrained one"
-            " such as hf:FOLDER, or package.module:factory"
+            f"unknown model {name!r}; expected none, mlp, {', '.join(IMAGE_MODELS)}, head, tfidf, a"
+            " pretrained one such as hf:FOLDER, or package.module:factory"
         )
-    if (name in IMAGE_MODELS) != (dataset.kind == "images"):
+    if (name in IMAGE_MODELS) != (dataset.kind == "images") or (name == "tfidf") != (dataset.kind == "texts"):
         raise InputError(f"model {name!r} does not take {dataset.kind}; leave --model out for the default")
     return name
 
@@ -206,7 +212,7 @@ def check(dataset: Dataset, options: ModelOptions, objective: Objective) -> str:
             f"{dataset.name}: its labels are real values, and {loss.name} is a loss of classes; pass --loss"
             " squared_error"
         )
-    if name != "head" and ":" not in name and loss.classifies and not loss.output_per_class:
+    if name not in FITTED and ":" not in name and loss.classifies and not loss.output_per_class:
         from swaypoint.models.recipes import RECIPES
 
         raise InputError(
@@ -248,10 +254,17 @@ def prepare(
         from swaypoint.models.pretrained.predictor import pretrained
 
         return pretrained(dataset, parts, options, objective, training=training, whole=whole)
+    if name == "tfidf":
+        return _texts(dataset, parts, objective, training)
     if ":" not in name:
         return _default(name, dataset, parts, options, objective, training)
     model = load_model(name, options.weights)
     transform = load_object(options.transform) if options.transform else None
+    if dataset.kind == "texts" and transform is None:
+        raise InputError(
+            f"{dataset.name} holds texts: say with --transform package.module:function what {name} takes of"
+            " one"
+        )
     head = LinearHead.from_module(
         model.to(training.device), options.layer, objective.loss, objective.l2 or 0.0
     )
@@ -310,6 +323,15 @@ def with_features(
     if len(parts.validation):
         held = ArrayBatches(features[parts.validation], dataset.labels[parts.validation])
     return Predictor(name, LinearHead(weights), train, held, fit=given is None)
+
+
+def _texts(dataset: Dataset, parts: Rows, objective: Objective, training: Training) -> Predictor:
+    texts = dataset.texts
+    made = fit_text_features([texts[row] for row in parts.train.tolist()], seed=training.seed)
+    made.save(training.folder)
+    l2 = _TEXT_RIDGE / len(parts.train) if objective.l2 is None else objective.l2
+    found = with_features(made.name, made(texts), dataset, parts, replace(objective, l2=l2))
+    return replace(found, fingerprint=made.digest)
 
 
 def _default(

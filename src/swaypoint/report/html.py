@@ -19,6 +19,7 @@ from swaypoint.report.page import render_page
 from swaypoint.report.regions import section
 from swaypoint.report.regression import plot
 from swaypoint.report.terminal import class_name, ranked_by
+from swaypoint.report.words import Words, texts_in, unmarked
 from swaypoint.scoring.kinds import KINDS, REGRESSION_KINDS
 
 _SHOWN_COLUMNS = 8
@@ -119,17 +120,20 @@ def _by_class(found: Overview, names: Sequence[str]) -> list[dict[str, Any]]:
 
 def _cards(folder: AuditFolder, scores: dict[str, np.ndarray], names: Sequence[str]) -> list[dict[str, Any]]:
     position = {int(index): row for row, index in enumerate(scores["index"])}
+    data, words = folder.manifest().data, Words.of(folder)
     mean = folder.manifest().mean_leverage(scores["leverage"])
     cards = []
     for example in folder.examples().to_pylist():
         if (row := position.get(example["index"])) is None:
             raise InputError(f"{folder.path}: an example is none of the points; make the audit again")
-        values = list(folder.row(example["row"]).items())
+        texts, others = texts_in(folder.row(example["row"]), data.columns if data.kind == "texts" else ())
+        values = list(others.items())
         margin = float(scores["margin"][row])
         cards.append(
             {
                 **{key: example[key] for key in ("rank", "index", "name")},
                 "picture": base64.b64encode(example["picture"]).decode() if example["picture"] else "",
+                **_texts(words, texts, names, scores["label"][row], scores["suggested_label"][row]),
                 "row": values[:_SHOWN_COLUMNS],
                 "rest": values[_SHOWN_COLUMNS:],
                 "label": class_name(names, scores["label"][row]),
@@ -147,6 +151,21 @@ def _cards(folder: AuditFolder, scores: dict[str, np.ndarray], names: Sequence[s
             }
         )
     return cards
+
+
+def _texts(
+    words: Words | None, texts: dict[str, str], names: Sequence[str], label: float, suggested: float
+) -> dict[str, Any]:
+    """The texts of a card in pieces, their beginnings where they are long, and what they speak for: the
+    label's class and the one it is held against, () where nothing is marked or the labels are values."""
+    if words is None or not texts:
+        return {"texts": unmarked(texts), "sides": (), "marked": False}
+    sides: tuple[str, ...] = ()
+    direction = words.direction(None, None)
+    if names:
+        rival = words.rival("\n\n".join(texts.values()), int(label), int(suggested))
+        direction, sides = words.direction(int(label), rival), (names[int(label)], names[rival])
+    return {"texts": words.marked(texts, direction), "sides": sides, "marked": True}
 
 
 def _at(scores: dict[str, np.ndarray], name: str, row: int) -> float | None:

@@ -48,6 +48,7 @@ def show(folder: AuditFolder, *, top: int = 20, console: Console | None = None) 
         padding=(0, 1, 0, 0),
     )
     named = any(point["name"] for point in points)
+    texts = _beginnings(folder, [point["index"] for point in points])
     regression = "studentised" in points[0]
     wide = 7 if regression else 0
     # In a narrow terminal only names, of files and classes, are cut.
@@ -56,6 +57,8 @@ def show(folder: AuditFolder, *, top: int = 20, console: Console | None = None) 
         table.add_column(name, justify="left" if words else "right", no_wrap=True, min_width=width)
         if named and name == "index":
             table.add_column("file", no_wrap=True, overflow="ellipsis")
+        if texts and name == "index":
+            table.add_column("text", no_wrap=True, overflow="ellipsis", max_width=max(10, console.width - 70))
     by = ranking_column(manifest.ranked_by)
     signed = ("residual", "studentised") if regression else ("margin",) if manifest.data.classes else ()
     for name in (*((by, "cook") if by != "cook" else ("cook",)), *signed, "leverage"):
@@ -66,6 +69,7 @@ def show(folder: AuditFolder, *, top: int = 20, console: Console | None = None) 
         table.add_row(
             *(str(point[name]) for name in ("rank", "index")),
             *((escape(point["name"]),) if named else ()),
+            *((escape(texts[point["index"]]),) if texts else ()),
             *(escape(point[name]) for name in ("label", "suggested_label", "kind")),
             *(f"{point[name]:.3g}" for name in ((by, "cook") if by != "cook" else ("cook",))),
             *(f"{point[name]:+.{'4g' if name == 'residual' else '2f'}}" for name in signed),
@@ -79,6 +83,21 @@ def show(folder: AuditFolder, *, top: int = 20, console: Console | None = None) 
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _beginnings(folder: AuditFolder, index: Sequence[int]) -> dict[int, str]:
+    """How the texts at these positions of the source begin, on one line; empty where there are none."""
+    data = folder.manifest().data
+    if data.kind != "texts" or not (folder.path / "items.arrow").is_file():
+        return {}
+    rows = folder.items()[1]["row"]
+    place = {int(at): row for row, at in enumerate(folder.scores()["index"].to_numpy())}
+    found = {}
+    for at in index:
+        values = folder.row(rows[place[at]].as_py())
+        text = shortened(" | ".join(values.get(column, "") for column in data.columns), 120)
+        found[at] = "".join(character if character.isprintable() else "·" for character in text)
+    return found
 
 
 def ranked(folder: AuditFolder, top: int | None = None) -> pa.Table:

@@ -22,6 +22,7 @@ from swaypoint.findings.regions.folder import inputs_file
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.documents import REMEDY
 from swaypoint.folder.tensors import map_tensor, read_tensors
+from swaypoint.report.words import Marked, Words, texts_in, unmarked
 from swaypoint.review.cuts import Cut, cut
 
 _ROWS = 10_000
@@ -137,6 +138,42 @@ class Items:
     def row(self, position: int) -> dict[str, str]:
         """Column -> readable value; of pictures the file, if any."""
         return self.folder.row(self._table["row"][position].as_py())
+
+    def texts(self, position: int) -> tuple[Marked, ...]:
+        """The point's texts, unmarked; () where it is none."""
+        return unmarked(self._texts(position))
+
+    def marked(self, position: int) -> tuple[tuple[Marked, ...], tuple[str, ...]]:
+        """The point's texts with the words that speak for and against its label, and the two classes that
+        these are: the label's and the one it is held against; () without classes, or words."""
+        texts, names = self._texts(position), self.classes
+        if not texts or self._words is None:
+            return unmarked(texts), ()
+        if not names:
+            return self._words.marked(texts, self._words.direction(None, None)), ()
+        label, suggested = (int(self.scores[name][position]) for name in ("label", "suggested_label"))
+        rival = self._words.rival("\n\n".join(texts.values()), label, suggested)
+        return self._words.marked(texts, self._words.direction(label, rival)), (names[label], names[rival])
+
+    @property
+    def has_words(self) -> bool:
+        """The model reads words, which can be marked."""
+        return self._words is not None
+
+    @cached_property
+    def _words(self) -> Words | None:
+        return Words.of(self.folder)
+
+    def _texts(self, position: int) -> dict[str, str]:
+        return texts_in(self.row(position), self._columns_of_text)[0]
+
+    def others(self, position: int) -> dict[str, str]:
+        """:meth:`row`, less the texts."""
+        return texts_in(self.row(position), self._columns_of_text)[1]
+
+    @property
+    def _columns_of_text(self) -> tuple[str, ...]:
+        return self.manifest.data.columns if self.kind == "texts" else ()
 
     def order(self, column: str, *, descending: bool = False) -> np.ndarray:
         """Positions by a column of the scores, ties in dataset order, ``(n,)`` int64; not to be changed."""

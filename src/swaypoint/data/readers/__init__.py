@@ -17,6 +17,7 @@ from swaypoint.data.readers import (
     parquet_in_memory,
     saved,
     spreadsheets,
+    text_folder,
 )
 from swaypoint.data.readers.base import Reader, Wanted, readers
 from swaypoint.data.readers.frames import read_frame
@@ -47,4 +48,5 @@ __all__ = [
     "saved",
     "spreadsheets",
     "table_reader",
+    "text_folder",
 ]

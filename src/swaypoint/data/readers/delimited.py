@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,23 +12,16 @@ import pyarrow.csv as pa_csv
 
 from swaypoint.data.dataset import ReadOptions
 from swaypoint.data.readers.base import readers
+from swaypoint.data.readers.charsets import MARKS, encoding_of
 from swaypoint.data.readers.compressed import inner_suffix, opened
 from swaypoint.data.readers.declared import with_note
 from swaypoint.data.readers.labelled_tables import table_reader
-from swaypoint.errors import InputError, reading, require
+from swaypoint.errors import InputError, reading
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _SAMPLE = 64 << 10
 _LINES = 100
-_WORDS = 64 << 10  # bytes of words that are not ASCII, by which an encoding is told
-_LATIN = ("cp1252", "cp1250")  # of equal ones the first: western
-_ENCODINGS = [
-    *(*_LATIN, "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256"),
-    *("shift_jis", "euc_jp", "gb18030", "big5", "euc_kr"),
-]
-"""What tables are written in. Of all that there are, charset-normalizer finds rare ones in short texts."""
 
 
 def _matches(source: str) -> bool:
@@ -43,15 +35,18 @@ def _table(source: str, options: ReadOptions) -> pa.Table:
     with reading(str(path), "a table", "check its delimiter and that every line has as many fields"):
         with opened(path) as stream:
             sample = stream.read(_SAMPLE)
-        encoding = _MARKS.get(sample[:2], "utf-8")
+        encoding = MARKS.get(sample[:2], "utf-8")
         usual = _DELIMITERS[inner_suffix(source)]
         delimiter = _delimiter(sample.decode(encoding, errors="replace"), usual)
         table = _parsed(path, delimiter, encoding, quoted=b'"' in sample)
         if table is None:
-            encoding = _encoding(path)
+            encoding = encoding_of(path, _blocks(path))
             table = _parsed(path, delimiter, encoding, quoted=b'"' in sample)
-    if table is None:
-        raise _of_no_encoding(path)
+        if table is None:
+            raise InputError(
+                f"{path}: it is not UTF-8 text, and not all of it {encoding}, as its words are; save"
+                " it as UTF-8"
+            )
     said = [f"{_NAMES[delimiter]} between the fields"] if delimiter != usual else []
     said += [f"taken for {encoding}, as it is not UTF-8"] if encoding != "utf-8" else []
     # Blanks after the separators are no part of a name.
@@ -95,42 +90,10 @@ def _parsed(path: Path, delimiter: str, encoding: str, *, quoted: bool) -> pa.Ta
         return None
 
 
-def _encoding(path: Path) -> str:
-    """Of a file that is not UTF-8, by its words that are not ASCII.
-
-    Raises:
-        InputError: none fits.
-        MissingExtra: charset-normalizer is not installed.
-    """
-    words = b" ".join(_foreign_words(path))[:_WORDS]
-    best = (
-        require("charset_normalizer", "tables")
-        .from_bytes(words, cp_isolation=_ENCODINGS, threshold=0.5)
-        .best()
-    )
-    if best is None:
-        raise _of_no_encoding(path)
-    return _latin(words) if best.encoding in _LATIN else str(best.encoding)
-
-
-def _of_no_encoding(path: Path) -> InputError:
-    return InputError(f"{path}: it is not UTF-8 text, nor of a known encoding; save the file as UTF-8")
-
-
-def _latin(words: bytes) -> str:
-    """Which of the two encodings of Latin letters makes the more letters of what stands beside letters."""
-    beside = b" ".join(word for word in words.split() if re.search(rb"[A-Za-z]", word))
-    return max(_LATIN, key=lambda name: sum(map(str.isalpha, beside.decode(name, errors="replace"))))
-
-
-def _foreign_words(path: Path) -> Iterator[bytes]:
-    found = 0
+def _blocks(path: Path) -> Iterator[bytes]:
     with opened(path) as stream:
-        while found < _WORDS and (block := stream.read(1 << 20)):
-            for word in block.replace(b",", b" ").replace(b";", b" ").split():
-                if not word.isascii():
-                    found += len(word)
-                    yield word
+        while block := stream.read(1 << 20):
+            yield block
 
 
 DELIMITED = readers.register("delimited", table_reader(_matches, _table))

@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -41,11 +41,13 @@ class Encoded:
         values: (n, d) float32; d = 0: it is left out.
         names: (d,), ``column=category`` for the categories of one column.
         said: what was done, empty for numbers as they are and for one input a category.
+        prose: it is left out, being free text.
     """
 
     values: np.ndarray
     names: tuple[str, ...]
     said: str = ""
+    prose: bool = False
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -222,7 +224,8 @@ def _text(column: str, values: pa.ChunkedArray) -> Encoded:
     if distinct == 1 and n == len(values):
         return _left_out(n, f"it is {shortened(repr(known[0].as_py()), 40)} in every row")
     if 2 * distinct > n > 4 and _is_prose(known):
-        return _left_out(len(values), f"free text, {distinct:,} different in {n:,} rows")
+        reason = f"free text, {distinct:,} different in {n:,} rows"
+        return replace(_left_out(len(values), reason), prose=True)
     every = distinct == n or (distinct > MOST_CATEGORIES and distinct >= _ALL * n)
     if distinct > _FEW and every:
         return _left_out(len(values), f"an identifier, {distinct:,} different texts in {n:,} rows")

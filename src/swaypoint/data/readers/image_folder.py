@@ -14,20 +14,27 @@ import pyarrow as pa
 from swaypoint.data.dataset import Dataset, ReadOptions, Skipped
 from swaypoint.data.readers.arrays import RawLabels, usable_records
 from swaypoint.data.readers.base import Reader, Wanted, readers
+from swaypoint.data.readers.class_folders import Layout, folder_files, loose_files, shares
 from swaypoint.data.readers.declared import with_class_names
 from swaypoint.data.readers.images import Encoded, Progress, decoded_images
 from swaypoint.data.readers.parquet_in_memory import is_parquet
 from swaypoint.data.readers.saved import is_saved
 from swaypoint.data.readers.stored import PictureFiles, Stored
-from swaypoint.errors import InputError, reading
+from swaypoint.data.readers.text_folder import is_text_folder
+from swaypoint.errors import InputError
 
-_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
-_SPLITS = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "dev"})
+PICTURES = Layout(
+    frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}),
+    "images",
+    "FILE.png",
+    "texts as CLASS/FILE.txt, parquet files, or a saved Hugging Face dataset",
+)
 _CHUNK = 256
 
 
 def _matches(source: str) -> bool:
-    return os.path.isdir(source) and not is_saved(source) and not is_parquet(source)
+    other = is_saved(source) or is_parquet(source) or is_text_folder(source)
+    return os.path.isdir(source) and not other
 
 
 def _read(source: str, options: ReadOptions, on_progress: Progress) -> Dataset:
@@ -35,9 +42,9 @@ def _read(source: str, options: ReadOptions, on_progress: Progress) -> Dataset:
     root = Path(source)
     if options.regression:
         raise InputError(f"{source}: a folder of images by class has no real values for --loss squared_error")
-    found = folder_files(root, options)
+    found = folder_files(root, options, PICTURES)
     classes = tuple(found)
-    counts = _shares([len(names) for names in found.values()], options.limit)
+    counts = shares([len(names) for names in found.values()], options.limit)
     files = [
         (label, file)
         for label, (names, count) in enumerate(zip(found.values(), counts, strict=True))
@@ -63,36 +70,8 @@ def _read(source: str, options: ReadOptions, on_progress: Progress) -> Dataset:
     records = usable_records(source, labels, faults=faults, options=options, where=relative.__getitem__)
     names = tuple(relative[row] for row in records.rows)
     dataset = records.dataset("images", records.of(images), names=names)
-    stray = tuple(Skipped(file, "outside the class folders") for file in _own(root))
+    stray = tuple(Skipped(file, "outside the class folders") for file in loose_files(root, PICTURES))
     return replace(dataset, skipped=(*stray, *dataset.skipped))
-
-
-def _shares(counts: list[int], limit: int | None) -> list[int]:
-    """How many of each class to read, ``limit`` in all: one of each in turn, until there are enough.
-
-    >>> _shares([5, 1, 4], 6)
-    [3, 1, 2]
-    """
-    if limit is None or limit >= sum(counts):
-        return counts
-    taken = [0] * len(counts)
-    for position in range(max(counts)):
-        for label, count in enumerate(counts):
-            if position < count and sum(taken) < limit:
-                taken[label] += 1
-    return taken
-
-
-def _own(folder: Path) -> list[str]:
-    """Pictures in ``folder`` itself; of the root: beside the class folders."""
-    return [file for file in _visible(folder)[1] if Path(file).suffix.lower() in _SUFFIXES]
-
-
-def _images(folder: Path, above: str = "") -> Iterator[str]:
-    yield from (above + file for file in _own(folder))
-    for inner in _visible(folder)[0]:
-        if not (folder / inner).is_symlink():  # which may lead in a circle
-            yield from _images(folder / inner, f"{above}{inner}/")
 
 
 def _stored(source: str, options: ReadOptions, on_progress: Progress) -> Stored:
@@ -117,68 +96,6 @@ def _picture(source: str, options: ReadOptions, wanted: Wanted) -> bytes | None:
             return None
         data = file.read(wanted.most + 1)
     return data if len(data) <= wanted.most else None
-
-
-def folder_files(root: Path, options: ReadOptions) -> dict[str, list[str]]:
-    """Class name -> image files in the class's folder, those deeper in it as ``folder/file``; sorted.
-
-    Raises:
-        InputError: no class folders, or other layouts.
-    """
-    name = str(root)
-    with reading(name, "a directory", "check its permissions"):
-        return _folder_files(root, options, name)
-
-
-def _folder_files(root: Path, options: ReadOptions, name: str) -> dict[str, list[str]]:
-    folders, loose = _visible(root)[0], _own(root)
-    if not folders or (loose and not options.skip_bad):
-        count = "1 image" if len(loose) == 1 else f"{len(loose)} images"
-        what = f"{count} (such as {loose[0]}) outside" if loose else "no"
-        remedy = "; move them into one, or leave them out with --skip-bad" if folders else ""
-        raise InputError(
-            f"{name}: it holds {what} class folders; expected images as CLASS/FILE.png, parquet files, or"
-            f" a saved Hugging Face dataset{remedy}"
-        )
-    for folder in folders:
-        inner = _visible(root / folder)[0]
-        if inner and (len(folders) == 1 or folder.lower() in _SPLITS) and not _own(root / folder):
-            raise InputError(
-                f"{name}: the folder {folder} holds the folder {inner[0]}; expected only images in it, as"
-                f" CLASS/FILE.png. To read one split, pass {root / folder}"
-            )
-    found = {}
-    for folder in folders:
-        images = list(_images(root / folder))
-        if images:
-            found[folder] = images
-        elif not options.skip_bad:
-            raise InputError(
-                f"{name}: the class folder {folder} holds no images; expected {', '.join(sorted(_SUFFIXES))};"
-                " remove it, or leave it out with --skip-bad"
-            )
-    if not found:
-        raise InputError(f"{name}: its folders hold no images; expected {', '.join(sorted(_SUFFIXES))}")
-    return found
-
-
-def _visible(folder: Path) -> tuple[list[str], list[str]]:
-    """Sorted names of the folders and of the files in ``folder`` that are not hidden."""
-    with os.scandir(folder) as entries:
-        shown = sorted((entry.name, _is_folder(entry)) for entry in entries if not entry.name.startswith("."))
-    for name, _ in shown:
-        if name.encode("utf-8", "ignore").decode() != name:
-            raise InputError(f"{folder}: the name {os.fsencode(name)!r} is not UTF-8 text; rename it")
-    return [name for name, is_folder in shown if is_folder], [
-        name for name, is_folder in shown if not is_folder
-    ]
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
 
 
 IMAGE_FOLDER = readers.register("image_folder", Reader(_matches, _read, _stored, _picture))

@@ -15,7 +15,15 @@ from swaypoint.data.readers.encoding import is_text, look_alikes
 from swaypoint.data.readers.image_columns import image_column, image_pixels, is_image
 from swaypoint.data.readers.images import Progress
 from swaypoint.data.readers.stored import PictureColumn, Stored
-from swaypoint.data.readers.tables import input_columns, input_faults, label_column, raw_labels, vector_column
+from swaypoint.data.readers.tables import (
+    input_columns,
+    input_faults,
+    label_column,
+    no_inputs,
+    raw_labels,
+    vector_column,
+)
+from swaypoint.data.readers.text_columns import said_of_empty, text_columns, texts_of
 from swaypoint.data.readers.text_values import Parsed, parsed_text
 from swaypoint.errors import InputError
 
@@ -46,7 +54,8 @@ def table_reader(
 
 
 def read_table(name: str, table: pa.Table, options: ReadOptions, on_progress: Progress = None) -> Dataset:
-    """An Arrow table with an image column, a vector column (``options.features``), or plain columns.
+    """An Arrow table with an image column, a vector column (``options.features``), columns of text
+    (``options.text``, or the only one where there is nothing else), or plain columns.
 
     Raises:
         InputError: as :func:`~swaypoint.data.readers.sources.read_dataset`.
@@ -63,6 +72,9 @@ def read_table(name: str, table: pa.Table, options: ReadOptions, on_progress: Pr
     if numbers is not None:
         table = table.set_column(table.column_names.index(label), label, numbers.values)
     labels = raw_labels(name, table, label, class_names=hints.get(label))
+    if options.text is not None:
+        columns = text_columns(name, table, options, label)
+        return _texts(table, label, columns, usable_records(name, labels, faults={}, options=options))
     if options.features is not None:
         vectors = vector_column(name, table, options.features)
         records = usable_records(name, labels, faults=vectors.faults, options=options)
@@ -78,12 +90,26 @@ def read_table(name: str, table: pa.Table, options: ReadOptions, on_progress: Pr
     records = usable_records(name, labels, faults=input_faults(name, others), options=options)
     usable = others if len(records.rows) == len(others) else others.take(pa.array(records.rows))
     inputs = input_columns(name, usable)
+    if not inputs.names:
+        if len(inputs.prose) != 1:
+            raise no_inputs(name, inputs)
+        return _texts(table, label, inputs.prose, records)
     said = note(table.schema)
     treatments = {THE_FILE: said} if said else {}
     treatments |= inputs.treatments | _said_of_labels(label, records)
     if numbers is not None:
         treatments[label] = f"the target; {numbers.said}"
     dataset = records.dataset("rows", inputs.values, columns=inputs.names, raw=_rest(table, label, records))
+    return replace(dataset, treatments=treatments)
+
+
+def _texts(table: pa.Table, label: str, columns: tuple[str, ...], records: Records) -> Dataset:
+    texts = texts_of(records.name, table, columns, records.rows)
+    rest = readable(table, label).drop_columns(list(columns)).take(pa.array(records.rows))
+    dataset = records.dataset("texts", texts, columns=columns, raw=rest)
+    said = note(table.schema)
+    treatments = {THE_FILE: said} if said else {}
+    treatments |= said_of_empty(texts, columns) | _said_of_labels(label, records)
     return replace(dataset, treatments=treatments)
 
 

@@ -14,8 +14,9 @@ import pyarrow as pa
 
 from swaypoint.data.dataset import ReadOptions
 from swaypoint.data.readers.arrays import row_name
+from swaypoint.data.readers.class_folders import folder_files
 from swaypoint.data.readers.image_columns import encoded_pictures, image_column
-from swaypoint.data.readers.image_folder import IMAGE_FOLDER, folder_files
+from swaypoint.data.readers.image_folder import IMAGE_FOLDER, PICTURES
 from swaypoint.data.readers.images import Encoded, decoded_images, own_side
 from swaypoint.data.readers.labelled_tables import readable
 from swaypoint.data.readers.parquet_files import ParquetFiles, Piece, parquet_files
@@ -88,7 +89,11 @@ def open_pictures(source: str | Path, options: ReadOptions) -> PictureSource:
 
 def _files(root: Path, options: ReadOptions) -> PictureSource:
     name = str(root)
-    found = [f"{folder}/{file}" for folder, names in folder_files(root, options).items() for file in names]
+    found = [
+        f"{folder}/{file}"
+        for folder, names in folder_files(root, options, PICTURES).items()
+        for file in names
+    ]
     options = replace(
         options,
         image_size=options.image_size

@@ -33,11 +33,13 @@ class Inputs:
         values: (n, D) float32, finite.
         names: of the D inputs.
         treatments: what was done to a column, where it is no number as it is, nor one input a category.
+        prose: columns of free text, which are left out.
     """
 
     values: np.ndarray
     names: tuple[str, ...]
     treatments: dict[str, str]
+    prose: tuple[str, ...]
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -117,14 +119,15 @@ def input_faults(name: str, table: pa.Table) -> Faults:
 
 def input_columns(name: str, table: pa.Table) -> Inputs:
     """The columns of a table, less its labels and the rows of :func:`input_faults`, in their order; see
-    :func:`~swaypoint.data.readers.encoding.encoded`.
+    :func:`~swaypoint.data.readers.encoding.encoded`. D = 0 where all were left out.
 
     Raises:
-        InputError: every column was left out, or a time is out of any calendar.
+        InputError: a time is out of any calendar.
     """
     parts: list[np.ndarray] = []
     names: list[str] = []
     treatments: dict[str, str] = {}
+    prose: list[str] = []
     for column in table.column_names:
         with reading(name, f"a table whose column {column!r} has values", "repair or remove that column"):
             found = encoded(column, _plain(table[column]))
@@ -132,14 +135,21 @@ def input_columns(name: str, table: pa.Table) -> Inputs:
         names += found.names
         if found.said:
             treatments[column] = found.said
-    if not names:
-        reasons = [f"{column!r}: {said}" for column, said in treatments.items()]
-        more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
-        raise InputError(
-            f"{name}: no column beside the label can be used ({'; '.join(reasons[:3])}{more}); add one that"
-            " can"
-        )
-    return Inputs(np.concatenate(parts, axis=1, dtype=np.float32), tuple(names), treatments)
+        if found.prose:
+            prose.append(column)
+            treatments[column] += f"; to audit the texts: --text {column}"
+    return Inputs(np.concatenate(parts, axis=1, dtype=np.float32), tuple(names), treatments, tuple(prose))
+
+
+def no_inputs(name: str, inputs: Inputs) -> InputError:
+    """What to say where every column was left out."""
+    reasons = [f"{column!r}: {said}" for column, said in inputs.treatments.items()]
+    more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+    found = "; ".join(reasons[:3])
+    return InputError(
+        f"{name}: no column beside the label can be used ({found}{more}); add one that can, or say"
+        " with --text which are texts"
+    )
 
 
 def vector_column(name: str, table: pa.Table, column: str) -> Vectors:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -33,19 +34,25 @@ def write_image_folder(records: Records, path: Path, *, link: bool = False) -> N
         InputError: points are no pictures, have no classes, or a class's name is none for a folder.
     """
     check_pictures(records, "imagefolder")
-    for name in records.items.classes:
-        _check_folder_name(name)
-    names = _places(records)
+    pictures = records.source.pictures
+    assert pictures is not None
+    names = class_places(records, pictures.suffix)
     for row, name in names.items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         put_picture(records, row, path / name, link=link)
+    write_metadata(records, names, path / "metadata.csv")
+
+
+def write_metadata(records: Records, names: dict[int, str], path: Path) -> None:
+    """The other columns beside the files that ``names`` has by row."""
     metadata = pa.concat_tables(map(flat, readable(records)))
-    if records.source.image in metadata.column_names:
-        metadata = metadata.drop_columns([records.source.image])
+    dataset = records.source.dataset
+    filed = {records.source.image, *(dataset.columns if dataset.kind == "texts" else ())}
+    metadata = metadata.drop_columns([name for name in metadata.column_names if name in filed])
     metadata = metadata.rename_columns([_no_file(name) for name in metadata.column_names])
     # "./": a folder's name that starts like a formula stays a path, without an apostrophe.
     files = pa.array([f"./{names[row]}" for row in records.rows.tolist()], pa.string())
-    write_cells(path / "metadata.csv", iter([_types_first(metadata.add_column(0, "file_name", files))]))
+    write_cells(path, iter([_types_first(metadata.add_column(0, "file_name", files))]))
 
 
 def check_pictures(records: Records, what: str) -> None:
@@ -69,16 +76,22 @@ def _check_folder_name(name: str) -> None:
         )
 
 
-def _places(records: Records) -> dict[int, str]:
-    """``CLASS/FILE`` by row. Files keep their name, but a moved one whose name is taken gets its id."""
+def class_places(records: Records, suffix: Callable[[int], str]) -> dict[int, str]:
+    """``CLASS/FILE`` by row. Files keep their name, but a moved one whose name is taken gets its id; what is
+    no file yet is called by its id and ``suffix``.
+
+    Raises:
+        InputError: a class's name is none for a folder.
+    """
+    for name in records.items.classes:
+        _check_folder_name(name)
     source, labels = records.source, {row: records.label(row) for row in records.rows.tolist()}
-    own, pictures = source.dataset.names, source.pictures
-    assert pictures is not None
+    own = source.dataset.names
     moved = {row for row, label in labels.items() if own and own[row].split("/")[0] != label}
     places: dict[int, str] = {}
     taken: set[str] = set()
     for row in sorted(labels, key=lambda row: row in moved):
-        name = own[row].split("/", 1)[1] if own else source.ids[row] + pictures.suffix(row)
+        name = own[row].split("/", 1)[1] if own else source.ids[row] + suffix(row)
         place = f"{labels[row]}/{name}"
         if place.casefold() in taken and row in moved:
             name = Path(name).with_stem(f"{Path(name).stem}-{source.ids[row]}").as_posix()

@@ -62,6 +62,10 @@ def _task(records: Records, row: int) -> dict[str, Any]:
 
 def _shown(records: Records, row: int, position: int) -> dict[str, Any]:
     pictures = records.source.pictures
+    if texts := records.items.texts(position):
+        columns = {name: one.text for name, one in zip(_texts(records), texts, strict=True)}
+        others = records.items.others(position)
+        return columns | ({"row": others} if others else {})
     if pictures is None:
         return {"row": records.items.row(position)}
     file = pictures.file(row)
@@ -72,10 +76,28 @@ def _shown(records: Records, row: int, position: int) -> dict[str, Any]:
     return {"image": f"data:image/{kind};base64,{base64.b64encode(pictures.encoded(row)).decode()}"}
 
 
+def _texts(records: Records) -> list[str]:
+    """Names in a task of the columns of texts, which a labelling configuration can name."""
+    columns = records.items.manifest.data.columns if records.items.kind == "texts" else ()
+    return ["text", *(f"text_{number}" for number in range(2, len(columns) + 1))][: len(columns)]
+
+
+def _input(records: Records) -> list[str]:
+    """The controls that show a point; the first is what labels are given to."""
+    if texts := _texts(records):
+        controls = ["input", *texts[1:]]
+        heads = [f"  <Header value={quoteattr(name)}/>" for name in records.items.manifest.data.columns]
+        shown = [f'  <Text name="{c}" value="${t}"/>' for c, t in zip(controls, texts, strict=True)]
+        return (
+            shown if len(shown) == 1 else [line for pair in zip(heads, shown, strict=True) for line in pair]
+        )
+    if records.source.pictures is None:
+        return ['  <Table name="input" value="$row"/>']
+    return ['  <Image name="input" value="$image"/>']
+
+
 def _configuration(records: Records) -> str:
     classes = records.items.classes
-    shown = "Table" if records.source.pictures is None else "Image"
-    value = "$row" if records.source.pictures is None else "$image"
     layout = "inline" if len(classes) <= _SHORT else "select"
     labels = [
         f'  <Choices name="label" toName="input" choice="single" layout="{layout}">',
@@ -86,7 +108,7 @@ def _configuration(records: Records) -> str:
     lines = [
         "<View>",
         '  <Header value="Given label: $given_label"/>',
-        f'  <{shown} name="input" value="{value}"/>',
+        *_input(records),
         *(labels if classes else ['  <Number name="label" toName="input"/>']),
         '  <Choices name="verdict" toName="input" choice="single" layout="inline">',
         *(f'    <Choice value="{verdict}"/>' for verdict in verdicts),

@@ -95,7 +95,7 @@ def _numbers(own: pa.ChunkedArray, labels: np.ndarray, changed: np.ndarray) -> p
 
 
 _READ: dict[str, Any] = {
-    **dict.fromkeys(("label", "features", "image"), (str, None)),
+    **dict.fromkeys(("label", "features", "image", "text"), (str, None)),
     **dict.fromkeys(("image_size", "limit"), (int, None)),
     **dict.fromkeys(("skip_bad", "regression"), bool),
     "split": str,
@@ -113,8 +113,8 @@ def origin(items: Items) -> tuple[str, ReadOptions] | None:
     if stored is None:
         return None
     read: Any = stored.get("read")
-    if isinstance(read, dict):  # of an audit before there was such an option
-        read = {"largest_side": ReadOptions.largest_side} | read
+    if isinstance(read, dict):  # of an audit before there were such options
+        read = {"largest_side": ReadOptions.largest_side, "text": None} | read
     if (problem := misfit(stored | {"read": read}, {"path": str, "read": _READ}, "origin")) is not None:
         raise InputError(f"{items.folder.path / 'manifest.json'}: {problem}; make the audit again")
     return stored["path"], ReadOptions(**{name: read[name] for name in _READ})
@@ -161,7 +161,7 @@ def _as_audited(where: str, stored: Stored, items: Items) -> Source:
         raise InputError(f"{items.folder.path / 'manifest.json'}: {error}; make the audit again") from error
     train = np.searchsorted(dataset.index, items.scores["index"]).clip(max=len(dataset) - 1)
     names = dataset.names or [str(index) for index in dataset.index]
-    ids = [item_id(row.tobytes(), name) for row, name in zip(dataset.inputs, names, strict=True)]
+    ids = [item_id(dataset.content(row), name) for row, name in enumerate(names)]
     if [ids[row] for row in train] != items.ids or (dataset.labels[train] != items.scores["label"]).any():
         raise InputError(f"{items.folder.path}: its items are not the records of its source; audit again")
     return Source(

@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from swaypoint.errors import InputError
+from swaypoint.report.page import PARTS
 from swaypoint.review.log.verdicts import VERDICTS, Event, Review, StoreUnavailable
 from swaypoint.review.page import overview, pages
 from swaypoint.review.page.assets import Assets
@@ -75,9 +76,9 @@ class _Templates:
     """Pages as HTML: what they all share, and the refusals."""
 
     def __init__(self, desk: Desk, door: Door) -> None:
-        self.desk, self.door, self.assets = desk, door, Assets(_HERE / "static")
+        self.desk, self.door, self.assets = desk, door, Assets(_HERE / "static", PARTS)
         self._environment = Environment(
-            loader=FileSystemLoader(_HERE / "templates"),
+            loader=FileSystemLoader([_HERE / "templates", PARTS]),
             autoescape=True,
             trim_blocks=True,
             lstrip_blocks=True,

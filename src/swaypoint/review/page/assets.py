@@ -12,7 +12,7 @@ _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
 class Assets:
-    """ASGI application: ``/DIGEST/NAME`` is a file that lay in ``folder`` at the start.
+    """ASGI application: ``/DIGEST/NAME`` is a file that lay in one of ``folders`` at the start.
 
     Nothing from the address is looked up on the disk.
 
@@ -20,8 +20,8 @@ class Assets:
         digest: of all the files: a part of their address, so that a browser may keep them for good.
     """
 
-    def __init__(self, folder: Path) -> None:
-        files = sorted(file for file in folder.iterdir() if file.suffix in _TYPES)
+    def __init__(self, *folders: Path) -> None:
+        files = sorted(file for folder in folders for file in folder.iterdir() if file.suffix in _TYPES)
         self._files = {file.name: (file.read_bytes(), _TYPES[file.suffix]) for file in files}
         content = b"\0".join(content for content, _ in self._files.values())
         self.digest = hashlib.sha256(content).hexdigest()[:12]

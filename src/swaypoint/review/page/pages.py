@@ -9,6 +9,7 @@ import numpy as np
 
 from swaypoint.errors import InputError
 from swaypoint.findings.regions import Region
+from swaypoint.report.words import Marked
 from swaypoint.review.cuts import Axis
 from swaypoint.review.items import Items, Related
 from swaypoint.review.log.verdicts import VERDICTS, Decision, Review
@@ -108,6 +109,8 @@ class ItemPage:
             it is not.
         others: verdicts of other reviewers.
         seen: width and height of the picture as the model saw it; None where it is none.
+        texts: in pieces, the words that speak for and against the label marked where ``words``, and then
+            ``sides`` are the label's class and the one it is held against, () without classes.
     """
 
     id: str
@@ -139,6 +142,9 @@ class ItemPage:
     neighbours: tuple[Tile, ...]
     proponents: tuple[Tile, ...]
     opponents: tuple[Tile, ...]
+    texts: tuple[Marked, ...] = ()
+    words: bool = False
+    sides: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -227,10 +233,8 @@ def _said(reviewer: str, decision: Decision) -> Said:
     return Said(reviewer, decision.verdict, decision.label, decision.note)
 
 
-def _values(items: Items, position: int, k: int | None = None) -> tuple[tuple[str, str], ...]:
+def _values(items: Items, position: int, k: int) -> tuple[tuple[str, str], ...]:
     values = items.row(position).items()
-    if k is None:
-        return tuple((name, str(value)) for name, value in values)
     return tuple((name, str(value)[:_CARD_TEXT]) for name, value in list(values)[:k])  # a card shows no more
 
 
@@ -245,6 +249,7 @@ def item_page(desk: Desk, review: Review, view: View, actor: str, position: int)
     own = review.by(actor, item)
     between = None if hidden else items.interval(position)
     value = float(items.scores["label"][position])
+    texts, sides = (items.texts(position), ()) if hidden else items.marked(position)
     return ItemPage(
         id=item,
         query=view.query.address(),
@@ -267,7 +272,7 @@ def item_page(desk: Desk, review: Review, view: View, actor: str, position: int)
         reasons=_reasons(items, position, near, hidden=hidden),
         picture=items.pictured,
         seen=seen_size(items, position) if items.kind == "images" else None,
-        values=_values(items, position),
+        values=tuple(items.others(position).items()),
         scores=() if hidden else _scores(items, position),
         own=None if own is None else _said(actor, own),
         others=tuple(_said(who, what) for who, what in sorted(review.all_on(item).items()) if who != actor),
@@ -276,6 +281,9 @@ def item_page(desk: Desk, review: Review, view: View, actor: str, position: int)
         # What the model holds of other points tells what it holds of this one.
         proponents=() if hidden else _tiles(items, position, supports),
         opponents=() if hidden else _tiles(items, position, contradicts),
+        texts=texts,
+        words=bool(texts) and items.has_words and not hidden,
+        sides=sides,
     )
 
 

@@ -144,7 +144,7 @@ function fill(node, cell, i) {
   const { src, slot } = slotted(windows.get(Math.floor(i / WINDOW)), i % WINDOW);
   const body = cell.picture
     ? h("img", { src, class: `slot-${slot}`, alt: "", draggable: "false", decoding: "async" })
-    : h("dl", { class: "values" }, ...cell.values.flatMap(([name, value]) => [h("dt", {}, name), h("dd", { class: value.length > LONG ? "text" : "" }, value)]));
+    : h("dl", { class: "values" }, ...cell.values.flatMap(([name, value]) => [h("dt", {}, name), h("dd", { class: value.length > LONG ? "text" : "", dir: "auto" }, value)]));
   node.classList.toggle("card", !cell.picture);
   node.append(...(cell.picture ? [h("div", { class: "frame slot" }, body, h("span", { class: "badge" })), caption] : [caption, body, h("span", { class: "badge" })]));
 }

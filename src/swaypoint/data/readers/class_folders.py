@@ -1,0 +1,131 @@
+"""Folders by class, ``CLASS/FILE`` or ``CLASS/FOLDER/FILE``: what readers of pictures and texts share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from swaypoint.data.dataset import ReadOptions
+from swaypoint.errors import InputError, reading
+
+SPLITS = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "dev"})
+"""Folders so named, with folders in them, are splits, no classes."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the files of a folder by class are.
+
+    Attributes:
+        suffixes: of their names, in small letters.
+        what: how messages call them, such as ``images``.
+        example: a file's name.
+        others: other layouts that a folder might have, for messages.
+    """
+
+    suffixes: frozenset[str]
+    what: str
+    example: str
+    others: str
+
+    def takes(self, file: str) -> bool:
+        """By a file's name."""
+        return Path(file).suffix.lower() in self.suffixes
+
+
+def shares(counts: list[int], limit: int | None) -> list[int]:
+    """How many of each class to read, ``limit`` in all: one of each in turn, until there are enough.
+
+    >>> shares([5, 1, 4], 6)
+    [3, 1, 2]
+    """
+    if limit is None or limit >= sum(counts):
+        return counts
+    taken = [0] * len(counts)
+    for position in range(max(counts)):
+        for label, count in enumerate(counts):
+            if position < count and sum(taken) < limit:
+                taken[label] += 1
+    return taken
+
+
+def loose_files(root: Path, layout: Layout) -> list[str]:
+    """Files of the layout in ``root`` itself, beside the class folders."""
+    return [file for file in _visible(root)[1] if layout.takes(file)]
+
+
+def _files(folder: Path, layout: Layout, above: str = "") -> Iterator[str]:
+    """Those of the layout at any depth, ``folder/file``."""
+    yield from (above + file for file in loose_files(folder, layout))
+    for inner in _visible(folder)[0]:
+        if not (folder / inner).is_symlink():  # which may lead in a circle
+            yield from _files(folder / inner, layout, f"{above}{inner}/")
+
+
+def inner_files(root: Path) -> Iterator[str]:
+    """Names of the files in the folders of ``root``, one folder after the other, until one is enough."""
+    for folder in _visible(root)[0]:
+        yield from _visible(root / folder)[1]
+
+
+def folder_files(root: Path, options: ReadOptions, layout: Layout) -> dict[str, list[str]]:
+    """Class name -> files of the layout in the class's folder, those deeper in it as ``folder/file``; sorted.
+
+    Raises:
+        InputError: no class folders, or other layouts.
+    """
+    name = str(root)
+    with reading(name, "a directory", "check its permissions"):
+        return _folder_files(root, options, layout, name)
+
+
+def _folder_files(root: Path, options: ReadOptions, layout: Layout, name: str) -> dict[str, list[str]]:
+    folders, loose, what = _visible(root)[0], loose_files(root, layout), layout.what
+    suffixes = ", ".join(sorted(layout.suffixes))
+    if not folders or (loose and not options.skip_bad):
+        count = f"1 {what.removesuffix('s')}" if len(loose) == 1 else f"{len(loose)} {what}"
+        found = f"{count} (such as {loose[0]}) outside" if loose else "no"
+        remedy = "; move them into one, or leave them out with --skip-bad" if folders else ""
+        raise InputError(
+            f"{name}: it holds {found} class folders; expected {what} as CLASS/{layout.example},"
+            f" {layout.others}{remedy}"
+        )
+    files_of = {}
+    for folder in folders:
+        inner, own = _visible(root / folder)[0], loose_files(root / folder, layout)
+        if inner and (len(folders) == 1 or folder.lower() in SPLITS) and not own:
+            raise InputError(
+                f"{name}: the folder {folder} holds the folder {inner[0]}; expected only {what} in it, as"
+                f" CLASS/{layout.example}. To read one split, pass {root / folder}"
+            )
+        if chosen := list(_files(root / folder, layout)):
+            files_of[folder] = chosen
+        elif not options.skip_bad:
+            raise InputError(
+                f"{name}: the class folder {folder} holds no {what}; expected {suffixes};"
+                " remove it, or leave it out with --skip-bad"
+            )
+    if not files_of:
+        raise InputError(f"{name}: its folders hold no {what}; expected {suffixes}")
+    return files_of
+
+
+def _visible(folder: Path) -> tuple[list[str], list[str]]:
+    """Sorted names of the folders and of the files in ``folder`` that are not hidden."""
+    with os.scandir(folder) as entries:
+        shown = sorted((entry.name, _is_folder(entry)) for entry in entries if not entry.name.startswith("."))
+    for name, _ in shown:
+        if name.encode("utf-8", "ignore").decode() != name:
+            raise InputError(f"{folder}: the name {os.fsencode(name)!r} is not UTF-8 text; rename it")
+    return [name for name, is_folder in shown if is_folder], [
+        name for name, is_folder in shown if not is_folder
+    ]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
