@@ -10,7 +10,7 @@ from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.tensors import read_tensors
 from swaypoint.models.text_features import Span, TextFeatures
 
-_LEAST, _STEPS = 0.08, 3
+_LEAST, _STEPS = 0.15, 3
 """Of the strongest word of a text: below, a word is not marked; and how many strengths are told apart."""
 
 
