@@ -40,7 +40,7 @@ def pretrained(
     """
     backbone = find(options.name, options.transform)
     told = Told(training.records, training.note)
-    made = features(backbone, dataset.inputs, device=training.device, told=told)
+    made = features(backbone, _records(dataset), device=training.device, told=told)
     found = with_features(backbone.name, made, dataset, parts, objective)
     found = replace(found, fingerprint=backbone.fingerprint)
     if objective.l2 is None:
@@ -49,8 +49,13 @@ def pretrained(
         return found
     encoder = backbone.load(training.device)
     head = replace(classifier(backbone.name, encoder, found.head.weights), layer="head")
-    inputs = _Prepared(encoder, dataset, parts.train, backbone.batch)
+    inputs = _Prepared(encoder, _records(dataset), dataset.labels, parts.train, backbone.batch)
     return replace(found, head=head, inputs=inputs)
+
+
+def _records(dataset: Dataset) -> np.ndarray:
+    """What an encoder reads of each record, ``(n, …)``."""
+    return np.array(dataset.texts, dtype=object) if dataset.kind == "texts" else dataset.inputs
 
 
 def _chosen(found: Predictor, training: Training) -> HeadWeights:
@@ -116,12 +121,13 @@ class _Prepared:
     """Batches of (keyword inputs, labels) of the given rows, in order, re-iterable."""
 
     encoder: Encoder
-    dataset: Dataset
+    records: np.ndarray
+    labels: np.ndarray
     rows: np.ndarray
     batch: int
 
     def __iter__(self) -> Iterator[tuple[dict[str, Any], Tensor]]:
         for start in range(0, len(self.rows), self.batch):
             rows = self.rows[start : start + self.batch]
-            inputs = self.encoder.prepare(self.dataset.inputs[rows])
-            yield dict(inputs), torch.from_numpy(self.dataset.labels[rows])
+            inputs = self.encoder.prepare(self.records[rows])
+            yield dict(inputs), torch.from_numpy(self.labels[rows])
