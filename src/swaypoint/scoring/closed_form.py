@@ -15,6 +15,7 @@ from swaypoint.errors import InputError
 from swaypoint.scoring.head_solution import HeadSolution
 from swaypoint.scoring.operators.packed import unpack_index
 from swaypoint.scoring.operators.removal import solve_removal
+from swaypoint.scoring.risks.beyond import Beyond
 from swaypoint.scoring.risks.head import Chunk, HeadWeights, LinearHeadRisk
 from swaypoint.scoring.scores import (
     Expected,
@@ -62,6 +63,8 @@ class Influence(HeadSolution):
             raise InputError(f"dtype is {dtype}; expected torch.float32, torch.float64 or None")
         self.head, self.data = head, data
         self.dtype = dtype or torch.float32
+        self._removes = True  # else points are added, see unseen
+        self._beyond: Beyond | None = None
         self._factorize(damping, device, fold)
         # Directions without curvature in float32 may well have some in float64.
         if dtype is None and (self.estimated_error > ACCURACY or self.inverse.cut):
@@ -93,6 +96,14 @@ class Influence(HeadSolution):
         """The same inverse Hessian for the points of a shard: their :meth:`scores` are those in the whole."""
         other = copy.copy(self)
         other.data, other.risk, other._expected = data, self.risk.of(data), None
+        return other
+
+    def unseen(self, data: FeatureBatches) -> Influence:
+        """See :meth:`HeadSolution.unseen`. What a point has in directions of the features that no point of
+        the fit has meets the ridge and damping alone, and counts for nothing where there are none."""
+        other = self.of(data)
+        other._removes = False
+        other._beyond = Beyond(self.risk) if self.summary.dropped else None
         return other
 
     @property
@@ -224,25 +235,33 @@ class Influence(HeadSolution):
     def _score(
         self, chunk: Chunk, *, removal: Removal, leave_one_out: bool, keep_logits: bool
     ) -> dict[str, Tensor]:
-        risk, loss = self.risk, self.head.loss
-        features, residuals = risk.features(chunk), risk.residuals(chunk)
+        risk, loss, beyond = self.risk, self.head.loss, self._beyond
+        features = risk.features(chunk) if beyond is None else beyond.features(chunk).to(self.dtype)
+        residuals = risk.residuals(chunk)
         blocks, leverages = self._form.blocks(features)
+        if beyond is not None:
+            blocks = blocks + beyond.blocks(chunk).to(blocks)
         cook = self._form.from_blocks(blocks, residuals)
         logits, left_out = chunk.logits, chunk.terms
         beside = {}
-        if leave_one_out or removal == "finite":
-            corrected, shift = self._remove(chunk, blocks, residuals)
+        if (leave_one_out and self._removes) or removal == "finite":
+            corrected, shift = self._corrected(chunk, blocks, residuals)
             if removal == "finite":
                 # Leverage one: without the point the fit is undetermined; it sways without bound.
                 beside["first_order"] = cook
                 cook = self._form.from_blocks(blocks, corrected).nan_to_num(nan=torch.inf)
-            logits = logits + risk.logits_step(shift)
-            left_out = loss.terms(logits, chunk.targets)
+            if self._removes:
+                logits = logits + risk.logits_step(shift)
+                left_out = loss.terms(logits, chunk.targets)
+        leverage = leverages[0]
+        if not self._removes:
+            leverage = leverage / (1.0 + leverage)
+            leverage = leverage if beyond is None else torch.where(beyond.apart(chunk), 1.0, leverage)
         columns = {
             "cook": cook,
             "loss": chunk.terms.value,
             "loo_loss": left_out.value,
-            "leverage": leverages[0],
+            "leverage": leverage,
             **prediction(chunk, loss.mean(logits), left_out.probabilities, loss.labels(chunk.targets)),
             **beside,
         }
@@ -250,14 +269,15 @@ class Influence(HeadSolution):
             columns["loo_logits"] = logits
         return columns
 
-    def _remove(self, chunk: Chunk, blocks: Tensor, residuals: Tensor) -> tuple[Tensor, Tensor]:
-        """(I - Lambda A)^-1 r and the logit shift A (I - Lambda A)^-1 r, both ``(G, m, b)``."""
+    def _corrected(self, chunk: Chunk, blocks: Tensor, residuals: Tensor) -> tuple[Tensor, Tensor]:
+        """(I - Lambda A)^-1 r and the logit shift A (I - Lambda A)^-1 r, both ``(G, m, b)``; of points that
+        are added (I + Lambda A)^-1 r, and the shift is minus that."""
         index = unpack_index(residuals.shape[1], blocks.device)
         corrected, shift = torch.empty_like(residuals), torch.empty_like(residuals)
         for g, basis in enumerate(self.risk.outputs):
             a = blocks[g][index] / self.summary.points
             curvature = chunk.terms.curvature.project(basis)[index]
-            corrected[g] = solve_removal(curvature, a, residuals[g])
+            corrected[g] = solve_removal(curvature, a if self._removes else -a, residuals[g])
             shift[g] = (a * corrected[g]).sum(1)
         return corrected, shift
 

@@ -7,6 +7,7 @@ float32, and two thirds of the work of an inverse.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -103,6 +104,13 @@ class TiledInfluence(HeadSolution):
         :class:`~swaypoint.scoring.diagonal_blocks.DiagonalBlocks`."""
         check_removal(removal, ("infinitesimal",))
         return Scores(**collected(map(self._score, self.risk.chunks()), on_chunk))
+
+    def unseen(self, data: FeatureBatches) -> TiledInfluence:
+        """See :meth:`HeadSolution.unseen`; directions of the features that no point of the fit has are
+        projected out."""
+        other = copy.copy(self)
+        other.risk, other._blocks = self.risk.of(data), self._blocks.unseen(data)
+        return other
 
     def _score(self, chunk: Chunk) -> dict[str, Tensor]:
         residuals = self.risk.residuals(chunk)[0].float()

@@ -14,7 +14,7 @@ import torch
 
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.folder.manifest import Goodness
-from swaypoint.scoring.risks.head import HeadWeights, LinearHeadRisk
+from swaypoint.scoring.risks.head import Chunk, HeadWeights, LinearHeadRisk
 from swaypoint.scoring.risks.losses import Loss
 
 _UNIT = 1e-10
@@ -113,26 +113,66 @@ def of_head(head: HeadWeights, data: FeatureBatches) -> Statistics | None:
     family = FAMILIES.get(head.loss.name)
     if family is None or head.outputs != 1:
         return None
-    risk = LinearHeadRisk(head, data, dtype=torch.float64)
-    basis = risk.feature_map()  # in which the moment is well conditioned
-    width = basis.shape[1]
-    moment = torch.zeros(width, width, dtype=torch.float64)
-    residuals, means = [], []
-    for chunk in risk.chunks():
-        fitted = head.loss.mean(chunk.logits)[:, 0]
-        if head.loss.classifies:
-            fitted = torch.sigmoid(fitted)
-        features, weights = basis.T @ chunk.features, torch.from_numpy(family.variance(fitted.numpy()))
-        moment += (features * weights) @ features.T
-        residuals.append((chunk.targets[:, 0] - fitted).numpy())
-        means.append(fitted.numpy())
-    inverse, leverages = torch.linalg.pinv(moment, hermitian=True), []
-    mean = np.concatenate(means)
-    for chunk in risk.chunks():
-        features = basis.T @ chunk.features
-        leverages.append((features * (inverse @ features)).sum(0).numpy())
-    leverage = np.clip(np.concatenate(leverages) * family.variance(mean), 0.0, 1.0)
-    return statistics(np.concatenate(residuals), leverage, mean, family)
+    hat = _Hat(head, data, family)
+    residual, leverage, mean = hat.of(data)
+    return statistics(residual, np.clip(leverage, 0.0, 1.0), mean, family)
+
+
+def of_unseen(
+    head: HeadWeights, data: FeatureBatches, unseen: FeatureBatches, found: Statistics
+) -> Statistics:
+    """Of points that the head was not fitted to; ``found`` is of those of ``data``, that it was.
+
+    ``studentised`` is the prediction's error by its standard deviation, e / (s sqrt(1 + h)), ``error`` is
+    s sqrt(1 + h), ``leverage`` what the point would have among the others, h / (1 + h), and
+    ``cooks_distance`` that of adding it, e^2 h / (1 + h)^2 over p and the dispersion.
+    """
+    family = FAMILIES[head.loss.name]
+    residual, raw, mean = _Hat(head, data, family).of(unseen)
+    variance, more = family.variance(mean), 1.0 + raw
+    pearson = residual / np.sqrt(variance)
+    known = found.scale**2 if family.dispersion is None else family.dispersion
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return Statistics(
+            residual=residual,
+            leverage=raw / more,
+            studentised=pearson / (found.scale * np.sqrt(more)),
+            cooks_distance=np.square(pearson / more) * raw / (max(found.parameters, 1) * known),
+            error=found.scale * np.sqrt(variance * more),
+            parameters=found.parameters,
+            scale=found.scale,
+        )
+
+
+class _Hat:
+    """The weighted second moment of the features that a head was fitted to, inverted."""
+
+    def __init__(self, head: HeadWeights, data: FeatureBatches, family: Family) -> None:
+        self._head, self._family = head, family
+        self._risk = LinearHeadRisk(head, data, dtype=torch.float64)
+        self._basis = self._risk.feature_map()  # in which the moment is well conditioned
+        width = self._basis.shape[1]
+        moment = torch.zeros(width, width, dtype=torch.float64)
+        for chunk in self._risk.chunks():
+            features = self._basis.T @ chunk.features
+            moment += (features * torch.from_numpy(family.variance(self._mean(chunk)))) @ features.T
+        self._inverse = torch.linalg.pinv(moment, hermitian=True)
+
+    def _mean(self, chunk: Chunk) -> np.ndarray:
+        fitted = self._head.loss.mean(chunk.logits)[:, 0]
+        fitted = torch.sigmoid(fitted) if self._head.loss.classifies else fitted
+        return fitted.numpy()
+
+    def of(self, data: FeatureBatches) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of points, seen or not: residuals, leverages and means, ``(n,)`` each."""
+        residuals, leverages, means = [], [], []
+        for chunk in self._risk.chunks(data):
+            features, mean = self._basis.T @ chunk.features, self._mean(chunk)
+            residuals.append(chunk.targets[:, 0].numpy() - mean)
+            leverages.append((features * (self._inverse @ features)).sum(0).numpy())
+            means.append(mean)
+        mean = np.concatenate(means)
+        return np.concatenate(residuals), np.concatenate(leverages) * self._family.variance(mean), mean
 
 
 def predicted(head: HeadWeights, data: FeatureBatches) -> tuple[np.ndarray, np.ndarray]:
