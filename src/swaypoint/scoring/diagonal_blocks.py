@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from swaypoint.scoring.risks.head import Chunk, LinearHeadRisk
-from swaypoint.scoring.scores import prediction
+from swaypoint.scoring.scores import kept, prediction
 
 
 class DiagonalBlocks:
@@ -49,8 +49,11 @@ class DiagonalBlocks:
         # One output at a time: a product of all at once would hold (b, C, k).
         return torch.stack([((features @ inverse) * features).sum(1) for inverse in self.inverses], 1)
 
-    def leave_out(self, chunk: Chunk, leverages: Tensor | None = None) -> dict[str, Tensor]:
-        """Loss, leave-one-out loss, margin, suggested label, label and leverage of each point."""
+    def leave_out(
+        self, chunk: Chunk, leverages: Tensor | None = None, *, probabilities: bool = False
+    ) -> dict[str, Tensor]:
+        """Loss, leave-one-out loss, margin, suggested label, label and leverage of each point, and, if asked
+        for, its leave-one-out probabilities."""
         if leverages is None:
             leverages = self.leverages(self._risk.features(chunk).T.float())
         loss, a = self._risk.head.loss, leverages.double() / self.points
@@ -62,6 +65,7 @@ class DiagonalBlocks:
             "loo_loss": terms.value,
             "leverage": self._risk.leverages(self._risk.features(chunk)),
             **prediction(chunk, loss.mean(logits), terms.probabilities, loss.labels(chunk.targets)),
+            **(kept(terms.probabilities, chunk.terms.probabilities) if probabilities else {}),
         }
 
 
