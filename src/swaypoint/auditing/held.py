@@ -13,7 +13,7 @@ from swaypoint.auditing.ensemble import Ensemble
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.auditing.records import Records, Shown
 from swaypoint.auditing.run import AuditRun
-from swaypoint.auditing.scored import Columns, Scored, lead
+from swaypoint.auditing.scored import Columns, Scored, columns_of, lead
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.planting import plant
 from swaypoint.data.splitting import Split
@@ -21,7 +21,7 @@ from swaypoint.errors import InputError
 from swaypoint.folder.manifest import AuditedData, RegressionFit, SkippedRecord
 from swaypoint.models.predictor import Predictor, Rows, Training, check, prepare
 from swaypoint.scorers.base import of_points, scores
-from swaypoint.scorers.recommended import recommended
+from swaypoint.scorers.recommended import averaged, recommended
 from swaypoint.scoring.fitness import accuracy_of, baseline, by_heart, examine, memorisation
 from swaypoint.scoring.head_solution import HeadSolution
 from swaypoint.scoring.rank import rank, rank_parameters
@@ -87,14 +87,10 @@ class HeldRecords(Records):
 
     def scored(self, run: AuditRun, predictor: Predictor) -> Scored:
         options, held_out = self.options, len(self.rows.validation)
-        ranking, solution, accuracy, auto = self._ranked(predictor)
+        ranking, solution, accuracy, known = self._ranked(predictor)
         trained = predictor.trained(solution.head, options)
         if options.params is not None:
             ranking = rank_parameters(trained, ranking)
-        known = run.known | {"auto": auto}
-        further = {
-            name: known[name] if name in known else of_points(name)(trained) for name in options.scores
-        }
         run.write_factor(solution)
         diagnostics = ranking.diagnostics.beside(memorisation(*accuracy, held_out))
         labels = self.dataset.labels[self.rows.train]
@@ -102,11 +98,15 @@ class HeldRecords(Records):
         diagnostics = diagnostics.beside(baseline(solution.risk, measured, labels, self.dataset.classes))
         if options.params is None:
             diagnostics = diagnostics.beside(examine(solution))
+        further: dict[str, np.ndarray] = {}
         if options.model.models > 1:
-            ensemble = self._ensemble(run, first=(ranking.values, auto))
+            ensemble, known = self._ensemble(run, ranking.values, known)
             diagnostics = diagnostics.beside((ensemble.check(),))
-            several = ensemble.columns().items()
-            further |= {name: one for name, one in several if name in (*further, "models")}
+            further["models"] = ensemble.combined()
+        wrong = recommended([(known, labels)])[0] if known.ndim == 2 else None
+        further |= {"auto": known} if wrong is None else columns_of(wrong)
+        done = run.known | further
+        further |= {name: done[name] if name in done else of_points(name)(trained) for name in options.scores}
         statistics = None if self.dataset.classes else of_head(solution.head, predictor.train)
         columns = _columns(self.dataset.index[self.rows.train], ranking, further, statistics)
         return Scored(
@@ -119,33 +119,37 @@ class HeldRecords(Records):
             every=lambda: iter((columns,)),
             ranked_by=lead(options.scores, options.model.models),
             regression=None if statistics is None else _regression(solution, predictor, statistics),
+            wrong=wrong,
         )
 
     def _ranked(
         self, predictor: Predictor
     ) -> tuple[Ranking, HeadSolution, tuple[float | None, float | None], np.ndarray]:
         """Cook's distances of the last layer, what was solved for them, the accuracies on the training points
-        and on those held out, and the recommended score."""
+        and on those held out, and the probabilities (n, C) that the recommended score is made of; without one
+        class a point that score itself, the leave-one-out loss (n,)."""
         options = self.options.of_the_head(fit=predictor.fit)
-        ranking, solution = rank(predictor.head.weights, predictor.train, options)
+        ranking, solution = rank(predictor.head.weights, predictor.train, options, probabilities=True)
         parts = (predictor.train, predictor.validation)
         train, held_out = (accuracy_of(solution.risk, part) for part in parts)
-        known = by_heart(train, held_out, len(self.rows.validation))
-        auto = recommended(ranking.loo_loss, predictor.course, by_heart=known)
-        return ranking, solution, (train, held_out), auto
+        known = ranking.loo_loss
+        if ranking.probabilities is not None:
+            learnt = by_heart(train, held_out, len(self.rows.validation))
+            known = averaged(ranking.probabilities, predictor.course, by_heart=learnt)
+        return ranking, solution, (train, held_out), known
 
-    def _ensemble(self, run: AuditRun, *, first: tuple[np.ndarray, np.ndarray]) -> Ensemble:
-        """The first model's Cook's distances and recommended scores, and those of the others, each trained in
-        a folder of its own."""
-        scored = [first]
+    def _ensemble(self, run: AuditRun, cook: np.ndarray, known: np.ndarray) -> tuple[Ensemble, np.ndarray]:
+        """Cook's distances of all models and the mean of what :meth:`_ranked` knows: ``cook`` and ``known``
+        of the first, and of the others, each trained in a folder of its own."""
+        cooks = [cook]
         for number in range(1, self.options.model.models):
             folder = run.path / "models" / str(number + 1)
             folder.mkdir(parents=True, exist_ok=True)
             with run.stage(f"model {number + 1}"):
-                ranking, *_, auto = self._ranked(self._prepared(run, folder, self.options.seed + number))
-                scored.append((ranking.values, auto))
-        cooks, autos = zip(*scored, strict=True)
-        return Ensemble(cooks, autos)
+                ranking, *_, more = self._ranked(self._prepared(run, folder, self.options.seed + number))
+                cooks.append(ranking.values)
+                known = known + (more - known) / (number + 1)
+        return Ensemble(cooks), known
 
     def shown(self, predictor: Predictor, scored: Scored) -> Shown:
         features = torch.cat([part.float().cpu() for part, _ in predictor.train])

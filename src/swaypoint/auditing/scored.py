@@ -13,6 +13,7 @@ from swaypoint.data.splitting import Split
 from swaypoint.folder.manifest import RankedBy, RegressionFit, StreamedScores, ranking_column
 from swaypoint.scoring.fitness import Diagnostics
 from swaypoint.scoring.risks.head import HeadWeights
+from swaypoint.scoring.wrong_labels import WrongLabels
 
 INSPECTED = (0.01, 0.05, 0.10)
 Columns = Mapping[str, np.ndarray]
@@ -32,6 +33,7 @@ class Scored:
         ranked_by: what leads.
         streamed: None where all are held.
         regression: how well the head predicts a single real value; else None.
+        wrong: which labels are probably wrong, of a classification; else None.
     """
 
     head: HeadWeights
@@ -44,6 +46,16 @@ class Scored:
     ranked_by: RankedBy
     streamed: StreamedScores | None = None
     regression: RegressionFit | None = None
+    wrong: WrongLabels | None = None
+
+
+WRONG = ("auto", "p_wrong", "likely")
+"""The columns that every audit of a classification has of its probably wrong labels."""
+
+
+def columns_of(wrong: WrongLabels) -> dict[str, np.ndarray]:
+    """:data:`WRONG`."""
+    return dict(zip(WRONG, (wrong.score, wrong.p_wrong, wrong.likely), strict=True))
 
 
 def lead(scores: tuple[str, ...], models: int = 1) -> RankedBy:

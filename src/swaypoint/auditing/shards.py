@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from swaypoint.auditing.scored import Columns
+from swaypoint.auditing.scored import WRONG, Columns, columns_of
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.data.folds import Fold, Statistic, total
 from swaypoint.data.readers.parquet import ParquetPoints
@@ -27,6 +27,7 @@ from swaypoint.scoring.last_layer import LinearHead
 from swaypoint.scoring.ranking import COLUMNS
 from swaypoint.scoring.scores import Removal
 from swaypoint.scoring.trained_model import TrainedModel
+from swaypoint.scoring.wrong_labels import Channel, through_channel
 
 _ROWS = 65_536
 _SUMMED = ("right", "first_order")
@@ -68,6 +69,8 @@ class ScoreShards:
         lead: the column that ranks.
         scores: further ones to be computed, each of which is pointwise, see
             :class:`~swaypoint.scorers.base.Score`; and ``auto``.
+        channel: of the wrong labels of a classification; None: of a loss without one class a point, whose
+            recommended score is the leave-one-out loss.
     """
 
     influence: Influence
@@ -76,6 +79,7 @@ class ScoreShards:
     top: int
     lead: str = "cook"
     scores: tuple[str, ...] = ()
+    channel: Channel | None = None
 
     def __call__(self, numbered: tuple[int, ParquetPoints]) -> Statistic:
         number, points = numbered
@@ -100,32 +104,37 @@ class ScoreShards:
     def _columns(self, points: ParquetPoints) -> Iterator[Columns]:
         numbered, further = _Numbered(points), self._further(points)
         done = 0
-        for part in self.influence.columns(numbered, removal=self.removal):
+        kept = self.channel is not None
+        for part in self.influence.columns(numbered, removal=self.removal, probabilities=kept):
             part.setdefault("first_order", part["cook"])
             columns = {name: part[name].cpu().numpy() for name in (*COLUMNS, *_SUMMED)}
             rows = slice(done, done := done + len(columns["cook"]))
             beside = {name: values[rows] for name, values in further.items()}
-            if "auto" in self.scores:
-                beside["auto"] = columns["loo_loss"]  # no training was recorded
+            if self.channel is not None:  # no training was recorded, so of leave-one-out alone
+                p, y = part["probabilities"].cpu().numpy(), columns["label"].astype(np.int64)
+                beside |= columns_of(through_channel(p, y, self.channel))
+            elif "auto" in self.scores:
+                beside["auto"] = columns["loo_loss"]
             yield {"index": numbered.take(len(columns["cook"])), **columns, **beside}
 
     @property
     def _beside(self) -> list[str]:
-        return [name for name in self.scores if name not in COLUMNS]
+        wrong = () if self.channel is None else WRONG
+        return list(dict.fromkeys([*wrong, *(name for name in self.scores if name not in COLUMNS)]))
 
     def _further(self, points: ParquetPoints) -> dict[str, np.ndarray]:
         """The other scores of a shard's points, each by a pass over it."""
         trained = TrainedModel(
             LinearHead(self.influence.head), points, features=points, influence=self.influence.of(points)
         )
-        return {name: of_points(name)(trained) for name in self._beside if name != "auto"}
+        return {name: of_points(name)(trained) for name in self._beside if name not in WRONG}
 
     def _schema(self) -> pa.Schema:
         label = pa.int64() if self.influence.head.loss.classifies else pa.float64()
-        labels = ("label", "suggested_label")
+        labels = ("label", "suggested_label", "likely")
         fields = [(name, label if name in labels else pa.float64()) for name in COLUMNS]
         split = ("split", pa.dictionary(pa.int8(), pa.string()))
-        further = [(name, pa.float64()) for name in self._beside]
+        further = [(name, label if name in labels else pa.float64()) for name in self._beside]
         return pa.schema([("index", pa.int64()), split, *fields, ("kind", pa.string()), *further])
 
     def _table(self, columns: Columns) -> pa.Table:

@@ -48,8 +48,9 @@ from swaypoint.scoring.rank import EXACT_LIMIT, factorises
 from swaypoint.scoring.refit import refit_head
 from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.risks.losses import as_loss
+from swaypoint.scoring.wrong_labels import Channel, channel_counts, estimated_channel
 
-_SAMPLE = 131_072
+_SAMPLE, _SAMPLED = 131_072, 1 << 26  # points of a sample; probabilities of one
 _NEIGHBOURS = 50_000
 _TOP = 100_000
 
@@ -153,6 +154,7 @@ class StreamedRecords(Records):
             options.top,
             ranking_column(ranked_by),
             options.scores,
+            self._channel(solution),
         )
         found = score_shards(scoring, self.points, fold)
         run.write_factor(solution)
@@ -176,6 +178,14 @@ class StreamedRecords(Records):
             ranked_by=ranked_by,
             streamed=StreamedScores(found.points, found.mean_leverage, found.parts),
         )
+
+    def _channel(self, solution: Influence) -> Channel | None:
+        """The channel of the wrong labels, from a sample; None where the loss has not one class a point."""
+        size = max(1, min(_SAMPLE, _SAMPLED // max(len(self.about.classes), 1)))
+        scores = solution.of(ArrayBatches(*self.points.sample(size))).scores(probabilities=True)
+        if scores.probabilities is None:
+            return None
+        return estimated_channel(*channel_counts(scores.probabilities, scores.label.astype(np.int64)))
 
     def shown(self, predictor: Predictor, scored: Scored) -> Shown:
         index = scored.columns["index"]

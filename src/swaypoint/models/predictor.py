@@ -267,12 +267,13 @@ def _default(
         _train(model, inputs, dataset, parts, options, training, loss)
     load_weights(model, saved, remedy="remove it, and run the same command again")
     course = training.folder / "course.safetensors"
-    recorded = read_tensors(course, {"margins": "ne", "losses": "ne"}, n=len(parts.train))
+    axes = {"margins": "ne", "losses": "ne", "probabilities": "nc?", "whole": "nc?"}
+    recorded = read_tensors(course, axes, n=len(parts.train))
     l2 = recipe.decay if objective.l2 is None else objective.l2
     head = LinearHead.from_module(model.to(training.device).eval(), "head", objective.loss, l2)
     # The recipe decays weights, not biases.
     head = head.with_weights(replace(head.weights, penalize_bias=False))
-    known = Course(recorded["margins"], recorded["losses"]) if recorded else None
+    known = Course(**recorded) if recorded else None
     return replace(_with_model(recipe.name, head, dataset, parts, None), course=known)
 
 
@@ -304,10 +305,11 @@ def _train(
         torch.nn.init.constant_(model.get_submodule("head").bias, start)  # type: ignore[arg-type]
     device = "gpu" if "cuda" in training.device else "cpu"
     plan = Plan(epochs, training.seed, training.folder, device, loss)
-    watches = [Trajectory("head", len(dataset), epochs)] if dataset.classes else []
+    classes = len(dataset.classes)
+    watches = [Trajectory("head", len(dataset), epochs, classes)] if classes else []
     train(model, split, recipe, plan, report=training.report, watches=watches)
     for watch in watches:
-        course = {"margins": watch.margins[parts.train], "losses": watch.losses[parts.train]}
+        course = {name: values[parts.train] for name, values in watch.course().items()}
         write_tensors(training.folder / "course.safetensors", course)
     write_tensors(training.folder / "model.safetensors", model.state_dict())
 

@@ -24,6 +24,7 @@ from swaypoint.scoring.scores import (
     Scores,
     check_removal,
     collected,
+    kept,
     prediction,
 )
 from swaypoint.scoring.solvers.base import Inverse, Solution
@@ -141,8 +142,8 @@ class Influence(HeadSolution):
         self,
         *,
         removal: Removal = "infinitesimal",
+        probabilities: bool = False,
         leave_one_out: bool = True,
-        keep_logits: bool = False,
         on_chunk: Callable[[int], None] | None = None,
     ) -> Scores:
         """Of every point, in one pass; see :meth:`HeadSolution.scores`.
@@ -150,10 +151,11 @@ class Influence(HeadSolution):
         Args:
             leave_one_out: False skips the by-products (``loo_loss``, ``margin``,
                 ``suggested_label`` are then those of the fitted model).
-            keep_logits: also return the ``(n, C)`` leave-one-out logits.
         """
         check_removal(removal)
-        score = partial(self._score, removal=removal, leave_one_out=leave_one_out, keep_logits=keep_logits)
+        score = partial(
+            self._score, removal=removal, leave_one_out=leave_one_out, probabilities=probabilities
+        )
         columns = collected(self.risk.map(score), on_chunk)
         done = len(columns["cook"])
         if self._expected is not None and done != self._expected:
@@ -163,15 +165,18 @@ class Influence(HeadSolution):
             )
         return Scores(**columns)
 
-    def columns(self, data: FeatureBatches, *, removal: Removal) -> Iterator[dict[str, Tensor]]:
+    def columns(
+        self, data: FeatureBatches, *, removal: Removal, probabilities: bool = False
+    ) -> Iterator[dict[str, Tensor]]:
         """The columns of :class:`Scores` for the points of a shard, chunk by chunk, ``(b,)`` each, and
         ``right``, whether the head's first choice is their label."""
 
         def score(chunk: Chunk) -> dict[str, Tensor]:
             right = self.risk.right(chunk)
             found = torch.zeros(len(chunk), dtype=torch.bool) if right is None else right
-            return self._score(chunk, removal=removal, leave_one_out=True, keep_logits=False) | {
-                "right": found
+            return {
+                **self._score(chunk, removal=removal, leave_one_out=True, probabilities=probabilities),
+                "right": found,
             }
 
         return self.risk.map(score, data)
@@ -233,7 +238,7 @@ class Influence(HeadSolution):
         return torch.einsum("gmb,db->bgmd", residuals, features).flatten(2)
 
     def _score(
-        self, chunk: Chunk, *, removal: Removal, leave_one_out: bool, keep_logits: bool
+        self, chunk: Chunk, *, removal: Removal, leave_one_out: bool, probabilities: bool
     ) -> dict[str, Tensor]:
         risk, loss, beyond = self.risk, self.head.loss, self._beyond
         features = risk.features(chunk) if beyond is None else beyond.features(chunk).to(self.dtype)
@@ -265,8 +270,8 @@ class Influence(HeadSolution):
             **prediction(chunk, loss.mean(logits), left_out.probabilities, loss.labels(chunk.targets)),
             **beside,
         }
-        if keep_logits:
-            columns["loo_logits"] = logits
+        if probabilities:
+            columns |= kept(left_out.probabilities, chunk.terms.probabilities)
         return columns
 
     def _corrected(self, chunk: Chunk, blocks: Tensor, residuals: Tensor) -> tuple[Tensor, Tensor]:

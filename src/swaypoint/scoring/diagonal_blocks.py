@@ -14,7 +14,7 @@ from torch import Tensor
 
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.scoring.risks.head import Chunk, LinearHeadRisk
-from swaypoint.scoring.scores import prediction
+from swaypoint.scoring.scores import kept, prediction
 
 
 class DiagonalBlocks:
@@ -58,9 +58,11 @@ class DiagonalBlocks:
         # One output at a time: a product of all at once would hold (b, C, k).
         return torch.stack([((features @ inverse) * features).sum(1) for inverse in self.inverses], 1)
 
-    def leave_out(self, chunk: Chunk, leverages: Tensor | None = None) -> dict[str, Tensor]:
-        """Loss, leave-one-out loss, margin, suggested label, label and leverage of each point; of
-        :meth:`unseen` ones as the head says it."""
+    def leave_out(
+        self, chunk: Chunk, leverages: Tensor | None = None, *, probabilities: bool = False
+    ) -> dict[str, Tensor]:
+        """Loss, leave-one-out loss, margin, suggested label, label and leverage of each point, and, if asked
+        for, its leave-one-out probabilities; of :meth:`unseen` ones as the head says it."""
         leverage = self._risk.leverages(self._risk.features(chunk))
         if not self._removes:
             terms, labels = chunk.terms, self._risk.head.loss.labels(chunk.targets)
@@ -70,6 +72,7 @@ class DiagonalBlocks:
                 "loo_loss": terms.value,
                 "leverage": leverage / (1.0 + leverage),
                 **prediction(chunk, means, terms.probabilities, labels),
+                **(kept(terms.probabilities, terms.probabilities) if probabilities else {}),
             }
         if leverages is None:
             leverages = self.leverages(self._risk.features(chunk).T.float())
@@ -82,6 +85,7 @@ class DiagonalBlocks:
             "loo_loss": terms.value,
             "leverage": leverage,
             **prediction(chunk, loss.mean(logits), terms.probabilities, loss.labels(chunk.targets)),
+            **(kept(terms.probabilities, chunk.terms.probabilities) if probabilities else {}),
         }
 
 

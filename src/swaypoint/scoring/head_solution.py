@@ -31,12 +31,16 @@ class HeadSolution(ABC):
 
     @abstractmethod
     def scores(
-        self, *, removal: Removal = "infinitesimal", on_chunk: Callable[[int], None] | None = None
+        self,
+        *,
+        removal: Removal = "infinitesimal",
+        probabilities: bool = False,
+        on_chunk: Callable[[int], None] | None = None,
     ) -> Scores:
         """Cook's distance of every point, and the by-products of leave-one-out.
 
         Args:
-            removal: see :class:`~swaypoint.scoring.scores.Scores`.
+            removal, probabilities: see :class:`~swaypoint.scoring.scores.Scores`.
             on_chunk: called with the number of points done after each chunk.
 
         Raises:

@@ -46,6 +46,7 @@ def rank(
     *,
     dtype: torch.dtype | None = None,
     progress: bool = False,
+    probabilities: bool = False,
 ) -> tuple[Ranking, HeadSolution]:
     """Solve, score and check one head.
 
@@ -53,6 +54,7 @@ def rank(
         solving: of the last layer, see :meth:`Solving.of_the_head`.
         dtype: of the large products, see :class:`~swaypoint.scoring.closed_form.Influence`.
         progress: show a bar on a terminal.
+        probabilities: keep those of leave-one-out, see :class:`~swaypoint.scoring.scores.Scores`.
 
     Raises:
         InputError: as :func:`swaypoint.cooks_distance`.
@@ -63,7 +65,7 @@ def rank(
         head, refit = _refitted(head, batches, solving, dtype)
     solution = _solved(head, batches, solving, dtype, progress)
     with _bar("scoring", progress, solution.points) as advance:
-        scores = solution.scores(removal=solving.removal, on_chunk=advance)
+        scores = solution.scores(removal=solving.removal, probabilities=probabilities, on_chunk=advance)
     return _ranking(scores, solution.facts(), refit, partial(of_head, head, batches)), solution
 
 
@@ -203,6 +205,7 @@ def _ranking(
         suggested_label=scores.suggested_label,
         label=scores.label,
         standard_error=scores.standard_error,
+        probabilities=scores.probabilities,
         diagnostics=diagnose(facts, Spread.of(scores.cook, scores.first_order), refit=refit),
         statistics=statistics,
     )

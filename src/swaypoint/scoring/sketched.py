@@ -18,6 +18,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -136,17 +137,24 @@ class SketchedInfluence(HeadSolution):
     # -- scores ---------------------------------------------------------------------------------
 
     def scores(
-        self, *, removal: Removal = "infinitesimal", on_chunk: Callable[[int], None] | None = None
+        self,
+        *,
+        removal: Removal = "infinitesimal",
+        probabilities: bool = False,
+        on_chunk: Callable[[int], None] | None = None,
     ) -> Scores:
         """See :meth:`HeadSolution.scores`; estimates with their standard errors, and the by-products with
         each point's outputs decoupled, see :class:`~swaypoint.scoring.diagonal_blocks.DiagonalBlocks`."""
         check_removal(removal, ("infinitesimal",))
-        return self._estimates(on_chunk)[0]
+        return self._estimates(on_chunk, probabilities=probabilities)[0]
 
-    def _estimates(self, on_chunk: Callable[[int], None] | None = None) -> tuple[Scores, float]:
+    def _estimates(
+        self, on_chunk: Callable[[int], None] | None = None, *, probabilities: bool = False
+    ) -> tuple[Scores, float]:
         """The scores, and the standard error of their ratio to q0; of one pass, whose answer is kept."""
-        if self._found is None:
-            columns = collected((self._score(*part) for part in self._chunks()), on_chunk)
+        if self._found is None or (probabilities and self._found[0].probabilities is None):
+            score = partial(self._score, probabilities=probabilities)
+            columns = collected((score(*part) for part in self._chunks()), on_chunk)
             q0 = columns.pop("q0")
             halves, regressors = (torch.from_numpy(columns.pop(name)) for name in ("halves", "regressors"))
             if self._shrinkage is None:
@@ -164,9 +172,10 @@ class SketchedInfluence(HeadSolution):
         other.risk, other._blocks, other._found = self.risk.of(data), self._blocks.unseen(data), None
         return other
 
-    def _score(self, chunk: Chunk, features: Tensor) -> dict[str, Tensor]:
+    def _score(self, chunk: Chunk, features: Tensor, *, probabilities: bool) -> dict[str, Tensor]:
         leverages = self._blocks.leverages(features)
-        return self._sample(chunk, features, leverages) | self._blocks.leave_out(chunk, leverages)
+        left_out = self._blocks.leave_out(chunk, leverages, probabilities=probabilities)
+        return self._sample(chunk, features, leverages) | left_out
 
     def factor(self) -> None:
         return None

@@ -38,14 +38,19 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Course:
-    """What each point did during the training, ``(n, epochs)`` of each, NaN where it was not visited:
-    ``margins``, the logit of its label minus the largest other, and ``losses``.
+    """What each point did during the training, as :class:`swaypoint.models.trajectory.Trajectory` records it.
 
-    As :class:`swaypoint.models.trajectory.Trajectory` records them.
+    Attributes:
+        margins: the logit of its label minus the largest other, ``(n, epochs)``; NaN: not visited.
+        losses: likewise.
+        probabilities: mean softmax of the last third of the epochs, ``(n, C)`` float16; None: not recorded.
+        whole: the same over all epochs.
     """
 
     margins: np.ndarray
     losses: np.ndarray
+    probabilities: np.ndarray | None = None
+    whole: np.ndarray | None = None
 
 
 class TrainedModel:
