@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
@@ -18,7 +19,7 @@ from swaypoint.data.readers import read_dataset
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.models.predictor import ModelOptions, Objective, Rows, Training, prepare
 from swaypoint.report.html import write_report
-from swaypoint.scorers.recommended import out_of_sample
+from swaypoint.scorers.recommended import out_of_sample, recommended
 from swaypoint.scoring.options import Solving
 
 FEW = ModelOptions(epochs=6)
@@ -33,6 +34,19 @@ def audit(path, **options):
 def columns(folder):
     table = folder.scores()
     return {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
+
+
+def of_others(predictor):
+    """The softmax of the points that a model was not trained on, (m, C)."""
+    head = predictor.head.weights
+    features = torch.cat([part for part, _ in predictor.validation]).double()
+    return torch.softmax(features @ head.weight.double().T + head.bias.double(), 1).detach().numpy()
+
+
+def one_scale(parts, found):
+    """Of the points trained on, and of the others."""
+    seen = found["split"] == "train"
+    return recommended([(parts[0], found["label"][seen]), (parts[1], found["label"][~seen])])
 
 
 def positions(score):
@@ -54,10 +68,17 @@ def test_where_random_labels_are_learnt_by_heart_the_whole_training_is_the_score
     courses = [*folder.path.rglob("course.safetensors")]
     assert len(courses) == models
     whole = np.mean([load_file(file)["whole"].astype(np.float32) for file in courses], axis=0)
-    found = columns(folder)
-    expected = swaypoint.wrong_labels(whole, found["label"])
-    np.testing.assert_allclose(found["auto"], expected.score, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(found["p_wrong"], expected.p_wrong, rtol=1e-4, atol=1e-6)
+    found, dataset = columns(folder), read_dataset(tmp_path / "data.parquet")
+    seen = found["split"] == "train"
+    rows = Rows(found["index"][seen], found["index"][~seen])
+    made = [
+        prepare(dataset, rows, options.model, Objective(), training=Training(file.parent, seed, "cpu"))
+        for seed, file in enumerate(sorted(courses, key=lambda file: len(file.parts)))
+    ]
+    parts = [whole, np.mean([of_others(predictor) for predictor in made], axis=0)]
+    for mask, expected in zip((seen, ~seen), one_scale(parts, found), strict=True):
+        np.testing.assert_allclose(found["auto"][mask], expected.score, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found["p_wrong"][mask], expected.p_wrong, rtol=1e-4, atol=1e-6)
 
 
 def test_several_models_are_averaged():
@@ -114,16 +135,18 @@ def test_several_models_rank_together(tmp_path):
 def test_the_recommended_score_of_several_models_is_of_their_mean_probabilities(tmp_path):
     together = audit(tmp_path / "two", model=ModelOptions(epochs=6, models=2), scores=("auto",))
     found, dataset = columns(together), plant(read_dataset("sklearn:wine"), 0.05, 0)[0]
-    rows = Rows(found["index"], np.setdiff1d(np.arange(len(dataset)), found["index"]))
-    known = []
+    seen = found["split"] == "train"
+    rows, known, others = Rows(found["index"][seen], found["index"][~seen]), [], []
     for seed in (0, 1):
         (tmp_path / str(seed)).mkdir()
         training = Training(tmp_path / str(seed), seed, "cpu")
         predictor = prepare(dataset, rows, FEW, Objective(), training=training)
         known.append(out_of_sample(predictor.trained(predictor.head.weights, Solving()))[0])
+        others.append(of_others(predictor))
     assert np.abs(known[0] - known[1]).max() > 0.01  # two models
-    expected = swaypoint.wrong_labels(np.mean(known, axis=0), found["label"])
-    np.testing.assert_allclose(found["auto"], expected.score, rtol=1e-4, atol=1e-5)
+    parts = [np.mean(known, axis=0), np.mean(others, axis=0)]
+    for mask, expected in zip((seen, ~seen), one_scale(parts, found), strict=True):
+        np.testing.assert_allclose(found["auto"][mask], expected.score, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(found["rank"], positions(found["auto"]))
 
 

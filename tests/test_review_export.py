@@ -312,9 +312,9 @@ def test_labels_after_a_policy(any_audit, policy, tmp_path):
     train = after.loc[[i for i in items.ids if i in after.index]]
     if items.classes:
         assert all(train.loc[i, "given_label"] == given[i] for i in train.index)
-    assert set(after["split"]) == {"train", "validation"}
-    assert after[after["split"] == "validation"]["influence_rank"].isna().all()
-    assert after[after["split"] == "validation"]["verdict"].isna().all()
+    assert set(after["split"]) == {"train", "held_out"}
+    assert after["influence_rank"].notna().all()
+    assert after["verdict"].notna().all()
     kept = [i for i in items.ids if i in after.index]
     ranks = dict(zip(items.ids, items.scores["rank"], strict=True))
     assert [int(train.loc[i, "influence_rank"]) for i in kept] == [ranks[i] for i in kept]

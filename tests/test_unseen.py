@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import oracles
 import pytest
 import statsmodels.api as sm
 import torch
 from torch import Tensor, nn
 
+import oracles
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.scorers import scores
 from swaypoint.scoring.closed_form import Influence

@@ -19,18 +19,22 @@ from swaypoint.data.folds import Fold, Statistic, total
 from swaypoint.data.readers.parquet import ParquetPoints
 from swaypoint.data.top import top_of
 from swaypoint.errors import InputError
+from swaypoint.folder.manifest import HELD_OUT, TRAIN
 from swaypoint.folder.writing import replace_file
 from swaypoint.scorers.base import of_points
+from swaypoint.scorers.recommended import OneScale
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.kinds import suggest_kinds
 from swaypoint.scoring.last_layer import LinearHead
 from swaypoint.scoring.ranking import COLUMNS
 from swaypoint.scoring.scores import Removal
 from swaypoint.scoring.trained_model import TrainedModel
-from swaypoint.scoring.wrong_labels import Channel, through_channel
 
 _ROWS = 65_536
 _SUMMED = ("right", "first_order")
+SIDES = (TRAIN, HELD_OUT)
+_SIDE = "side"
+"""Column of the position in :data:`SIDES`, while columns are numbers alone."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +42,11 @@ class ShardScores:
     """What is kept in memory of a streamed scoring.
 
     Attributes:
-        points: training points scored.
+        points: trained on.
         mean, effective: of their Cook's distances, see :class:`~swaypoint.scoring.fitness.Spread`.
         mean_leverage: of them.
         accuracy: of the head on them, and on the points held out; None without classes or such points.
-        held_out: how many those are.
+        held_out: how many those are, which are scored too.
         top: the most influential points, in dataset order.
         parts: number of files.
     """
@@ -69,8 +73,8 @@ class ScoreShards:
         lead: the column that ranks.
         scores: further ones to be computed, each of which is pointwise, see
             :class:`~swaypoint.scorers.base.Score`; and ``auto``.
-        channel: of the wrong labels of a classification; None: of a loss without one class a point, whose
-            recommended score is the leave-one-out loss.
+        scale: of the wrong labels of a classification, of the points trained on and of those held out; None:
+            of a loss without one class a point, whose recommended score is the leave-one-out loss.
     """
 
     influence: Influence
@@ -79,7 +83,7 @@ class ScoreShards:
     top: int
     lead: str = "cook"
     scores: tuple[str, ...] = ()
-    channel: Channel | None = None
+    scale: OneScale | None = None
 
     def __call__(self, numbered: tuple[int, ParquetPoints]) -> Statistic:
         number, points = numbered
@@ -93,7 +97,7 @@ class ScoreShards:
                     writer.write_table(self._table(columns))
 
         replace_file(part_file(self.folder, number), write)
-        return {**tally.statistic(), **self._held_out(points.others())}
+        return tally.statistic()
 
     @property
     def mean_leverage(self) -> float:
@@ -102,32 +106,47 @@ class ScoreShards:
         return (risk.head.width - summary.dropped) / summary.points
 
     def _columns(self, points: ParquetPoints) -> Iterator[Columns]:
-        numbered, further = _Numbered(points), self._further(points)
+        others = points.others()
+        yield from _merged(
+            self._side(0, points, self.influence.of(points)),
+            self._side(1, others, self.influence.unseen(others)),
+        )
+
+    def _side(self, side: int, points: ParquetPoints, influence: Influence) -> Iterator[Columns]:
+        """Of the points trained on, or of those held out, in their order."""
+        numbered, further = _Numbered(points), self._further(side, points)
         done = 0
-        kept = self.channel is not None
-        for part in self.influence.columns(numbered, removal=self.removal, probabilities=kept):
+        for part in influence.columns(numbered, removal=self.removal, probabilities=self.scale is not None):
             part.setdefault("first_order", part["cook"])
             columns = {name: part[name].cpu().numpy() for name in (*COLUMNS, *_SUMMED)}
-            rows = slice(done, done := done + len(columns["cook"]))
+            count = len(columns["cook"])
+            rows = slice(done, done := done + count)
             beside = {name: values[rows] for name, values in further.items()}
-            if self.channel is not None:  # no training was recorded, so of leave-one-out alone
+            if self.scale is not None:  # no training was recorded, so of leave-one-out alone
                 p, y = part["probabilities"].cpu().numpy(), columns["label"].astype(np.int64)
-                beside |= columns_of(through_channel(p, y, self.channel))
+                beside |= columns_of(self.scale.wrong(side, p, y))
             elif "auto" in self.scores:
                 beside["auto"] = columns["loo_loss"]
-            yield {"index": numbered.take(len(columns["cook"])), **columns, **beside}
+            place = {"index": numbered.take(count), _SIDE: np.full(count, side, dtype=np.int8)}
+            yield {**place, **columns, **beside}
 
     @property
     def _beside(self) -> list[str]:
-        wrong = () if self.channel is None else WRONG
+        wrong = () if self.scale is None else WRONG
         return list(dict.fromkeys([*wrong, *(name for name in self.scores if name not in COLUMNS)]))
 
-    def _further(self, points: ParquetPoints) -> dict[str, np.ndarray]:
+    def _further(self, side: int, points: ParquetPoints) -> dict[str, np.ndarray]:
         """The other scores of a shard's points, each by a pass over it."""
+        names = [name for name in self._beside if name not in WRONG]
+        if not names or not len(points):
+            return {}
+        seen = points if side == 0 else points.others()
         trained = TrainedModel(
-            LinearHead(self.influence.head), points, features=points, influence=self.influence.of(points)
+            LinearHead(self.influence.head), seen, features=seen, influence=self.influence.of(seen)
         )
-        return {name: of_points(name)(trained) for name in self._beside if name not in WRONG}
+        if side == 1:
+            trained = trained.unseen(points, points)
+        return {name: of_points(name)(trained) for name in names}
 
     def _schema(self) -> pa.Schema:
         label = pa.int64() if self.influence.head.loss.classifies else pa.float64()
@@ -139,21 +158,10 @@ class ScoreShards:
 
     def _table(self, columns: Columns) -> pa.Table:
         kinds = suggest_kinds(columns["margin"], columns["leverage"], mean_leverage=self.mean_leverage)
-        count = len(kinds)
-        split = pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, dtype=np.int8)), ["train"])
+        split = pa.DictionaryArray.from_arrays(pa.array(columns[_SIDE]), SIDES)
         schema = self._schema()
         values = {"split": split, "kind": kinds, **columns}
         return pa.table([pa.array(values[f.name], f.type) for f in schema], schema=schema)
-
-    def _held_out(self, points: ParquetPoints) -> Statistic:
-        right = count = 0
-        if points.split.share > 0 and self.influence.head.loss.classifies:
-            for chunk in self.influence.risk.chunks(points):
-                found = self.influence.risk.right(chunk)
-                if found is not None:
-                    right += int(found.sum())
-                    count += len(found)
-        return {"held_out": torch.tensor(count), "held_out_right": torch.tensor(right)}
 
 
 def part_file(folder: Path, number: int) -> Path:
@@ -186,6 +194,7 @@ def score_shards(scoring: ScoreShards, points: ParquetPoints, fold: Fold) -> Sha
             f"the data gave {scoring.influence.summary.points} points in the first pass and {count} in the"
             " second; audit files that do not change meanwhile"
         )
+    side = best.pop(_SIDE, np.empty(0, dtype=np.int8))
     cook, square = float(found["cook"]), float(found["square"])
     classifies = scoring.influence.head.loss.classifies
     held = int(found["held_out"])
@@ -196,10 +205,10 @@ def score_shards(scoring: ScoreShards, points: ParquetPoints, fold: Fold) -> Sha
         mean_leverage=scoring.mean_leverage,
         accuracy=(
             int(found["right"]) / count if classifies else None,
-            int(found["held_out_right"]) / held if held else None,
+            int(found["held_out_right"]) / held if held and classifies else None,
         ),
         held_out=held,
-        top=best,
+        top={**best, "split": np.array(SIDES)[side]},
         parts=len(shards),
     )
 
@@ -230,20 +239,23 @@ class _Numbered(FeatureBatches):
 
 
 class _Tally:
-    """What a shard's scores sum to, and its most influential points."""
+    """What a shard's scores sum to, of the points trained on, and its most influential points of all."""
 
     def __init__(self, top: int, lead: str) -> None:
         self._most, self._lead, self._top = top, lead, dict[str, np.ndarray]()
-        self._points = self._right = 0
+        self._points = self._right = self._held_out = self._held_out_right = 0
         self._cook = self._square = self._first_order = 0.0
 
     def add(self, columns: Columns) -> None:
-        cook = np.nan_to_num(columns["cook"], posinf=0.0)
+        held_out = columns[_SIDE] == 1
+        self._held_out += int(held_out.sum())
+        self._held_out_right += int(columns["right"][held_out].sum())
+        cook = np.nan_to_num(columns["cook"][~held_out], posinf=0.0)
         self._points += len(cook)
-        self._right += int(columns["right"].sum())
+        self._right += int(columns["right"][~held_out].sum())
         self._cook += float(cook.sum())
         self._square += float(np.square(cook).sum())
-        self._first_order += float(columns["first_order"].sum())
+        self._first_order += float(columns["first_order"][~held_out].sum())
         shown = {name: values for name, values in columns.items() if name not in _SUMMED}
         self._top = _best([self._top, shown], self._most, self._lead)
 
@@ -251,6 +263,8 @@ class _Tally:
         sums = {
             "points": self._points,
             "right": self._right,
+            "held_out": self._held_out,
+            "held_out_right": self._held_out_right,
             "cook": self._cook,
             "square": self._square,
             "first_order": self._first_order,
@@ -267,6 +281,23 @@ def _best(parts: list[Columns], most: int, lead: str) -> dict[str, np.ndarray]:
         return {}
     kept = np.sort(top_of(joined[lead], most))
     return {name: values[kept] for name, values in joined.items()}
+
+
+def _merged(*sides: Iterator[Columns]) -> Iterator[Columns]:
+    """Points that each side gives in the order of ``index``: all of them in that order."""
+    waiting: list[Columns | None] = [next(side, None) for side in sides]
+    while any(waiting):
+        last = min(int(part["index"][-1]) for part in waiting if part)
+        ready: list[Columns] = []
+        for number, part in enumerate(waiting):
+            if part:
+                count = int(np.searchsorted(part["index"], last, side="right"))
+                ready.append({name: values[:count] for name, values in part.items()})
+                rest = {name: values[count:] for name, values in part.items()}
+                waiting[number] = rest if len(rest["index"]) else next(sides[number], None)
+        joined = {name: np.concatenate([part[name] for part in ready]) for name in ready[0]}
+        order = np.argsort(joined["index"])
+        yield {name: values[order] for name, values in joined.items()}
 
 
 def _joined(parts: Iterator[Columns]) -> Iterator[Columns]:

@@ -71,7 +71,7 @@ class Objective:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of the dataset: ``train`` is ranked, ``validation`` only measured; sorted int64."""
+    """Rows of the dataset: the model is trained on ``train`` and measured on ``validation``; sorted int64."""
 
     train: np.ndarray
     validation: np.ndarray
@@ -82,7 +82,8 @@ class Predictor:
     """A head and the features of both parts.
 
     ``fit`` says that the head has yet to be fitted; ``inputs`` are what the model takes of the training part,
-    None where there is no model; ``course`` is of a classifier's training, where it was trained here.
+    ``other_inputs`` of the other, None where there is no model; ``course`` is of a classifier's training,
+    where it was trained here.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Predictor:
     validation: FeatureBatches | None
     fit: bool = False
     inputs: InputBatches | None = None
+    other_inputs: InputBatches | None = None
     course: Course | None = None
 
     def trained(self, weights: HeadWeights, solving: Solving) -> TrainedModel:
@@ -108,6 +110,13 @@ class Predictor:
             course=self.course,
             held_out=self.validation,
         )
+
+    def unseen(self, trained: TrainedModel) -> TrainedModel | None:
+        """What scores ask of the points that ``trained`` was not trained on; None where there are none."""
+        if self.validation is None:
+            return None
+        inputs = self.validation if self.other_inputs is None else self.other_inputs
+        return trained.unseen(inputs, self.validation)
 
     @property
     def hash(self) -> str:
@@ -320,6 +329,6 @@ def _with_model(
     def inputs(rows: np.ndarray) -> InputBatches:
         return InputBatches(dataset.inputs, dataset.labels, rows=rows, transform=transform)
 
-    held = head.batches(inputs(parts.validation)) if len(parts.validation) else None
-    train = inputs(parts.train)
-    return Predictor(name, head, head.batches(train), held, inputs=train)
+    train, others = inputs(parts.train), inputs(parts.validation) if len(parts.validation) else None
+    held = None if others is None else head.batches(others)
+    return Predictor(name, head, head.batches(train), held, inputs=train, other_inputs=others)

@@ -18,7 +18,7 @@ from swaypoint.report.overview import Overview, overview
 from swaypoint.report.page import render_page
 from swaypoint.report.regions import section
 from swaypoint.report.regression import plot
-from swaypoint.report.terminal import class_name, ranked_by
+from swaypoint.report.terminal import class_name, in_words, ranked_by, split_name
 from swaypoint.scoring.kinds import KINDS, REGRESSION_KINDS
 
 _SHOWN_COLUMNS = 8
@@ -52,6 +52,8 @@ def render(folder: AuditFolder) -> str:
         "report",
         manifest=manifest,
         title=Path(manifest.data.name).name,
+        ranked=in_words(manifest.data),
+        split_name=split_name,
         summary=found,
         curve=_curve(found, ranked_by(manifest)) if found.suspects else "",
         distribution=_distribution(found),
@@ -119,7 +121,7 @@ def _by_class(found: Overview, names: Sequence[str]) -> list[dict[str, Any]]:
 
 def _cards(folder: AuditFolder, scores: dict[str, np.ndarray], names: Sequence[str]) -> list[dict[str, Any]]:
     position = {int(index): row for row, index in enumerate(scores["index"])}
-    mean = folder.manifest().mean_leverage(scores["leverage"])
+    mean = folder.manifest().mean_leverage(scores["leverage"], scores["split"])
     cards = []
     for example in folder.examples().to_pylist():
         if (row := position.get(example["index"])) is None:
@@ -136,6 +138,7 @@ def _cards(folder: AuditFolder, scores: dict[str, np.ndarray], names: Sequence[s
                 "suggested": class_name(names, scores["suggested_label"][row]),
                 "agrees": bool(scores["label"][row] == scores["suggested_label"][row]),
                 "kind": str(scores["kind"][row]),
+                "split": str(scores["split"][row]),
                 "cook": float(scores["cook"][row]),
                 "margin": None if np.isnan(margin) else margin,
                 "residual": _at(scores, "residual", row),

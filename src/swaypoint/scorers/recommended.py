@@ -13,6 +13,7 @@ without it: there the mean softmax of the whole training is taken, whose first e
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from swaypoint.scorers.base import Score, register
 from swaypoint.scorers.leave_one_out import leave_one_out_loss
 from swaypoint.scoring.trained_model import Course, TrainedModel
 from swaypoint.scoring.wrong_labels import (
+    Channel,
     WrongLabels,
     channel_counts,
     estimated_channel,
@@ -59,19 +61,47 @@ def out_of_sample(trained: TrainedModel) -> Part | None:
     return p, scores.label.astype(np.int64)
 
 
-def recommended(parts: Sequence[Part]) -> list[WrongLabels]:
-    """Which labels are wrong in several groups of points of the same classes, on one scale.
+@dataclass(frozen=True, eq=False)
+class OneScale:
+    """What puts groups of points on one scale: a temperature for each, and one channel.
 
     Groups that differ in how their probabilities came about, such as points trained on and points held out,
     differ in how sure these are. So those of each are first brought to the temperature at which they predict
     its given labels best (Guo et al., 2017); then one channel is estimated from all of them, and every point
     scored through it. A single group is taken as it is: :func:`swaypoint.wrong_labels`.
     """
-    if len(parts) > 1:
-        parts = [(tempered(p, temperature(p, y)), y) for p, y in parts]
-    found = [channel_counts(p, y) for p, y in parts]
-    channel = estimated_channel(*(np.sum(each, axis=0) for each in zip(*found, strict=True)))
-    return [through_channel(p, y, channel) for p, y in parts]
+
+    temperatures: tuple[float, ...]
+    channel: Channel
+
+    @classmethod
+    def of(cls, parts: Sequence[Part]) -> OneScale:
+        """From the groups, or a sample of them in which each has the share that it has."""
+        temperatures = tuple(temperature(*part) for part in parts) if len(parts) > 1 else (1.0,)
+        found = [channel_counts(tempered(p, t), y) for (p, y), t in zip(parts, temperatures, strict=True)]
+        return cls(
+            temperatures, estimated_channel(*(np.sum(one, axis=0) for one in zip(*found, strict=True)))
+        )
+
+    def wrong(self, group: int, p: np.ndarray, labels: np.ndarray) -> WrongLabels:
+        """Which labels are wrong of points of one of the groups."""
+        return through_channel(tempered(p, self.temperatures[group]), labels, self.channel)
+
+
+def recommended(parts: Sequence[Part]) -> list[WrongLabels]:
+    """Which labels are wrong in several groups of points of the same classes, see :class:`OneScale`."""
+    scale = OneScale.of(parts)
+    return [scale.wrong(group, p, y) for group, (p, y) in enumerate(parts)]
+
+
+def together(found: Sequence[WrongLabels], order: np.ndarray) -> WrongLabels:
+    """Groups of one scale as one: the points one group after another, taken in ``order``."""
+    points = {
+        name: np.concatenate([getattr(one, name) for one in found])[order]
+        for name in ("score", "p_wrong", "likely")
+    }
+    sums = {name: np.sum([getattr(one, name) for one in found], axis=0) for name in ("pairs", "variance")}
+    return replace(found[0], **points, **sums)
 
 
 def temperature(p: np.ndarray, labels: np.ndarray) -> float:
@@ -99,7 +129,9 @@ def temperature(p: np.ndarray, labels: np.ndarray) -> float:
 
 
 def tempered(p: np.ndarray, t: float) -> np.ndarray:
-    """p^(1/t), normalised, (n, C) float32."""
+    """p^(1/t), normalised, (n, C) float32; ``p`` itself for t = 1."""
+    if t == 1.0:
+        return p
     logs = np.log(np.maximum(p.astype(np.float32), np.finfo(np.float32).tiny)) / np.float32(t)
     weights = np.exp(logs - logs.max(1, keepdims=True))
     return np.asarray(weights / weights.sum(1, keepdims=True))

@@ -11,15 +11,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from swaypoint.data.dataset import Dataset, ReadOptions, Skipped
+from swaypoint.data.dataset import Dataset, ReadOptions, Skipped, marked
 from swaypoint.data.readers.arrays import RawLabels, usable_records
 from swaypoint.data.readers.base import Reader, Wanted, readers
 from swaypoint.data.readers.declared import with_class_names
 from swaypoint.data.readers.images import Encoded, Progress, decoded_images
-from swaypoint.data.readers.parquet_in_memory import is_parquet
+from swaypoint.data.readers.parquet_in_memory import SPLITS, is_parquet
 from swaypoint.data.readers.saved import is_saved
 from swaypoint.data.readers.stored import PictureFiles, Stored
 from swaypoint.errors import InputError, reading
+from swaypoint.folder.manifest import TRAIN
 
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
 _CHUNK = 256
@@ -30,19 +31,21 @@ def _matches(source: str) -> bool:
 
 
 def _read(source: str, options: ReadOptions, on_progress: Progress) -> Dataset:
-    """The pictures ``source/CLASS/file``, classes and files sorted by name, hidden ones left out."""
+    """The pictures ``source/CLASS/file``, or ``source/SPLIT/CLASS/file``, classes and files sorted by name,
+    hidden ones left out."""
     root = Path(source)
     if options.regression:
         raise InputError(f"{source}: a folder of images by class has no real values for --loss squared_error")
-    found = folder_files(root, options)
-    classes = tuple(found)
-    counts = _shares([len(names) for names in found.values()], options.limit)
-    files = [
-        (label, file)
-        for label, (names, count) in enumerate(zip(found.values(), counts, strict=True))
-        for file in names[:count]
-    ]
-    relative = [f"{classes[label]}/{file}" for label, file in files]
+    places = split_folders(root, options)
+    parts = {split: folder_files(root / split, options) for split in places}
+    classes = tuple(sorted({name for found in parts.values() for name in found}))
+    files: list[tuple[int, str, str]] = []
+    for split, found in parts.items():
+        counts = _shares([len(names) for names in found.values()], options.limit)
+        for (name, names), count in zip(found.items(), counts, strict=True):
+            place = f"{split}/{name}" if split else name
+            files += [(classes.index(name), f"{place}/{file}", split) for file in names[:count]]
+    relative = [file for _, file, _ in files]
 
     def chunks() -> Iterator[list[Encoded]]:
         for start in range(0, len(relative), _CHUNK):
@@ -52,13 +55,35 @@ def _read(source: str, options: ReadOptions, on_progress: Progress) -> Dataset:
         source, chunks, len(files), image_size=options.image_size, on_progress=on_progress
     )
     labels = RawLabels(
-        "class", np.array([label for label, _ in files]), np.zeros(len(files), dtype=bool), names=classes
+        "class", np.array([label for label, _, _ in files]), np.zeros(len(files), dtype=bool), names=classes
     )
     records = usable_records(source, labels, faults=faults, options=options, where=relative.__getitem__)
     names = tuple(relative[row] for row in records.rows)
     dataset = records.dataset("images", records.of(images), names=names)
-    stray = tuple(Skipped(file, "outside the class folders") for file in _loose(root))
-    return replace(dataset, skipped=(*stray, *dataset.skipped))
+    loose = [f"{split}/{file}" if split else file for split in places for file in _loose(root / split)]
+    stray = tuple(Skipped(file, "outside the class folders") for file in loose)
+    dataset = replace(dataset, skipped=(*stray, *dataset.skipped))
+    if len(places) == 1:
+        return dataset
+    splits = np.array([split for _, _, split in files])
+    return marked(replace(dataset, split=splits[dataset.index]))
+
+
+def split_folders(root: Path, options: ReadOptions) -> list[str]:
+    """The folders of the splits that are read, ``train`` first; "" where class folders lie in ``root``.
+
+    Splits are told by their names, where each of the folders there has one and holds folders in turn.
+    """
+    with reading(str(root), "a directory", "check its permissions"):
+        folders = _visible(root)[0]
+        apart = TRAIN in folders and len(folders) > 1 and set(folders) <= {*SPLITS, "val"}
+        if not apart or not all(_visible(root / folder)[0] for folder in folders):
+            return [""]
+    if options.split is None:
+        return sorted(folders, key=lambda folder: folder != TRAIN)
+    if options.split not in folders:
+        raise InputError(f"{root}: no split {options.split!r}; it has {', '.join(folders)}")
+    return [options.split]
 
 
 def _shares(counts: list[int], limit: int | None) -> list[int]:

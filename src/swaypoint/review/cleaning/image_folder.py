@@ -24,7 +24,8 @@ _NAME_BYTES = 200
 
 
 def write_image_folder(records: Records, path: Path, *, link: bool = False) -> None:
-    """``CLASS/FILE`` by the label after the policy, and ``metadata.csv``, as ``datasets`` reads it.
+    """``CLASS/FILE`` by the label after the policy, and ``metadata.csv``, as ``datasets`` reads it; of a
+    source with splits, ``SPLIT/CLASS/FILE`` and one beside the classes of each.
 
     Args:
         link: link files instead of copying them, where the file system can.
@@ -37,15 +38,20 @@ def write_image_folder(records: Records, path: Path, *, link: bool = False) -> N
         _check_folder_name(name)
     names = _places(records)
     for row, name in names.items():
-        (path / name).parent.mkdir(exist_ok=True)
+        (path / name).parent.mkdir(exist_ok=True, parents=True)
         put_picture(records, row, path / name, link=link)
     metadata = pa.concat_tables(map(flat, readable(records)))
     if records.source.image in metadata.column_names:
         metadata = metadata.drop_columns([records.source.image])
     metadata = metadata.rename_columns([_no_file(name) for name in metadata.column_names])
     # "./": a folder's name that starts like a formula stays a path, without an apostrophe.
-    files = pa.array([f"./{names[row]}" for row in records.rows.tolist()], pa.string())
-    write_cells(path / "metadata.csv", iter([_types_first(metadata.add_column(0, "file_name", files))]))
+    places = [names[row].rsplit("/", 2) for row in records.rows.tolist()]
+    splits = ["".join(place[:-2]) for place in places]
+    files = pa.array([f"./{'/'.join(place[-2:])}" for place in places], pa.string())
+    metadata = metadata.add_column(0, "file_name", files)
+    for split in dict.fromkeys(splits):
+        own = metadata.filter(pa.array([other == split for other in splits]))
+        write_cells(path / split / "metadata.csv", iter([_types_first(own)]))
 
 
 def check_pictures(records: Records, what: str) -> None:
@@ -70,18 +76,20 @@ def _check_folder_name(name: str) -> None:
 
 
 def _places(records: Records) -> dict[int, str]:
-    """``CLASS/FILE`` by row. Files keep their name, but a moved one whose name is taken gets its id."""
+    """``CLASS/FILE`` by row, within its split where there are several. Files keep their name, but a moved one
+    whose name is taken gets its id."""
     source, labels = records.source, {row: records.label(row) for row in records.rows.tolist()}
     own, pictures = source.dataset.names, source.pictures
     assert pictures is not None
-    moved = {row for row, label in labels.items() if own and own[row].split("/")[0] != label}
+    moved = {row for row, label in labels.items() if own and own[row].split("/")[-2] != label}
     places: dict[int, str] = {}
     taken: set[str] = set()
     for row in sorted(labels, key=lambda row: row in moved):
-        name = own[row].split("/")[1] if own else source.ids[row] + pictures.suffix(row)
-        place = f"{labels[row]}/{name}"
+        *_, name = own[row].split("/") if own else [source.ids[row] + pictures.suffix(row)]
+        folder = labels[row] if source.dataset.split is None else f"{source.split[row]}/{labels[row]}"
+        place = f"{folder}/{name}"
         if place.casefold() in taken and row in moved:
-            place = f"{labels[row]}/{Path(name).stem}-{source.ids[row]}{Path(name).suffix}"
+            place = f"{folder}/{Path(name).stem}-{source.ids[row]}{Path(name).suffix}"
         taken.add(place.casefold())  # some file systems take Cat.png for cat.png
         places[row] = place
     return places

@@ -27,6 +27,7 @@ class Query:
         sort: a column of the scores; ``rank`` (the most influential first), ``index`` and columns whose
             name starts with ``-`` ascend or descend as they say.
         label, suggested: class names as given, and as suggested.
+        split: see :meth:`swaypoint.review.items.Items.split`.
         kind: suggested kinds, see :data:`swaypoint.scoring.kinds.KINDS`.
         verdict: verdicts that were given.
         status: ``open``: nothing was said yet; ``reviewed``; ``conflict``: reviewers differ.
@@ -46,6 +47,7 @@ class Query:
     sort: str = "rank"
     label: tuple[str, ...] = ()
     suggested: tuple[str, ...] = ()
+    split: tuple[str, ...] = ()
     kind: tuple[str, ...] = ()
     verdict: tuple[str, ...] = ()
     status: str = "all"
@@ -152,6 +154,10 @@ def select(query: Query, items: Items, review: Review, actor: str, *, blind: boo
     for column, names in (("label", query.label), ("suggested_label", query.suggested)):
         if names:
             kept &= np.isin(items.scores[column], _values(items, names))
+    if query.split:
+        if bad := set(query.split) - set(items.splits):
+            raise InputError(f"split is {sorted(bad)[0]!r}; expected one of {', '.join(items.splits)}")
+        kept &= np.isin(items.scores["split"].astype(str), query.split)
     if query.kind:
         kept &= np.isin(items.kinds, query.kind)
     if query.disagree:

@@ -1,8 +1,8 @@
 """What points that a head was not fitted to have in directions of the features that no point of its fit has.
 
-A category that only they are of, a unit that was dead: the loss has no curvature there, and the ridge alone
-does. With parameters a in the range of the fit's features and b beyond it, H is block by block M + P_aa, P_ab
-and P_bb, P the penalty, and g^T H^-1 g is by elimination of b that of g_a - P_ab P_bb^-1 g_b in the range, plus
+A category that only they are of, a unit that was dead: the loss has no curvature there, only the ridge has.
+With parameters a in the range of the fit's features and b beyond it, H is block by block M + P_aa, P_ab and
+P_bb, P the penalty, and g^T H^-1 g is by elimination of b that of g_a - P_ab P_bb^-1 g_b in the range, plus
 g_b^T P_bb^-1 g_b.
 """
 
