@@ -124,7 +124,7 @@ class HeldRecords(Records):
         ranking, others = first.ranking, first.others
         if options.params is not None:
             ranking, others = rank_parameters(trained, ranking), _by_parameters(points[1], others)
-        parts = (ranking, *others)
+        parts: tuple[Ranking | Scores, ...] = (ranking, *others)
         run.write_factor(solution)
         diagnostics = ranking.diagnostics.beside(memorisation(*accuracy, len(self.rows.validation)))
         labels = self.dataset.labels[self.rows.train]

@@ -42,9 +42,9 @@ def _read(source: str, options: ReadOptions, on_progress: Progress) -> Dataset:
     files: list[tuple[int, str, str]] = []
     for split, found in parts.items():
         counts = _shares([len(names) for names in found.values()], options.limit)
-        for (name, names), count in zip(found.items(), counts, strict=True):
+        for (name, inside), count in zip(found.items(), counts, strict=True):
             place = f"{split}/{name}" if split else name
-            files += [(classes.index(name), f"{place}/{file}", split) for file in names[:count]]
+            files += [(classes.index(name), f"{place}/{file}", split) for file in inside[:count]]
     relative = [file for _, file, _ in files]
 
     def chunks() -> Iterator[list[Encoded]]:
@@ -60,8 +60,8 @@ def _read(source: str, options: ReadOptions, on_progress: Progress) -> Dataset:
     records = usable_records(source, labels, faults=faults, options=options, where=relative.__getitem__)
     names = tuple(relative[row] for row in records.rows)
     dataset = records.dataset("images", records.of(images), names=names)
-    loose = [f"{split}/{file}" if split else file for split in places for file in _loose(root / split)]
-    stray = tuple(Skipped(file, "outside the class folders") for file in loose)
+    strays = [f"{split}/{file}" if split else file for split in places for file in _loose(root / split)]
+    stray = tuple(Skipped(file, "outside the class folders") for file in strays)
     dataset = replace(dataset, skipped=(*stray, *dataset.skipped))
     if len(places) == 1:
         return dataset

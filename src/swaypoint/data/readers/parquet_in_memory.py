@@ -87,6 +87,7 @@ def _table(source: str, options: ReadOptions) -> pa.Table:
     parts = {name: _joined(source, files, options.limit) for name, files in _files(source, options).items()}
     if len(parts) == 1:
         return next(iter(parts.values()))
+    parts = {name: part.slice(0, options.limit) for name, part in parts.items()}
     with reading(source, "a directory whose splits have the same columns", "choose one with --split"):
         table = pa.concat_tables(parts.values(), promote_options="permissive")
     return with_splits(table, {name: len(part) for name, part in parts.items()})
