@@ -3,9 +3,9 @@
     python benchmarks/held_out.py --out held-out [--sets features,rows] [--draws 10]
 
 Each draw plants wrong labels in all records and audits them, from another seed: other labels are wrong, and
-other records are held out. Of either part the recall is the share of its planted labels among the first 5 % of
-the ranking of all records; their difference is paired by the draw, its interval Student's. Prints a table and
-writes ``held-out.json``. Interrupted, it goes on where it stopped.
+other records are held out. Of either part the recall is the share of its planted labels among the first 5 %
+of the ranking of all records; their difference is paired by the draw, its interval Student's. Prints a table
+and writes ``held-out.json``. Interrupted, it goes on where it stopped.
 """
 
 from __future__ import annotations

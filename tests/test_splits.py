@@ -107,7 +107,8 @@ def test_a_folder_with_splits_is_trained_on_train_and_all_of_it_is_ranked(audite
     assert f"test accuracy {accuracy:.1%}" in output.getvalue()
     assert described(audited, top=3)["data"]["splits"] == {"train": 24, "test": 11}
     only = read_dataset(pets, options=ReadOptions(split="test"))
-    assert len(only) == 11 and only.split is None
+    assert len(only) == 11
+    assert only.split is None
 
 
 def test_an_export_keeps_the_splits_and_cleans_all_of_them(audited, tmp_path):
@@ -123,7 +124,7 @@ def test_an_export_keeps_the_splits_and_cleans_all_of_them(audited, tmp_path):
     assert again.names.index("test/dog/wrong.png")
     export(items, review, tmp_path / "t.csv", "csv", options=ExportOptions("relabel", split="test"))
     table = pd.read_csv(tmp_path / "t.csv")
-    assert set(table["split"]) == {"test"} and len(table) == 11
+    assert table["split"].tolist() == ["test"] * 11
     with pytest.raises(swaypoint.InputError, match="expected one of all, train, test"):
         export(items, review, tmp_path / "x.csv", "csv", options=ExportOptions(split="held_out"))
 
@@ -173,6 +174,19 @@ def test_a_class_of_the_test_split_alone_is_refused(pets, tmp_path):
         swaypoint.InputError, match="split 'test', has the class 'eel', of which there is nothing"
     ):
         swaypoint.audit(root, tmp_path / "audit", options=FEW)
+
+
+def test_planted_labels_are_found_in_either_part(tmp_path):
+    """Of clouds that hardly touch: all of them, wherever they stand."""
+    pq.write_table(table(600, 3), tmp_path / "a.parquet")
+    options = AuditOptions(flip=0.05, scores=("auto",), top=5)
+    folder = swaypoint.audit(tmp_path / "a.parquet", tmp_path / "audit", options=options, read=FEATURES)
+    planted = folder.manifest().flipped
+    assert sum(planted.ranked.values()) == planted.planted == 30
+    assert min(planted.ranked.values()) > 0
+    (first,) = (row for row in planted.found if row["inspected"] == 0.10)
+    for split, hits in first["by_split"].items():
+        assert hits["auto"] == hits["cook"] == planted.ranked[split]
 
 
 # -- a second source --------------------------------------------------------------------------------

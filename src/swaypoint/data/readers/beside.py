@@ -86,10 +86,9 @@ def datasets_beside(first: Dataset, second: Dataset) -> Dataset:
     raw = None
     if first.raw is not None and second.raw is not None:
         raw = pa.concat_tables([first.raw, second.raw], promote_options="permissive")
-    pictures = None
-    if first.pictures is not None and second.pictures is not None:
-        if first.pictures.shape[1:] == second.pictures.shape[1:]:
-            pictures = np.concatenate([first.pictures, second.pictures])
+    shown = [one.pictures for one in (first, second) if one.pictures is not None]
+    alike = len(shown) == 2 and shown[0].shape[1:] == shown[1].shape[1:]
+    pictures = np.concatenate(shown) if alike else None
     return marked(
         replace(
             first,
