@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from swaypoint.auditing.ensemble import Ensemble
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.auditing.records import Records, Shown
 from swaypoint.auditing.run import AuditRun
-from swaypoint.auditing.scored import Columns, Scored, columns_of, lead
+from swaypoint.auditing.scored import Columns, Pairs, Scored, columns_of, lead
+from swaypoint.data.batches import FeatureBatches
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.planting import plant
 from swaypoint.data.splitting import Split
@@ -28,6 +29,7 @@ from swaypoint.scoring.rank import rank, rank_parameters
 from swaypoint.scoring.ranking import COLUMNS, Ranking
 from swaypoint.scoring.regression import Statistics, goodness, of_head, predicted
 from swaypoint.scoring.risks.losses import as_loss
+from swaypoint.scoring.wrong_labels import WrongLabels
 
 _NEIGHBOURS = 50_000
 
@@ -103,8 +105,8 @@ class HeldRecords(Records):
             ensemble, known = self._ensemble(run, ranking.values, known)
             diagnostics = diagnostics.beside((ensemble.check(),))
             further["models"] = ensemble.combined()
-        wrong = recommended([(known, labels)])[0] if known.ndim == 2 else None
-        further |= {"auto": known} if wrong is None else columns_of(wrong)
+        wrong = self._wrong(known)
+        further |= {"auto": known.seen} if wrong is None else columns_of(wrong)
         done = run.known | further
         further |= {name: done[name] if name in done else of_points(name)(trained) for name in options.scores}
         statistics = None if self.dataset.classes else of_head(solution.head, predictor.train)
@@ -119,26 +121,38 @@ class HeldRecords(Records):
             every=lambda: iter((columns,)),
             ranked_by=lead(options.scores, options.model.models),
             regression=None if statistics is None else _regression(solution, predictor, statistics),
-            wrong=wrong,
+            pairs=None if wrong is None else Pairs.of([wrong]),
         )
 
     def _ranked(
         self, predictor: Predictor
-    ) -> tuple[Ranking, HeadSolution, tuple[float | None, float | None], np.ndarray]:
+    ) -> tuple[Ranking, HeadSolution, tuple[float | None, float | None], _Known]:
         """Cook's distances of the last layer, what was solved for them, the accuracies on the training points
-        and on those held out, and the probabilities (n, C) that the recommended score is made of; without one
-        class a point that score itself, the leave-one-out loss (n,)."""
+        and on those held out, and what the recommended score is made of."""
         options = self.options.of_the_head(fit=predictor.fit)
         ranking, solution = rank(predictor.head.weights, predictor.train, options, probabilities=True)
         parts = (predictor.train, predictor.validation)
         train, held_out = (accuracy_of(solution.risk, part) for part in parts)
-        known = ranking.loo_loss
+        # A head alone is left out of its points in closed form; what a training learnt is not.
+        learnt = predictor.course is not None and by_heart(train, held_out, len(self.rows.validation))
+        known = _Known(ranking.loo_loss, None, learnt)
         if ranking.probabilities is not None:
-            learnt = by_heart(train, held_out, len(self.rows.validation))
-            known = averaged(ranking.probabilities, predictor.course, by_heart=learnt)
+            labels = ranking.label.astype(np.int64)
+            seen = averaged(ranking.probabilities, labels, predictor.course, by_heart=learnt)
+            known = _Known(seen, _probabilities(solution, predictor.validation), learnt)
         return ranking, solution, (train, held_out), known
 
-    def _ensemble(self, run: AuditRun, cook: np.ndarray, known: np.ndarray) -> tuple[Ensemble, np.ndarray]:
+    def _wrong(self, known: _Known) -> WrongLabels | None:
+        """Which labels are wrong among the ranked points; None of data without classes."""
+        if known.seen.ndim == 1:
+            return None
+        labels = self.dataset.labels
+        parts = [(known.seen, labels[self.rows.train])]
+        if known.by_heart and known.unseen is not None:  # they tell how many are wrong
+            parts.append((known.unseen, labels[self.rows.validation]))
+        return recommended(parts, by_heart=known.by_heart)[0]
+
+    def _ensemble(self, run: AuditRun, cook: np.ndarray, known: _Known) -> tuple[Ensemble, _Known]:
         """Cook's distances of all models and the mean of what :meth:`_ranked` knows: ``cook`` and ``known``
         of the first, and of the others, each trained in a folder of its own."""
         cooks = [cook]
@@ -148,7 +162,7 @@ class HeldRecords(Records):
             with run.stage(f"model {number + 1}"):
                 ranking, *_, more = self._ranked(self._prepared(run, folder, self.options.seed + number))
                 cooks.append(ranking.values)
-                known = known + (more - known) / (number + 1)
+                known = known.mean_with(more, number)
         return Ensemble(cooks), known
 
     def shown(self, predictor: Predictor, scored: Scored) -> Shown:
@@ -169,6 +183,39 @@ class HeldRecords(Records):
     @property
     def wrong(self) -> int:
         return int(self._flipped.sum())
+
+
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """What the recommended score is made of.
+
+    Attributes:
+        seen: of the ranked points the probabilities (n, C) that have not seen the labels; without one class a
+            point the score itself, the leave-one-out loss (n,).
+        unseen: probabilities of the points held out, (m, C); None without classes or such points.
+        by_heart: whether the model knows the ranked points by heart.
+    """
+
+    seen: np.ndarray
+    unseen: np.ndarray | None
+    by_heart: bool
+
+    def mean_with(self, other: _Known, count: int) -> _Known:
+        """The mean of ``count`` models and an ``other``."""
+
+        def mean(one: np.ndarray, more: np.ndarray) -> np.ndarray:
+            return np.asarray(one + (more - one) / (count + 1))
+
+        both = self.unseen is not None and other.unseen is not None
+        unseen = mean(self.unseen, other.unseen) if both else None  # type: ignore[arg-type]  # seen above
+        return _Known(mean(self.seen, other.seen), unseen, self.by_heart or other.by_heart)
+
+
+def _probabilities(solution: HeadSolution, data: FeatureBatches | None) -> np.ndarray | None:
+    """What the head says of other points, (m, C) float32."""
+    found = [chunk.terms.probabilities for chunk in solution.risk.chunks(data)] if data is not None else []
+    known = [p.float().cpu() for p in found if p is not None]
+    return torch.cat(known).numpy() if known else None
 
 
 def origin(source: str | Path, read: ReadOptions) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from swaypoint.auditing.scored import WRONG, Columns, columns_of
+from swaypoint.auditing.scored import WRONG, Columns, Pairs, columns_of
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.data.folds import Fold, Statistic, total
 from swaypoint.data.readers.parquet import ParquetPoints
@@ -21,6 +21,7 @@ from swaypoint.data.top import top_of
 from swaypoint.errors import InputError
 from swaypoint.folder.writing import replace_file
 from swaypoint.scorers.base import of_points
+from swaypoint.scorers.recommended import tempered
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.kinds import suggest_kinds
 from swaypoint.scoring.last_layer import LinearHead
@@ -45,6 +46,7 @@ class ShardScores:
         held_out: how many those are.
         top: the most influential points, in dataset order.
         parts: number of files.
+        pairs: of a classification.
     """
 
     points: int
@@ -55,6 +57,7 @@ class ShardScores:
     held_out: int
     top: Columns
     parts: int
+    pairs: Pairs | None
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,9 @@ class ScoreShards:
         lead: the column that ranks.
         scores: further ones to be computed, each of which is pointwise, see
             :class:`~swaypoint.scorers.base.Score`; and ``auto``.
-        channel: of the wrong labels of a classification; None: of a loss without one class a point, whose
-            recommended score is the leave-one-out loss.
+        channel, temperature: of the wrong labels of a classification, see
+            :func:`~swaypoint.scorers.recommended.recommended`; None: of a loss without one class a point,
+            whose recommended score is the leave-one-out loss.
     """
 
     influence: Influence
@@ -80,20 +84,22 @@ class ScoreShards:
     lead: str = "cook"
     scores: tuple[str, ...] = ()
     channel: Channel | None = None
+    temperature: float = 1.0
 
     def __call__(self, numbered: tuple[int, ParquetPoints]) -> Statistic:
         number, points = numbered
-        tally = _Tally(self.top, self.lead)
+        tally, classes = _Tally(self.top, self.lead), 0 if self.channel is None else len(self.channel.told)
+        pairs = np.zeros((2, classes, classes))
         self.folder.mkdir(parents=True, exist_ok=True)  # of a machine that does not share it: told later
 
         def write(temporary: Path) -> None:
             with pq.ParquetWriter(temporary, self._schema(), compression="zstd") as writer:
-                for columns in _joined(self._columns(points)):
+                for columns in _joined(self._columns(points, pairs)):
                     tally.add(columns)
                     writer.write_table(self._table(columns))
 
         replace_file(part_file(self.folder, number), write)
-        return {**tally.statistic(), **self._held_out(points.others())}
+        return {**tally.statistic(), **self._held_out(points.others()), "pairs": torch.from_numpy(pairs)}
 
     @property
     def mean_leverage(self) -> float:
@@ -101,7 +107,8 @@ class ScoreShards:
         risk, summary = self.influence.risk, self.influence.summary
         return (risk.head.width - summary.dropped) / summary.points
 
-    def _columns(self, points: ParquetPoints) -> Iterator[Columns]:
+    def _columns(self, points: ParquetPoints, pairs: np.ndarray) -> Iterator[Columns]:
+        """Of the points, some at a time; to ``pairs`` (2, C, C) is added what :class:`Pairs` sums."""
         numbered, further = _Numbered(points), self._further(points)
         done = 0
         kept = self.channel is not None
@@ -112,7 +119,9 @@ class ScoreShards:
             beside = {name: values[rows] for name, values in further.items()}
             if self.channel is not None:  # no training was recorded, so of leave-one-out alone
                 p, y = part["probabilities"].cpu().numpy(), columns["label"].astype(np.int64)
-                beside |= columns_of(through_channel(p, y, self.channel))
+                wrong = through_channel(tempered(p, self.temperature), y, self.channel)
+                beside |= columns_of(wrong)
+                pairs += wrong.pairs, wrong.variance
             elif "auto" in self.scores:
                 beside["auto"] = columns["loo_loss"]
             yield {"index": numbered.take(len(columns["cook"])), **columns, **beside}
@@ -201,6 +210,9 @@ def score_shards(scoring: ScoreShards, points: ParquetPoints, fold: Fold) -> Sha
         held_out=held,
         top=best,
         parts=len(shards),
+        pairs=None
+        if scoring.channel is None
+        else Pairs(*found["pairs"].numpy(), scoring.channel.believed, scoring.channel.evidence),
     )
 
 

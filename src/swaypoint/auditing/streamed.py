@@ -40,6 +40,7 @@ from swaypoint.folder.manifest import AuditedData, StreamedScores, ranking_colum
 from swaypoint.folder.writing import write_json
 from swaypoint.models.predictor import Predictor, stored_head
 from swaypoint.scorers import scores
+from swaypoint.scorers.recommended import temperatures, tempered
 from swaypoint.scoring.blank_head import zero_head
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.fitness import Spread, baseline, diagnose, examine, memorisation
@@ -154,7 +155,7 @@ class StreamedRecords(Records):
             options.top,
             ranking_column(ranked_by),
             options.scores,
-            self._channel(solution),
+            *self._channel(solution),
         )
         found = score_shards(scoring, self.points, fold)
         run.write_factor(solution)
@@ -177,15 +178,19 @@ class StreamedRecords(Records):
             every=lambda: _every(run.path / "scores"),
             ranked_by=ranked_by,
             streamed=StreamedScores(found.points, found.mean_leverage, found.parts),
+            pairs=found.pairs,
         )
 
-    def _channel(self, solution: Influence) -> Channel | None:
-        """The channel of the wrong labels, from a sample; None where the loss has not one class a point."""
+    def _channel(self, solution: Influence) -> tuple[Channel | None, float]:
+        """The channel of the wrong labels and the temperature, from a sample; None where the loss has not one
+        class a point."""
         size = max(1, min(_SAMPLE, _SAMPLED // max(len(self.about.classes), 1)))
         scores = solution.of(ArrayBatches(*self.points.sample(size))).scores(probabilities=True)
         if scores.probabilities is None:
-            return None
-        return estimated_channel(*channel_counts(scores.probabilities, scores.label.astype(np.int64)))
+            return None, 1.0
+        labels = scores.label.astype(np.int64)
+        (warmth,) = temperatures([(scores.probabilities, labels)])
+        return estimated_channel(*channel_counts(tempered(scores.probabilities, warmth), labels)), warmth
 
     def shown(self, predictor: Predictor, scored: Scored) -> Shown:
         index = scored.columns["index"]
