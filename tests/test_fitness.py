@@ -20,6 +20,7 @@ from swaypoint.auditing.options import AuditOptions, Scale
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.data.dataset import ReadOptions
 from swaypoint.errors import InputError
+from swaypoint.scorers.recommended import recommended
 from swaypoint.scoring.agreement import agreement, combine, overlap, ranks, spearman
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.collapse import collapse
@@ -253,8 +254,21 @@ def test_auto_heeds_what_the_model_knows_by_heart(seen, known):
     assert trained.by_heart is known
     assert by_heart(1.0, float(right[50:].mean() if seen else 1.0), len(held_out[1])) is known
     left_out = trained.influence.scores(probabilities=True).probabilities
-    expected = swaypoint.wrong_labels(whole if known else 0.5 * (left_out + last), labels[:50])
-    np.testing.assert_allclose(swaypoint.methods["auto"].score(trained), expected.score, rtol=1e-5)
+    learnt = whole.astype(np.float64)
+    learnt[np.arange(50), labels[:50]] = np.exp(-course.losses.mean(1))
+    learnt /= learnt.sum(1, keepdims=True)
+    p = learnt if known else 0.5 * (left_out + last)
+    expected = recommended([(p, labels[:50])], by_heart=known)[0].score
+    np.testing.assert_allclose(swaypoint.methods["auto"].score(trained), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("training", "held_out", "known"),
+    [(0.88, 0.84, False), (0.99, 0.95, True), (1.0, 0.97, True), (0.8, 0.6, True), (1.0, 1.0, False)],
+)
+def test_few_errors_beside_those_on_other_points_are_learnt_by_heart(training, held_out, known):
+    assert by_heart(training, held_out, 1000) is known
+    assert by_heart(training, held_out, 0) is by_heart(training, None, 1000) is False
 
 
 def test_without_held_out_points_nothing_is_known_by_heart(points):

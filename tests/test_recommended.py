@@ -12,7 +12,7 @@ from sklearn.datasets import load_wine
 
 import swaypoint
 from swaypoint.data.batches import ArrayBatches
-from swaypoint.scorers.recommended import averaged, recommended, temperature, tempered
+from swaypoint.scorers.recommended import averaged, recommended, temperature, temperatures, tempered
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.panels import TiledInfluence
 from swaypoint.scoring.refit import refit_head
@@ -36,7 +36,8 @@ def judged(seed, n=4000, sharpness=1.0):
 
 def test_one_group_is_wrong_labels():
     p, labels, _ = judged(0)
-    (found,), expected = recommended([(p, labels)]), swaypoint.wrong_labels(p, labels)
+    calibrated = tempered(p, min(1.0, temperature(p, labels)))
+    (found,), expected = recommended([(p, labels)]), swaypoint.wrong_labels(calibrated, labels)
     for name in ("score", "p_wrong", "channel", "likely", "pairs"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
     assert found.believed
@@ -59,6 +60,28 @@ def test_groups_have_one_channel_and_one_scale():
     assert 0.4 < from_the_sure < 0.6
     apart = (np.argsort(-np.concatenate([f.score for f in alone]))[: wrong.sum()] < len(sure[1])).mean()
     assert abs(apart - 0.5) > abs(from_the_sure - 0.5)  # what the calibration is for
+
+
+def test_points_known_by_heart_have_as_many_wrong_labels_as_others():
+    """Half of the doubt is gone: every log-odds twice, and the given label 8 nats more likely."""
+    p, labels, wrong = judged(4)
+    logs = 2 * np.log(p)
+    logs[np.arange(len(labels)), labels] += 8
+    learnt, others = special.softmax(logs, axis=1), judged(5, n=1000)
+    plain = recommended([(learnt, labels), others[:2]])
+    found, rest = recommended([(learnt, labels), others[:2]], by_heart=True)
+    alone = recommended([others[:2], others[:2]])[0]
+    np.testing.assert_allclose(rest.p_wrong, alone.p_wrong, rtol=1e-3, atol=1e-6)
+    assert plain[0].expected < 0.2 * wrong.sum()
+    assert found.expected / len(labels) == pytest.approx(rest.expected / 1000, rel=0.02)
+    assert not found.believed
+    calibrated = tempered(learnt, max(temperature(learnt, labels), 0.3)).astype(np.float64)
+    own = calibrated[np.arange(len(labels)), labels]
+    (single,) = recommended([(learnt, labels)], by_heart=True)
+    for score in (found.score, single.score):
+        moved = score - np.log((1 - own) / own)
+        middle = (own > 0.01) & (own < 0.99)
+        np.testing.assert_allclose(moved[middle], np.median(moved), atol=1e-3)
 
 
 @given(seed=st.integers(0, 2**16), order=st.permutations(range(5)))
@@ -89,6 +112,15 @@ def test_temperature_has_the_least_loss(sharpness):
     )
 
 
+def test_a_lack_of_sureness_is_mended_and_too_much_of_it_left():
+    parts = [judged(6, sharpness=sharpness)[:2] for sharpness in (0.5, 2.0, 4.0)]
+    half, double, fourfold = (temperature(*part) for part in parts)
+    assert temperatures(parts[:1]) == [half]
+    assert temperatures(parts[1:2]) == [1.0]
+    np.testing.assert_allclose(temperatures(parts[1:]), [1.0, fourfold / double])
+    assert temperatures(parts) == [half, double, fourfold]
+
+
 @given(st.integers(0, 2**16), st.integers(1, 30))
 @settings(max_examples=40, deadline=None)
 def test_any_probabilities_have_a_temperature(seed, n):
@@ -102,13 +134,16 @@ def test_any_probabilities_have_a_temperature(seed, n):
 
 def test_probabilities_are_the_mean_of_both_views():
     left_out, last, whole = (np.array([[share, 1 - share]]) for share in (0.2, 0.6, 0.9))
-    course = Course(np.zeros((1, 3)), np.zeros((1, 3)), last, whole)
-    np.testing.assert_allclose(averaged(left_out, course), [[0.4, 0.6]])
-    np.testing.assert_allclose(averaged(left_out, course, by_heart=True), whole)
+    labels, losses = np.array([1]), np.array([[2.0, 1.0, 0.0]])
+    course = Course(np.zeros((1, 3)), losses, last, whole)
+    np.testing.assert_allclose(averaged(left_out, labels, course), [[0.4, 0.6]])
+    total = 0.9 + np.exp(-1)
+    learnt = averaged(left_out, labels, course, by_heart=True)
+    np.testing.assert_allclose(learnt, [[0.9 / total, np.exp(-1) / total]], rtol=1e-6)
     bare = Course(np.zeros((1, 3)), np.zeros((1, 3)))
     for known in (None, bare):
         for by_heart in (False, True):
-            np.testing.assert_allclose(averaged(left_out, known, by_heart=by_heart), left_out)
+            np.testing.assert_allclose(averaged(left_out, labels, known, by_heart=by_heart), left_out)
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from swaypoint.auditing.run import AuditRun, Listener, describe_model
 from swaypoint.auditing.scored import Scored, found
 from swaypoint.auditing.shown import explain
 from swaypoint.auditing.streamed import StreamedRecords, table_to_stream
+from swaypoint.auditing.suspected import suspected, write_pairs
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.readers import read_dataset, read_frame
 from swaypoint.data.readers.beside import datasets_beside, read_beside
@@ -95,6 +96,8 @@ def _made(run: AuditRun, records: Records) -> None:
             scored = records.scored(run, predictor)
             run.record(model=describe_model(predictor, scored, records.options))
             run.record(diagnostics=scored.diagnostics.to_dict(), streamed=scored.streamed)
+            write_pairs(scored.pairs, run.path)
+            run.record(suspected=suspected(scored, records.planted if records.wrong else None))
     with run.stage("explaining"):
         explain(run.path, records, predictor, scored)
         run.record(ranked_by=scored.ranked_by, flipped=_planted(records, scored))

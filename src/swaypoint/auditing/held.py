@@ -14,7 +14,7 @@ from swaypoint.auditing.ensemble import Ensemble
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.auditing.records import Records, Shown
 from swaypoint.auditing.run import AuditRun
-from swaypoint.auditing.scored import Columns, Scored, columns_of, lead
+from swaypoint.auditing.scored import Columns, Pairs, Scored, columns_of, lead
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.planting import plant
 from swaypoint.data.readers.beside import unknown_class
@@ -23,7 +23,7 @@ from swaypoint.errors import InputError
 from swaypoint.folder.manifest import HELD_OUT, TRAIN, AuditedData, RegressionFit, SkippedRecord
 from swaypoint.models.predictor import Predictor, Rows, Training, check, prepare
 from swaypoint.scorers.base import of_points, scores
-from swaypoint.scorers.recommended import averaged, recommended, together
+from swaypoint.scorers.recommended import averaged, recommended
 from swaypoint.scoring.fitness import accuracy_of, baseline, by_heart, examine, memorisation
 from swaypoint.scoring.head_solution import HeadSolution
 from swaypoint.scoring.rank import rank, rank_parameters, unseen_parameters
@@ -33,6 +33,7 @@ from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.risks.losses import as_loss
 from swaypoint.scoring.scores import Scores
 from swaypoint.scoring.trained_model import TrainedModel
+from swaypoint.scoring.wrong_labels import WrongLabels
 
 _NEIGHBOURS = 50_000
 
@@ -46,6 +47,7 @@ class _Modelled:
         accuracy: on either; None without classes or such points.
         known: of either the probabilities (n, C) that the recommended score is made of; without one class a
             point that score itself, the leave-one-out loss (n,).
+        by_heart: whether it knows the points that it was trained on by heart.
     """
 
     ranking: Ranking
@@ -53,6 +55,7 @@ class _Modelled:
     solution: HeadSolution
     accuracy: tuple[float | None, float | None]
     known: list[np.ndarray]
+    by_heart: bool
 
     @property
     def parts(self) -> tuple[Ranking | Scores, ...]:
@@ -118,7 +121,7 @@ class HeldRecords(Records):
     def scored(self, run: AuditRun, predictor: Predictor) -> Scored:
         options = self.options
         first = self._modelled(predictor)
-        solution, accuracy, known = first.solution, first.accuracy, first.known
+        solution, accuracy, known, learnt = first.solution, first.accuracy, first.known, first.by_heart
         trained = predictor.trained(solution.head, options)
         points = (trained, predictor.unseen(trained))
         ranking, others = first.ranking, first.others
@@ -134,15 +137,14 @@ class HeldRecords(Records):
             diagnostics = diagnostics.beside(examine(solution))
         further: dict[str, np.ndarray] = {}
         if options.model.models > 1:
-            cooks, known = self._several(run, parts, known)
+            cooks, known, learnt = self._several(run, parts, first)
             trained_on = Ensemble([part[: len(self.rows.train)] for part in cooks])
             diagnostics = diagnostics.beside((trained_on.check(),))
             further["models"] = Ensemble(cooks).combined()[self._order]
-        wrong = None
-        if all(part.ndim == 2 for part in known):
-            given = (labels, self.dataset.labels[self.rows.validation])
-            wrong = together(recommended(list(zip(known, given, strict=False))), self._order)
-        further |= {"auto": self._in_order(known)} if wrong is None else columns_of(wrong)
+        wrong = self._wrong(known, learnt)
+        further |= (
+            {"auto": self._in_order(known)} if not wrong else self._joined(list(map(columns_of, wrong)))
+        )
         done = {name: one for name, one in run.known.items() if len(one) == len(self._order)} | further
         further |= {
             name: done[name] if name in done else self._score(name, points) for name in options.scores
@@ -161,9 +163,20 @@ class HeldRecords(Records):
             every=lambda: iter((columns,)),
             ranked_by=lead(options.scores, options.model.models),
             regression=_regression(solution, predictor, statistics[0]) if statistics else None,
-            wrong=wrong,
+            pairs=Pairs.of(wrong) if wrong else None,
             accuracies=_accuracies(columns) if accuracy[1] is not None else {},
         )
+
+    def _wrong(self, known: Sequence[np.ndarray], learnt: bool) -> list[WrongLabels]:
+        """Which labels are wrong among the points trained on, and among the others; empty without classes."""
+        if any(part.ndim == 1 for part in known):
+            return []
+        given = [self.dataset.labels[rows] for rows in (self.rows.train, self.rows.validation)]
+        return recommended(list(zip(known, given, strict=False)), by_heart=learnt)
+
+    def _joined(self, parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """Columns of the points trained on, and of the others, in dataset order."""
+        return {name: self._in_order([part[name] for part in parts]) for name in parts[0]}
 
     def _in_order(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         """Of the points trained on, then of the others: in dataset order."""
@@ -207,19 +220,21 @@ class HeldRecords(Records):
         sides = (predictor.train, predictor.validation)
         train, held_out = (accuracy_of(solution.risk, part) for part in sides)
         known = [ranking.loo_loss, *(part.loo_loss for part in others)]
+        # A head alone is left out of its points in closed form; what a training learnt is not.
+        learnt = predictor.course is not None and by_heart(train, held_out, len(self.rows.validation))
         if ranking.probabilities is not None:
-            learnt = by_heart(train, held_out, len(self.rows.validation))
-            known[0] = averaged(ranking.probabilities, predictor.course, by_heart=learnt)
+            labels = ranking.label.astype(np.int64)
+            known[0] = averaged(ranking.probabilities, labels, predictor.course, by_heart=learnt)
             known[1:] = [part.probabilities for part in others if part.probabilities is not None]
-        return _Modelled(ranking, others, solution, (train, held_out), known)
+        return _Modelled(ranking, others, solution, (train, held_out), known, learnt)
 
     def _several(
-        self, run: AuditRun, parts: Sequence[Ranking | Scores], known: list[np.ndarray]
-    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Cook's distances of all models, of the points trained on and then of the others, and the mean of
-        what they know: ``parts`` and ``known`` of the first, and of the others, each trained in a folder of
-        its own."""
-        cooks = [_cooks(parts)]
+        self, run: AuditRun, parts: Sequence[Ranking | Scores], first: _Modelled
+    ) -> tuple[list[np.ndarray], list[np.ndarray], bool]:
+        """Cook's distances of all models, of the points trained on and then of the others, the mean of what
+        they know, and whether one knows its points by heart: of the ``first``, whose distances are in
+        ``parts``, and of the others, each trained in a folder of its own."""
+        cooks, known, learnt = [_cooks(parts)], first.known, first.by_heart
         for number in range(1, self.options.model.models):
             folder = run.path / "models" / str(number + 1)
             folder.mkdir(parents=True, exist_ok=True)
@@ -228,7 +243,8 @@ class HeldRecords(Records):
                 cooks.append(_cooks(found.parts))
                 pairs = zip(known, found.known, strict=True)
                 known = [mean + (more - mean) / (number + 1) for mean, more in pairs]
-        return cooks, known
+                learnt = learnt or found.by_heart
+        return cooks, known, learnt
 
     def shown(self, predictor: Predictor, scored: Scored) -> Shown:
         parts = [part for part in (predictor.train, predictor.validation) if part is not None]

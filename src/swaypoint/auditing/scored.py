@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -34,7 +34,7 @@ class Scored:
         ranked_by: what leads.
         streamed: None where all are held.
         regression: how well the head predicts a single real value; else None.
-        wrong: which labels are probably wrong, of a classification; else None.
+        pairs: of a classification, which classes are taken for which; else None.
         accuracies: on the points of each split that was not trained on; without classes none.
     """
 
@@ -48,8 +48,25 @@ class Scored:
     ranked_by: RankedBy
     streamed: StreamedScores | None = None
     regression: RegressionFit | None = None
-    wrong: WrongLabels | None = None
+    pairs: Pairs | None = None
     accuracies: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Of all ranked points; see :class:`~swaypoint.scoring.wrong_labels.WrongLabels`."""
+
+    expected: np.ndarray
+    variance: np.ndarray
+    believed: bool
+    evidence: float
+
+    @classmethod
+    def of(cls, groups: Sequence[WrongLabels]) -> Pairs:
+        """Of groups of points; the channel of the one that told it most clearly."""
+        first = max(groups, key=lambda group: group.evidence)
+        sums = (sum(getattr(group, name) for group in groups) for name in ("pairs", "variance"))
+        return cls(*sums, first.believed, first.evidence)
 
 
 WRONG = ("auto", "p_wrong", "likely")

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from swaypoint.auditing.scored import WRONG, Columns, columns_of
+from swaypoint.auditing.scored import WRONG, Columns, Pairs, columns_of
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.data.folds import Fold, Statistic, total
 from swaypoint.data.readers.parquet import ParquetPoints
@@ -49,6 +49,7 @@ class ShardScores:
         held_out: how many those are, which are scored too.
         top: the most influential points, in dataset order.
         parts: number of files.
+        pairs: of a classification.
     """
 
     points: int
@@ -59,6 +60,7 @@ class ShardScores:
     held_out: int
     top: Columns
     parts: int
+    pairs: Pairs | None
 
 
 @dataclass(frozen=True)
@@ -87,17 +89,21 @@ class ScoreShards:
 
     def __call__(self, numbered: tuple[int, ParquetPoints]) -> Statistic:
         number, points = numbered
-        tally = _Tally(self.top, self.lead)
+        tally, classes = (
+            _Tally(self.top, self.lead),
+            0 if self.scale is None else len(self.scale.channel.told),
+        )
+        pairs = np.zeros((2, classes, classes))
         self.folder.mkdir(parents=True, exist_ok=True)  # of a machine that does not share it: told later
 
         def write(temporary: Path) -> None:
             with pq.ParquetWriter(temporary, self._schema(), compression="zstd") as writer:
-                for columns in _joined(self._columns(points)):
+                for columns in _joined(self._columns(points, pairs)):
                     tally.add(columns)
                     writer.write_table(self._table(columns))
 
         replace_file(part_file(self.folder, number), write)
-        return tally.statistic()
+        return {**tally.statistic(), "pairs": torch.from_numpy(pairs)}
 
     @property
     def mean_leverage(self) -> float:
@@ -105,14 +111,17 @@ class ScoreShards:
         risk, summary = self.influence.risk, self.influence.summary
         return (risk.head.width - summary.dropped) / summary.points
 
-    def _columns(self, points: ParquetPoints) -> Iterator[Columns]:
+    def _columns(self, points: ParquetPoints, pairs: np.ndarray) -> Iterator[Columns]:
+        """Of all points, some at a time; to ``pairs`` (2, C, C) is added what :class:`Pairs` sums."""
         others = points.others()
         yield from _merged(
-            self._side(0, points, self.influence.of(points)),
-            self._side(1, others, self.influence.unseen(others)),
+            self._side(0, points, self.influence.of(points), pairs),
+            self._side(1, others, self.influence.unseen(others), pairs),
         )
 
-    def _side(self, side: int, points: ParquetPoints, influence: Influence) -> Iterator[Columns]:
+    def _side(
+        self, side: int, points: ParquetPoints, influence: Influence, pairs: np.ndarray
+    ) -> Iterator[Columns]:
         """Of the points trained on, or of those held out, in their order."""
         numbered, further = _Numbered(points), self._further(side, points)
         done = 0
@@ -124,7 +133,9 @@ class ScoreShards:
             beside = {name: values[rows] for name, values in further.items()}
             if self.scale is not None:  # no training was recorded, so of leave-one-out alone
                 p, y = part["probabilities"].cpu().numpy(), columns["label"].astype(np.int64)
-                beside |= columns_of(self.scale.wrong(side, p, y))
+                wrong = self.scale.wrong(side, p, y)
+                beside |= columns_of(wrong)
+                pairs += wrong.pairs, wrong.variance
             elif "auto" in self.scores:
                 beside["auto"] = columns["loo_loss"]
             place = {"index": numbered.take(count), _SIDE: np.full(count, side, dtype=np.int8)}
@@ -198,6 +209,7 @@ def score_shards(scoring: ScoreShards, points: ParquetPoints, fold: Fold) -> Sha
     cook, square = float(found["cook"]), float(found["square"])
     classifies = scoring.influence.head.loss.classifies
     held = int(found["held_out"])
+    channel = None if scoring.scale is None else scoring.scale.channel
     return ShardScores(
         points=count,
         mean=float(found["first_order"]) / count,
@@ -210,6 +222,7 @@ def score_shards(scoring: ScoreShards, points: ParquetPoints, fold: Fold) -> Sha
         held_out=held,
         top={**best, "split": np.array(SIDES)[side]},
         parts=len(shards),
+        pairs=None if channel is None else Pairs(*found["pairs"].numpy(), channel.believed, channel.evidence),
     )
 
 

@@ -178,6 +178,7 @@ class StreamedRecords(Records):
             every=lambda: _every(run.path / "scores"),
             ranked_by=ranked_by,
             streamed=StreamedScores(found.points, found.mean_leverage, found.parts),
+            pairs=found.pairs,
             accuracies={} if found.accuracy[1] is None else {HELD_OUT: found.accuracy[1]},
         )
 

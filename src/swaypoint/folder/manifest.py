@@ -193,6 +193,30 @@ class StreamedScores:
 
 
 @dataclass(frozen=True)
+class Suspected:
+    """How many labels are wrong by the model's own estimate, which is no bound.
+
+    Attributes:
+        expected: the sum of the points' probabilities of being wrong; ``by_class``: by given class.
+        first: so many points, of largest recommended score, hold nine in ten of them; ``precision``: the mean
+            probability of being wrong there.
+        believed, evidence: of the noise channel, see :class:`swaypoint.WrongLabels`.
+        counts, sums: points, and their summed probability of being wrong, by that probability in bins of
+            equal width; ``planted``: how many of them were planted wrong, () where none were.
+    """
+
+    expected: float
+    by_class: tuple[float, ...]
+    first: int
+    precision: float
+    believed: bool
+    evidence: float
+    counts: tuple[int, ...]
+    sums: tuple[float, ...]
+    planted: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What a finished audit says of itself.
 
@@ -203,6 +227,7 @@ class Manifest:
         arguments: the options as given, see :data:`ARGUMENTS`.
         timings: seconds of each stage.
         ranked_by: the score that ranks.
+        suspected: of a classification; None of others, and of older audits.
     """
 
     swaypoint: str
@@ -217,6 +242,7 @@ class Manifest:
     ranked_by: RankedBy
     flipped: Planted | None
     streamed: StreamedScores | None = None
+    suspected: Suspected | None = None
 
     def mean_leverage(self, leverage: Any, split: Any) -> float:
         """Of all points trained on; of those that the folder holds ``leverage`` and ``split`` are given,

@@ -19,6 +19,7 @@ from swaypoint.report.page import render_page
 from swaypoint.report.regions import section
 from swaypoint.report.regression import plot
 from swaypoint.report.terminal import class_name, in_words, ranked_by, split_name
+from swaypoint.report.wrong import wrong
 from swaypoint.scoring.kinds import KINDS, REGRESSION_KINDS
 
 _SHOWN_COLUMNS = 8
@@ -58,6 +59,7 @@ def render(folder: AuditFolder) -> str:
         curve=_curve(found, ranked_by(manifest)) if found.suspects else "",
         distribution=_distribution(found),
         classes=_by_class(found, names),
+        wrong=wrong(folder),
         residuals=plot(manifest, scores),
         kinds=REGRESSION_KINDS if "studentised" in scores else KINDS,
         regions="" if folder.streamed else section(folder),

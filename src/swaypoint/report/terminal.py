@@ -48,6 +48,8 @@ def show(folder: AuditFolder, *, top: int = 20, console: Console | None = None) 
     console = console or Console()
     manifest, points = folder.manifest(), ranked(folder, top).to_pylist()
     _heading(manifest, console)
+    if manifest.suspected is not None:
+        console.print(suspected_words(manifest), highlight=False, soft_wrap=True)
     if manifest.flipped is not None:
         console.print(_planted(manifest.flipped, classes=bool(manifest.data.classes)))
     table = Table(
@@ -135,6 +137,7 @@ def described(folder: AuditFolder, *, top: int) -> dict[str, Any]:
         | {"accuracy": asdict(manifest.model.accuracy)},
         "ranked_by": ranking_column(manifest.ranked_by),
         "fitness": described_fitness(folder),
+        "suspected": None if manifest.suspected is None else asdict(manifest.suspected),
         "planted": None if manifest.flipped is None else asdict(manifest.flipped),
         "points": points,
     }
@@ -176,6 +179,25 @@ def show_fitness(folder: AuditFolder, *, console: Console | None = None) -> None
         colour = _COLOURS[check.verdict]
         table.add_row(check.name, f"[{colour}]{check.verdict}[/]", escape(check.value), meaning)
     console.print(table)
+
+
+def suspected_words(manifest: Manifest) -> str:
+    """How many labels are probably wrong, and how many points to look at, in a sentence or two; "" where the
+    audit does not say."""
+    found = manifest.suspected
+    if found is None:
+        return ""
+    words = (
+        f"about {found.expected:,.0f} of {sum(manifest.data.ranked.values()):,} labels are probably wrong by the model's own"
+        " estimate (no bound: too low where people err as the model does)"
+    )
+    if not found.first or found.expected < 0.5:
+        return words
+    order = "" if manifest.ranked_by == "auto" else " by the recommended score (--score auto)"
+    return (
+        f"{words}; look at the first {found.first:,}{order} to find nine in ten, expected precision there"
+        f" {found.precision:.0%}"
+    )
 
 
 def ranked_by(manifest: Manifest) -> str:

@@ -7,7 +7,7 @@ saw the point augmented and with many weights. Their mean, and that of several m
 channel of :mod:`swaypoint.scoring.wrong_labels`.
 
 A model that knows its training points by heart has no doubt left of a wrong label either, with the point or
-without it: there the mean softmax of the whole training is taken, whose first epochs had not learnt it yet.
+without it: there the whole training is asked, whose first epochs had not learnt it yet.
 """
 
 from __future__ import annotations
@@ -26,26 +26,39 @@ from swaypoint.scoring.wrong_labels import (
     channel_counts,
     estimated_channel,
     through_channel,
+    uniform_channel,
+    wrong_labels,
 )
 
 _SAMPLE = 1 << 18
 """Probabilities that a temperature is fitted to."""
 _COLDEST, _WARMEST = 0.1, 10.0
+_COLD = 0.3
+"""The lowest for points known by heart: a lower one would make probabilities vanish that tell them apart."""
+_RARE = 1e-6
+"""Their share of wrong labels before the odds are moved: so small that the channel leaves p as it is."""
+_FARTHEST = 30.0  # nats
 
 Part = tuple[np.ndarray, np.ndarray]
 """Probabilities (n, C) that have not seen the labels, and the given labels (n,)."""
 
 
-def averaged(left_out: np.ndarray, course: Course | None, *, by_heart: bool = False) -> np.ndarray:
+def averaged(
+    left_out: np.ndarray, labels: np.ndarray, course: Course | None, *, by_heart: bool = False
+) -> np.ndarray:
     """Mean of the leave-one-out probabilities ``(n, C)`` and of those of the last third of the training,
     where they were recorded, ``(n, C)`` float32.
 
     Args:
-        by_heart: the check "Memorisation" of :mod:`swaypoint.scoring.fitness` fails: the mean of the
-            probabilities of the whole training instead.
+        labels: as given, (n,).
+        by_heart: the model knows its points by heart, see :func:`swaypoint.scoring.fitness.by_heart`: the
+            mean of the probabilities of the whole training instead, of the given label the geometric one
+            (its logarithm is the mean loss, which finds wrong labels better than that of the mean).
     """
     if by_heart and course is not None and course.whole is not None:
-        return course.whole.astype(np.float32)
+        p = course.whole.astype(np.float32)
+        p[np.arange(len(p)), labels] = np.exp(-course.losses.mean(1))
+        return np.asarray(p / p.sum(1, keepdims=True))
     if course is None or course.probabilities is None:
         return left_out.astype(np.float32)
     return 0.5 * (left_out.astype(np.float32) + course.probabilities.astype(np.float32))
@@ -57,8 +70,8 @@ def out_of_sample(trained: TrainedModel) -> Part | None:
     scores = trained.influence.scores(probabilities=True)
     if scores.probabilities is None:
         return None
-    p = averaged(scores.probabilities, trained.course, by_heart=trained.by_heart)
-    return p, scores.label.astype(np.int64)
+    labels = scores.label.astype(np.int64)
+    return averaged(scores.probabilities, labels, trained.course, by_heart=trained.by_heart), labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,9 +79,10 @@ class OneScale:
     """What puts groups of points on one scale: a temperature for each, and one channel.
 
     Groups that differ in how their probabilities came about, such as points trained on and points held out,
-    differ in how sure these are. So those of each are first brought to the temperature at which they predict
-    its given labels best (Guo et al., 2017); then one channel is estimated from all of them, and every point
-    scored through it. A single group is taken as it is: :func:`swaypoint.wrong_labels`.
+    differ in how sure these are, and a mean of probabilities is less sure than it should be. So those of each
+    are first brought to the temperature at which they predict its given labels best (Guo et al., 2017), see
+    :func:`temperatures`; then one channel is estimated from all of them, and every point scored through it. A
+    single group at the temperature 1 has :func:`swaypoint.wrong_labels`.
     """
 
     temperatures: tuple[float, ...]
@@ -77,31 +91,64 @@ class OneScale:
     @classmethod
     def of(cls, parts: Sequence[Part]) -> OneScale:
         """From the groups, or a sample of them in which each has the share that it has."""
-        temperatures = tuple(temperature(*part) for part in parts) if len(parts) > 1 else (1.0,)
-        found = [channel_counts(tempered(p, t), y) for (p, y), t in zip(parts, temperatures, strict=True)]
-        return cls(
-            temperatures, estimated_channel(*(np.sum(one, axis=0) for one in zip(*found, strict=True)))
-        )
+        warmth = tuple(temperatures(parts))
+        counts = [channel_counts(tempered(p, t), y) for (p, y), t in zip(parts, warmth, strict=True)]
+        return cls(warmth, estimated_channel(*(np.sum(one, axis=0) for one in zip(*counts, strict=True))))
 
     def wrong(self, group: int, p: np.ndarray, labels: np.ndarray) -> WrongLabels:
         """Which labels are wrong of points of one of the groups."""
         return through_channel(tempered(p, self.temperatures[group]), labels, self.channel)
 
 
-def recommended(parts: Sequence[Part]) -> list[WrongLabels]:
-    """Which labels are wrong in several groups of points of the same classes, see :class:`OneScale`."""
-    scale = OneScale.of(parts)
-    return [scale.wrong(group, p, y) for group, (p, y) in enumerate(parts)]
+def recommended(parts: Sequence[Part], *, by_heart: bool = False) -> list[WrongLabels]:
+    """Which labels are wrong in one or more groups of points of the same classes, see :class:`OneScale`.
+
+    Args:
+        by_heart: the model knows the points of the first group by heart, so that their probabilities say
+            nothing of how many labels are wrong; of the others, a random part of the same data, it does not.
+            Then the channel is that of the others alone, and the first group is scored without one, by the
+            odds against the given label, moved by one factor, so that as large a share of its labels is
+            expected to be wrong as of theirs. Without others nothing is moved.
+    """
+    first = int(by_heart)
+    learnt, given = parts[:first], parts[first:]
+    found: list[WrongLabels] = []
+    share: float | None = None
+    if given:
+        scale = OneScale.of(given)
+        found = [scale.wrong(group, p, y) for group, (p, y) in enumerate(given)]
+        share = sum(each.expected for each in found) / sum(len(y) for _, y in given)
+    return [*(_without_channel(p, y, share) for p, y in learnt), *found]
 
 
-def together(found: Sequence[WrongLabels], order: np.ndarray) -> WrongLabels:
-    """Groups of one scale as one: the points one group after another, taken in ``order``."""
-    points = {
-        name: np.concatenate([getattr(one, name) for one in found])[order]
-        for name in ("score", "p_wrong", "likely")
-    }
-    sums = {name: np.sum([getattr(one, name) for one in found], axis=0) for name in ("pairs", "variance")}
-    return replace(found[0], **points, **sums)
+def _without_channel(p: np.ndarray, y: np.ndarray, share: float | None) -> WrongLabels:
+    """By the odds against the given label, moved so that a ``share`` of labels is expected to be wrong."""
+    p = tempered(p, max(temperature(p, y), _COLD))
+    if share is None:
+        share = wrong_labels(p, y).expected / len(y)
+    channel = uniform_channel(p.shape[1], _RARE)
+    step = -(-p.size // _SAMPLE)
+    some, given = p[::step], y[::step]
+    low, high = -_FARTHEST, _FARTHEST
+    for _ in range(14):
+        middle = (low + high) / 2
+        expected = through_channel(some, given, channel, shift=middle).expected
+        low, high = (low, middle) if expected > share * len(given) else (middle, high)
+    shift = (low + high) / 2
+    own = p[np.arange(len(y)), y].astype(np.float64)
+    others = p.copy()
+    others[np.arange(len(y)), y] = 0
+    tiny = float(np.finfo(np.float32).tiny)
+    against = np.log(np.maximum(others.sum(1, dtype=np.float64), tiny)) - np.log(np.maximum(own, tiny))
+    return replace(through_channel(p, y, channel, shift=shift), score=against + shift)
+
+
+def temperatures(parts: Sequence[Part]) -> list[float]:
+    """Of each group, without what would make all of them less sure: a model seems too sure where labels are
+    wrong, and that is what is to be found."""
+    found = [temperature(p, y) for p, y in parts]
+    common = max(1.0, min(found, default=1.0))
+    return [t / common for t in found]
 
 
 def temperature(p: np.ndarray, labels: np.ndarray) -> float:
@@ -141,7 +188,9 @@ def auto(trained: TrainedModel) -> np.ndarray:
     """The recommended score of a trained model, ``(n,)`` float64; without one class a point the leave-one-out
     loss."""
     known = out_of_sample(trained)
-    return leave_one_out_loss(trained) if known is None else recommended([known])[0].score
+    if known is None:
+        return leave_one_out_loss(trained)
+    return recommended([known], by_heart=trained.by_heart)[0].score
 
 
 register(

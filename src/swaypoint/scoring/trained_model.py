@@ -214,9 +214,9 @@ class TrainedModel:
 
     @cached_property
     def by_heart(self) -> bool:
-        """Whether it knows its points by heart, as the check "Memorisation" of
-        :mod:`swaypoint.scoring.fitness` has it; False where no held-out points are known."""
-        if self._held_out is None:
+        """Whether it knows its points by heart, see :func:`swaypoint.scoring.fitness.by_heart`; False where
+        no held-out points or no course of a training are known: a head alone is left out of its points."""
+        if self._held_out is None or self.course is None:
             return False
         held_out = self.head.batches(self._held_out, self._batch_size)
         risk = self.head_risk

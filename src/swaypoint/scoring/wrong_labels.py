@@ -143,26 +143,31 @@ def channel_counts(p: np.ndarray, y: np.ndarray, *, rows: int | None = None) -> 
 
 
 def through_channel(
-    p: np.ndarray, y: np.ndarray, channel: Channel, *, rows: int | None = None
+    p: np.ndarray, y: np.ndarray, channel: Channel, *, shift: float = 0.0, rows: int | None = None
 ) -> WrongLabels:
     """The scores of :func:`wrong_labels` by a channel from elsewhere, of (n, C) probabilities and (n,) int64
-    labels that are known to fit."""
+    labels that are known to fit; ``shift`` nats are added to the log-odds of every other class."""
     through = _through_channel if channel.believed else _without_channel
     (score, p_wrong), likely = np.empty((2, len(y))), np.empty(len(y), dtype=np.int64)
     pairs, squares = np.zeros((2, *channel.told.shape))
     classes = np.eye(p.shape[1], dtype=np.float32)
     for at, p_chunk, given in _Chunks.of(p, y, rows):
         score[at], true = through(p_chunk, given, channel.cautious, channel.told)
-        true /= np.maximum(true.sum(1, keepdims=True), _TINY)
         each, of = np.arange(len(given)), classes[given].T
-        pairs += of @ true
-        squares += of @ np.square(true)
-        p_wrong[at] = 1 - true[each, given]
+        own = true[each, given] * math.exp(-shift)
         true[each, given] = -1
         likely[at] = true.argmax(1)
+        true[each, given] = 0
+        others = true.sum(1)
+        whole = np.maximum(others + own, _TINY)
+        p_wrong[at] = np.where(own > 0, others / whole, 1)
+        true /= whole[:, None]
+        true[each, given] = own / whole
+        pairs += of @ true
+        squares += of @ np.square(true)
     told, believed, evidence = channel.told, channel.believed, channel.evidence
     variance = np.maximum(pairs - squares, 0)
-    return WrongLabels(score, np.clip(p_wrong, 0, 1), likely, pairs, variance, told, believed, evidence)
+    return WrongLabels(score + shift, p_wrong, likely, pairs, variance, told, believed, evidence)
 
 
 def estimated_channel(counts: np.ndarray, sizes: np.ndarray, border: np.ndarray) -> Channel:
@@ -191,6 +196,13 @@ def estimated_channel(counts: np.ndarray, sizes: np.ndarray, border: np.ndarray)
         uniform = _closed(np.full(n.shape, mean), off)
         return Channel(uniform, uniform, evidence)
     return Channel(_closed(_rates(n, m)[0], off), _closed(rates, off), evidence)
+
+
+def uniform_channel(classes: int, share: float) -> Channel:
+    """Without a channel by classes: the ``share`` of the labels is wrong, every other class as often."""
+    off = ~np.eye(classes, dtype=bool)
+    told = _closed(np.full(classes * (classes - 1), share / (classes - 1)), off)
+    return Channel(told, told, 0.0)
 
 
 def _rates(n: np.ndarray, m: np.ndarray) -> tuple[np.ndarray, float, float]:

@@ -90,8 +90,8 @@ def recommended_of(learned: Learned, left_out: Scores) -> np.ndarray:
     held = accuracy.get("held", accuracy["test"])
     known = by_heart(accuracy["training"], held, len(learned.given) // 4)
     assert left_out.probabilities is not None
-    p = averaged(left_out.probabilities, learned.course, by_heart=known)
-    return recommended([(p, learned.given)])[0].score
+    p = averaged(left_out.probabilities, learned.given, learned.course, by_heart=known)
+    return recommended([(p, learned.given)], by_heart=known)[0].score
 
 
 def cleanlab_order(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
