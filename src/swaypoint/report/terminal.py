@@ -187,8 +187,9 @@ def suspected_words(manifest: Manifest) -> str:
     found = manifest.suspected
     if found is None:
         return ""
+    ranked = sum(manifest.data.ranked.values())
     words = (
-        f"about {found.expected:,.0f} of {sum(manifest.data.ranked.values()):,} labels are probably wrong by the model's own"
+        f"about {found.expected:,.0f} of {ranked:,} labels are probably wrong by the model's own"
         " estimate (no bound: too low where people err as the model does)"
     )
     if not found.first or found.expected < 0.5:
