@@ -165,7 +165,7 @@ def test_real_values_are_audited_too(tmp_path):
     folder = swaypoint.audit(data, tmp_path / "streamed", options=options, read=READ, scale=STREAMED)
     inside = swaypoint.audit(data, tmp_path / "held", options=options, read=READ)
     np.testing.assert_allclose(every(folder)["cook"], inside.scores()["cook"].to_numpy(), rtol=1e-4)
-    assert folder.manifest().model.accuracy == Accuracy(None, None)
+    assert folder.manifest().model.accuracy == Accuracy(None, None, {})
 
 
 def test_data_of_any_fsspec_file_system(data, tmp_path):

@@ -140,7 +140,8 @@ def _notes(chosen: Records) -> Iterator[str]:
     if conflicts := sum(ruling.verdict == "conflict" for ruling in chosen.standing.values()):
         yield f"{conflicts:,} points are in conflict between reviewers and keep their label"
     if items.classes:
-        emptied = np.setdiff1d(source.dataset.labels[source.ranked], chosen.labels[chosen.rows])
+        written = source.ranked[np.isin(source.split[source.ranked], source.split[chosen.rows])]
+        emptied = np.setdiff1d(source.dataset.labels[written], chosen.labels[chosen.rows])
         for label in emptied.tolist():
             yield f"no record of class {label_name(items, label)} is left"
 
