@@ -351,7 +351,7 @@ def test_suggestions_are_the_model_s(audits, tmp_path):
     for row, position in zip(rows, trained, strict=True):
         best = items.suggestions(position)[0]
         assert row["suggested_label"] == items.suggested(position) == best.label
-        assert rows[position]["suggested_prob"] == pytest.approx(best.probability)
+        assert row["suggested_prob"] == pytest.approx(best.probability)
 
 
 def test_a_resolution_counts(audits):

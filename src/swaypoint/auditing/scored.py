@@ -65,8 +65,10 @@ class Pairs:
     def of(cls, groups: Sequence[WrongLabels]) -> Pairs:
         """Of groups of points; the channel of the one that told it most clearly."""
         first = max(groups, key=lambda group: group.evidence)
-        sums = (sum(getattr(group, name) for group in groups) for name in ("pairs", "variance"))
-        return cls(*sums, first.believed, first.evidence)
+        expected, variance = (
+            np.sum([getattr(group, name) for group in groups], axis=0) for name in ("pairs", "variance")
+        )
+        return cls(expected, variance, first.believed, first.evidence)
 
 
 WRONG = ("auto", "p_wrong", "likely")

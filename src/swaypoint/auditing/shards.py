@@ -210,6 +210,7 @@ def score_shards(scoring: ScoreShards, points: ParquetPoints, fold: Fold) -> Sha
     classifies = scoring.influence.head.loss.classifies
     held = int(found["held_out"])
     channel = None if scoring.scale is None else scoring.scale.channel
+    expected, variance = found["pairs"].numpy()
     return ShardScores(
         points=count,
         mean=float(found["first_order"]) / count,
@@ -222,7 +223,7 @@ def score_shards(scoring: ScoreShards, points: ParquetPoints, fold: Fold) -> Sha
         held_out=held,
         top={**best, "split": np.array(SIDES)[side]},
         parts=len(shards),
-        pairs=None if channel is None else Pairs(*found["pairs"].numpy(), channel.believed, channel.evidence),
+        pairs=None if channel is None else Pairs(expected, variance, channel.believed, channel.evidence),
     )
 
 
