@@ -85,8 +85,12 @@ def test_where_random_labels_are_learnt_by_heart_the_whole_training_is_the_score
         for seed, file in enumerate(sorted(courses, key=lambda file: len(file.parts)))
     ]
     parts = [np.mean(known, axis=0), np.mean([of_others(predictor) for predictor in made], axis=0)]
-    for mask, expected in zip((seen, ~seen), one_scale(parts, found, by_heart=True), strict=True):
-        np.testing.assert_allclose(found["auto"][mask], expected.score, rtol=1e-3, atol=1e-3)
+    of_seen, of_others_ = one_scale(parts, found, by_heart=True)
+    np.testing.assert_array_equal(found["auto"][seen].argsort(), of_seen.score.argsort())
+    np.testing.assert_allclose(found["auto"][~seen], of_others_.score, rtol=1e-3, atol=1e-3)
+    # And as large a share of either stands first.
+    first = found["rank"] <= 50
+    assert abs(first[seen].mean() - first[~seen].mean()) < 0.03
     assert found["p_wrong"][seen].mean() == pytest.approx(found["p_wrong"][~seen].mean(), rel=0.02)
 
 

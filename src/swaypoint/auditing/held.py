@@ -23,7 +23,7 @@ from swaypoint.errors import InputError
 from swaypoint.folder.manifest import HELD_OUT, TRAIN, AuditedData, RegressionFit, SkippedRecord
 from swaypoint.models.predictor import Predictor, Rows, Training, check, prepare
 from swaypoint.scorers.base import of_points, scores
-from swaypoint.scorers.recommended import averaged, recommended
+from swaypoint.scorers.recommended import as_others, averaged, recommended
 from swaypoint.scoring.fitness import accuracy_of, baseline, by_heart, examine, memorisation
 from swaypoint.scoring.head_solution import HeadSolution
 from swaypoint.scoring.rank import rank, rank_parameters, unseen_parameters
@@ -142,9 +142,10 @@ class HeldRecords(Records):
             diagnostics = diagnostics.beside((trained_on.check(),))
             further["models"] = Ensemble(cooks).combined()[self._order]
         wrong = self._wrong(known, learnt)
-        further |= (
-            {"auto": self._in_order(known)} if not wrong else self._joined(list(map(columns_of, wrong)))
-        )
+        suspect = list(map(columns_of, wrong))
+        if learnt and len(suspect) == 2:
+            suspect[0]["auto"] = as_others(suspect[0]["auto"], suspect[1]["auto"])
+        further |= self._joined(suspect) if suspect else {"auto": self._in_order(known)}
         done = {name: one for name, one in run.known.items() if len(one) == len(self._order)} | further
         further |= {
             name: done[name] if name in done else self._score(name, points) for name in options.scores

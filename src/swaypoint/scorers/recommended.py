@@ -143,6 +143,17 @@ def _without_channel(p: np.ndarray, y: np.ndarray, share: float | None) -> Wrong
     return replace(through_channel(p, y, channel, shift=shift), score=against + shift)
 
 
+def as_others(score: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Scores ``(n,)`` in their own order with the distribution of ``others`` (m,).
+
+    For points that a model knows by heart, beside a random part of the same data that it has not seen: the
+    odds of the two are of different scales whatever their shares, and as many of either are wrong.
+    """
+    place = (np.argsort(np.argsort(score, kind="stable"), kind="stable") + 0.5) / len(score)
+    known = (np.arange(len(others)) + 0.5) / len(others)
+    return np.asarray(np.interp(place, known, np.sort(others)) + 1e-6 * place)  # no ties beyond the ends
+
+
 def temperatures(parts: Sequence[Part]) -> list[float]:
     """Of each group, without what would make all of them less sure: a model seems too sure where labels are
     wrong, and that is what is to be found."""
