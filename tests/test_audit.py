@@ -52,10 +52,13 @@ def command(*arguments, cwd):
 def test_folder_is_complete(finished):
     scores, manifest = finished.scores().to_pandas(), finished.manifest()
     names = "index,split,label,cook,loss,loo_loss,margin,leverage,suggested_label,kind,rank"
-    assert ",".join(scores.columns) == names
-    assert len(scores) == manifest.data.train == 1438
-    assert scores["index"].is_monotonic_increasing
-    assert sorted(scores["rank"]) == list(range(1, 1439))
+    assert ",".join(scores.columns).startswith(names)
+    assert (
+        scores["split"].value_counts().to_dict() == manifest.data.ranked == {"train": 1438, "held_out": 359}
+    )
+    assert (manifest.data.train, manifest.data.validation) == (1438, 359)
+    assert scores["index"].tolist() == list(range(1797))
+    assert sorted(scores["rank"]) == list(range(1, 1798))
     assert (np.diff(scores.sort_values("rank")["cook"]) <= 0).all()
     examples = finished.examples().to_pandas()
     top = scores.sort_values("rank")["index"].to_numpy()[:200]
@@ -79,9 +82,12 @@ def test_scores_are_those_of_the_saved_model(finished):
         model(images.permute(0, 3, 1, 2).float() / 255)
     phi = torch.cat([seen[0], torch.ones(len(images), 1)], 1)
     matrix = torch.cat([model.head.weight, model.head.bias[:, None]], 1).detach()
-    rows, hessian = rows_and_hessian(
-        torch.nn.functional.cross_entropy, matrix, phi, torch.tensor(scores["label"].to_numpy())
+    labels, seen = (
+        torch.tensor(scores["label"].to_numpy()),
+        torch.tensor(scores["split"].to_numpy() == "train"),
     )
+    rows, _ = rows_and_hessian(torch.nn.functional.cross_entropy, matrix, phi, labels)
+    _, hessian = rows_and_hessian(torch.nn.functional.cross_entropy, matrix, phi[seen], labels[seen])
     ridge = torch.tensor([RESNET20.decay] * 64 + [0.0], dtype=torch.float64).repeat(10)
     expected = cooks_distance(rows, hessian, ridge)
     np.testing.assert_allclose(scores["cook"], expected, rtol=2e-3)  # float32 features, other batches
@@ -95,9 +101,13 @@ def test_found_counts_are_those_of_the_scores(finished):
     generator = np.random.default_rng(0)
     planted = generator.choice(1797, 36, replace=False)
     hit = scores["index"].isin(planted)
-    assert flipped.in_training == hit.sum()
+    ranked = {split: (hit & (scores["split"] == split)).sum() for split in ("train", "held_out")}
+    assert flipped.ranked == ranked
+    assert (flipped.in_training, flipped.planted) == (ranked["train"], 36)
     first = scores["rank"] <= np.ceil(0.05 * len(scores))
     assert flipped.found[1]["hits"]["cook"] == (hit & first).sum()
+    for split, hits in flipped.found[1]["by_split"].items():
+        assert hits["cook"] == (hit & first & (scores["split"] == split)).sum()
     assert flipped.found[1]["cook"] > 0.5
 
 
@@ -148,7 +158,7 @@ def test_a_failed_addition_leaves_the_finished_audit(tmp_path):
         swaypoint.audit(
             "sklearn:wine", folder.path, options=replace(options, top=6), listener=Listener(stage=stop)
         )
-    assert len(folder.scores()) == folder.manifest().data.train
+    assert len(folder.scores()) == 178
     assert len(folder.examples()) == 5
 
 
@@ -481,8 +491,12 @@ def test_any_parameters_and_other_scores(tmp_path):
     folder = swaypoint.folder.audit_folder.AuditFolder(tmp_path / "all")
     table, manifest = folder.scores().to_pandas(), folder.manifest()
     assert {"tracin", "knn", "loss", "cook"} <= set(table.columns)
-    assert len(table) == 160
-    assert np.isfinite(table["tracin"]).all()
+    assert len(table) == 200
+    # Of points that the model was not trained on they say nothing.
+    seen = table["split"] == "train"
+    for name in ("tracin", "knn"):
+        assert np.isfinite(table[name]).tolist() == seen.tolist()
+    np.testing.assert_allclose(table["loss"][~seen], table["loo_loss"][~seen])
     assert "parameters of" in manifest.diagnostics.solver
     assert manifest.model.params == ("hidden.0.*",)
     # By the first layer it is not the last layer's ranking.

@@ -160,8 +160,9 @@ def test_learn_keeps_what_the_scores_need(few, tmp_path):
     np.testing.assert_array_equal(learned.wrong, learned.given != labels)
     assert learned.wrong.sum() == 6
     assert learned.features.shape == (120, 64)
-    assert learned.margins.shape == learned.losses.shape == (120, 3)
-    assert np.isfinite(learned.margins).all()
+    assert learned.course.margins.shape == learned.course.losses.shape == (120, 3)
+    assert learned.course.probabilities.shape == learned.course.whole.shape == (120, 10)
+    assert np.isfinite(learned.course.margins).all()
     logits = learned.features @ learned.weight.T + learned.bias
     accuracy = float((logits.argmax(1).numpy() == learned.given).mean())
     assert learned.facts["accuracy"]["training"] == pytest.approx(accuracy)
@@ -171,7 +172,7 @@ def test_learn_keeps_what_the_scores_need(few, tmp_path):
     }
     stages = list(snapshots(learned, tmp_path))
     assert [stage.facts["epoch"] for stage in stages] == list(cell.snapshots())
-    assert [stage.margins.shape[1] for stage in stages] == list(cell.snapshots())
+    assert [stage.course.margins.shape[1] for stage in stages] == list(cell.snapshots())
     assert not torch.equal(stages[0].features, learned.features)
     # A second time it is read; what was trained by another recipe is not taken for it.
     assert torch.equal(learn(cell, few, tmp_path).features, learned.features)
@@ -197,7 +198,7 @@ def test_features_are_of_the_side_that_the_training_ended_with(few, tmp_path):
 def test_a_fold_is_not_trained_on(few, tmp_path):
     cell = Cell("resnet20", Noise(0.05, 0), seed=0, epochs=1, fold=2)
     learned = learn(cell, few, tmp_path)
-    np.testing.assert_array_equal(np.isnan(learned.margins[:, 0]), fold_of(120) == 2)
+    np.testing.assert_array_equal(np.isnan(learned.course.margins[:, 0]), fold_of(120) == 2)
 
 
 def test_names_tell_cells_apart():

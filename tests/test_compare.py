@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
+import swaypoint
+from swaypoint.auditing.options import AuditOptions
 from swaypoint.auditing.run import Listener
 from swaypoint.data.readers import read_dataset
 from swaypoint.errors import InputError
 from swaypoint.models.predictor import ModelOptions, Objective
 from swaypoint.review.cleaning.compare import (
+    Judged,
     TrainingSet,
     Trial,
     Workshop,
@@ -20,6 +23,11 @@ from swaypoint.review.cleaning.compare import (
     right,
     sign_flip_p,
 )
+from swaypoint.review.cleaning.compare import trial as audited_trial
+from swaypoint.review.cleaning.comparison import render
+from swaypoint.review.cleaning.source import read_source
+from swaypoint.review.items import Items
+from swaypoint.review.log.verdicts import Decision, Event, Review
 
 
 def test_sign_flips_against_all_of_them():
@@ -65,7 +73,49 @@ def _trial(dataset, folder, *, labels=None, name="head", epochs=None, listener=N
     measured = np.sort(order[120:]) if measured is None else measured
     options = ModelOptions(name, epochs=epochs)
     shop = Workshop(folder, options, Objective(), "cpu", listener or Listener())
-    return Trial(given, np.sort(order[:120]), measured, dataset.labels, shop)
+    trained = np.sort(order[:120])
+    return Trial(given, trained, measured, dataset.labels, shop, trained)
+
+
+def test_labels_that_verdicts_altered_are_measured_as_given_and_as_cleaned(wine, tmp_path):
+    trial = _trial(wine, tmp_path)
+    kept, labels = np.arange(len(trial.measured)) > 0, trial.truth[trial.measured].copy()
+    labels[1:4] = (labels[1:4] + 1) % 3
+    found = compare(trial, trial.original, seeds=1, judged=Judged(kept, labels))
+    plain = compare(trial, trial.original, seeds=1)
+    assert (found.altered, plain.altered, plain.on_cleaned) == (4, 0, None)
+    assert found.overall == plain.overall
+    truth = trial.truth.copy()
+    truth[trial.measured] = labels
+    hits = right(replace(trial, truth=truth), trial.original, 0)[kept]
+    assert found.on_cleaned.overall.points == len(labels) - 1
+    assert found.on_cleaned.overall.original.mean == pytest.approx(hits.mean())
+    assert "Verdicts altered 4 of the" in found.outcome
+    assert "by the cleaned labels" in render(found, "wine")
+
+
+def test_verdicts_on_held_out_points_alter_what_is_measured_and_not_what_is_trained_on(tmp_path):
+    folder = swaypoint.audit(
+        "sklearn:wine", tmp_path / "a", options=AuditOptions(model=ModelOptions(epochs=2))
+    )
+    items = Items(folder)
+    held, trained = (
+        [items.ids[i] for i in np.flatnonzero(items.scores["split"] == name)]
+        for name in ("held_out", "train")
+    )
+    said = [
+        (held[0], Decision("mislabeled", "class_2")),
+        (held[1], Decision("bad")),
+        (trained[0], Decision("bad")),
+    ]
+    events = [Event(str(i), items.run, item, "ann", d, str(i), seq=i) for i, (item, d) in enumerate(said, 1)]
+    made, review = audited_trial(items, read_source(items)), Review(items.run, events)
+    cleaned, judged = made.cleaned(items, review, "relabel"), made.judged(items, review, "relabel")
+    assert (len(made.rows), len(cleaned.rows)) == (142, 141)
+    assert set(cleaned.rows) < set(made.rows)
+    assert (~judged.kept).sum() == 1
+    assert judged.labels[0] == 2
+    assert (judged.labels != made.truth[made.measured]).sum() == (made.truth[made.measured][0] != 2)
 
 
 def test_right_labels_are_better_than_wrong_ones(wine, tmp_path):

@@ -20,6 +20,7 @@ from swaypoint.auditing.options import AuditOptions, Scale
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.data.dataset import ReadOptions
 from swaypoint.errors import InputError
+from swaypoint.scorers.recommended import recommended
 from swaypoint.scoring.agreement import agreement, combine, overlap, ranks, spearman
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.collapse import collapse
@@ -243,7 +244,8 @@ def test_auto_heeds_what_the_model_knows_by_heart(seen, known):
     with torch.no_grad():
         layer.weight.copy_(torch.stack([-weight, weight]))
         layer.bias.zero_()
-    course = Course(np.zeros((50, 6)), rng.random((50, 6)))
+    last, whole = (rng.dirichlet([1.0, 1.0], 50).astype(np.float16) for _ in range(2))
+    course = Course(np.zeros((50, 6)), rng.random((50, 6)), last, whole)
     held_out = (features[50:], labels[50:]) if seen else (features[:50], labels[:50])
     trained = TrainedModel(layer, (features[:50], labels[:50]), l2=0.1, course=course, held_out=held_out)
     guess = features @ weight.numpy() > 0
@@ -251,10 +253,22 @@ def test_auto_heeds_what_the_model_knows_by_heart(seen, known):
     assert right[:50].all()
     assert trained.by_heart is known
     assert by_heart(1.0, float(right[50:].mean() if seen else 1.0), len(held_out[1])) is known
-    whole, last = course.losses.mean(1), course.losses[:, 4:].mean(1)
-    left_out = trained.influence.scores().loo_loss
-    expected = whole if known else 0.5 * (left_out + last)
-    np.testing.assert_allclose(swaypoint.methods["auto"].score(trained), expected, rtol=1e-12)
+    left_out = trained.influence.scores(probabilities=True).probabilities
+    learnt = whole.astype(np.float64)
+    learnt[np.arange(50), labels[:50]] = np.exp(-course.losses.mean(1))
+    learnt /= learnt.sum(1, keepdims=True)
+    p = learnt if known else 0.5 * (left_out + last)
+    expected = recommended([(p, labels[:50])], by_heart=known)[0].score
+    np.testing.assert_allclose(swaypoint.methods["auto"].score(trained), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("training", "held_out", "known"),
+    [(0.88, 0.84, False), (0.99, 0.95, True), (1.0, 0.97, True), (0.8, 0.6, True), (1.0, 1.0, False)],
+)
+def test_few_errors_beside_those_on_other_points_are_learnt_by_heart(training, held_out, known):
+    assert by_heart(training, held_out, 1000) is known
+    assert by_heart(training, held_out, 0) is by_heart(training, None, 1000) is False
 
 
 def test_without_held_out_points_nothing_is_known_by_heart(points):
@@ -304,7 +318,8 @@ def test_a_confident_head_is_solved_in_float64(tmp_path):
     kept = load_file(folder.path / "features.safetensors") | load_file(folder.path / "head.safetensors")
     table, model = folder.scores(), folder.manifest().model
     weights = HeadWeights(kept["weight"], kept["bias"], as_loss("cross_entropy"), model.l2, False)
-    labels = table["label"].to_numpy().astype(np.int64)
-    expected = exact(weights, kept["features"].double().numpy(), labels, weights.penalty(0.0))
-    np.testing.assert_allclose(table["cook"].to_numpy(), expected, rtol=1e-3)
+    labels, seen = table["label"].to_numpy().astype(np.int64), np.array(table["split"].to_pylist()) == "train"
+    features = kept["features"].double().numpy()
+    expected = exact(weights, features[seen], labels[seen], weights.penalty(0.0))
+    np.testing.assert_allclose(table["cook"].to_numpy()[seen], expected, rtol=1e-3)
     assert "without curvature" not in str(folder.manifest().diagnostics)

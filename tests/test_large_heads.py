@@ -15,7 +15,7 @@ from swaypoint.scoring.options import Solving
 from swaypoint.scoring.panels import TiledInfluence
 from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.risks.losses import BinaryCrossEntropy, CrossEntropy, SquaredError
-from swaypoint.scoring.sketched import SketchedInfluence, shrink
+from swaypoint.scoring.sketched import SketchedInfluence, shrinkage
 from swaypoint.scoring.solvers.conjugate_gradient import block_conjugate_gradient
 from swaypoint.scoring.solvers.panels import TiledCholesky
 
@@ -101,7 +101,8 @@ def test_shrinking_beats_both_the_estimates_and_the_fit():
     truth = 1 + 0.1 * x + 0.05 * torch.randn(5000, generator=generator)
     halves = truth.unsqueeze(1) + 0.05 * 2**0.5 * torch.randn(5000, 2, generator=generator)
     regressors = torch.stack([torch.ones_like(x), x], 1)
-    value, error = shrink(halves, regressors)
+    found = shrinkage(halves, regressors)
+    value, error = found.applied(halves, regressors), found.error
     rms = (value - truth).square().mean().sqrt()
     assert rms < 0.8 * 0.05
     assert error == pytest.approx(float(rms), rel=0.1)

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
@@ -13,11 +14,13 @@ import swaypoint
 from swaypoint.auditing.ensemble import Ensemble
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.cli.main import app
+from swaypoint.data.planting import plant
+from swaypoint.data.readers import read_dataset
 from swaypoint.folder.audit_folder import AuditFolder
-from swaypoint.models.predictor import ModelOptions
+from swaypoint.models.predictor import ModelOptions, Objective, Rows, Training, prepare
 from swaypoint.report.html import write_report
-from swaypoint.scorers.recommended import recommended
-from swaypoint.scoring.trained_model import Course
+from swaypoint.scorers.recommended import out_of_sample, recommended
+from swaypoint.scoring.options import Solving
 
 FEW = ModelOptions(epochs=6)
 
@@ -33,22 +36,25 @@ def columns(folder):
     return {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
 
 
+def of_others(predictor):
+    """The softmax of the points that a model was not trained on, (m, C)."""
+    head = predictor.head.weights
+    features = torch.cat([part for part, _ in predictor.validation]).double()
+    return torch.softmax(features @ head.weight.double().T + head.bias.double(), 1).detach().numpy()
+
+
+def one_scale(parts, found, *, by_heart=False):
+    """Of the points trained on, and of the others."""
+    seen = found["split"] == "train"
+    given = (found["label"][seen], found["label"][~seen])
+    return recommended(list(zip(parts, given, strict=True)), by_heart=by_heart)
+
+
 def positions(score):
     order = np.argsort(-score, kind="stable")
     rank = np.empty(len(score), dtype=int)
     rank[order] = np.arange(1, len(score) + 1)
     return rank
-
-
-def test_recommended_is_the_mean_of_both_views():
-    losses = np.array([[9.0, 9.0, 9.0, 9.0, 1.0, 3.0], [5.0, 5.0, 5.0, 5.0, 0.0, 0.5]])
-    score = recommended(np.array([1.0, 0.25]), Course(-losses, losses))
-    np.testing.assert_allclose(score, [(1.0 + 2.0) / 2, (0.25 + 0.25) / 2])
-    one_epoch = recommended(np.array([1.0, 0.25]), Course(-losses[:, :1], losses[:, :1]))
-    np.testing.assert_allclose(one_epoch, [5.0, 2.625])
-    np.testing.assert_array_equal(recommended(np.array([1.0, 0.25]), None), [1.0, 0.25])
-    known = recommended(np.array([1.0, 0.25]), Course(-losses, losses), by_heart=True)
-    np.testing.assert_allclose(known, losses.mean(1))
 
 
 @pytest.mark.parametrize("models", [1, 2])
@@ -62,23 +68,43 @@ def test_where_random_labels_are_learnt_by_heart_the_whole_training_is_the_score
     assert checks["Memorisation"] == "unfit"
     courses = [*folder.path.rglob("course.safetensors")]
     assert len(courses) == models
-    losses = [load_file(file)["losses"].mean(1) for file in courses]
-    np.testing.assert_allclose(columns(folder)["auto"], np.mean(losses, 0), rtol=1e-5)
+    found, dataset, known = columns(folder), read_dataset(tmp_path / "data.parquet"), []
+    seen = found["split"] == "train"
+    labels = found["label"][seen]
+    for file in courses:
+        course = load_file(file)
+        known.append(course["whole"].astype(np.float64))
+        known[-1][np.arange(len(labels)), labels] = np.exp(-course["losses"].mean(1))
+        known[-1] /= known[-1].sum(1, keepdims=True)
+    own = np.mean(known, axis=0)[np.arange(len(labels)), labels]
+    np.testing.assert_array_equal(found["auto"][seen].argsort(), (-own).argsort())  # odds are ordered
+    # As large a share is expected among them as among those that the model has not seen.
+    rows = Rows(found["index"][seen], found["index"][~seen])
+    made = [
+        prepare(dataset, rows, options.model, Objective(), training=Training(file.parent, seed, "cpu"))
+        for seed, file in enumerate(sorted(courses, key=lambda file: len(file.parts)))
+    ]
+    parts = [np.mean(known, axis=0), np.mean([of_others(predictor) for predictor in made], axis=0)]
+    of_seen, of_others_ = one_scale(parts, found, by_heart=True)
+    np.testing.assert_array_equal(found["auto"][seen].argsort(), of_seen.score.argsort())
+    np.testing.assert_allclose(found["auto"][~seen], of_others_.score, rtol=1e-3, atol=1e-3)
+    # And as large a share of either stands first.
+    first = found["rank"] <= 50
+    assert abs(first[seen].mean() - first[~seen].mean()) < 0.03
+    assert found["p_wrong"][seen].mean() == pytest.approx(found["p_wrong"][~seen].mean(), rel=0.02)
 
 
 def test_several_models_are_averaged():
     rng = np.random.default_rng(0)
-    cooks, losses = rng.gamma(1.0, size=(3, 50)), rng.gamma(1.0, size=(3, 50))
-    found = Ensemble(cooks, losses).columns()
-    np.testing.assert_allclose(found["models"], np.log(cooks).mean(0))
-    np.testing.assert_allclose(found["auto"], losses.mean(0))
+    cooks = rng.gamma(1.0, size=(3, 50))
+    np.testing.assert_allclose(Ensemble(cooks).combined(), np.log(cooks).mean(0))
 
 
 def test_models_that_disagree_are_reported():
     rng = np.random.default_rng(1)
     score = rng.gamma(1.0, size=1000)
-    same = Ensemble([score, score * rng.uniform(0.99, 1.01, 1000)], [score, score]).check()
-    other = Ensemble([score, rng.permutation(score)], [score, score]).check()
+    same = Ensemble([score, score * rng.uniform(0.99, 1.01, 1000)]).check()
+    other = Ensemble([score, rng.permutation(score)]).check()
     assert same.verdict == "fit"
     assert other.verdict == "caution"
     assert "--models" in other.remedy
@@ -102,7 +128,7 @@ def test_without_auto_the_ranking_is_the_papers(tmp_path):
     found = columns(folder)
     np.testing.assert_array_equal(found["rank"], positions(found["cook"]))
     assert folder.manifest().ranked_by == "cooks_distance"
-    assert "auto" not in found
+    assert {"auto", "p_wrong", "likely"} <= found.keys()  # not what ranks, but there
 
 
 def test_several_models_rank_together(tmp_path):
@@ -119,13 +145,21 @@ def test_several_models_rank_together(tmp_path):
     assert "several models" in page
 
 
-def test_the_recommended_score_of_several_models_is_their_mean(tmp_path):
+def test_the_recommended_score_of_several_models_is_of_their_mean_probabilities(tmp_path):
     together = audit(tmp_path / "two", model=ModelOptions(epochs=6, models=2), scores=("auto",))
-    alone = audit(tmp_path / "one", scores=("auto",))
-    found, first = columns(together), columns(alone)["auto"]
-    second = 2 * found["auto"] - first
-    assert (second > 0).all()  # a mean of losses
-    assert np.corrcoef(second, first)[0, 1] < 0.9999  # of another model
+    found, dataset = columns(together), plant(read_dataset("sklearn:wine"), 0.05, 0)[0]
+    seen = found["split"] == "train"
+    rows, known, others = Rows(found["index"][seen], found["index"][~seen]), [], []
+    for seed in (0, 1):
+        (tmp_path / str(seed)).mkdir()
+        training = Training(tmp_path / str(seed), seed, "cpu")
+        predictor = prepare(dataset, rows, FEW, Objective(), training=training)
+        known.append(out_of_sample(predictor.trained(predictor.head.weights, Solving()))[0])
+        others.append(of_others(predictor))
+    assert np.abs(known[0] - known[1]).max() > 0.01  # two models
+    parts = [np.mean(known, axis=0), np.mean(others, axis=0)]
+    for mask, expected in zip((seen, ~seen), one_scale(parts, found), strict=True):
+        np.testing.assert_allclose(found["auto"][mask], expected.score, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(found["rank"], positions(found["auto"]))
 
 

@@ -64,6 +64,8 @@ def linear(tmp_path_factory):
 def test_the_columns_are_those_of_statsmodels(linear):
     scores = linear.scores().to_pandas()
     x, y = load_diabetes(return_X_y=True)
+    held = scores[scores["split"] == "held_out"]
+    scores = scores[scores["split"] == "train"]
     rows = scores["index"].to_numpy()
     fitted = sm.OLS(y[rows], sm.add_constant(x[rows].astype(np.float32).astype(float))).fit()
     oracle = OLSInfluence(fitted)
@@ -73,11 +75,24 @@ def test_the_columns_are_those_of_statsmodels(linear):
     np.testing.assert_allclose(scores["leverage"], oracle.hat_matrix_diag, atol=1e-6)
     deleted = y[rows] - oracle.resid_press
     np.testing.assert_allclose(scores["suggested_label"], deleted, atol=1e-2)
-    held = np.setdiff1d(np.arange(len(y)), rows)
+    _check_held_out(held, fitted, x, y)
+    held = held["index"].to_numpy()
     model = linear.manifest().model.regression
     assert model.train.r_squared == pytest.approx(fitted.rsquared, rel=1e-6)
     predicted = fitted.predict(sm.add_constant(x[held]))
     assert model.validation.r_squared == pytest.approx(r2_score(y[held], predicted), rel=1e-4)
+
+
+def _check_held_out(scores, fitted, x, y):
+    """Those are the errors of predictions."""
+    rows = scores["index"].to_numpy()
+    design = sm.add_constant(x[rows].astype(np.float32).astype(float), has_constant="add")
+    predicted = fitted.get_prediction(design)
+    errors = y[rows] - predicted.predicted_mean
+    np.testing.assert_allclose(scores["residual"], errors, atol=1e-3)
+    np.testing.assert_allclose(scores["studentised"], errors / predicted.se_obs, atol=1e-5)
+    np.testing.assert_allclose(scores["suggested_error"], predicted.se_obs, rtol=1e-4)
+    np.testing.assert_allclose(scores["suggested_label"], predicted.predicted_mean, atol=1e-2)
 
 
 def test_a_target_far_off_is_an_outlier(tmp_path):
@@ -94,7 +109,7 @@ def test_what_is_shown_speaks_of_values(linear):
     show(linear, top=3, console=Console(file=output, width=100))
     text = output.getvalue()
     assert "real values" in text
-    assert "validation R²" in text
+    assert "held-out R²" in text
     assert "0 classes" not in text
     assert "nan" not in text
 
@@ -188,7 +203,7 @@ def test_the_report_plots_residual_against_leverage(linear):
     page = render(linear)
     assert "Studentised residual against leverage" in page
     assert "D = " in page
-    assert "validation R²" in page
+    assert "held-out R²" in page
     assert "nan" not in page.split("<h1>")[1].split("Provenance")[0].lower().replace("dominant", "")
     assert "<option>bad-leverage</option>" in page
 
@@ -205,9 +220,10 @@ def test_contours_are_where_cooks_distance_is_the_level():
 def test_a_review_shows_values_and_an_interval(linear):
     items = Items(linear)
     scores = linear.scores().to_pandas()
-    position = int(scores["rank"].argmin())
+    position = int(scores["rank"].where(scores["split"] == "train").argmin())
     low, high = items.interval(position)
-    without = _without(scores["index"].to_numpy(), position)
+    seen = scores["index"][scores["split"] == "train"].to_numpy()
+    without = _without(seen, int(np.flatnonzero(seen == scores["index"][position])[0]))
     assert (low + high) / 2 == pytest.approx(without.mean, rel=1e-3)
     assert (high - low) / 2 == pytest.approx(1.96 * without.se_obs, rel=1e-3)
     supports, contradicts = items.influences(position)
@@ -234,9 +250,11 @@ def test_influences_are_those_of_the_audit(linear):
     kept = x[linear.scores()["index"].to_numpy()].astype(np.float32).astype(float)
     table = sm.add_constant(kept)
     residual = -items.scores["residual"]
-    hessian = table.T @ table / len(table)
+    seen = items.scores["split"] == "train"
+    hessian = table[seen].T @ table[seen] / seen.sum()
     expected = residual * residual[row] * (table @ np.linalg.solve(hessian, table[row]))
     expected[row] = 0.0
+    expected[~seen] = 0.0  # nothing was learned from them
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
 
 
@@ -285,10 +303,10 @@ def test_a_simulated_reviewer_corrects_values_and_the_model_is_better(table):
     items = Items(table)
     found = read_source(items)
     assert found.planted
-    truth = [label_name(items, label) for label in found.given[found.train]]
+    truth = [label_name(items, label) for label in found.given[found.ranked]]
     events = replay(items, truth, len(items))
     wrong = sum(event.decision.verdict == "mislabeled" for event in events)
-    assert wrong == table.manifest().flipped.in_training
+    assert wrong == table.manifest().flipped.planted
     made = trial(items, found)
     head = replace(made.shop, model=ModelOptions("mlp", epochs=2))
     made = replace(made, shop=head)
@@ -300,7 +318,7 @@ def test_a_simulated_reviewer_corrects_values_and_the_model_is_better(table):
     assert "points of R²" in result.outcome
     spread = float(made.truth[made.measured].std())
     assert result.rmse[1] == pytest.approx(spread * (1 - result.overall.cleaned.mean) ** 0.5)
-    assert result.relabeled == wrong
+    assert result.relabeled == (found.given != found.dataset.labels)[found.train].sum()
 
 
 def test_the_review_page_shows_and_takes_numbers(table, tmp_path):

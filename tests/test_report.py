@@ -61,7 +61,7 @@ def test_numbers_of_the_page(audited):
     seen = np.flatnonzero(suspects)
     needed = seen[int(np.ceil(0.9 * len(seen))) - 1] + 1
     assert f"Inspect the first <b>{needed:,}</b>" in page
-    share = scores["cook"][:14].sum() / scores["cook"].sum()
+    share = scores["cook"][:18].sum() / scores["cook"].sum()
     assert f"carry <b>{share:.0%}</b>" in page
     assert page.count('<article class="card"') == 30
     hits = audited.manifest().flipped.found[1]["hits"]["cook"]
@@ -94,7 +94,7 @@ def test_regression_has_no_margins(tmp_path):
     assert "predicted" in page
     output = io.StringIO()
     show(folder, top=2, console=Console(file=output, width=120))
-    assert "First 2 of 64" in output.getvalue()
+    assert "First 2 of 80" in output.getvalue()
 
 
 def test_terminal_shows_the_ranking(audited):

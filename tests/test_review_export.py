@@ -312,9 +312,9 @@ def test_labels_after_a_policy(any_audit, policy, tmp_path):
     train = after.loc[[i for i in items.ids if i in after.index]]
     if items.classes:
         assert all(train.loc[i, "given_label"] == given[i] for i in train.index)
-    assert set(after["split"]) == {"train", "validation"}
-    assert after[after["split"] == "validation"]["influence_rank"].isna().all()
-    assert after[after["split"] == "validation"]["verdict"].isna().all()
+    assert set(after["split"]) == {"train", "held_out"}
+    assert after["influence_rank"].notna().all()
+    assert after["verdict"].notna().all()
     kept = [i for i in items.ids if i in after.index]
     ranks = dict(zip(items.ids, items.scores["rank"], strict=True))
     assert [int(train.loc[i, "influence_rank"]) for i in kept] == [ranks[i] for i in kept]
@@ -346,11 +346,12 @@ def test_suggestions_are_the_model_s(audits, tmp_path):
     run(audit, tmp_path / "a.json", "json", split="train")
     rows = json.loads((tmp_path / "a.json").read_text())
     items = audit.items
-    assert [row["id"] for row in rows] == items.ids
-    for position in (0, 5):
+    trained = [i for i in range(len(items)) if items.split(i) == "train"]
+    assert [row["id"] for row in rows] == [items.ids[i] for i in trained]
+    for row, position in zip(rows, trained, strict=True):
         best = items.suggestions(position)[0]
-        assert rows[position]["suggested_label"] == items.suggested(position) == best.label
-        assert rows[position]["suggested_prob"] == pytest.approx(best.probability)
+        assert row["suggested_label"] == items.suggested(position) == best.label
+        assert row["suggested_prob"] == pytest.approx(best.probability)
 
 
 def test_a_resolution_counts(audits):
@@ -736,7 +737,7 @@ BAD_TASKS = {
     "no list": ("{}", "holds no list of tasks"),
     "min": ([{"id": 3, "choice": "cat"}], "task 1: no data and annotations; export as JSON, not JSON-MIN"),
     "no id": ([{"data": {}, "annotations": []}], "task 1: its data has no id"),
-    "unknown id": ([{"data": {"id": "x"}, "annotations": []}], "task 1: 'x' is no training point"),
+    "unknown id": ([{"data": {"id": "x"}, "annotations": []}], "task 1: 'x' is no point"),
     "class": (
         [annotation(choice("label", "emu"))],
         r"task 1: there is no class 'emu'; the audit has =owl, cat",
@@ -798,7 +799,7 @@ BAD_CSV = {
     "empty": ("", "is empty"),
     "no id": ("verdict\nbad\n", "no column id"),
     "no verdict": ("id\nx\n", "no column verdict"),
-    "unknown id": ("id,verdict,reviewer\n{0},bad,me\nx,bad,me\n", "row 2: 'x' is no training point"),
+    "unknown id": ("id,verdict,reviewer\n{0},bad,me\nx,bad,me\n", "row 2: 'x' is no point"),
     "verdict": ("id,verdict,reviewer\n{0},wrong,me\n", "row 1: verdict is 'wrong'"),
     "class": ("id,verdict,new_label,reviewer\n{0},mislabeled,emu,me\n", "row 1: there is no class 'emu'"),
     "label": ("id,verdict,new_label,reviewer\n{0},bad,cat,me\n", "row 1: a label goes with"),
@@ -913,6 +914,7 @@ def test_issue_table(audits, suffix, tmp_path):
         "label_score",
         "given_label",
         "predicted_label",
+        "split",
     }
     assert table["is_label_issue"].dtype == bool
     # LOW = bad there, and a monotone image of the rank.
@@ -990,7 +992,7 @@ BAD_ISSUES = {
         "row 1: label_score is '2.0'; expected 0..1, where low is bad",
     ),
     "words": (lambda t: t.assign(label_score="x"), "row 1: label_score is 'x'"),
-    "short": (lambda t: t[1:], "training points are not in its"),
+    "short": (lambda t: t[1:], "points are not in its"),
     "order": (lambda t: t[::-1], "given_label is .* table of the same points"),
     "twice": (lambda t: pd.concat([t, t[:1]]).assign(id=[*t["id"], t["id"][0]]), "two rows are of the same"),
 }

@@ -37,7 +37,7 @@ def items(audit):
 @pytest.fixture(scope="module")
 def truth(items):
     source = read_source(items)
-    return [source.dataset.classes[label] for label in source.given[source.train]]
+    return [source.dataset.classes[label] for label in source.given[source.ranked]]
 
 
 def test_the_reviewer_is_always_right(items, truth):
@@ -50,7 +50,7 @@ def test_the_reviewer_is_always_right(items, truth):
     assert [items.classes[int(label)] for label in cleaned.labels] == truth
     wrong = np.array(truth) != [items.label(i) for i in range(len(items))]
     assert (clean(items, review, "drop").kept == ~wrong).all()
-    assert wrong.sum() == items.manifest.flipped.in_training
+    assert wrong.sum() == items.manifest.flipped.planted
 
 
 def test_the_first_of_the_ranking_and_once(items, truth, tmp_path):
@@ -95,7 +95,7 @@ def test_commands_from_ranking_to_proof(audit, items):
 
     path = audit.path
     said = command("simulate", path, "--inspect", 0.5, "--curve", "0,1", "--seeds", 1)
-    inspected, wrong = round(0.5 * len(items)), items.manifest.flipped.in_training
+    inspected, wrong = round(0.5 * len(items)), items.manifest.flipped.planted
     assert f"{inspected} of {len(items)} points inspected" in said
     assert f"of {wrong} wrong labels found" in said
     costs = json.loads((path / "cost.json").read_text())
@@ -105,9 +105,14 @@ def test_commands_from_ranking_to_proof(audit, items):
     said = command("compare", path, "--seeds", 2)
     found = json.loads((path / "compare.json").read_text())
     store = open_store(path / "review.sqlite")
-    decided = [event.decision for event in store.since(items.run)]
+    store_events = list(store.since(items.run))
+    decided = [event.decision for event in store_events]
     store.close()
-    assert found["relabeled"] == sum(d is not None and d.label is not None for d in decided)
+    by_item = zip((event.item for event in store_events), decided, strict=True)
+    trained = {items.ids[i] for i in np.flatnonzero(items.scores["split"] == "train")}
+    assert found["relabeled"] == sum(
+        d is not None and d.label is not None and i in trained for i, d in by_item
+    )
     assert found["overall"]["points"] == items.manifest.data.validation
     assert "points of accuracy" in said
     page = (path / "compare.html").read_text()

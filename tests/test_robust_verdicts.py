@@ -186,16 +186,16 @@ def test_damaged_parquet_tables_of_issues(items, copy, data):
 
 
 OTHER = [
-    pa.array([None] * 32),
-    pa.array([[1.0]] * 32),
-    pa.array([b"\xff"] * 32),
-    pa.array([2**62] * 32, pa.timestamp("us")),
-    pa.array([2**62] * 32, pa.duration("ns")),
-    pa.array([float("nan")] * 32),
-    pa.array(["1e999"] * 32),
-    pa.array([{"a": 1}] * 32),
-    pa.array(["cat"] * 32).dictionary_encode(),
-    pa.Array.from_buffers(pa.string(), 32, [None, *pa.array([b"\xff"] * 32).buffers()[1:]]),
+    pa.array([None] * 40),
+    pa.array([[1.0]] * 40),
+    pa.array([b"\xff"] * 40),
+    pa.array([2**62] * 40, pa.timestamp("us")),
+    pa.array([2**62] * 40, pa.duration("ns")),
+    pa.array([float("nan")] * 40),
+    pa.array(["1e999"] * 40),
+    pa.array([{"a": 1}] * 40),
+    pa.array(["cat"] * 40).dictionary_encode(),
+    pa.Array.from_buffers(pa.string(), 40, [None, *pa.array([b"\xff"] * 40).buffers()[1:]]),
 ]
 
 

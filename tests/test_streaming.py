@@ -57,7 +57,9 @@ def streamed(data, tmp_path_factory) -> AuditFolder:
 
 def every(folder: AuditFolder) -> dict[str, np.ndarray]:
     table = folder.every_score().to_table()
-    return {name: table[name].to_numpy() for name in table.column_names}
+    return {name: table[name].to_numpy() for name in table.column_names} | {
+        "split": np.array(table["split"].to_pylist())
+    }
 
 
 @pytest.mark.parametrize("removal", ["infinitesimal", "finite"])
@@ -85,10 +87,12 @@ def test_streamed_and_held_are_one_audit(data, tmp_path, limit):
     inside = swaypoint.audit(data, tmp_path / "held", options=options, read=read)
     outside = swaypoint.audit(data, tmp_path / "streamed", options=options, read=read, scale=STREAMED)
     held, streamed = inside.scores(), every(outside)
-    assert len(held) == round(0.8 * (limit or streamed_data.ROWS))
+    assert len(held) == (limit or streamed_data.ROWS)
+    assert held["split"].to_pylist() == streamed["split"].tolist()
+    assert held["split"].to_pylist().count("held_out") == round(0.2 * len(held))
     assert held["index"].to_pylist() == streamed["index"].tolist()
     assert held["label"].to_pylist() == streamed["label"].tolist()
-    for name in ("cook", "loo_loss", "auto", "gradient_norm"):
+    for name in (*COLUMNS, "auto", "p_wrong", "gradient_norm"):
         np.testing.assert_allclose(streamed[name], held[name].to_numpy(), rtol=2e-4, atol=1e-6, err_msg=name)
     assert set(outside.scores().column_names) == set(held.column_names)
     here, there = inside.manifest(), outside.manifest()
@@ -107,7 +111,9 @@ def test_a_share_is_held_out_and_measured(streamed, data):
     held = Split.of(streamed_data.ROWS).held_out(np.arange(streamed_data.ROWS))
     assert manifest.data.train == (~held).sum()
     assert manifest.data.validation == held.sum()
-    assert np.array_equal(every(streamed)["index"], np.flatnonzero(~held))
+    assert manifest.data.ranked == {"train": (~held).sum(), "held_out": held.sum()}
+    assert np.array_equal(every(streamed)["index"], np.arange(streamed_data.ROWS))
+    assert np.array_equal(every(streamed)["split"] == "held_out", held)
     features, labels = streamed_data.points()
     head = {name: value.numpy() for name, value in _tensors(streamed.path / "head.safetensors").items()}
     right = (features @ head["weight"].T + head["bias"]).argmax(1) == labels
@@ -171,7 +177,7 @@ def test_a_streamed_regression_says_what_one_in_memory_says(tmp_path, loss):
     assert found["kind"].tolist() == held["kind"].to_pylist()
     assert "outlier" in found["kind"].tolist() or loss == "poisson"
     assert set(folder.scores().column_names) == set(held.column_names)
-    assert folder.manifest().model.accuracy == Accuracy(None, None)
+    assert folder.manifest().model.accuracy == Accuracy(None, None, {})
     here, there = inside.manifest().model.regression, folder.manifest().model.regression
     assert there.parameters == here.parameters
     for one, other in ((here.train, there.train), (here.validation, there.validation)):
@@ -187,7 +193,7 @@ def test_data_of_any_fsspec_file_system(data, tmp_path):
     for file in sorted(data.iterdir()):
         memory.pipe(f"/bucket/{file.name}", file.read_bytes())
     folder = swaypoint.audit("memory://bucket", tmp_path / "audit", options=AuditOptions(), read=READ)
-    assert len(every(folder)["cook"]) == folder.manifest().data.train
+    assert len(every(folder)["cook"]) == streamed_data.ROWS
 
 
 def test_what_is_streamed_is_stated(data, tmp_path):
@@ -363,7 +369,7 @@ def test_commands_work_on_a_streamed_audit_or_say_why_not(streamed):
     run = CliRunner()
     shown = run.invoke(app, ["show", str(streamed.path), "--top", "3"])
     assert shown.exit_code == 0
-    assert f"First 3 of {streamed.manifest().data.train:,}" in shown.output
+    assert f"First 3 of {streamed_data.ROWS:,}" in shown.output
     assert run.invoke(app, ["report", str(streamed.path)]).exit_code == 0
     assert "points are suspect" in (streamed.path / "report.html").read_text()
     items = Items(streamed)
@@ -377,7 +383,8 @@ def test_commands_work_on_a_streamed_audit_or_say_why_not(streamed):
 
 
 def test_the_review_measures_leverage_by_the_mean_of_all_points(streamed):
-    items, everywhere = Items(streamed), every(streamed)["leverage"]
+    items, scores = Items(streamed), every(streamed)
+    everywhere = scores["leverage"][scores["split"] == "train"]
     assert len(items) < len(everywhere)
     np.testing.assert_allclose(items.leverage, items.scores["leverage"] / everywhere.mean(), rtol=1e-6)
 

@@ -134,7 +134,7 @@ def test_the_small_loop_trains_as_lightning_does(split, tmp_path, optimizer, sch
     found = []
     for number, loop in enumerate((train_by_lightning, train_small)):
         (tmp_path / str(number)).mkdir()
-        told, watches = [], [Trajectory("head", 50, 4)] if kind == "classes" else []
+        told, watches = [], [Trajectory("head", 50, 4, 3)] if kind == "classes" else []
         model = build(recipe, split.inputs, 3 if kind == "classes" else 1, seed=0)
         plan = Plan(4, 0, tmp_path / str(number), "cpu")
         loop(model, split, recipe, plan, report=lambda *one, told=told: told.append(one), watches=watches)
@@ -206,7 +206,7 @@ def test_trajectory_is_what_the_training_saw(split, tmp_path):
     for loss in losses:
         gradient = torch.autograd.grad(loss, list(model.head.parameters()), retain_graph=True)
         squares.append(sum(float(part.square().sum()) for part in gradient))
-    watch = Trajectory("head", 50, 2)
+    watch = Trajectory("head", 50, 2, 3)
     train(model, split, STILL, Plan(2, 0, tmp_path), watches=[watch])
     for epoch in range(2):
         torch.testing.assert_close(watch.margins[:40, epoch], (own - others).detach()[:40])
@@ -215,6 +215,29 @@ def test_trajectory_is_what_the_training_saw(split, tmp_path):
     torch.testing.assert_close(watch.tracin[:40], expected, rtol=1e-4, atol=0.0)
     assert watch.margins[40:].isnan().all()  # held out
     assert not watch.tracin[40:].any()
+    for name in ("probabilities", "whole"):
+        recorded = watch.course()[name]
+        assert recorded.dtype == torch.float16
+        torch.testing.assert_close(recorded[:40].float(), logits.softmax(1)[:40], rtol=1e-3, atol=1e-4)
+        assert recorded[40:].isnan().all()
+
+
+def test_the_last_third_is_recorded_apart(split):
+    """Logits that the test gives in place of a training's, another in each of five epochs."""
+    watch, model = Trajectory("", 50, 5, 3), torch.nn.Identity()
+    logits = torch.randn(5, 50, 3, generator=torch.Generator().manual_seed(0))
+    watch.start(model)
+    for epoch in range(5):
+        model(logits[epoch])
+        watch.after_step(split.targets, torch.arange(50), epoch)
+    watch.stop()
+    course, p = watch.course(), logits.softmax(2)
+    torch.testing.assert_close(course["probabilities"].float(), p[3:].mean(0), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(course["whole"].float(), p.mean(0), rtol=1e-3, atol=1e-4)
+
+
+def test_probabilities_that_take_too_much_are_not_recorded():
+    assert set(Trajectory("head", 2**20, 1, 2**8).course()) == {"margins", "losses"}
 
 
 def test_an_interrupted_training_records_the_same(split, tmp_path):
@@ -222,7 +245,7 @@ def test_an_interrupted_training_records_the_same(split, tmp_path):
     watches = {}
     for name in ("whole", "interrupted"):
         (tmp_path / name).mkdir()
-        plan, watches[name] = Plan(4, 0, tmp_path / name), Trajectory("head", 50, 4)
+        plan, watches[name] = Plan(4, 0, tmp_path / name), Trajectory("head", 50, 4, 3)
         if name == "interrupted":
 
             def stop(epoch, *_):
@@ -231,8 +254,11 @@ def test_an_interrupted_training_records_the_same(split, tmp_path):
 
             model = build(recipe, split.inputs, 3, seed=0)
             with pytest.raises(KeyboardInterrupt):
-                train(model, split, recipe, plan, report=stop, watches=[Trajectory("head", 50, 4)])
+                train(model, split, recipe, plan, report=stop, watches=[Trajectory("head", 50, 4, 3)])
         model = build(recipe, split.inputs, 3, seed=0)
         train(model, split, recipe, plan, watches=[watches[name]])
     for part in ("margins", "losses", "tracin"):
         np.testing.assert_array_equal(getattr(watches["whole"], part), getattr(watches["interrupted"], part))
+    whole, interrupted = (watches[name].course() for name in ("whole", "interrupted"))
+    for part in ("probabilities", "whole"):
+        np.testing.assert_array_equal(whole[part], interrupted[part])

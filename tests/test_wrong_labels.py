@@ -48,8 +48,8 @@ def average_precision(score, wrong):
 
 
 def posterior_by_loops(p, labels, channel, steps=5):
-    """Score and p_wrong as the documentation writes them, nothing vectorised."""
-    classes, scores, wrong = len(channel), [], []
+    """Score and posterior of the true class as the documentation writes them, nothing vectorised."""
+    classes, scores, posterior = len(channel), [], []
     for row, y in zip(p.tolist(), labels.tolist(), strict=True):
         q = list(row)
         for _ in range(steps):
@@ -59,8 +59,8 @@ def posterior_by_loops(p, labels, channel, steps=5):
         a = [q[k] * channel[k][y] for k in range(classes)]
         margins = [math.log(max(v for k, v in enumerate(w) if k != y) / w[y]) for w in (q, a)]
         scores.append(sum(margins) / 2)
-        wrong.append(1 - a[y] / sum(a))
-    return np.array(scores), np.array(wrong)
+        posterior.append([value / sum(a) for value in a])
+    return np.array(scores), np.array(posterior)
 
 
 def counts_by_loops(p, labels):
@@ -194,9 +194,14 @@ def test_scores_against_loops_through_a_given_channel():
     p, labels, _, channel = judged(n=200)
     channel = 0.97 * channel + 0.006
     found = wrong_labels(p, labels, channel=channel)
-    score, wrong = posterior_by_loops(p, labels, channel.tolist())
+    score, posterior = posterior_by_loops(p, labels, channel.tolist())
     np.testing.assert_allclose(found.score, score, rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(found.p_wrong, wrong, rtol=1e-9, atol=1e-12)
+    own = np.eye(5, dtype=bool)[labels]
+    np.testing.assert_allclose(found.p_wrong, 1 - posterior[own], rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(found.likely, np.where(own, -1, posterior).argmax(1))
+    of = [posterior[labels == j] for j in range(5)]
+    np.testing.assert_allclose(found.pairs, [rows.sum(0) for rows in of], rtol=1e-6)
+    np.testing.assert_allclose(found.variance, [(rows * (1 - rows)).sum(0) for rows in of], rtol=1e-5)
     assert found.believed
     assert math.isnan(found.evidence)
 
@@ -261,6 +266,9 @@ def test_any_probabilities_give_finite_scores_and_probabilities(seed, classes, n
         assert ((found.p_wrong >= 0) & (found.p_wrong <= 1)).all()
         np.testing.assert_allclose(found.channel.sum(1), 1)
         assert 0 <= found.expected <= n
+        assert (found.likely != labels).all()
+        off = found.pairs.sum() - found.pairs.trace()
+        assert off <= found.expected + 1e-3  # a row that no class explains counts as wrong, for no pair
 
 
 @pytest.mark.parametrize("pairs", [PAIRS, {}])
@@ -273,6 +281,7 @@ def test_chunks_do_not_matter(pairs, monkeypatch):
         np.testing.assert_allclose(other.score, whole.score, rtol=1e-9, atol=1e-9)
         np.testing.assert_allclose(other.p_wrong, whole.p_wrong, rtol=1e-9, atol=1e-9)
         np.testing.assert_array_equal(other.channel, whole.channel)
+        np.testing.assert_allclose(other.pairs, whole.pairs, rtol=1e-9)
 
 
 def test_half_precision_ranks_as_double():

@@ -14,11 +14,14 @@ from swaypoint.auditing.run import AuditRun, Listener, describe_model
 from swaypoint.auditing.scored import Scored, found
 from swaypoint.auditing.shown import explain
 from swaypoint.auditing.streamed import StreamedRecords, table_to_stream
+from swaypoint.auditing.suspected import suspected, write_pairs
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.readers import read_dataset, read_frame
+from swaypoint.data.readers.beside import datasets_beside, read_beside
 from swaypoint.data.readers.builtin import PREFIX
+from swaypoint.errors import InputError
 from swaypoint.folder.audit_folder import AuditFolder
-from swaypoint.folder.manifest import Planted
+from swaypoint.folder.manifest import TRAIN, Planted
 from swaypoint.models.predictor import seen_side
 from swaypoint.report.html import write_report
 from swaypoint.scoring.risks.losses import regression
@@ -33,8 +36,10 @@ def audit(
     listener: Listener | None = None,
     scale: Scale | None = None,
     force: bool = False,
+    test: Any = None,
 ) -> AuditFolder:
-    """Rank every training point of ``source`` and write an audit folder; the command line's audit.
+    """Rank every record of ``source``, those held out of the training too, and write an audit folder; the
+    command line's audit.
 
     A second call with the same inputs returns the finished folder, or resumes an interrupted one; with more
     scores or another ``top`` it computes what is new, without training again.
@@ -47,6 +52,10 @@ def audit(
         scale: how much may be held in memory, beyond which parquet files of features are streamed, and
             where that runs.
         force: overwrite the audit of other data or with other options that ``out`` holds.
+        test: a second source like the first, whose records are audited by the model trained on the first, as
+            the split ``test``; a class that the first has not is refused. A source may bring splits of its
+            own: of a folder ``train/ test/`` of class folders, of a Hugging Face dataset or a folder of
+            parquet files with several, the model is trained on ``train`` and all are audited.
 
     Returns:
         The folder: ``manifest.json``, ``scores.parquet``, ``examples.parquet``, ``report.html``, and
@@ -62,10 +71,10 @@ def audit(
     read = replace(read or ReadOptions(), regression=regression(options.objective.loss))
     read = replace(read, largest_side=max(read.largest_side, seen_side(options.model)))
     if not isinstance(source, (str, Path, Dataset)):
-        source = read_frame(source, read)
+        source, test = read_frame(source, read, test=test), None
     run = AuditRun(_folder_for(source, out), listener or Listener())
     with run.stage("reading"):
-        records = _records(source, read, options, scale, run)
+        records = _records(source, test, read, options, scale, run)
     records.check()
     with run.at_stake():
         asked = run.begin(records.about, options, force=force)
@@ -89,6 +98,8 @@ def _made(run: AuditRun, records: Records) -> None:
             scored = records.scored(run, predictor)
             run.record(model=describe_model(predictor, scored, records.options))
             run.record(diagnostics=scored.diagnostics.to_dict(), streamed=scored.streamed)
+            write_pairs(scored.pairs, run.path)
+            run.record(suspected=suspected(scored, records.planted if records.wrong else None))
     with run.stage("explaining"):
         explain(run.path, records, predictor, scored)
         run.record(ranked_by=scored.ranked_by, flipped=_planted(records, scored))
@@ -104,13 +115,30 @@ def _folder_for(source: str | Path | Dataset, out: str | Path | None) -> Path:
 
 
 def _records(
-    source: str | Path | Dataset, read: ReadOptions, options: AuditOptions, scale: Scale, run: AuditRun
+    source: str | Path | Dataset,
+    test: Any,
+    read: ReadOptions,
+    options: AuditOptions,
+    scale: Scale,
+    run: AuditRun,
 ) -> Records:
     table = table_to_stream(source, read, scale)
     if table is not None:
+        if test is not None:
+            raise InputError(
+                f"{table.name} is streamed, and a test set needs the data in memory; leave --test out, or"
+                " raise --max-memory where the data fit"
+            )
         return StreamedRecords(table, options, scale.engine)
     if isinstance(source, Dataset):
-        return HeldRecords(source, None, options)
+        if test is not None and not isinstance(test, Dataset):
+            raise InputError(f"test is a {type(test).__name__}; expected a Dataset, as the source is one")
+        return HeldRecords(source if test is None else datasets_beside(source, test), None, options)
+    if test is not None:
+        if not isinstance(test, (str, Path)):
+            raise InputError(f"test is a {type(test).__name__}; expected a path, as the source is one")
+        stored = read_beside(source, test, options=read, on_progress=run.listener.records)
+        return HeldRecords(stored.dataset, origin(source, read, test), options)
     given = read_dataset(source, options=read, on_progress=run.listener.records)
     return HeldRecords(given, origin(source, read), options)
 
@@ -121,4 +149,6 @@ def _planted(records: Records, scored: Scored) -> Planted | None:
         return None
     options = records.options
     ranked, rows = found(scored, records.planted, options.seed)
-    return Planted(options.flip, options.seed, ranked, tuple(rows), records.wrong) if ranked else None
+    if not any(ranked.values()):
+        return None
+    return Planted(options.flip, options.seed, ranked[TRAIN], tuple(rows), records.wrong, ranked)

@@ -16,14 +16,13 @@ SHARED = 0.3
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Scores of each model, ``(n,)`` float64: Cook's distance, and the recommended score."""
+    """Cook's distances of each model, ``(n,)`` float64."""
 
     cooks: Sequence[np.ndarray]
-    recommended: Sequence[np.ndarray]
 
-    def columns(self) -> dict[str, np.ndarray]:
-        """What the ranking is by: ``models``, the mean logarithm of Cook's distance; and ``auto``."""
-        return {"models": combine(self.cooks), "auto": np.mean(self.recommended, axis=0)}
+    def combined(self) -> np.ndarray:
+        """What ranks: the mean logarithm of Cook's distance, ``(n,)``."""
+        return combine(self.cooks)
 
     def check(self) -> Check:
         """How far the models agree, as a check of fitness."""

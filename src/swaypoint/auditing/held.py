@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +14,52 @@ from swaypoint.auditing.ensemble import Ensemble
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.auditing.records import Records, Shown
 from swaypoint.auditing.run import AuditRun
-from swaypoint.auditing.scored import Columns, Scored, lead
+from swaypoint.auditing.scored import Columns, Pairs, Scored, columns_of, lead
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.planting import plant
+from swaypoint.data.readers.beside import unknown_class
 from swaypoint.data.splitting import Split
 from swaypoint.errors import InputError
-from swaypoint.folder.manifest import AuditedData, RegressionFit, SkippedRecord
+from swaypoint.folder.manifest import HELD_OUT, TRAIN, AuditedData, RegressionFit, SkippedRecord
 from swaypoint.models.predictor import FITTED, ModelOptions, Predictor, Rows, Training, check, prepare
 from swaypoint.scorers.base import of_points, scores
-from swaypoint.scorers.recommended import recommended
+from swaypoint.scorers.recommended import as_others, averaged, recommended
 from swaypoint.scoring.fitness import accuracy_of, baseline, by_heart, examine, memorisation
 from swaypoint.scoring.head_solution import HeadSolution
-from swaypoint.scoring.rank import rank, rank_parameters
+from swaypoint.scoring.rank import rank, rank_parameters, unseen_parameters
 from swaypoint.scoring.ranking import COLUMNS, Ranking
-from swaypoint.scoring.regression import Statistics, goodness, of_head, predicted, suspicion
+from swaypoint.scoring.regression import Statistics, goodness, of_head, of_unseen, predicted, suspicion
+from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.risks.losses import as_loss
+from swaypoint.scoring.scores import Scores
+from swaypoint.scoring.trained_model import TrainedModel
+from swaypoint.scoring.wrong_labels import WrongLabels
 
 _NEIGHBOURS = 50_000
+
+
+@dataclass(frozen=True, eq=False)
+class _Modelled:
+    """One model, solved.
+
+    Attributes:
+        ranking, others: of the points trained on, and of the others, where there are any.
+        accuracy: on either; None without classes or such points.
+        known: of either the probabilities (n, C) that the recommended score is made of; without one class a
+            point that score itself, the leave-one-out loss (n,).
+        by_heart: whether it knows the points that it was trained on by heart.
+    """
+
+    ranking: Ranking
+    others: tuple[Scores, ...]
+    solution: HeadSolution
+    accuracy: tuple[float | None, float | None]
+    known: list[np.ndarray]
+    by_heart: bool
+
+    @property
+    def parts(self) -> tuple[Ranking | Scores, ...]:
+        return (self.ranking, *self.others)
 
 
 class HeldRecords(Records):
@@ -41,11 +71,12 @@ class HeldRecords(Records):
     """
 
     def __init__(self, given: Dataset, origin: dict[str, Any] | None, options: AuditOptions) -> None:
-        self.options = options
+        self.options, self._given = options, given
         self.dataset, self._flipped = plant(given, options.flip, options.seed)
-        everyone = np.arange(len(given))
-        held = Split.of(len(given), seed=options.seed, share=options.validation).held_out(everyone)
-        self.rows = Rows(everyone[~held], everyone[held])
+        self._split = _splits(given, options)
+        trained = self._split == TRAIN
+        self.rows = Rows(np.flatnonzero(trained), np.flatnonzero(~trained))
+        self._order = np.argsort(np.concatenate([self.rows.train, self.rows.validation]))
         self.about = AuditedData(
             name=given.name,
             kind=given.kind,
@@ -58,10 +89,12 @@ class HeldRecords(Records):
             skipped=tuple(SkippedRecord(**asdict(record)) for record in given.skipped),
             origin=origin,
             treatments=dict(given.treatments),
+            splits=counted(self._split),
         )
 
     def check(self) -> None:
         options = self.options
+        _check_classes(self._given)
         name, *_ = [check(self.dataset, one, options.objective) for one in options.model.each()]
         loss, trains = as_loss(options.objective.loss), name not in FITTED and ":" not in name
         for score in options.scores:
@@ -95,79 +128,148 @@ class HeldRecords(Records):
         return made
 
     def scored(self, run: AuditRun, predictor: Predictor) -> Scored:
-        options, held_out = self.options, len(self.rows.validation)
-        ranking, solution, accuracy, auto = self._ranked(predictor)
+        options = self.options
+        first = self._modelled(predictor)
+        solution, accuracy, known, learnt = first.solution, first.accuracy, first.known, first.by_heart
         trained = predictor.trained(solution.head, options)
+        points = (trained, predictor.unseen(trained))
+        ranking, others = first.ranking, first.others
         if options.params is not None:
-            ranking = rank_parameters(trained, ranking)
-        known = run.known | {"auto": auto}
-        further = {
-            name: known[name] if name in known else of_points(name)(trained) for name in options.scores
-        }
-        statistics = None if self.dataset.classes else of_head(solution.head, predictor.train)
-        if statistics is not None:  # which value is wrong, the residual tells best: always there to sort by
-            further["auto"] = suspicion(statistics)
+            ranking, others = rank_parameters(trained, ranking), _by_parameters(points[1], others)
+        parts: tuple[Ranking | Scores, ...] = (ranking, *others)
         run.write_factor(solution)
-        diagnostics = ranking.diagnostics.beside(memorisation(*accuracy, held_out))
+        diagnostics = ranking.diagnostics.beside(memorisation(*accuracy, len(self.rows.validation)))
         labels = self.dataset.labels[self.rows.train]
         measured = predictor.train if predictor.validation is None else predictor.validation
         diagnostics = diagnostics.beside(baseline(solution.risk, measured, labels, self.dataset.classes))
         if options.params is None:
             diagnostics = diagnostics.beside(examine(solution))
+        further: dict[str, np.ndarray] = {}
         if len(self._members()) > 1:
-            ensemble = self._ensemble(run, first=(ranking.values, auto))
-            diagnostics = diagnostics.beside((ensemble.check(),))
-            several = ensemble.columns().items()
-            further |= {name: one for name, one in several if name in (*further, "models")}
-        columns = _columns(self.dataset.index[self.rows.train], ranking, further, statistics)
+            cooks, known, learnt = self._several(run, parts, first)
+            trained_on = Ensemble([part[: len(self.rows.train)] for part in cooks])
+            diagnostics = diagnostics.beside((trained_on.check(),))
+            further["models"] = Ensemble(cooks).combined()[self._order]
+        wrong = self._wrong(known, learnt)
+        suspect = list(map(columns_of, wrong))
+        if learnt and len(suspect) == 2:
+            suspect[0]["auto"] = as_others(suspect[0]["auto"], suspect[1]["auto"])
+        statistics = _statistics(self.dataset, solution.head, predictor)
+        if statistics:  # which value is wrong, the residual tells best
+            further["auto"] = self._in_order([suspicion(one) for one in statistics])
+        else:
+            further |= self._joined(suspect) if suspect else {"auto": self._in_order(known)}
+        done = {name: one for name, one in run.known.items() if len(one) == len(self._order)} | further
+        further |= {
+            name: done[name] if name in done else self._score(name, points) for name in options.scores
+        }
+        columns = {"index": self.dataset.index, "split": self._split}
+        columns |= self._columns(parts, statistics)
+        columns |= {name: one for name, one in further.items() if name not in columns}
         return Scored(
             head=solution.head,
             refit=bool(options.refit) or predictor.fit,
-            points=len(ranking),
+            points=len(self._order),
             accuracy=accuracy,
             diagnostics=diagnostics,
             columns=columns,
             every=lambda: iter((columns,)),
             ranked_by=lead(options.scores, len(self._members())),
-            regression=None if statistics is None else _regression(solution, predictor, statistics),
+            regression=_regression(solution, predictor, statistics[0]) if statistics else None,
+            pairs=Pairs.of(wrong) if wrong else None,
+            accuracies=_accuracies(columns) if accuracy[1] is not None else {},
         )
 
-    def _ranked(
-        self, predictor: Predictor
-    ) -> tuple[Ranking, HeadSolution, tuple[float | None, float | None], np.ndarray]:
-        """Cook's distances of the last layer, what was solved for them, the accuracies on the training points
-        and on those held out, and the recommended score."""
-        options = self.options.of_the_head(fit=predictor.fit)
-        ranking, solution = rank(predictor.head.weights, predictor.train, options)
-        parts = (predictor.train, predictor.validation)
-        train, held_out = (accuracy_of(solution.risk, part) for part in parts)
-        known = by_heart(train, held_out, len(self.rows.validation))
-        auto = recommended(ranking.loo_loss, predictor.course, by_heart=known)
-        return ranking, solution, (train, held_out), auto
+    def _wrong(self, known: Sequence[np.ndarray], learnt: bool) -> list[WrongLabels]:
+        """Which labels are wrong among the points trained on, and among the others; empty without classes."""
+        if any(part.ndim == 1 for part in known):
+            return []
+        given = [self.dataset.labels[rows] for rows in (self.rows.train, self.rows.validation)]
+        return recommended(list(zip(known, given, strict=False)), by_heart=learnt)
 
-    def _ensemble(self, run: AuditRun, *, first: tuple[np.ndarray, np.ndarray]) -> Ensemble:
-        """The first model's Cook's distances and recommended scores, and those of the others, each trained in
-        a folder of its own."""
-        scored = [first]
+    def _joined(self, parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """Columns of the points trained on, and of the others, in dataset order."""
+        return {name: self._in_order([part[name] for part in parts]) for name in parts[0]}
+
+    def _in_order(self, parts: Sequence[np.ndarray]) -> np.ndarray:
+        """Of the points trained on, then of the others: in dataset order."""
+        return np.concatenate(parts)[self._order]
+
+    def _score(self, name: str, points: tuple[TrainedModel, TrainedModel | None]) -> np.ndarray:
+        """A further score in dataset order; NaN of points not trained on, where it says nothing of such."""
+        of, (trained, unseen) = of_points(name), points
+        found = [of(trained)]
+        if unseen is not None:
+            count = len(self.rows.validation)
+            found.append(of(unseen) if scores[name].pointwise else np.full(count, np.nan))
+        return self._in_order(found)
+
+    def _columns(
+        self, parts: Sequence[Ranking | Scores], statistics: Sequence[Statistics]
+    ) -> dict[str, np.ndarray]:
+        """Those that every audit has, in dataset order."""
+        found = {"cook": _cooks(parts)[self._order]}
+        names = [name for name in COLUMNS if name != "cook"]
+        if all(part.standard_error is not None for part in parts):
+            names.append("standard_error")
+        found |= {name: self._in_order([getattr(part, name) for part in parts]) for name in names}
+        for name, of in (
+            ("residual", "residual"),
+            ("studentised", "studentised"),
+            ("suggested_error", "error"),
+        ):
+            if statistics:
+                found[name] = self._in_order([getattr(one, of) for one in statistics])
+        return found
+
+    def _modelled(self, predictor: Predictor) -> _Modelled:
+        """One model's last layer, solved, with what it says of all points."""
+        options = self.options.of_the_head(fit=predictor.fit)
+        ranking, solution = rank(predictor.head.weights, predictor.train, options, probabilities=True)
+        others: tuple[Scores, ...] = ()
+        if predictor.validation is not None:
+            unseen = solution.unseen(predictor.validation)
+            others = (unseen.scores(removal=options.removal, probabilities=True),)
+        sides = (predictor.train, predictor.validation)
+        train, held_out = (accuracy_of(solution.risk, part) for part in sides)
+        known = [ranking.loo_loss, *(part.loo_loss for part in others)]
+        # A head alone is left out of its points in closed form; what a training learnt is not.
+        learnt = predictor.course is not None and by_heart(train, held_out, len(self.rows.validation))
+        if ranking.probabilities is not None:
+            labels = ranking.label.astype(np.int64)
+            known[0] = averaged(ranking.probabilities, labels, predictor.course, by_heart=learnt)
+            known[1:] = [part.probabilities for part in others if part.probabilities is not None]
+        return _Modelled(ranking, others, solution, (train, held_out), known, learnt)
+
+    def _several(
+        self, run: AuditRun, parts: Sequence[Ranking | Scores], first: _Modelled
+    ) -> tuple[list[np.ndarray], list[np.ndarray], bool]:
+        """Cook's distances of all models, of the points trained on and then of the others, the mean of what
+        they know, and whether one knows its points by heart: of the ``first``, whose distances are in
+        ``parts``, and of the others, each trained in a folder of its own."""
+        cooks, known, learnt = [_cooks(parts)], first.known, first.by_heart
         for number, (model, seed) in enumerate(self._members()[1:], 2):
             folder = run.path / "models" / str(number)
             folder.mkdir(parents=True, exist_ok=True)
             with run.stage(f"model {number}"):
-                ranking, *_, auto = self._ranked(self._prepared(run, folder, model, seed))
-                scored.append((ranking.values, auto))
-        cooks, autos = zip(*scored, strict=True)
-        return Ensemble(cooks, autos)
+                found = self._modelled(self._prepared(run, folder, model, seed))
+                cooks.append(_cooks(found.parts))
+                pairs = zip(known, found.known, strict=True)
+                known = [mean + (more - mean) / number for mean, more in pairs]
+                learnt = learnt or found.by_heart
+        return cooks, known, learnt
 
     def shown(self, predictor: Predictor, scored: Scored) -> Shown:
-        features = torch.cat([part.float().cpu() for part, _ in predictor.train])
-        train = self.rows.train
-        return Shown(self.dataset, train, features, self.dataset.labels[train], _NEIGHBOURS)
+        parts = [part for part in (predictor.train, predictor.validation) if part is not None]
+        features = torch.cat([batch.float().cpu() for part in parts for batch, _ in part])
+        ordered = features[torch.from_numpy(self._order)]
+        return Shown(self.dataset, np.arange(len(ordered)), ordered, self.dataset.labels, _NEIGHBOURS)
 
     def inputs(self, predictor: Predictor) -> np.ndarray | None:
         # Where there is no model, the features are the inputs.
         kind = self.dataset.kind
         if kind == "rows" or (kind == "features" and predictor.inputs is not None):
-            return self.dataset.inputs[self.rows.train]
+            return self.dataset.inputs
         return None
 
     def planted(self, index: np.ndarray) -> np.ndarray:
@@ -178,22 +280,76 @@ class HeldRecords(Records):
         return int(self._flipped.sum())
 
 
-def origin(source: str | Path, read: ReadOptions) -> dict[str, Any]:
-    """What it takes to read the source again."""
+def origin(source: str | Path, read: ReadOptions, test: str | Path | None = None) -> dict[str, Any]:
+    """What it takes to read the source again, and what was audited beside it."""
+    found = {"path": _place(source), "read": asdict(read)}
+    return found if test is None else {**found, "test": _place(test)}
+
+
+def _place(source: str | Path) -> str:
     path = Path(source)
-    return {"path": str(path.absolute() if path.exists() else source), "read": asdict(read)}
+    return str(path.absolute() if path.exists() else source)
 
 
-def _columns(
-    index: np.ndarray, ranking: Ranking, scores: dict[str, np.ndarray], statistics: Statistics | None
-) -> Columns:
-    columns = {name: getattr(ranking, "values" if name == "cook" else name) for name in COLUMNS}
-    if statistics is not None:
-        columns |= {"residual": statistics.residual, "studentised": statistics.studentised}
-        columns["suggested_error"] = statistics.error
-    if ranking.standard_error is not None:
-        columns["standard_error"] = ranking.standard_error
-    return {"index": index, **columns, **{name: one for name, one in scores.items() if name not in columns}}
+def _splits(dataset: Dataset, options: AuditOptions) -> np.ndarray:
+    """Of each record, (n,) of text: the source's own, and of the points to train on those held out.
+
+    Raises:
+        InputError: the source has splits, and no points to train on.
+    """
+    if dataset.split is None:
+        split = np.full(len(dataset), TRAIN, dtype=object)
+    else:
+        split = dataset.split.astype(object)
+    own = np.flatnonzero(split == TRAIN)
+    if not len(own):
+        raise InputError(f"{dataset.name}: its split {TRAIN!r} holds no usable records to train on")
+    share = options.held_out(splits=dataset.split is not None)
+    held = Split.of(len(own), seed=options.seed, share=share).held_out(np.arange(len(own)))
+    split[own[held]] = HELD_OUT
+    return split.astype(str)
+
+
+def _accuracies(columns: Columns) -> dict[str, float]:
+    """On the points of each split that was not trained on, of which the suggestion is the head's own."""
+    right, split = columns["suggested_label"] == columns["label"], columns["split"]
+    return {name: float(right[split == name].mean()) for name in np.unique(split).tolist() if name != TRAIN}
+
+
+def _check_classes(dataset: Dataset) -> None:
+    """Refuse a class that is in none of the records to train on, where the source says which these are."""
+    if dataset.split is None or not dataset.classes:
+        return
+    trained = np.unique(dataset.labels[dataset.split == TRAIN])
+    if len(unknown := np.setdiff1d(dataset.labels, trained)):
+        label = int(unknown[0])
+        split = str(dataset.split[dataset.labels == label][0])
+        raise unknown_class(f"{dataset.name}, split {split!r},", dataset.classes[label])
+
+
+def counted(split: np.ndarray) -> dict[str, int]:
+    """How many points are of each split, the trained ones' first."""
+    names, counts = np.unique(split, return_counts=True)
+    found = dict(zip(names.tolist(), counts.tolist(), strict=True))
+    return {TRAIN: found.pop(TRAIN, 0), **found}
+
+
+def _cooks(parts: Sequence[Ranking | Scores]) -> np.ndarray:
+    return np.concatenate([part.values if isinstance(part, Ranking) else part.cook for part in parts])
+
+
+def _by_parameters(unseen: TrainedModel | None, last: Sequence[Scores]) -> tuple[Scores, ...]:
+    return tuple(unseen_parameters(unseen, scores) for scores in last if unseen is not None)
+
+
+def _statistics(dataset: Dataset, head: HeadWeights, predictor: Predictor) -> list[Statistics]:
+    """Of a regression's points, those trained on first, then the others; empty without such statistics."""
+    seen = None if dataset.classes else of_head(head, predictor.train)
+    if seen is None:
+        return []
+    if predictor.validation is None:
+        return [seen]
+    return [seen, of_unseen(head, predictor.train, predictor.validation)]
 
 
 def _regression(solution: HeadSolution, predictor: Predictor, statistics: Statistics) -> RegressionFit:

@@ -18,6 +18,7 @@ from swaypoint.scoring.options import Solving
 from swaypoint.scoring.risks.losses import as_loss
 from swaypoint.scoring.risks.model import Kind
 
+_HELD_OUT = 0.2
 BYTES_HELD = 40
 """Memory that the audit in memory takes for each number of the features: read, checked, kept."""
 
@@ -30,7 +31,8 @@ class AuditOptions(Solving):
         model, objective: what is audited.
         scores: names in ``swaypoint.scores`` whose scores become columns beside Cook's distance; ``"auto"``,
             the recommended one for wrong labels, also ranks in its place.
-        validation: share of the points that is held out of training and ranking.
+        validation: share of the points that the model is not trained on; default: a fifth, or none where the
+            data have splits beside ``train``.
         seed: of split, training and planted errors.
         flip: plant this share of wrong labels first, and count how many are found: a self-test.
         top: how many points get a picture, their neighbours and a place in the report.
@@ -42,12 +44,18 @@ class AuditOptions(Solving):
     objective: Objective = field(default_factory=Objective)
     params: tuple[str, ...] | None = None
     scores: tuple[str, ...] = ()
-    validation: float = 0.2
+    validation: float | None = None
     seed: int = 0
     flip: float = 0.0
     top: int = 200
     device: str = "cpu"
     keep_features: bool = True
+
+    def held_out(self, *, splits: bool) -> float:
+        """The share of the points to train on that is held out; ``splits``: there are others already."""
+        if self.validation is not None:
+            return self.validation
+        return 0.0 if splits else _HELD_OUT
 
     def check(self) -> None:
         """Refuse what no audit can do, before anything is read.
@@ -56,7 +64,8 @@ class AuditOptions(Solving):
             InputError: an option is out of its range, or two contradict each other.
         """
         for name in ("validation", "flip"):
-            if not 0.0 <= (share := getattr(self, name)) < 1.0:
+            share = getattr(self, name)
+            if share is not None and not 0.0 <= share < 1.0:
                 raise InputError(f"{name} is {share}; expected a share, 0 <= share < 1")
         for name, count in (("models", self.model.models), ("top", self.top), ("epochs", self.model.epochs)):
             if count is not None and count < 1:

@@ -159,7 +159,7 @@ def describe_model(predictor: Predictor, scored: Scored, options: AuditOptions) 
         loss=head.loss.name,
         l2=head.l2,
         damping=options.damping,
-        accuracy=Accuracy(*scored.accuracy),
+        accuracy=Accuracy(*scored.accuracy, scored.accuracies),
         params=options.params,
         curvature=options.curvature,
         removal=options.removal,

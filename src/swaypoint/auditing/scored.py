@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from swaypoint.data.selection import largest
 from swaypoint.data.splitting import Split
-from swaypoint.folder.manifest import RankedBy, RegressionFit, StreamedScores, ranking_column
+from swaypoint.folder.manifest import TRAIN, RankedBy, RegressionFit, StreamedScores, ranking_column
 from swaypoint.scoring.fitness import Diagnostics
 from swaypoint.scoring.risks.head import HeadWeights
+from swaypoint.scoring.wrong_labels import WrongLabels
 
 INSPECTED = (0.01, 0.05, 0.10)
 Columns = Mapping[str, np.ndarray]
-"""Columns of the audit folder of some points, ``index`` first."""
+"""Columns of the audit folder of some points, ``index`` first, ``split`` among them as names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,12 +28,14 @@ class Scored:
     Attributes:
         head: as it was scored; ``refit``: it was fitted first.
         points: how many.
-        accuracy: of the head on them, and on the points held out; None without classes or such points.
+        accuracy: of the head on those trained on, and on the others; None without classes or such points.
         columns: of the points that are held, in dataset order: all, or the top of the ranking.
         every: the columns of all of them, part by part, as often as they are asked for.
         ranked_by: what leads.
         streamed: None where all are held.
         regression: how well the head predicts a single real value; else None.
+        pairs: of a classification, which classes are taken for which; else None.
+        accuracies: on the points of each split that was not trained on; without classes none.
     """
 
     head: HeadWeights
@@ -44,6 +48,36 @@ class Scored:
     ranked_by: RankedBy
     streamed: StreamedScores | None = None
     regression: RegressionFit | None = None
+    pairs: Pairs | None = None
+    accuracies: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Of all ranked points; see :class:`~swaypoint.scoring.wrong_labels.WrongLabels`."""
+
+    expected: np.ndarray
+    variance: np.ndarray
+    believed: bool
+    evidence: float
+
+    @classmethod
+    def of(cls, groups: Sequence[WrongLabels]) -> Pairs:
+        """Of groups of points; the channel of the one that told it most clearly."""
+        first = max(groups, key=lambda group: group.evidence)
+        expected, variance = (
+            np.sum([getattr(group, name) for group in groups], axis=0) for name in ("pairs", "variance")
+        )
+        return cls(expected, variance, first.believed, first.evidence)
+
+
+WRONG = ("auto", "p_wrong", "likely")
+"""The columns that every audit of a classification has of its probably wrong labels."""
+
+
+def columns_of(wrong: WrongLabels) -> dict[str, np.ndarray]:
+    """:data:`WRONG`."""
+    return dict(zip(WRONG, (wrong.score, wrong.p_wrong, wrong.likely), strict=True))
 
 
 def lead(scores: tuple[str, ...], models: int = 1) -> RankedBy:
@@ -55,8 +89,9 @@ def lead(scores: tuple[str, ...], models: int = 1) -> RankedBy:
 
 def found(
     scored: Scored, planted: Callable[[np.ndarray], np.ndarray], seed: int
-) -> tuple[int, list[dict[str, Any]]]:
-    """How many planted errors are ranked, and of them the counts in the first shares of several orders.
+) -> tuple[dict[str, int], list[dict[str, Any]]]:
+    """How many planted errors are ranked, by split, and of them the counts in the first shares of several
+    orders.
 
     Nothing of the number of points is held: each order's threshold is found first, see
     :func:`~swaypoint.data.selection.largest`.
@@ -67,30 +102,39 @@ def found(
     """
     first = ranking_column(scored.ranked_by)
     orders = {first: first, "cook": "cook", "loss": "loss"}
-    total = sum(int(planted(part["index"]).sum()) for part in scored.every())
+    ranked = _by_split(scored, planted, (np.ones(len(part["index"]), dtype=bool) for part in scored.every()))
     rows = []
     for share in INSPECTED:
         count = int(np.ceil(share * scored.points))
-        hits = {name: _hits(scored, planted, values, count) for name, values in orders.items()}
-        chance = Split.of(scored.points, seed=seed + 1, share=count / scored.points)
-        hits["random"] = _by_chance(scored, planted, chance)
-        shares = {name: hit / max(total, 1) for name, hit in hits.items()}
-        rows.append({"inspected": share, **shares, "hits": hits})
-    return total, rows
+        chosen = {name: largest(partial(_column, scored, values), count) for name, values in orders.items()}
+        chosen["random"] = _by_chance(
+            scored, Split.of(scored.points, seed=seed + 1, share=count / scored.points)
+        )
+        apart = {name: _by_split(scored, planted, masks) for name, masks in chosen.items()}
+        hits = {name: sum(counts.values()) for name, counts in apart.items()}
+        shares = {name: hit / max(sum(ranked.values()), 1) for name, hit in hits.items()}
+        by_split = {split: {name: counts[split] for name, counts in apart.items()} for split in ranked}
+        rows.append({"inspected": share, **shares, "hits": hits, "by_split": by_split})
+    return ranked, rows
 
 
-def _hits(scored: Scored, planted: Callable[[np.ndarray], np.ndarray], name: str, count: int) -> int:
-    chosen = largest(lambda: (part[name] for part in scored.every()), count)
-    return sum(
-        int((planted(part["index"]) & first).sum())
-        for part, first in zip(scored.every(), chosen, strict=True)
-    )
+def _column(scored: Scored, name: str) -> Iterator[np.ndarray]:
+    return (part[name] for part in scored.every())
 
 
-def _by_chance(scored: Scored, planted: Callable[[np.ndarray], np.ndarray], chance: Split) -> int:
-    hits = done = 0
+def _by_split(
+    scored: Scored, planted: Callable[[np.ndarray], np.ndarray], chosen: Iterable[np.ndarray]
+) -> dict[str, int]:
+    """How many of the ``chosen`` points, a mask for each part, were planted, the trained ones first."""
+    counts = {TRAIN: 0}
+    for part, mask in zip(scored.every(), chosen, strict=True):
+        wrong = planted(part["index"]) & mask
+        for split in np.unique(part["split"]).tolist():
+            counts[split] = counts.get(split, 0) + int((wrong & (part["split"] == split)).sum())
+    return counts
+
+
+def _by_chance(scored: Scored, chance: Split) -> Iterator[np.ndarray]:
+    done = 0
     for part in scored.every():
-        places = np.arange(done, done + len(part["index"]))
-        hits += int((planted(part["index"]) & chance.held_out(places)).sum())
-        done += len(places)
-    return hits
+        yield chance.held_out(np.arange(done, done := done + len(part["index"])))

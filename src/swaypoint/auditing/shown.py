@@ -19,7 +19,7 @@ from swaypoint.data.neighbours import neighbours
 from swaypoint.data.tensors import write_tensors
 from swaypoint.errors import require
 from swaypoint.folder.items import item_id, project
-from swaypoint.folder.manifest import ranking_column
+from swaypoint.folder.manifest import TRAIN, ranking_column
 from swaypoint.folder.writing import write_arrow, write_table
 from swaypoint.models.predictor import Predictor
 from swaypoint.scoring.kinds import suggest_kinds, suggest_regression_kinds
@@ -42,7 +42,7 @@ def explain(path: Path, records: Records, predictor: Predictor, scored: Scored) 
     agreement = np.full(len(order), np.nan)
     if shown.dataset.classes:
         agreement[top] = near.agreement
-    mean = None if scored.streamed is None else scored.streamed.leverage
+    mean = _mean_leverage(columns) if scored.streamed is None else scored.streamed.leverage
     if "studentised" in columns:
         kinds = suggest_regression_kinds(columns["studentised"], columns["leverage"], mean_leverage=mean)
     else:
@@ -59,12 +59,17 @@ def explain(path: Path, records: Records, predictor: Predictor, scored: Scored) 
     write_table(path / name, _table(columns, kinds, order))
 
 
+def _mean_leverage(columns: Columns) -> float | None:
+    """Of the points trained on; None where these are too few to tell."""
+    leverage = columns["leverage"][columns["split"] == TRAIN]
+    return float(leverage.mean()) if len(leverage) > 4 else None
+
+
 def _table(columns: Columns, kinds: np.ndarray, order: np.ndarray) -> pa.Table:
     usual = ("index", *COLUMNS, "standard_error")
     first = {name: columns[name] for name in usual if name in columns}
     further = {name: values for name, values in columns.items() if name not in usual}
-    split = ["train"] * len(order)
-    index = first.pop("index")
+    index, split = first.pop("index"), pa.array(further.pop("split").tolist(), pa.string())
     return pa.table(
         {"index": index, "split": split, **first, "kind": kinds, "rank": positions(order), **further}
     )

@@ -36,10 +36,18 @@ from swaypoint.data.tensors import write_tensors
 from swaypoint.errors import InputError
 from swaypoint.folder.audit_folder import score_files
 from swaypoint.folder.documents import REMEDY, read_json
-from swaypoint.folder.manifest import AuditedData, RegressionFit, StreamedScores, ranking_column
+from swaypoint.folder.manifest import (
+    HELD_OUT,
+    TRAIN,
+    AuditedData,
+    RegressionFit,
+    StreamedScores,
+    ranking_column,
+)
 from swaypoint.folder.writing import write_json
 from swaypoint.models.predictor import Predictor, stored_head
 from swaypoint.scorers import scores
+from swaypoint.scorers.recommended import OneScale
 from swaypoint.scoring.blank_head import zero_head
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.fitness import Spread, baseline, diagnose, examine, memorisation
@@ -50,7 +58,7 @@ from swaypoint.scoring.regression import Fit, Sums, family_of, goodness_of
 from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.risks.losses import as_loss
 
-_SAMPLE = 131_072
+_SAMPLE, _SAMPLED = 131_072, 1 << 26  # points of a sample; probabilities of one
 _NEIGHBOURS = 50_000
 _TOP = 100_000
 
@@ -110,6 +118,7 @@ class StreamedRecords(Records):
             skipped=(),
             read=asdict(self.table.options),
             left_out=self.table.files.rows - usable,
+            splits={TRAIN: train} | ({HELD_OUT: usable - train} if usable > train else {}),
         )
 
     @contextmanager
@@ -121,7 +130,7 @@ class StreamedRecords(Records):
             with run.stage("reading"):
                 classes = read_classes(self.table)
                 self._flips = flips(rows, options.flip, options.seed, len(classes.names))
-                split = Split.of(rows, seed=options.seed, share=options.validation)
+                split = Split.of(rows, seed=options.seed, share=options.held_out(splits=False))
                 self.points = ParquetPoints(self.table, classes, split, flips=self._flips)
                 if not len(self.points):
                     raise InputError(
@@ -155,6 +164,7 @@ class StreamedRecords(Records):
             options.top,
             ranking_column(ranked_by),
             options.scores,
+            self._scale(solution),
             among,
         )
         found = score_shards(scoring, self.points, fold)
@@ -171,7 +181,7 @@ class StreamedRecords(Records):
         return Scored(
             head=head,
             refit=predictor.fit,
-            points=found.points,
+            points=found.points + found.held_out,
             accuracy=found.accuracy,
             diagnostics=diagnostics.beside(examine(solution, sample)),
             columns=found.top,
@@ -179,6 +189,8 @@ class StreamedRecords(Records):
             ranked_by=ranked_by,
             streamed=StreamedScores(found.points, found.mean_leverage, found.parts),
             regression=regression,
+            pairs=found.pairs,
+            accuracies={} if found.accuracy[1] is None else {HELD_OUT: found.accuracy[1]},
         )
 
     def _regression(self, solution: Influence, fold: Fold) -> tuple[Fit | None, RegressionFit | None]:
@@ -201,6 +213,18 @@ class StreamedRecords(Records):
             scale=fit.among.dispersion**0.5,
             parameters=fit.among.parameters,
         )
+
+    def _scale(self, solution: Influence) -> OneScale | None:
+        """Of the wrong labels, from a sample of either part; None where the loss has not one class."""
+        size = max(1, min(_SAMPLE, _SAMPLED // max(len(self.about.classes), 1)))
+        sides = [solution.of(ArrayBatches(*self.points.sample(size)))]
+        if self.about.validation:
+            share = max(1, round(size * self.about.validation / self.about.train))
+            sides.append(solution.unseen(ArrayBatches(*self.points.others().sample(share))))
+        found = [side.scores(probabilities=True) for side in sides]
+        parts = [(one.probabilities, one.label.astype(np.int64)) for one in found]
+        known = [(p, y) for p, y in parts if p is not None]
+        return OneScale.of(known) if known else None
 
     def shown(self, predictor: Predictor, scored: Scored) -> Shown:
         index = scored.columns["index"]
@@ -257,7 +281,9 @@ def _every(folder: Path) -> Iterator[Columns]:
     for batch in score_files(sorted(folder.glob("part-*.parquet"))).to_batches():
         if len(batch):
             names = [name for name in batch.schema.names if name not in ("split", "kind")]
-            yield {name: batch[name].to_numpy(zero_copy_only=False) for name in names}
+            found = {name: batch[name].to_numpy(zero_copy_only=False) for name in names}
+            split = batch["split"].cast(pa.string()).to_numpy(zero_copy_only=False).astype(str)
+            yield {**found, "split": split}
 
 
 # -- the head -------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -69,8 +70,20 @@ def audit(  # long: an option a parameter
         ),
     ] = None,
     split: Annotated[
-        str, typer.Option(help="Which split of a Hugging Face dataset.", rich_help_panel=DATA)
-    ] = "train",
+        str | None,
+        typer.Option(
+            help="Read this split alone, of a Hugging Face dataset or a folder that has several.",
+            show_default="train on train, audit all",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    test: Annotated[
+        str | None,
+        typer.Option(
+            help="A second dataset like DATA: audited too, by the model trained on DATA.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     limit: Annotated[
         int | None,
         typer.Option(
@@ -169,8 +182,13 @@ def audit(  # long: an option a parameter
         ),
     ] = None,
     validation: Annotated[
-        float, typer.Option(help="Share held out of training and ranking.", rich_help_panel=RUN)
-    ] = 0.2,
+        float | None,
+        typer.Option(
+            help="Share of DATA that is not trained on, for measuring; it is ranked as well.",
+            show_default="0.2, or 0 where there are other splits",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     seed: Annotated[
         int, typer.Option(help="Of split, training and planted errors.", rich_help_panel=RUN)
     ] = 0,
@@ -270,7 +288,8 @@ def audit(  # long: an option a parameter
     try:
         with progress(quiet=quiet, verbose=verbose) as listener:
             scale = Scale(engine, max_memory)
-            folder = run(data, out, options=options, read=read, listener=listener, scale=scale, force=force)
+            made = partial(run, data, out, options=options, read=read, test=test)
+            folder = made(listener=listener, scale=scale, force=force)
     except KeyboardInterrupt:
         fail("interrupted; the same command resumes where it stopped", 130)
     if as_json:

@@ -129,7 +129,7 @@ def export(
     ] = "flag",
     store: StoreAt = None,
     split: Annotated[
-        str, typer.Option(help="train: only the ranked points; all: with those held out.")
+        str, typer.Option(help="all, or one split: train, held_out, or one of the source's own.")
     ] = "all",
     columns: Annotated[
         bool, typer.Option(help="Add ranking and verdicts to the source's own columns.")
@@ -213,7 +213,7 @@ def compare(
     test: Annotated[
         str | None,
         typer.Option(
-            help="Another dataset to measure on.", show_default="the points that the audit held out"
+            help="Another dataset to measure on.", show_default="the points that the model was not trained on"
         ),
     ] = None,
     store: StoreAt = None,
@@ -222,8 +222,9 @@ def compare(
 ) -> None:
     """Retrain on the training set as given and as cleaned, and measure both on points that neither holds.
 
-    Prints accuracy, overall and by class, with intervals and a paired test, and writes AUDIT/compare.html.
-    Interrupted, the same command goes on with the models that are trained already.
+    These count as they were given; where verdicts altered some of them, both are measured by the cleaned
+    labels too. Prints accuracy, overall and by class, with intervals and a paired test, and writes
+    AUDIT/compare.html. Interrupted, the same command goes on with the models that are trained already.
     """
     from swaypoint.folder.audit_folder import AuditFolder
     from swaypoint.folder.writing import write_json, write_text
@@ -237,7 +238,8 @@ def compare(
         found = read_source(items, source, listener.records)
         trial = comparing.trial(items, found, test=test, device=device, listener=listener)
         cleaned = trial.cleaned(items, review, policy)  # type: ignore[arg-type]  # checked there
-        result = comparing.compare(trial, cleaned, seeds=seeds)
+        judged = trial.judged(items, review, policy)  # type: ignore[arg-type]
+        result = comparing.compare(trial, cleaned, seeds=seeds, judged=judged)
     write_json(folder / "compare.json", {"policy": policy, "test": test, **asdict(result)})
     write_text(folder / "compare.html", pages.render(result, items.name))
     pages.show(result, console)
@@ -290,7 +292,7 @@ def simulate(  # long: an option a parameter
         assert found is not None
         if not found.planted:
             raise InputError(f"{folder} has no planted labels; give the true ones with --truth")
-        right = [label_name(items, label) for label in found.given[found.train]]
+        right = [label_name(items, label) for label in found.given[found.ranked]]
     events = replay(items, right, round(inspect * len(items)))
     with _stored_review(items, store, new=True) as (_, log):
         assert log is not None

@@ -43,7 +43,8 @@ class ReadOptions:
             Default: the only column of free text, where no other column says anything.
         image_size: side in pixels. Default: the images' own size when all are equal, square and at
             most ``largest_side``, else that.
-        split: of a Hugging Face dataset or of a directory of parquet files.
+        split: of a source that has several, such as a Hugging Face dataset, a directory of parquet files or a
+            folder ``train/ test/``, this one alone. None: all of them, see :attr:`Dataset.split`.
         skip_bad: leave unusable records out, and list them, instead of raising.
         limit: at most this many records, the first ones; of an image folder the first of every class.
         regression: the labels are real values, not classes.
@@ -54,7 +55,7 @@ class ReadOptions:
     features: str | None = None
     image: str | None = None
     image_size: int | None = None
-    split: str = "train"
+    split: str | None = None
     skip_bad: bool = False
     limit: int | None = None
     regression: bool = False
@@ -85,6 +86,8 @@ class Dataset:
         pictures: what features were made of, where the source has it: (n, H, W, 3) uint8.
         treatments: column of a table -> what was done to it in one sentence, where it is no number as it is,
             nor one input a category.
+        split: of each record the name of the source's own split that it is of, (n,) of text, one of them
+            ``train``; None: the source has none, or one alone was read.
     """
 
     name: str
@@ -100,6 +103,7 @@ class Dataset:
     raw: pa.Table | None = field(default=None, repr=False)
     pictures: np.ndarray | None = field(default=None, repr=False)
     treatments: Mapping[str, str] = field(default_factory=dict, repr=False)
+    split: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def pixels(self) -> np.ndarray | None:
@@ -142,6 +146,7 @@ class Dataset:
             names=tuple(self.names[i] for i in positions) if self.names else (),
             raw=None if self.raw is None else self.raw.take(pa.array(positions)),
             pictures=None if self.pictures is None else self.pictures[positions],
+            split=None if self.split is None else self.split[positions],
         )
         return marked(part)
 
@@ -202,13 +207,16 @@ def marked(dataset: Dataset) -> Dataset:
     """``dataset`` with the fingerprint of all that it holds: :func:`fingerprint`, and
 
     - of the rows of a table the columns' names, which say what category a one-hot input is of;
-    - of pictures, texts and features the other columns of their table, cell by cell.
+    - of pictures, texts and features the other columns of their table, cell by cell;
+    - the splits, where there are several.
 
     Independent also of the Arrow types of the same values: a table read from CSV has others than one from
     parquet.
     """
     found = fingerprint(dataset.inputs, dataset.labels, dataset.classes)
     digest = hashlib.sha256(found.encode())
+    if dataset.split is not None:
+        digest.update(json.dumps(dataset.split.tolist()).encode())
     if dataset.kind == "rows":
         digest.update(json.dumps(dataset.columns).encode())
     elif dataset.raw is not None and dataset.raw.num_columns:
@@ -216,7 +224,7 @@ def marked(dataset: Dataset) -> Dataset:
             digest.update(json.dumps(name).encode())
             _hash_array(digest, np.asarray(column.is_null().combine_chunks()))
             _hash_column(digest, column.combine_chunks())
-    else:
+    elif dataset.split is None:
         return replace(dataset, fingerprint=found)
     return replace(dataset, fingerprint=digest.hexdigest())
 

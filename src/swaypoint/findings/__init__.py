@@ -1,6 +1,16 @@
 """What holds of the whole dataset; importing the package registers every finder."""
 
 from swaypoint.findings.base import SEVERITIES, Finding, Found, Severity, find, findings
+from swaypoint.findings.class_pairs import find_class_pairs
 from swaypoint.findings.regions.finder import find_regions
 
-__all__ = ["SEVERITIES", "Finding", "Found", "Severity", "find", "find_regions", "findings"]
+__all__ = [
+    "SEVERITIES",
+    "Finding",
+    "Found",
+    "Severity",
+    "find",
+    "find_class_pairs",
+    "find_regions",
+    "findings",
+]

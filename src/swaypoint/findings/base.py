@@ -92,7 +92,7 @@ def find(folder: AuditFolder) -> Found:
     Raises:
         InputError: no finished audit, or a damaged one; a finder gave what is no finding of this audit.
     """
-    points = folder.manifest().data.train
+    points = sum(folder.manifest().data.ranked.values())
     found: list[Finding] = []
     notes: list[str] = []
     for name in findings:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from swaypoint.errors import InputError, not_an_audit, reading
 from swaypoint.folder.documents import REMEDY, read_parquet, require_file
@@ -25,7 +26,7 @@ _KINDS: dict[str, Callable[[pa.DataType], bool]] = {
     "text": lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind),
     "binary": lambda kind: pa.types.is_binary(kind) or pa.types.is_large_binary(kind),
 }
-SCORES = dict.fromkeys(("index", "rank"), "integer") | {"kind": "text"}
+SCORES = dict.fromkeys(("index", "rank"), "integer") | dict.fromkeys(("split", "kind"), "text")
 SCORES |= dict.fromkeys(
     ("label", "cook", "loss", "loo_loss", "margin", "leverage", "suggested_label"), "number"
 )
@@ -65,7 +66,8 @@ class AuditFolder:
         return (self.path / "top.parquet").is_file()
 
     def scores(self) -> pa.Table:
-        """One row a training point, in dataset order; of a streamed audit those of the top alone.
+        """One row a ranked point, in dataset order, with its ``split``; of a streamed audit those of the top
+        alone.
 
         Raises:
             InputError: missing or damaged.
@@ -75,8 +77,12 @@ class AuditFolder:
         data = self.manifest().data
         n, classes = len(table), len(data.classes)
         values = {name: table[name].to_numpy() for name in ("rank", "cook", "label", "suggested_label")}
-        if not n or (n > data.train if self.streamed else n != data.train):
-            raise InputError(f"{file} has {n} points, its audit {data.train}; {REMEDY}")
+        ranked = sum(data.ranked.values())
+        if not n or (n > ranked if self.streamed else n != ranked):
+            raise InputError(f"{file} has {n} points, its audit {ranked}; {REMEDY}")
+        splits = table["split"].combine_chunks()
+        if unknown := set(pc.unique(splits).to_pylist()) - data.ranked.keys():
+            raise InputError(f"{file}: there is no split {sorted(unknown)[0]!r} in its audit; {REMEDY}")
         if not (np.sort(values["rank"]) == np.arange(1, n + 1)).all():
             raise InputError(f"{file}: its ranks are not 1 to {n}; {REMEDY}")
         if not (values["cook"] >= 0).all():
@@ -87,7 +93,7 @@ class AuditFolder:
         return table
 
     def every_score(self) -> Dataset:
-        """The scores of all training points, to be scanned without loading them whole, in dataset order;
+        """The scores of all ranked points, to be scanned without loading them whole, in dataset order;
         a streamed audit has no ranks among them.
 
         Raises:

@@ -13,6 +13,9 @@ from swaypoint.folder.documents import REMEDY, misfit, read_json
 
 Verdict = Literal["fit", "caution", "unfit"]
 RankedBy = Literal["cooks_distance", "models", "auto"]
+TRAIN, HELD_OUT, TEST = "train", "held_out", "test"
+"""Splits: the points that the model was trained on, those that were kept back from it, and those of a second
+source; others have the name that their source gives them."""
 _ORDERS = ("cook", "loss", "random")
 _MODEL = {"name": str, "epochs": (int, None), **dict.fromkeys(("transform", "layer"), (str, None))}
 ARGUMENTS = {"seed": int, "flip": float, "model": _MODEL, "objective": {"loss": str, "l2": (float, None)}}
@@ -39,7 +42,9 @@ class AuditedData:
     """What was audited.
 
     Attributes:
-        train, validation: how many points are ranked, and how many only measured.
+        train, validation: how many points were trained on, and how many not.
+        splits: of the ranked points how many are of each split; None: an older audit, which ranked those
+            trained on alone.
         fingerprint: of the content, or of the stamps of files larger than memory.
         points: of the source; those that could not be used included where it is streamed.
         origin: ``path`` and ``read``, what it takes to read the source again; None of data in memory.
@@ -60,14 +65,30 @@ class AuditedData:
     left_out: int = 0
     read: dict[str, Any] | None = None
     treatments: dict[str, Any] | None = None
+    splits: dict[str, Any] | None = None
+
+    @property
+    def ranked(self) -> dict[str, int]:
+        """How many points are ranked, by split, the trained ones first."""
+        return {TRAIN: self.train} if self.splits is None else dict(self.splits)
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Of the head on the points trained on and on those held out; None without classes or such points."""
+    """Of the head on the points trained on and on all others; None without classes or such points.
+
+    Attributes:
+        splits: on those of each split that it was not trained on; None: an older audit.
+    """
 
     train: float | None
     validation: float | None
+    splits: dict[str, Any] | None = None
+
+    def by_split(self) -> dict[str, float]:
+        """Of every split of which it is known, the one trained on first."""
+        others = {HELD_OUT: self.validation} if self.splits is None else self.splits
+        return {name: share for name, share in {TRAIN: self.train, **others}.items() if share is not None}
 
 
 @dataclass(frozen=True)
@@ -143,9 +164,11 @@ class Planted:
 
     Attributes:
         share, seed: as asked for.
-        in_training: how many are among the ranked points.
-        found: rows of :data:`FOUND`, and of the order that ranks.
+        in_training: how many are among the points trained on.
+        found: rows of :data:`FOUND`, and of the order that ranks; ``by_split`` has the counts of each split.
         planted: how many in all.
+        by_split: how many are among the ranked points of each split; None: an older audit, which ranked those
+            trained on alone.
     """
 
     share: float
@@ -153,15 +176,45 @@ class Planted:
     in_training: int
     found: tuple[dict[str, Any], ...]
     planted: int = 0
+    by_split: dict[str, Any] | None = None
+
+    @property
+    def ranked(self) -> dict[str, int]:
+        """How many are ranked, by split."""
+        return {TRAIN: self.in_training} if self.by_split is None else dict(self.by_split)
 
 
 @dataclass(frozen=True)
 class StreamedScores:
-    """Of an audit of data larger than memory: ranked points, their mean leverage, files of scores."""
+    """Of an audit of data larger than memory: points trained on, their mean leverage, files of scores."""
 
     points: int
     leverage: float
     parts: int
+
+
+@dataclass(frozen=True)
+class Suspected:
+    """How many labels are wrong by the model's own estimate, which is no bound.
+
+    Attributes:
+        expected: the sum of the points' probabilities of being wrong; ``by_class``: by given class.
+        first: so many points, of largest recommended score, hold nine in ten of them; ``precision``: the mean
+            probability of being wrong there.
+        believed, evidence: of the noise channel, see :class:`swaypoint.WrongLabels`.
+        counts, sums: points, and their summed probability of being wrong, by that probability in bins of
+            equal width; ``planted``: how many of them were planted wrong, () where none were.
+    """
+
+    expected: float
+    by_class: tuple[float, ...]
+    first: int
+    precision: float
+    believed: bool
+    evidence: float
+    counts: tuple[int, ...]
+    sums: tuple[float, ...]
+    planted: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -175,6 +228,7 @@ class Manifest:
         arguments: the options as given, see :data:`ARGUMENTS`.
         timings: seconds of each stage.
         ranked_by: the score that ranks.
+        suspected: of a classification; None of others, and of older audits.
     """
 
     swaypoint: str
@@ -189,10 +243,12 @@ class Manifest:
     ranked_by: RankedBy
     flipped: Planted | None
     streamed: StreamedScores | None = None
+    suspected: Suspected | None = None
 
-    def mean_leverage(self, held: Any) -> float:
-        """Of all ranked points; ``held`` (m,) are the leverages of those that the folder holds."""
-        mean = held.mean() if self.streamed is None else self.streamed.leverage
+    def mean_leverage(self, leverage: Any, split: Any) -> float:
+        """Of all points trained on; of those that the folder holds ``leverage`` and ``split`` are given,
+        (m,) each."""
+        mean = leverage[split == TRAIN].mean() if self.streamed is None else self.streamed.leverage
         return max(float(mean), 1e-300)
 
 

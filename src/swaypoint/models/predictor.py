@@ -91,7 +91,7 @@ class Objective:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of the dataset: ``train`` is ranked, ``validation`` only measured; sorted int64."""
+    """Rows of the dataset: the model is trained on ``train`` and measured on ``validation``; sorted int64."""
 
     train: np.ndarray
     validation: np.ndarray
@@ -102,8 +102,9 @@ class Predictor:
     """A head and the features of both parts.
 
     ``fit`` says that the head has yet to be fitted; ``inputs`` are what the model takes of the training part,
-    None where there is no model; ``course`` is of a classifier's training, where it was trained here;
-    ``fingerprint`` is of what made the features, where that is no model of torch, or a pretrained one.
+    ``other_inputs`` of the other, None where there is no model; ``course`` is of a classifier's training,
+    where it was trained here; ``fingerprint`` is of what made the features, where that is no model of torch,
+    or a pretrained one.
     """
 
     name: str
@@ -112,6 +113,7 @@ class Predictor:
     validation: FeatureBatches | None
     fit: bool = False
     inputs: Iterable[Any] | None = None
+    other_inputs: Iterable[Any] | None = None
     course: Course | None = None
     fingerprint: str = ""
 
@@ -130,6 +132,13 @@ class Predictor:
             course=self.course,
             held_out=self.validation,
         )
+
+    def unseen(self, trained: TrainedModel) -> TrainedModel | None:
+        """What scores ask of the points that ``trained`` was not trained on; None where there are none."""
+        if self.validation is None:
+            return None
+        inputs = self.validation if self.other_inputs is None else self.other_inputs
+        return trained.unseen(inputs, self.validation)
 
     @property
     def hash(self) -> str:
@@ -352,12 +361,13 @@ def _default(
         _train(model, inputs, dataset, parts, options, training, loss)
     load_weights(model, saved, remedy="remove it, and run the same command again")
     course = training.folder / "course.safetensors"
-    recorded = read_tensors(course, {"margins": "ne", "losses": "ne"}, n=len(parts.train))
+    axes = {"margins": "ne", "losses": "ne", "probabilities": "nc?", "whole": "nc?"}
+    recorded = read_tensors(course, axes, n=len(parts.train))
     l2 = recipe.decay if objective.l2 is None else objective.l2
     head = LinearHead.from_module(model.to(training.device).eval(), "head", objective.loss, l2)
     # The recipe decays weights, not biases.
     head = head.with_weights(replace(head.weights, penalize_bias=False))
-    known = Course(recorded["margins"], recorded["losses"]) if recorded else None
+    known = Course(**recorded) if recorded else None
     return replace(_with_model(recipe.name, head, dataset, parts, None), course=known)
 
 
@@ -394,10 +404,11 @@ def _train(
         lasts = f": {said(seconds_of(model, split, recipe, plan))}" if device == "cpu" else ""
         about = f"{recipe.name} on {len(parts.train):,} images of {side} pixels, {epochs} epochs"
         training.note(f"training {about}{lasts}")
-    watches = [Trajectory("head", len(dataset), epochs)] if dataset.classes else []
+    classes = len(dataset.classes)
+    watches = [Trajectory("head", len(dataset), epochs, classes)] if classes else []
     train(model, split, recipe, plan, report=training.report, watches=watches)
     for watch in watches:
-        course = {"margins": watch.margins[parts.train], "losses": watch.losses[parts.train]}
+        course = {name: values[parts.train] for name, values in watch.course().items()}
         write_tensors(training.folder / "course.safetensors", course)
     write_tensors(training.folder / "model.safetensors", model.state_dict())
 
@@ -408,6 +419,6 @@ def _with_model(
     def inputs(rows: np.ndarray) -> InputBatches:
         return InputBatches(dataset.inputs, dataset.labels, rows=rows, transform=transform)
 
-    held = head.batches(inputs(parts.validation)) if len(parts.validation) else None
-    train = inputs(parts.train)
-    return Predictor(name, head, head.batches(train), held, inputs=train)
+    train, others = inputs(parts.train), inputs(parts.validation) if len(parts.validation) else None
+    held = None if others is None else head.batches(others)
+    return Predictor(name, head, head.batches(train), held, inputs=train, other_inputs=others)

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+_MOST_BYTES = 1 << 30
+
 
 class Trajectory:
     """Margin, loss and gradient of every training point at every visit, as the training saw it: augmented,
@@ -20,6 +22,7 @@ class Trajectory:
         head: name of the last linear layer.
         points: of the split, in or out of the training.
         epochs: of the training.
+        outputs: of the head, to record probabilities too, unless their sums take more than a GiB; 0: none.
 
     Attributes:
         margins: logit of the label minus the largest other, ``(points, epochs)`` float32; NaN: not visited.
@@ -27,8 +30,11 @@ class Trajectory:
         tracin: sum of rate ||g||^2, ``(points,)`` float32.
     """
 
-    def __init__(self, head: str, points: int, epochs: int) -> None:
+    def __init__(self, head: str, points: int, epochs: int, outputs: int = 0) -> None:
         self._head, self._rate = head, 0.0
+        self._last = epochs - max(1, round(epochs / 3))
+        recorded = outputs if 8 * points * outputs <= _MOST_BYTES else 0
+        self._sums = torch.zeros(2, points, recorded)
         self.margins = torch.full((points, epochs), torch.nan)
         self.losses = torch.full((points, epochs), torch.nan)
         self.tracin = torch.zeros(points)
@@ -57,10 +63,24 @@ class Trajectory:
         self.margins[rows, epoch] = (own.squeeze(1) - others.amax(1)).cpu()
         self.losses[rows, epoch] = (torch.logaddexp(own.squeeze(1), others.logsumexp(1)) - own[:, 0]).cpu()
         self.tracin[rows] += self._rate * squares.cpu()
+        if self._sums.shape[2]:
+            self._sums[int(epoch >= self._last), rows] += logits.softmax(1).cpu()
+
+    def course(self) -> dict[str, Tensor]:
+        """What a :class:`~swaypoint.scoring.trained_model.Course` holds, of all points of the split;
+        probabilities are NaN where they were not visited."""
+        found = {"margins": self.margins, "losses": self.losses}
+        if not self._sums.shape[2]:
+            return found
+        visited = ~self.losses.isnan()
+        last = self._sums[1] / visited[:, self._last :].sum(1, keepdim=True)
+        whole = self._sums.sum(0) / visited.sum(1, keepdim=True)
+        return found | {"probabilities": last.half(), "whole": whole.half()}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"margins": self.margins, "losses": self.losses, "tracin": self.tracin}
+        recorded = {"margins": self.margins, "losses": self.losses, "tracin": self.tracin}
+        return recorded | {"sums": self._sums}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.margins, self.losses = state_dict["margins"], state_dict["losses"]
-        self.tracin = state_dict["tracin"]
+        self.tracin, self._sums = state_dict["tracin"], state_dict["sums"]

@@ -18,8 +18,9 @@ from swaypoint.report.overview import Overview, overview
 from swaypoint.report.page import render_page
 from swaypoint.report.regions import section
 from swaypoint.report.regression import plot
-from swaypoint.report.terminal import class_name, ranked_by
+from swaypoint.report.terminal import class_name, in_words, ranked_by, split_name
 from swaypoint.report.words import Words, texts_in, unmarked
+from swaypoint.report.wrong import wrong
 from swaypoint.scoring.kinds import KINDS, REGRESSION_KINDS
 
 _SHOWN_COLUMNS = 8
@@ -53,10 +54,13 @@ def render(folder: AuditFolder) -> str:
         "report",
         manifest=manifest,
         title=Path(manifest.data.name).name,
+        ranked=in_words(manifest.data),
+        split_name=split_name,
         summary=found,
         curve=_curve(found, ranked_by(manifest)) if found.suspects else "",
         distribution=_distribution(found),
         classes=_by_class(found, names),
+        wrong=wrong(folder),
         residuals=plot(manifest, scores),
         kinds=REGRESSION_KINDS if "studentised" in scores else KINDS,
         regions="" if folder.streamed else section(folder),
@@ -121,7 +125,7 @@ def _by_class(found: Overview, names: Sequence[str]) -> list[dict[str, Any]]:
 def _cards(folder: AuditFolder, scores: dict[str, np.ndarray], names: Sequence[str]) -> list[dict[str, Any]]:
     position = {int(index): row for row, index in enumerate(scores["index"])}
     data, words = folder.manifest().data, Words.of(folder)
-    mean = folder.manifest().mean_leverage(scores["leverage"])
+    mean = folder.manifest().mean_leverage(scores["leverage"], scores["split"])
     cards = []
     for example in folder.examples().to_pylist():
         if (row := position.get(example["index"])) is None:
@@ -140,6 +144,7 @@ def _cards(folder: AuditFolder, scores: dict[str, np.ndarray], names: Sequence[s
                 "suggested": class_name(names, scores["suggested_label"][row]),
                 "agrees": bool(scores["label"][row] == scores["suggested_label"][row]),
                 "kind": str(scores["kind"][row]),
+                "split": str(scores["split"][row]),
                 "cook": float(scores["cook"][row]),
                 "margin": None if np.isnan(margin) else margin,
                 "residual": _at(scores, "residual", row),

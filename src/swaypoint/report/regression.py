@@ -50,7 +50,7 @@ def plot(manifest: Manifest, scores: dict[str, np.ndarray]) -> str:
         charts.Line("", "contour", np.array([x.low, x.high]), np.full(2, sign * OUTLIER))
         for sign in (1.0, -1.0)
     ]
-    mean = manifest.mean_leverage(scores["leverage"])
+    mean = manifest.mean_leverage(scores["leverage"], scores["split"])
     if SPARSE * mean < x.high:
         lines.append(charts.Line("", "contour", np.full(2, SPARSE * mean), np.array([y.low, y.high])))
     if manifest.model.loss in _LINEAR:

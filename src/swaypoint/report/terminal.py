@@ -15,13 +15,22 @@ from rich.table import Table
 
 from swaypoint.errors import InputError, shortened
 from swaypoint.folder.audit_folder import AuditFolder
-from swaypoint.folder.manifest import Manifest, Planted, ranking_column
+from swaypoint.folder.manifest import (
+    HELD_OUT,
+    TRAIN,
+    AuditedData,
+    Manifest,
+    Planted,
+    ranking_column,
+)
 
 _ORDERS = {
     "cooks_distance": "Cook's distance",
     "models": "Cook's distance of several models",
     "auto": "the recommended score",
 }
+_PARTS = {"train": "train", "validation": "held-out"}
+"""Of the accuracies and the fit of a regression."""
 _TREATED = 12  # columns of a table of which it is said what was done
 _COLOURS = {"fit": "green", "caution": "yellow", "unfit": "red"}
 _WORDS = {"fit": "fit for influence", "caution": "use with caution", "unfit": "not fit"}
@@ -39,10 +48,12 @@ def show(folder: AuditFolder, *, top: int = 20, console: Console | None = None) 
     console = console or Console()
     manifest, points = folder.manifest(), ranked(folder, top).to_pylist()
     _heading(manifest, console)
+    if manifest.suspected is not None:
+        console.print(suspected_words(manifest), highlight=False, soft_wrap=True)
     if manifest.flipped is not None:
         console.print(_planted(manifest.flipped, classes=bool(manifest.data.classes)))
     table = Table(
-        title=f"First {len(points)} of {manifest.data.train:,} by {ranked_by(manifest)}",
+        title=f"First {len(points)} of {sum(manifest.data.ranked.values()):,} by {ranked_by(manifest)}",
         title_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -52,6 +63,7 @@ def show(folder: AuditFolder, *, top: int = 20, console: Console | None = None) 
     regression = "studentised" in points[0]
     wide = 7 if regression else 0
     # In a narrow terminal only names, of files and classes, are cut.
+    several = len(manifest.data.ranked) > 1
     for name, width in (("rank", 4), ("index", 5), ("label", wide), ("suggested", wide), ("kind", 10)):
         words = name in ("label", "suggested", "kind")
         table.add_column(name, justify="left" if words else "right", no_wrap=True, min_width=width)
@@ -59,18 +71,22 @@ def show(folder: AuditFolder, *, top: int = 20, console: Console | None = None) 
             table.add_column("file", no_wrap=True, overflow="ellipsis")
         if texts and name == "index":
             table.add_column("text", no_wrap=True, overflow="ellipsis", max_width=max(10, console.width - 70))
+    if several:
+        table.add_column("split", no_wrap=True)
     by = ranking_column(manifest.ranked_by)
     signed = ("residual", "studentised") if regression else ("margin",) if manifest.data.classes else ()
     for name in (*((by, "cook") if by != "cook" else ("cook",)), *signed, "leverage"):
         short = "stud." if name == "studentised" else name
         table.add_column(short, justify="right", no_wrap=True, min_width=8 if name in (by, "cook") else 6)
-    mean = manifest.mean_leverage(folder.scores()["leverage"].to_numpy())
+    scores = folder.scores()
+    mean = manifest.mean_leverage(*(scores[name].to_numpy() for name in ("leverage", "split")))
     for point in points:
         table.add_row(
             *(str(point[name]) for name in ("rank", "index")),
             *((escape(point["name"]),) if named else ()),
             *((escape(texts[point["index"]]),) if texts else ()),
             *(escape(point[name]) for name in ("label", "suggested_label", "kind")),
+            *((escape(split_name(point["split"])),) if several else ()),
             *(f"{point[name]:.3g}" for name in ((by, "cook") if by != "cook" else ("cook",))),
             *(f"{point[name]:+.{'4g' if name == 'residual' else '2f'}}" for name in signed),
             f"{point['leverage'] / mean:.1f}×",
@@ -137,7 +153,8 @@ def described(folder: AuditFolder, *, top: int) -> dict[str, Any]:
         "folder": str(folder.path),
         "data": {
             "name": manifest.data.name,
-            "ranked": manifest.data.train,
+            "ranked": sum(manifest.data.ranked.values()),
+            "splits": manifest.data.ranked,
             "held_out": manifest.data.validation,
             "classes": list(manifest.data.classes),
             "skipped": len(manifest.data.skipped) + manifest.data.left_out,
@@ -146,6 +163,7 @@ def described(folder: AuditFolder, *, top: int) -> dict[str, Any]:
         | {"accuracy": asdict(manifest.model.accuracy)},
         "ranked_by": ranking_column(manifest.ranked_by),
         "fitness": described_fitness(folder),
+        "suspected": None if manifest.suspected is None else asdict(manifest.suspected),
         "planted": None if manifest.flipped is None else asdict(manifest.flipped),
         "points": points,
     }
@@ -189,6 +207,26 @@ def show_fitness(folder: AuditFolder, *, console: Console | None = None) -> None
     console.print(table)
 
 
+def suspected_words(manifest: Manifest) -> str:
+    """How many labels are probably wrong, and how many points to look at, in a sentence or two; "" where the
+    audit does not say."""
+    found = manifest.suspected
+    if found is None:
+        return ""
+    ranked = sum(manifest.data.ranked.values())
+    words = (
+        f"about {found.expected:,.0f} of {ranked:,} labels are probably wrong by the model's own"
+        " estimate (no bound: too low where people err as the model does)"
+    )
+    if not found.first or found.expected < 0.5:
+        return words
+    order = "" if manifest.ranked_by == "auto" else " by the recommended score (--score auto)"
+    return (
+        f"{words}; look at the first {found.first:,}{order} to find nine in ten, expected precision there"
+        f" {found.precision:.0%}"
+    )
+
+
 def ranked_by(manifest: Manifest) -> str:
     """What the ranking is by, in words."""
     return _ORDERS[manifest.ranked_by]
@@ -202,17 +240,16 @@ def class_name(names: Sequence[str], value: Any) -> str:
 def _heading(manifest: Manifest, console: Console) -> None:
     data, model, checks = manifest.data, manifest.model, manifest.diagnostics
     console.print(
-        f"[bold]{escape(str(data.name))}[/]: {data.train:,} points ranked, {data.validation:,} held out,"
+        f"[bold]{escape(str(data.name))}[/]: {in_words(data)},"
         f" {f'{len(data.classes)} classes' if data.classes else 'real values'}",
         soft_wrap=True,
     )
     line = f"{escape(model.name)}, last layer {model.features} → {model.outputs}"
-    for part, share in asdict(model.accuracy).items():
-        if share is not None:
-            line += f", {part} accuracy {share:.1%}"
-    for part in ("train", "validation") if model.regression is not None else ():
+    for split, share in model.accuracy.by_split().items():
+        line += f", {split_name(split).replace(' ', '-')} accuracy {share:.1%}"
+    for part in _PARTS if model.regression is not None else ():
         if (found := getattr(model.regression, part)) is not None:
-            line += f", {part} R² {found.r_squared:.3f} (RMSE {found.rmse:.4g})"
+            line += f", {_PARTS[part]} R² {found.r_squared:.3f} (RMSE {found.rmse:.4g})"
     console.print(line, highlight=False, soft_wrap=True)
     console.print(f"{_VERDICTS[checks.verdict]}; {checks.solver}, {checks.precision}", highlight=False)
     for check in checks.checks:
@@ -234,9 +271,30 @@ def _heading(manifest: Manifest, console: Console) -> None:
         console.print(f"  [yellow]{len(data.skipped)} records were skipped[/]; manifest.json lists them")
 
 
+def in_words(data: AuditedData) -> str:
+    """How many points are ranked, and how many of them were not trained on."""
+    ranked = data.ranked
+    apart = ", ".join(f"{count:,} {split_name(split)}" for split, count in ranked.items() if split != TRAIN)
+    if data.splits is None and data.validation:  # an older audit
+        return f"{data.train:,} points ranked, {data.validation:,} held out and not ranked"
+    return f"{sum(ranked.values()):,} points ranked" + (f", of which {apart}" if apart else "")
+
+
+def split_name(split: str) -> str:
+    """A split in words: as it is, but for the audit's own name of what it held out."""
+    return "held out" if split == HELD_OUT else split
+
+
 def _planted(flipped: Planted, *, classes: bool) -> Table:
     what = "wrong labels" if classes else "gross errors, of 10 and of 4 standard deviations,"
-    title = f"Planted {what} found ({flipped.in_training} among the ranked points)"
+    ranked = flipped.ranked
+    among = f"{sum(ranked.values())} among the ranked points"
+    if len(ranked) > 1:
+        among += ": " + ", ".join(
+            f"{count} {'trained on' if split == TRAIN else split_name(split)}"
+            for split, count in ranked.items()
+        )
+    title = f"Planted {what} found ({among})"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     names = {"auto": "recommended", "models": "Cook, all models", "cook": "Cook's distance", "loss": "loss"}
     names |= {"random": "random order"}
@@ -246,4 +304,9 @@ def _planted(flipped: Planted, *, classes: bool) -> Table:
     for row in flipped.found:
         cells = [f"{row['hits'][name]} ({row[name]:.0%})" for name in shown]
         table.add_row(f"first {row['inspected']:.0%}", *cells)
+        for split, hits in row.get("by_split", {}).items() if len(ranked) > 1 else ():
+            of = max(ranked[split], 1)
+            apart = [f"{hits[name]} ({hits[name] / of:.0%})" for name in shown]
+            where = "trained on" if split == TRAIN else split_name(split)
+            table.add_row(where, *apart, style="dim")
     return table

@@ -1,4 +1,4 @@
-"""The training points of an audit, to be looked at: pictures, scores, suggestions, neighbours, influences.
+"""The ranked points of an audit, to be looked at: pictures, scores, suggestions, neighbours, influences.
 
 Everything here is arrays on disk, memory-mapped, and numpy: a server needs no torch.
 """
@@ -21,6 +21,7 @@ from swaypoint.findings.regions import Region, Table, read_regions
 from swaypoint.findings.regions.folder import inputs_file
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.documents import REMEDY
+from swaypoint.folder.manifest import TRAIN
 from swaypoint.folder.tensors import map_tensor, read_tensors
 from swaypoint.report.words import Marked, Words, texts_in, unmarked
 from swaypoint.review.cuts import Cut, cut
@@ -48,7 +49,7 @@ class Related:
 
 
 class Items:
-    """The training points of an audit by position (0..n-1, dataset order).
+    """The ranked points of an audit by position (0..n-1, dataset order).
 
     Args:
         folder: a finished audit.
@@ -190,9 +191,19 @@ class Items:
 
     @cached_property
     def leverage(self) -> np.ndarray:
-        """As multiples of the mean of all ranked points, ``(n,)``."""
+        """As multiples of the mean of all points trained on, ``(n,)``."""
         values = self.scores["leverage"]
-        return values / self.manifest.mean_leverage(values)
+        return values / self.manifest.mean_leverage(values, self.scores["split"])
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Those of the ranked points, the one trained on first."""
+        return tuple(self.manifest.data.ranked)
+
+    def split(self, position: int) -> str:
+        """``train``: the model was trained on the point; ``held_out``: it was not; or a split of the
+        source's own."""
+        return str(self.scores["split"][position])
 
     def matching(self, text: str) -> np.ndarray:
         """Which points have ``text`` in their file's name or their row, ``(n,)`` bool."""
@@ -338,6 +349,7 @@ class Items:
             along = self._features[rows] @ weight.T + bias.sum(1)
             values[rows] = np.einsum("nc,nc->n", self._residuals[rows], along)
         values[position] = 0.0
+        values[self.scores["split"] != TRAIN] = 0.0  # nothing was learned from them
         for_it, against = _smallest(-values, k), _smallest(values, k)
         return (
             _kept(Related(for_it.positions, -for_it.values), 1.0),

@@ -31,7 +31,9 @@ class Score:
         on: of each training point on each test point, ``(n_test, n)`` float64; positive: a proponent
             (removing it raises the test loss). None for scores without test points.
         pointwise: the score of a point hangs on the others through the head and its inverse Hessian alone, so
-            that it is computed by the shard where the data are larger than memory.
+            that it is computed by the shard where the data are larger than memory, and of points that the
+            model was not trained on too, see
+            :meth:`~swaypoint.scoring.trained_model.TrainedModel.unseen`. Of such others have none: NaN.
         classes: it needs one class a point, and has no meaning for real values.
         course: it needs the record of the training, see :class:`~swaypoint.scoring.trained_model.Course`.
     """

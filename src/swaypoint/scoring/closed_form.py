@@ -17,6 +17,7 @@ from swaypoint.scoring.operators import outer
 from swaypoint.scoring.operators.logits import LogitCurvature
 from swaypoint.scoring.operators.packed import unpack_index
 from swaypoint.scoring.operators.removal import solve_removal
+from swaypoint.scoring.risks.beyond import Beyond
 from swaypoint.scoring.risks.chunk import Chunk
 from swaypoint.scoring.risks.head import HeadWeights, LinearHeadRisk
 from swaypoint.scoring.scores import (
@@ -26,6 +27,7 @@ from swaypoint.scoring.scores import (
     Scores,
     check_removal,
     collected,
+    kept,
     prediction,
 )
 from swaypoint.scoring.solvers.base import Inverse, Solution
@@ -78,6 +80,8 @@ class Influence(HeadSolution):
         self.head, self.data = head, data
         self.dtype = dtype or torch.float32
         self._threads = torch.get_num_threads()  # a thread that works on points has one
+        self._removes = True  # else points are added, see unseen
+        self._beyond: Beyond | None = None
         self._take(damping, device, fold)
         if dtype is None and self.dtype != torch.float64:
             # Directions without curvature in float32 may well have some in float64: eigenvalues, which cost
@@ -116,6 +120,14 @@ class Influence(HeadSolution):
         """The same inverse Hessian for the points of a shard: their :meth:`scores` are those in the whole."""
         other = copy.copy(self)
         other.data, other.risk, other._expected = data, self.risk.of(data), None
+        return other
+
+    def unseen(self, data: FeatureBatches) -> Influence:
+        """See :meth:`HeadSolution.unseen`. What a point has in directions of the features that no point of
+        the fit has meets the ridge and damping alone, and counts for nothing where there are none."""
+        other = self.of(data)
+        other._removes = False
+        other._beyond = Beyond(self.risk) if self.summary.dropped else None
         return other
 
     @property
@@ -161,8 +173,8 @@ class Influence(HeadSolution):
         self,
         *,
         removal: Removal = "infinitesimal",
+        probabilities: bool = False,
         leave_one_out: bool = True,
-        keep_logits: bool = False,
         on_chunk: Callable[[int], None] | None = None,
     ) -> Scores:
         """Of every point, in one pass; see :meth:`HeadSolution.scores`.
@@ -170,10 +182,11 @@ class Influence(HeadSolution):
         Args:
             leave_one_out: False skips the by-products (``loo_loss``, ``margin``,
                 ``suggested_label`` are then those of the fitted model).
-            keep_logits: also return the ``(n, C)`` leave-one-out logits.
         """
         check_removal(removal)
-        score = partial(self._score, removal=removal, leave_one_out=leave_one_out, keep_logits=keep_logits)
+        score = partial(
+            self._score, removal=removal, leave_one_out=leave_one_out, probabilities=probabilities
+        )
         columns = collected(self.risk.map(score), on_chunk)
         done = len(columns["cook"])
         if self._expected is not None and done != self._expected:
@@ -183,15 +196,18 @@ class Influence(HeadSolution):
             )
         return Scores(**columns)
 
-    def columns(self, data: FeatureBatches, *, removal: Removal) -> Iterator[dict[str, Tensor]]:
+    def columns(
+        self, data: FeatureBatches, *, removal: Removal, probabilities: bool = False
+    ) -> Iterator[dict[str, Tensor]]:
         """The columns of :class:`Scores` for the points of a shard, chunk by chunk, ``(b,)`` each, and
         ``right``, whether the head's first choice is their label."""
 
         def score(chunk: Chunk) -> dict[str, Tensor]:
             right = self.risk.right(chunk)
             found = torch.zeros(len(chunk), dtype=torch.bool) if right is None else right
-            return self._score(chunk, removal=removal, leave_one_out=True, keep_logits=False) | {
-                "right": found
+            return {
+                **self._score(chunk, removal=removal, leave_one_out=True, probabilities=probabilities),
+                "right": found,
             }
 
         return self.risk.map(score, data)
@@ -261,31 +277,37 @@ class Influence(HeadSolution):
         return torch.einsum("gmb,db->bgmd", residuals, features).flatten(2)
 
     def _score(
-        self, chunk: Chunk, *, removal: Removal, leave_one_out: bool, keep_logits: bool
+        self, chunk: Chunk, *, removal: Removal, leave_one_out: bool, probabilities: bool
     ) -> dict[str, Tensor]:
         risk, loss = self.risk, self.head.loss
-        remove = leave_one_out or removal == "finite"
-        found = [self._of_points(chunk, rows, remove) for rows in self._parts(len(chunk))]
+        leave_one_out = leave_one_out and self._removes
+        change = leave_one_out or removal == "finite"
+        found = [self._of_points(chunk, rows, change) for rows in self._parts(len(chunk))]
         cook, leverage, moved, shift = (torch.cat(column, -1) for column in zip(*found, strict=True))
         logits, left_out = chunk.logits, chunk.terms
         beside = {}
-        if remove:
-            if removal == "finite":
-                # Leverage one: without the point the fit is undetermined; it sways without bound.
-                beside["first_order"] = cook
-                cook = moved.nan_to_num(nan=torch.inf)
+        if removal == "finite":
+            # Leverage one: without the point the fit is undetermined; it sways without bound.
+            beside["first_order"] = cook
+            cook = moved.nan_to_num(nan=torch.inf)
+        if change and self._removes:
             logits = logits + risk.logits_step(shift)
             left_out = loss.terms(logits, chunk.targets)
+        leverage = chunk.terms.weighed(leverage)
+        if not self._removes:
+            leverage = leverage / (1.0 + leverage)
+            apart = None if self._beyond is None else self._beyond.apart(chunk)
+            leverage = leverage if apart is None else torch.where(apart, 1.0, leverage)
         columns = {
             "cook": cook,
             "loss": chunk.terms.value,
             "loo_loss": left_out.value,
-            "leverage": chunk.terms.weighed(leverage),
+            "leverage": leverage,
             **prediction(chunk, loss.mean(logits), left_out.probabilities, loss.labels(chunk.targets)),
             **beside,
         }
-        if keep_logits:
-            columns["loo_logits"] = logits
+        if probabilities:
+            columns |= kept(left_out.probabilities, chunk.terms.probabilities)
         return columns
 
     def _parts(self, points: int) -> list[slice]:
@@ -294,37 +316,46 @@ class Influence(HeadSolution):
         step = max(1, _BLOCK_BYTES // (_COPIES * 8 * entries * self._threads))
         return [slice(start, start + step) for start in range(0, points, step)]
 
-    def _of_points(self, chunk: Chunk, rows: slice, remove: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Of some points of a chunk: Cook's distance, leverage, Cook's distance of their removal, ``(b,)``
-        each, and the shift of their logits by it, ``(G, m, b)``; zeros without ``remove``."""
-        features, residuals = self.risk.features(chunk)[:, rows], self.risk.residuals(chunk)[..., rows]
+    def _of_points(self, chunk: Chunk, rows: slice, change: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Of some points of a chunk: Cook's distance, leverage, Cook's distance of their removal, or of their
+        addition, ``(b,)`` each, and the shift of their logits by it, ``(G, m, b)``; zeros without
+        ``change``."""
+        beyond, residuals = self._beyond, self.risk.residuals(chunk)[..., rows]
+        features = self.risk.features(chunk) if beyond is None else beyond.features(chunk).to(self.dtype)
         curvature = chunk.terms.curvature.rows(rows)
-        blocks, leverages = self._form.blocks(features)
+        blocks, leverages = self._form.blocks(features[:, rows])
+        if beyond is not None:
+            blocks = blocks + beyond.blocks(chunk, rows).to(blocks)
         if self.risk.wide:
-            cook, moved, shift = self._of_many_outputs(curvature, blocks[0], residuals[0], remove)
+            cook, moved, shift = self._of_many_outputs(curvature, blocks[0], residuals[0], change)
             return cook, leverages[0], moved, shift.unsqueeze(0)
         cook = self._form.from_blocks(blocks, residuals)
-        if not remove:
+        if not change:
             return cook, leverages[0], torch.zeros_like(cook), torch.zeros_like(residuals)
-        corrected, shift = self._remove(curvature, blocks, residuals)
+        corrected, shift = self._corrected(curvature, blocks, residuals)
         return cook, leverages[0], self._form.from_blocks(blocks, corrected), shift
 
-    def _remove(self, curvature: LogitCurvature, blocks: Tensor, residuals: Tensor) -> tuple[Tensor, Tensor]:
-        """(I - Lambda A)^-1 r and the logit shift A (I - Lambda A)^-1 r, both ``(G, m, b)``."""
+    def _corrected(
+        self, curvature: LogitCurvature, blocks: Tensor, residuals: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """(I - Lambda A)^-1 r and the logit shift A (I - Lambda A)^-1 r, both ``(G, m, b)``; of points that
+        are added (I + Lambda A)^-1 r, and the shift is minus that."""
         index = unpack_index(residuals.shape[1], blocks.device)
         corrected, shift = torch.empty_like(residuals), torch.empty_like(residuals)
         for g, basis in enumerate(self.risk.outputs):
             a = blocks[g][index] / self.summary.points
-            corrected[g] = solve_removal(curvature.project(basis)[index], a, residuals[g])
+            packed = curvature.project(basis)[index]
+            corrected[g] = solve_removal(packed, a if self._removes else -a, residuals[g])
             shift[g] = (a * corrected[g]).sum(1)
         return corrected, shift
 
     def _of_many_outputs(
-        self, curvature: LogitCurvature, blocks: Tensor, residuals: Tensor, remove: bool
+        self, curvature: LogitCurvature, blocks: Tensor, residuals: Tensor, change: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Cook's distance, that of the removal, and the logit shift ``(m, b)``, of a wide head, from blocks
-        ``(Q, b)`` and residuals ``(m, b)``."""
-        m, basis, points = len(residuals), self.risk.outputs[0], self.summary.points
+        """Cook's distance, that of the removal or addition, and the logit shift ``(m, b)``, of a wide head,
+        from blocks ``(Q, b)`` and residuals ``(m, b)``."""
+        m, basis = len(residuals), self.risk.outputs[0]
+        points = self.summary.points if self._removes else -self.summary.points  # I - Lambda A, or plus
         index = unpack_index(m, blocks.device).flatten()
         a = blocks.T.contiguous().index_select(1, index).view(-1, m, m)
 
@@ -336,7 +367,7 @@ class Influence(HeadSolution):
 
         rows = residuals.T.contiguous()
         cook = (rows * moved(rows)).sum(1)
-        if not remove:
+        if not change:
             return cook, torch.zeros_like(cook), torch.zeros_like(residuals)
         corrected, failed = outer.solve_removal(curved, moved, rows)
         for i in failed.nonzero()[:, 0].tolist():  # leverage near one, where iteration is slow

@@ -7,12 +7,15 @@ is cheap and close: outputs interact little in what removing one point does.
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
 
+from swaypoint.data.batches import FeatureBatches
 from swaypoint.scoring.risks.chunk import Chunk
 from swaypoint.scoring.risks.head import LinearHeadRisk
-from swaypoint.scoring.scores import prediction
+from swaypoint.scoring.scores import kept, prediction
 
 
 class DiagonalBlocks:
@@ -28,7 +31,7 @@ class DiagonalBlocks:
     """
 
     def __init__(self, risk: LinearHeadRisk) -> None:
-        self._risk = risk
+        self._risk, self._removes = risk, True
         blocks = torch.zeros(risk.head.outputs, *risk.range_penalty().shape, device=risk.device)
         gradient = torch.zeros_like(risk.matrix)
         saturated, self.points = 0.0, 0
@@ -47,13 +50,33 @@ class DiagonalBlocks:
         self.gradient = gradient / self.points + penalty * risk.matrix
         self.saturated = saturated / self.points if risk.head.loss.classifies else None
 
+    def unseen(self, data: FeatureBatches) -> DiagonalBlocks:
+        """The same for points that the head was not fitted to."""
+        other = copy.copy(self)
+        other._risk, other._removes = self._risk.of(data), False
+        return other
+
     def leverages(self, features: Tensor) -> Tensor:
         """phi^T M_a^-1 phi for each output a: ``(b, k) -> (b, C)``, float32."""
         # One output at a time: a product of all at once would hold (b, C, k).
         return torch.stack([((features @ inverse) * features).sum(1) for inverse in self.inverses], 1)
 
-    def leave_out(self, chunk: Chunk, leverages: Tensor | None = None) -> dict[str, Tensor]:
-        """Loss, leave-one-out loss, margin, suggested label, label and leverage of each point."""
+    def leave_out(
+        self, chunk: Chunk, leverages: Tensor | None = None, *, probabilities: bool = False
+    ) -> dict[str, Tensor]:
+        """Loss, leave-one-out loss, margin, suggested label, label and leverage of each point, and, if asked
+        for, its leave-one-out probabilities; of :meth:`unseen` ones as the head says it."""
+        leverage = self._risk.leverages(self._risk.features(chunk))
+        if not self._removes:
+            terms, labels = chunk.terms, self._risk.head.loss.labels(chunk.targets)
+            means = self._risk.head.loss.mean(chunk.logits)
+            return {
+                "loss": terms.value,
+                "loo_loss": terms.value,
+                "leverage": leverage / (1.0 + leverage),
+                **prediction(chunk, means, terms.probabilities, labels),
+                **(kept(terms.probabilities, terms.probabilities) if probabilities else {}),
+            }
         if leverages is None:
             leverages = self.leverages(self._risk.features(chunk).T.float())
         loss, a = self._risk.head.loss, leverages.double() / self.points
@@ -63,8 +86,9 @@ class DiagonalBlocks:
         return {
             "loss": chunk.terms.value,
             "loo_loss": terms.value,
-            "leverage": chunk.terms.weighed(self._risk.leverages(self._risk.features(chunk))),
+            "leverage": chunk.terms.weighed(leverage),
             **prediction(chunk, loss.mean(logits), terms.probabilities, loss.labels(chunk.targets)),
+            **(kept(terms.probabilities, chunk.terms.probabilities) if probabilities else {}),
         }
 
 

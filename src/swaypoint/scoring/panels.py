@@ -7,7 +7,9 @@ float32, and two thirds of the work of an inverse.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -96,19 +98,31 @@ class TiledInfluence(HeadSolution):
             on_panel(len(heights))
 
     def scores(
-        self, *, removal: Removal = "infinitesimal", on_chunk: Callable[[int], None] | None = None
+        self,
+        *,
+        removal: Removal = "infinitesimal",
+        probabilities: bool = False,
+        on_chunk: Callable[[int], None] | None = None,
     ) -> Scores:
         """See :meth:`HeadSolution.scores`; the by-products are those with each point's outputs decoupled, see
         :class:`~swaypoint.scoring.diagonal_blocks.DiagonalBlocks`."""
         check_removal(removal, ("infinitesimal",))
-        return Scores(**collected(map(self._score, self.risk.chunks()), on_chunk))
+        score = partial(self._score, probabilities=probabilities)
+        return Scores(**collected(map(score, self.risk.chunks()), on_chunk))
 
-    def _score(self, chunk: Chunk) -> dict[str, Tensor]:
+    def unseen(self, data: FeatureBatches) -> TiledInfluence:
+        """See :meth:`HeadSolution.unseen`; directions of the features that no point of the fit has are
+        projected out."""
+        other = copy.copy(self)
+        other.risk, other._blocks = self.risk.of(data), self._blocks.unseen(data)
+        return other
+
+    def _score(self, chunk: Chunk, *, probabilities: bool) -> dict[str, Tensor]:
         residuals = self.risk.residuals(chunk)[0].float()
         features = self.risk.features(chunk).float()
         gradients = (residuals.unsqueeze(1) * features).flatten(0, 1)
         cook = _square_norms(self._factor.forward(gradients))
-        return {"cook": cook} | self._blocks.leave_out(chunk)
+        return {"cook": cook} | self._blocks.leave_out(chunk, probabilities=probabilities)
 
     def factor(self) -> None:
         return None

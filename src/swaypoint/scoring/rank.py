@@ -8,8 +8,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.errors import InputError
@@ -46,6 +47,7 @@ def rank(
     *,
     dtype: torch.dtype | None = None,
     progress: bool = False,
+    probabilities: bool = False,
 ) -> tuple[Ranking, HeadSolution]:
     """Solve, score and check one head.
 
@@ -53,6 +55,7 @@ def rank(
         solving: of the last layer, see :meth:`Solving.of_the_head`.
         dtype: of the large products, see :class:`~swaypoint.scoring.closed_form.Influence`.
         progress: show a bar on a terminal.
+        probabilities: keep those of leave-one-out, see :class:`~swaypoint.scoring.scores.Scores`.
 
     Raises:
         InputError: as :func:`swaypoint.cooks_distance`.
@@ -64,7 +67,7 @@ def rank(
         head, refit = _refitted(head, batches, solving)
     solution = _solved(method, head, batches, solving, dtype, progress)
     with _bar("scoring", progress, solution.points) as advance:
-        scores = solution.scores(removal=solving.removal, on_chunk=advance)
+        scores = solution.scores(removal=solving.removal, probabilities=probabilities, on_chunk=advance)
     ranking = _ranking(scores, solution.facts(), refit, partial(of_head, head, batches))
     own = batches.own_index
     return ranking if own is None else replace(ranking, own_index=own), solution
@@ -77,15 +80,15 @@ def rank_parameters(trained: TrainedModel, last: Ranking, *, progress: bool = Fa
         InputError: as :func:`swaypoint.cooks_distance`.
     """
     risk, inverse = trained.risk, trained.inverse
-    mean, found = torch.zeros_like(risk.theta), list[Solution]()
+    mean = torch.zeros_like(risk.theta)
     with _bar("scoring", progress, risk.size) as advance:
-        for rows in risk.gradients():
-            mean += rows.sum(0)
-            found.append(inverse.quadratic(rows))
+
+        def done(rows: Tensor) -> None:
+            mean.add_(rows.sum(0))
             if advance is not None:
                 advance(len(rows))
-    cook = torch.cat([solution.value for solution in found]).cpu().numpy()
-    worst = max(found, key=lambda solution: solution.residual or 0.0)
+
+        cook, worst = _self_influences(trained, done)
     slope = mean / risk.size + risk.penalty * risk.theta
     facts = Facts(
         solver=f"{risk.dimension:,} parameters of {len(risk.names)} tensors",
@@ -96,9 +99,35 @@ def rank_parameters(trained: TrainedModel, last: Ranking, *, progress: bool = Fa
         saturated=None,
         dropped=0,
     )
-    error = worst.error * cook if worst.error else None
+    error = _errors(worst, cook)
     checked = diagnose(facts, Spread.of(cook))
     return replace(last, values=cook, standard_error=error, diagnostics=checked, statistics=None)
+
+
+def unseen_parameters(trained: TrainedModel, last: Scores) -> Scores:
+    """The scores of :meth:`TrainedModel.unseen` points by the parameters of the model, with the by-products
+    of the ``last`` layer's.
+
+    Raises:
+        InputError: as :func:`swaypoint.cooks_distance`.
+    """
+    cook, worst = _self_influences(trained, lambda rows: None)
+    return replace(last, cook=cook, standard_error=_errors(worst, cook), first_order=None)
+
+
+def _self_influences(trained: TrainedModel, done: Callable[[Tensor], None]) -> tuple[np.ndarray, Solution]:
+    """g^T H^-1 g of every point, and of the solves the one with the largest residual; ``done`` is called
+    with the gradients of each batch."""
+    found = list[Solution]()
+    for rows in trained.risk.gradients():
+        found.append(trained.inverse.quadratic(rows))
+        done(rows)
+    cook = torch.cat([solution.value for solution in found]).cpu().numpy()
+    return cook, max(found, key=lambda solution: solution.residual or 0.0)
+
+
+def _errors(solution: Solution, cook: np.ndarray) -> np.ndarray | None:
+    return solution.error * cook if solution.error else None
 
 
 def _expected(solution: Solution, dtype: torch.dtype) -> Expected:
@@ -200,6 +229,7 @@ def _ranking(
         suggested_label=scores.suggested_label,
         label=scores.label,
         standard_error=scores.standard_error,
+        probabilities=scores.probabilities,
         diagnostics=diagnose(facts, Spread.of(scores.cook, scores.first_order), refit=refit),
         statistics=statistics,
     )

@@ -34,6 +34,7 @@ class Ranking:
         label: as given.
         standard_error: of the values where they are estimates (the sketch), else None.
         diagnostics: solver, precision and the checks of :mod:`swaypoint.scoring.fitness`.
+        probabilities: leave-one-out, ``(n, classes)`` float32, where they were asked for.
         statistics: makes those of :mod:`swaypoint.scoring.regression`, for :attr:`statistical`.
         index: positions in the data as they were passed, those of a DataLoader that shuffles in the order of
             its dataset; ``arange(n)`` but for the result of :meth:`top` and of slices.
@@ -51,6 +52,7 @@ class Ranking:
     label: np.ndarray
     diagnostics: Diagnostics
     standard_error: np.ndarray | None = None
+    probabilities: np.ndarray | None = field(default=None, repr=False)
     index: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     statistics: Callable[[], Statistics | None] | None = field(default=None, repr=False)
     own_index: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))

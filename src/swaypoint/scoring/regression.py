@@ -214,16 +214,38 @@ class Fit:
         """Of the points of ``risk``, some of those that were summed."""
         family = family_of(risk.head)
         assert family is not None
+        residual, leverage, mean, weight = self._hat(risk, family)
+        counted = weight if isinstance(risk.head.loss, Weighted) else None
+        return statistics(residual, np.clip(leverage, 0.0, 1.0), mean, family, counted, among=self.among)
+
+    def unseen(self, risk: LinearHeadRisk) -> Statistics:
+        """Of points that the head was not fitted to, those of ``risk``; see :func:`of_unseen`."""
+        family = family_of(risk.head)
+        assert family is not None
+        residual, raw, mean, _ = self._hat(risk, family)
+        variance, more, scale = family.variance(mean), 1.0 + raw, self.among.dispersion**0.5
+        pearson = residual / np.sqrt(variance)
+        known = self.among.dispersion if family.dispersion is None else family.dispersion
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return Statistics(
+                residual=residual,
+                leverage=raw / more,
+                studentised=pearson / (scale * np.sqrt(more)),
+                cooks_distance=np.square(pearson / more) * raw / (max(self.among.parameters, 1) * known),
+                error=scale * np.sqrt(variance * more),
+                parameters=self.among.parameters,
+                scale=scale,
+            )
+
+    def _hat(self, risk: LinearHeadRisk, family: Family) -> list[np.ndarray]:
+        """Of points, fitted or not: residuals, leverages, means and weights, ``(n,)`` each."""
         parts = []
         for chunk in risk.chunks():
             residual, mean, weight = _residuals(risk.head, chunk)
             features = self.basis.T @ chunk.features.double()
             squares = (features * (self.inverse @ features)).sum(0).numpy()
-            leverage = np.clip(weight * family.variance(mean) * squares, 0.0, 1.0)
-            parts.append((residual, leverage, mean, weight))
-        residual, leverage, mean, weight = map(np.concatenate, zip(*parts, strict=True))
-        counted = weight if isinstance(risk.head.loss, Weighted) else None
-        return statistics(residual, leverage, mean, family, counted, among=self.among)
+            parts.append((residual, weight * family.variance(mean) * squares, mean, weight))
+        return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
 
 def _residuals(head: HeadWeights, chunk: Chunk) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -248,6 +270,18 @@ def suspicion(found: Statistics) -> np.ndarray:
     """How far each value stands off, ``(n,)``: the size of its studentised residual; 0 where the fit goes
     through the point, of which nothing can be said."""
     return np.nan_to_num(np.abs(found.studentised), nan=0.0)
+
+
+def of_unseen(head: HeadWeights, data: FeatureBatches, unseen: FeatureBatches) -> Statistics:
+    """Of points that a head was not fitted to, ``data`` being those that it was.
+
+    ``studentised`` is the prediction's error by its standard deviation, e / (s sqrt(1 + h)), ``error`` is
+    s sqrt(1 + h), ``leverage`` what the point would have among the others, h / (1 + h), and
+    ``cooks_distance`` that of adding it, e^2 h / (1 + h)^2 over p and the dispersion.
+    """
+    risk = LinearHeadRisk(head, data, dtype=torch.float64)
+    asked = Sums(risk, risk.feature_map())
+    return Fit.of_sums(asked, asked(data), data).unseen(risk.of(unseen))
 
 
 def predicted(head: HeadWeights, data: FeatureBatches) -> tuple[np.ndarray, np.ndarray]:

@@ -25,7 +25,8 @@ class Scores:
     linear regression n e^2 h / (1 - h)^2, exactly). ``margin`` is the leave-one-out probability of
     the given label minus the largest other; ``suggested_label`` the leave-one-out prediction (class
     index, or the predicted value of a single-output regression). ``first_order``: of the finite form, what
-    the infinitesimal one would be; else None.
+    the infinitesimal one would be; else None. ``probabilities``, where asked for and of a loss that has one
+    class a point: the leave-one-out softmax ``(n, classes)`` float32.
     """
 
     cook: np.ndarray
@@ -35,7 +36,7 @@ class Scores:
     margin: np.ndarray
     suggested_label: np.ndarray
     label: np.ndarray
-    loo_logits: np.ndarray | None = None
+    probabilities: np.ndarray | None = None
     standard_error: np.ndarray | None = None
     first_order: np.ndarray | None = None
 
@@ -101,6 +102,15 @@ def collected(
         if on_chunk is not None:
             on_chunk(len(part["loss"]))
     return {name: np.concatenate(arrays) for name, arrays in columns.items()}
+
+
+def kept(left_out: Tensor | None, fitted: Tensor | None) -> dict[str, Tensor]:
+    """The column of leave-one-out probabilities (b, C); where a point has leverage one, and the fit without
+    it is undetermined, those of the ``fitted`` model."""
+    if left_out is None or fitted is None:
+        return {}
+    known = left_out.isfinite().all(1, keepdim=True)
+    return {"probabilities": torch.where(known, left_out, fitted).float()}
 
 
 def prediction(

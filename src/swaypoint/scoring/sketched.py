@@ -15,7 +15,10 @@ The standard error that remains is reported.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -93,6 +96,7 @@ class SketchedInfluence(HeadSolution):
         solved, self._steps, self._residual = solution.value, solution.steps, float(solution.residuals.max())
         self._sketch = solved[:, :-1]
         self._found: tuple[Scores, float] | None = None
+        self._shrinkage: Shrinkage | None = None
         self._decrement = 0.5 * float((gradient.double() * solved[:, -1:].double()).sum())
 
     # -- passes ---------------------------------------------------------------------------------
@@ -147,27 +151,45 @@ class SketchedInfluence(HeadSolution):
     # -- scores ---------------------------------------------------------------------------------
 
     def scores(
-        self, *, removal: Removal = "infinitesimal", on_chunk: Callable[[int], None] | None = None
+        self,
+        *,
+        removal: Removal = "infinitesimal",
+        probabilities: bool = False,
+        on_chunk: Callable[[int], None] | None = None,
     ) -> Scores:
         """See :meth:`HeadSolution.scores`; estimates with their standard errors, and the by-products with
         each point's outputs decoupled, see :class:`~swaypoint.scoring.diagonal_blocks.DiagonalBlocks`."""
         check_removal(removal, ("infinitesimal",))
-        return self._estimates(on_chunk)[0]
+        return self._estimates(on_chunk, probabilities=probabilities)[0]
 
-    def _estimates(self, on_chunk: Callable[[int], None] | None = None) -> tuple[Scores, float]:
+    def _estimates(
+        self, on_chunk: Callable[[int], None] | None = None, *, probabilities: bool = False
+    ) -> tuple[Scores, float]:
         """The scores, and the standard error of their ratio to q0; of one pass, whose answer is kept."""
-        if self._found is None:
-            columns = collected((self._score(*part) for part in self._chunks()), on_chunk)
+        if self._found is None or (probabilities and self._found[0].probabilities is None):
+            score = partial(self._score, probabilities=probabilities)
+            columns = collected((score(*part) for part in self._chunks()), on_chunk)
             q0 = columns.pop("q0")
             halves, regressors = (torch.from_numpy(columns.pop(name)) for name in ("halves", "regressors"))
-            ratio, error = shrink(halves, regressors)
+            if self._shrinkage is None:
+                self._shrinkage = shrinkage(halves, regressors)
+            ratio, error = self._shrinkage.applied(halves, regressors), self._shrinkage.error
             cook = q0 * ratio.clamp_min(0.0).numpy()
             self._found = Scores(cook=cook, standard_error=q0 * error, **columns), error
         return self._found
 
-    def _score(self, chunk: Chunk, features: Tensor) -> dict[str, Tensor]:
+    def unseen(self, data: FeatureBatches) -> SketchedInfluence:
+        """See :meth:`HeadSolution.unseen`; the fit of the ratio is that of the points seen, and directions
+        of the features that none of them has are projected out."""
+        self._estimates()
+        other = copy.copy(self)
+        other.risk, other._blocks, other._found = self.risk.of(data), self._blocks.unseen(data), None
+        return other
+
+    def _score(self, chunk: Chunk, features: Tensor, *, probabilities: bool) -> dict[str, Tensor]:
         leverages = self._blocks.leverages(features)
-        return self._sample(chunk, features, leverages) | self._blocks.leave_out(chunk, leverages)
+        left_out = self._blocks.leave_out(chunk, leverages, probabilities=probabilities)
+        return self._sample(chunk, features, leverages) | left_out
 
     def factor(self) -> None:
         return None
@@ -219,28 +241,44 @@ def _regressors(residual: Tensor, leverages: Tensor) -> Tensor:
     return torch.cat([torch.stack(columns, 1), share], 1)
 
 
-def shrink(halves: Tensor, regressors: Tensor) -> tuple[Tensor, float]:
-    """Empirical Bayes: a fit on ``regressors`` (n, p), and each estimate moved towards it.
+@dataclass(frozen=True)
+class Shrinkage:
+    """Empirical Bayes: a fit on regressors, and each estimate moved towards it.
+
+    Attributes:
+        coefficients: of the fit, one column a half, ``(p, 2)``.
+        weight: of a point's own estimate.
+        error: standard error of the shrunken values, one number for all.
+    """
+
+    coefficients: Tensor
+    weight: float
+    error: float
+
+    def applied(self, halves: Tensor, regressors: Tensor) -> Tensor:
+        """Shrunken values ``(n,)`` of the estimates ``(n, 2)`` with their regressors ``(n, p)``."""
+        fit = (regressors @ self.coefficients).mean(1)
+        return fit + self.weight * (halves.mean(1) - fit)
+
+
+def shrinkage(halves: Tensor, regressors: Tensor) -> Shrinkage:
+    """How estimates are to be moved towards a fit on ``regressors`` (n, p).
 
     Args:
         halves: two independent unbiased estimates of each value, ``(n, 2)``. Their product tells the
             spread of the true values around the fit apart from the noise.
-
-    Returns:
-        Shrunken values ``(n,)`` and their standard error, one number for all.
     """
-    estimate = halves.mean(1)
     noise = float((0.5 * (halves[:, 0] - halves[:, 1])).square().median()) / 0.455  # median of chi^2_1
     gram = regressors.T @ regressors
     gram.diagonal().add_(1e-8 * gram.diagonal().mean())
     # Each half has its own fit: a common one would contain the noise that it is to be told from.
-    fits, target = torch.zeros_like(halves), halves
+    fits, target, coefficients = torch.zeros_like(halves), halves, torch.zeros_like(gram[:, :2])
     for _ in range(3):
-        fits = regressors @ torch.linalg.solve(gram, regressors.T @ target)
+        coefficients = torch.linalg.solve(gram, regressors.T @ target)
+        fits = regressors @ coefficients
         target = halves.clamp(fits - 6 * noise**0.5, fits + 6 * noise**0.5)  # against heavy tails
-    fit, apart = fits.mean(1), target - fits
+    apart = target - fits
     excess = max(float((apart[:, 0] * apart[:, 1]).mean()), 0.0)
-    weight = excess / max(excess + noise, torch.finfo(estimate.dtype).tiny)
+    weight = excess / max(excess + noise, torch.finfo(halves.dtype).tiny)
     of_fit = float((0.5 * (fits[:, 0] - fits[:, 1])).square().mean())
-    error = (weight * noise + (1 - weight) ** 2 * of_fit) ** 0.5
-    return fit + weight * (estimate - fit), error
+    return Shrinkage(coefficients, weight, (weight * noise + (1 - weight) ** 2 * of_fit) ** 0.5)

@@ -39,14 +39,19 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Course:
-    """What each point did during the training, ``(n, epochs)`` of each, NaN where it was not visited:
-    ``margins``, the logit of its label minus the largest other, and ``losses``.
+    """What each point did during the training, as :class:`swaypoint.models.trajectory.Trajectory` records it.
 
-    As :class:`swaypoint.models.trajectory.Trajectory` records them.
+    Attributes:
+        margins: the logit of its label minus the largest other, ``(n, epochs)``; NaN: not visited.
+        losses: likewise.
+        probabilities: mean softmax of the last third of the epochs, ``(n, C)`` float16; None: not recorded.
+        whole: the same over all epochs.
     """
 
     margins: np.ndarray
     losses: np.ndarray
+    probabilities: np.ndarray | None = None
+    whole: np.ndarray | None = None
 
 
 class TrainedModel:
@@ -67,7 +72,7 @@ class TrainedModel:
 
     Attributes:
         solving: what it is asked for.
-        size: n, the number of training points.
+        size: n, the number of training points; of :meth:`unseen` too.
         dimension: P. The last layer counts its parameters row-major in (C, D [+ 1]), the bias as last
             column; ``params`` in the order of ``model.named_parameters()``.
 
@@ -98,6 +103,7 @@ class TrainedModel:
         self.params, self.damping = params, damping
         self.data, self.checkpoints = data, tuple(checkpoints)
         self.course, self._held_out, self._influence = course, held_out, influence
+        self._seen: TrainedModel | None = None
         self._batch_size, self._layer, self._features = batch_size, layer, features
         self._head: LinearHead | None = None
         self.model: nn.Module | None
@@ -133,6 +139,10 @@ class TrainedModel:
 
     @cached_property
     def size(self) -> int:
+        if self._seen is not None:
+            return self._seen.size
+        if self._influence is not None:
+            return self._influence.points  # of the whole, where this is a shard
         return len(self.batches) if self.params is None else self.risk.size
 
     @cached_property
@@ -149,6 +159,8 @@ class TrainedModel:
     @cached_property
     def inverse(self) -> Inverse:
         """H^-1 of the mean training loss, ridge and damping included, over :attr:`dimension`."""
+        if self._seen is not None:
+            return self._seen.inverse
         return (
             HeadInverse(self.influence)
             if self.params is None
@@ -172,11 +184,15 @@ class TrainedModel:
     @cached_property
     def head_risk(self) -> LinearHeadRisk:
         """The objective over the last layer, without its curvature, which is large for wide heads."""
+        if self._seen is not None:
+            return self._seen.head_risk.of(self.batches)
         return LinearHeadRisk(self.head.weights, self.batches, damping=self.damping, dtype=torch.float64)
 
     @cached_property
     def influence(self) -> Influence:
         """The last layer's closed form."""
+        if self._seen is not None:
+            return self._seen.influence.unseen(self.batches)
         if self._influence is not None:
             return self._influence
         return Influence(self.head.weights, self.batches, damping=self.damping, dtype=torch.float64)
@@ -184,6 +200,8 @@ class TrainedModel:
     @cached_property
     def risk(self) -> ModelRisk:
         """The objective over ``params`` (all parameters if there are none given)."""
+        if self._seen is not None:
+            return self._seen.risk.of(self.data)
         assert self.model is not None
         return ModelRisk(
             self.model,
@@ -197,13 +215,25 @@ class TrainedModel:
 
     @cached_property
     def by_heart(self) -> bool:
-        """Whether it knows its points by heart, as the check "Memorisation" of
-        :mod:`swaypoint.scoring.fitness` has it; False where no held-out points are known."""
-        if self._held_out is None:
+        """Whether it knows its points by heart, see :func:`swaypoint.scoring.fitness.by_heart`; False where
+        no held-out points or no course of a training are known: a head alone is left out of its points."""
+        if self._held_out is None or self.course is None:
             return False
         held_out = self.head.batches(self._held_out, self._batch_size)
         risk = self.head_risk
         return by_heart(accuracy_of(risk, self.batches), accuracy_of(risk, held_out), len(held_out))
+
+    def unseen(self, data: Any, features: FeatureBatches | None = None) -> TrainedModel:
+        """The same model with its curvature for points that it was not trained on, of which a score that is
+        :attr:`~swaypoint.scorers.base.Score.pointwise` then is: that of a point to be added.
+
+        Args:
+            data, features: as for the class, of these points.
+        """
+        other = TrainedModel(self.head, data, params=self.params, features=features)
+        other.solving, other.damping, other._seen = self.solving, self.damping, self
+        other._batch_size = self._batch_size
+        return other
 
     def moments(self) -> Iterator[tuple[float, TrainedModel]]:
         """The model at each checkpoint with its rate; without any, as it is, at rate 1."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -44,6 +45,9 @@ class WrongLabels:
         score: (n,) float64, large: look first. In nats; 0: another class is as likely as the given one.
         p_wrong: (n,) float64 in [0, 1], the model's estimate that the given label is wrong. No bound: too low
             where people err as the model does.
+        likely: (n,) int64, the most probable class other than the given one.
+        pairs: (C, C) float64, [j, k]: the expected number of labels j whose true class is k, by the same
+            estimate; ``variance`` likewise, of that number, if the points were independent.
         channel: (C, C) float64, ``channel[k, j]`` = P(given j | true k); uniform where none was believed. The
             score goes through a more cautious one, see ``estimated_channel``.
         believed: whether the data told a channel. If not, ``score`` is the log-odds margin of the
@@ -54,6 +58,9 @@ class WrongLabels:
 
     score: np.ndarray
     p_wrong: np.ndarray
+    likely: np.ndarray
+    pairs: np.ndarray
+    variance: np.ndarray
     channel: np.ndarray
     believed: bool
     evidence: float
@@ -62,6 +69,27 @@ class WrongLabels:
     def expected(self) -> float:
         """The expected number of wrong labels, the sum of ``p_wrong``."""
         return float(self.p_wrong.sum())
+
+
+class Channel(NamedTuple):
+    """What a channel's counts tell: the channel, the cautious one to rank by, both (C, C), and the evidence
+    for them, see :class:`WrongLabels`."""
+
+    told: np.ndarray
+    cautious: np.ndarray
+    evidence: float
+
+    @property
+    def believed(self) -> bool:
+        return math.isnan(self.evidence) or self.evidence >= _EVIDENCE
+
+
+class Counts(NamedTuple):
+    """What :func:`estimated_channel` takes, (C, C) each; those of several sets of points add up."""
+
+    counts: np.ndarray
+    sizes: np.ndarray
+    border: np.ndarray
 
 
 def wrong_labels(
@@ -97,24 +125,52 @@ def wrong_labels(
     (False, [-2.197, 1.386, -0.847])
     """
     p, y = _shaped(probabilities, labels)
-    chunks = _Chunks(p, y, rows or max(512, _CACHED // p.shape[1]))
-    predicted, border = _predictions(chunks)
-    if channel is not None:
-        told = cautious = _given(channel, p.shape[1])
-        evidence = math.nan
-    else:
-        told, cautious, evidence = estimated_channel(*_clear_counts(p, y, predicted), border)
-    believed = channel is not None or evidence >= _EVIDENCE
-    through = _through_channel if believed else _without_channel
-    score, p_wrong = np.empty(len(y)), np.empty(len(y))
-    for at, p_chunk, y_chunk in chunks:
-        score[at], p_wrong[at] = through(p_chunk, y_chunk, cautious, told)
-    return WrongLabels(score, np.clip(p_wrong, 0, 1), told, believed, evidence)
+    counts = channel_counts(p, y, rows=rows)  # the first pass over the data, hence where they are checked
+    if channel is None:
+        return through_channel(p, y, estimated_channel(*counts), rows=rows)
+    told = _given(channel, p.shape[1])
+    return through_channel(p, y, Channel(told, told, math.nan), rows=rows)
 
 
-def estimated_channel(
-    counts: np.ndarray, sizes: np.ndarray, border: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, float]:
+def channel_counts(p: np.ndarray, y: np.ndarray, *, rows: int | None = None) -> Counts:
+    """Of (n, C) probabilities and (n,) int64 labels.
+
+    Raises:
+        InputError: a row of ``p`` is no distribution.
+    """
+    predicted, border = _predictions(_Chunks.of(p, y, rows))
+    return Counts(*_clear_counts(p, y, predicted), border)
+
+
+def through_channel(
+    p: np.ndarray, y: np.ndarray, channel: Channel, *, shift: float = 0.0, rows: int | None = None
+) -> WrongLabels:
+    """The scores of :func:`wrong_labels` by a channel from elsewhere, of (n, C) probabilities and (n,) int64
+    labels that are known to fit; ``shift`` nats are added to the log-odds of every other class."""
+    through = _through_channel if channel.believed else _without_channel
+    (score, p_wrong), likely = np.empty((2, len(y))), np.empty(len(y), dtype=np.int64)
+    pairs, squares = np.zeros((2, *channel.told.shape))
+    classes = np.eye(p.shape[1], dtype=np.float32)
+    for at, p_chunk, given in _Chunks.of(p, y, rows):
+        score[at], true = through(p_chunk, given, channel.cautious, channel.told)
+        each, of = np.arange(len(given)), classes[given].T
+        own = true[each, given] * math.exp(-shift)
+        true[each, given] = -1
+        likely[at] = true.argmax(1)
+        true[each, given] = 0
+        others = true.sum(1)
+        whole = np.maximum(others + own, _TINY)
+        p_wrong[at] = np.where(own > 0, others / whole, 1)
+        true /= whole[:, None]
+        true[each, given] = own / whole
+        pairs += of @ true
+        squares += of @ np.square(true)
+    told, believed, evidence = channel.told, channel.believed, channel.evidence
+    variance = np.maximum(pairs - squares, 0)
+    return WrongLabels(score + shift, p_wrong, likely, pairs, variance, told, believed, evidence)
+
+
+def estimated_channel(counts: np.ndarray, sizes: np.ndarray, border: np.ndarray) -> Channel:
     """The channel from counts in clear regions, a cautious one to rank by, and the evidence for that.
 
     A weak model's honest confusions (cat, dog) reach into the clear regions too, in proportion to the points
@@ -138,8 +194,15 @@ def estimated_channel(
         evidence = 0.0
     if evidence < _EVIDENCE:
         uniform = _closed(np.full(n.shape, mean), off)
-        return uniform, uniform, evidence
-    return _closed(_rates(n, m)[0], off), _closed(rates, off), evidence
+        return Channel(uniform, uniform, evidence)
+    return Channel(_closed(_rates(n, m)[0], off), _closed(rates, off), evidence)
+
+
+def uniform_channel(classes: int, share: float) -> Channel:
+    """Without a channel by classes: the ``share`` of the labels is wrong, every other class as often."""
+    off = ~np.eye(classes, dtype=bool)
+    told = _closed(np.full(classes * (classes - 1), share / (classes - 1)), off)
+    return Channel(told, told, 0.0)
 
 
 def _rates(n: np.ndarray, m: np.ndarray) -> tuple[np.ndarray, float, float]:
@@ -192,25 +255,23 @@ def log_odds_margin(a: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def _through_channel(
     p: np.ndarray, y: np.ndarray, cautious: np.ndarray, channel: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
+    """The scores (b,), and the weights (b, C) of the true classes given p and y."""
     cautious, channel = cautious.astype(p.dtype), channel.astype(p.dtype)
     q = cleaned(p, cautious)
     score = (log_odds_margin(q, y) + log_odds_margin(q * cautious.T[y], y)) / 2
-    q *= channel.T[y]
-    own = q[np.arange(len(y)), y]
-    return score, 1 - own / np.maximum(q.sum(1), _TINY)
+    return score, q * channel.T[y]
 
 
 def _without_channel(
     p: np.ndarray, y: np.ndarray, cautious: np.ndarray, channel: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The margin of p as it is; p_wrong through the uniform channel, whose inverse is explicit.
+    """The margin of p as it is; the weights through the uniform channel, whose inverse is explicit.
 
     The margin of the cleaned q would order the points alike but for those where q_y is cut off at 0.
     """
-    kept, flipped = channel[0, 0], channel[0, 1]
-    q = np.maximum(p - flipped, 0)
-    own = q[np.arange(len(y)), y] / np.maximum(q.sum(1), _TINY)
-    return log_odds_margin(p, y), 1 - own * kept / (own * kept + (1 - own) * flipped)
+    score = log_odds_margin(p, y)
+    q = np.maximum(p - channel[0, 1].astype(p.dtype), 0)
+    return score, q * channel.T.astype(p.dtype)[y]
 
 
 @dataclass(frozen=True)
@@ -220,6 +281,10 @@ class _Chunks:
     p: np.ndarray
     y: np.ndarray
     rows: int
+
+    @classmethod
+    def of(cls, p: np.ndarray, y: np.ndarray, rows: int | None) -> _Chunks:
+        return cls(p, y, rows or max(512, _CACHED // p.shape[1]))
 
     def __iter__(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
         for start in range(0, len(self.y), self.rows):
@@ -232,10 +297,7 @@ def _as_float(p: np.ndarray) -> np.ndarray:
 
 
 def _predictions(chunks: _Chunks) -> tuple[np.ndarray, np.ndarray]:
-    """The most probable class of each point (n,), and the points at each pair's border (C, C), symmetric.
-
-    The first pass over the data, hence where they are checked.
-    """
+    """The most probable class of each point (n,), and the points at each pair's border (C, C), symmetric."""
     classes = chunks.p.shape[1]
     predicted, border = np.empty(len(chunks.y), dtype=np.int64), np.zeros(classes * classes)
     for at, p, _ in chunks:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from swaypoint.data.dataset import ReadOptions
+import numpy as np
+
+from swaypoint.data.dataset import Dataset, ReadOptions, Skipped, marked
 from swaypoint.errors import InputError, reading
+from swaypoint.folder.manifest import TRAIN
 
 SPLITS = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "dev"})
 """Folders so named, with folders in them, are splits, no classes."""
@@ -33,6 +36,70 @@ class Layout:
     def takes(self, file: str) -> bool:
         """By a file's name."""
         return Path(file).suffix.lower() in self.suffixes
+
+
+@dataclass(frozen=True, eq=False)
+class ClassFiles:
+    """The files of a folder by class.
+
+    Attributes:
+        labels: (n,) int64 indices into ``classes``; names: of the files within the folder.
+        splits: (n,) names, None where the folder has no splits.
+        stray: files of the layout beside the class folders.
+    """
+
+    classes: tuple[str, ...]
+    labels: np.ndarray
+    names: list[str]
+    splits: np.ndarray | None
+    stray: tuple[Skipped, ...]
+
+    def beside(self, dataset: Dataset) -> Dataset:
+        """``dataset``, read of these files, with what else is known of them."""
+        dataset = replace(dataset, skipped=(*self.stray, *dataset.skipped))
+        return dataset if self.splits is None else marked(replace(dataset, split=self.splits[dataset.index]))
+
+
+def class_files(root: Path, options: ReadOptions, layout: Layout) -> ClassFiles:
+    """The files in ``root/CLASS``, or in ``root/SPLIT/CLASS``, ``train`` first.
+
+    Raises:
+        InputError: no class folders, no such split, or other layouts.
+    """
+    places = _split_folders(root, options)
+    parts = {split: folder_files(root / split, options, layout) for split in places}
+    classes = tuple(sorted({name for found in parts.values() for name in found}))
+    files: list[tuple[int, str, str]] = []
+    for split, found in parts.items():
+        counts = shares([len(names) for names in found.values()], options.limit)
+        for (name, inside), count in zip(found.items(), counts, strict=True):
+            place = f"{split}/{name}" if split else name
+            files += [(classes.index(name), f"{place}/{file}", split) for file in inside[:count]]
+    loose = [(split, file) for split in places for file in loose_files(root / split, layout)]
+    return ClassFiles(
+        classes,
+        np.array([label for label, _, _ in files]),
+        [file for _, file, _ in files],
+        np.array([split for _, _, split in files]) if len(places) > 1 else None,
+        tuple(Skipped(str(Path(split, file)), "outside the class folders") for split, file in loose),
+    )
+
+
+def _split_folders(root: Path, options: ReadOptions) -> list[str]:
+    """The folders of the splits that are read, ``train`` first; "" where class folders lie in ``root``.
+
+    Splits are told by their names, where each of the folders there has one and holds folders in turn.
+    """
+    with reading(str(root), "a directory", "check its permissions"):
+        folders = _visible(root)[0]
+        apart = TRAIN in folders and len(folders) > 1 and set(folders) <= SPLITS
+        if not apart or not all(_visible(root / folder)[0] for folder in folders):
+            return [""]
+    if options.split is None:
+        return sorted(folders, key=lambda folder: folder != TRAIN)
+    if options.split not in folders:
+        raise InputError(f"{root}: no split {options.split!r}; it has {', '.join(folders)}")
+    return [options.split]
 
 
 def shares(counts: list[int], limit: int | None) -> list[int]:
@@ -65,9 +132,11 @@ def _files(folder: Path, layout: Layout, above: str = "") -> Iterator[str]:
 
 
 def inner_files(root: Path) -> Iterator[str]:
-    """Names of the files in the folders of ``root``, one folder after the other, until one is enough."""
+    """Names of the files in the folders of ``root``, at any depth, until one is enough."""
     for folder in _visible(root)[0]:
-        yield from _visible(root / folder)[1]
+        if not (root / folder).is_symlink():  # which may lead in a circle
+            yield from _visible(root / folder)[1]
+            yield from inner_files(root / folder)
 
 
 def folder_files(root: Path, options: ReadOptions, layout: Layout) -> dict[str, list[str]]:

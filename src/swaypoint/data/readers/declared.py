@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from swaypoint.folder.documents import misfit
@@ -73,6 +74,25 @@ def note(schema: pa.Schema) -> str:
 
 
 def without_note(table: pa.Table) -> pa.Table:
-    """As it was before :func:`with_note`."""
-    metadata = {key: value for key, value in (table.schema.metadata or {}).items() if key != _NOTE}
+    """As it was before :func:`with_note` and :func:`with_splits`."""
+    ours = (_NOTE, _SPLITS)
+    metadata = {key: value for key, value in (table.schema.metadata or {}).items() if key not in ours}
     return table.replace_schema_metadata(metadata or None)
+
+
+_SPLITS = b"swaypoint.splits"
+
+
+def with_splits(table: pa.Table, counts: dict[str, int]) -> pa.Table:
+    """Declare how many records of a table are of each split of its source, one split after another."""
+    stored = json.dumps(counts).encode()
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), _SPLITS: stored})
+
+
+def splits(schema: pa.Schema) -> np.ndarray | None:
+    """The split of each record, as :func:`with_splits` declared it, (n,) of text; None where nothing was."""
+    stored = (schema.metadata or {}).get(_SPLITS)
+    if stored is None:
+        return None
+    counts = json.loads(stored)
+    return np.repeat(np.array(list(counts)), list(counts.values()))

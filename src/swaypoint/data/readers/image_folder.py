@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from swaypoint.data.dataset import Dataset, ReadOptions, Skipped
+from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.readers.arrays import RawLabels, usable_records
 from swaypoint.data.readers.base import Reader, Wanted, readers
-from swaypoint.data.readers.class_folders import Layout, folder_files, loose_files, shares
+from swaypoint.data.readers.class_folders import Layout, class_files
 from swaypoint.data.readers.declared import with_class_names
 from swaypoint.data.readers.images import Encoded, Progress, decoded_images
 from swaypoint.data.readers.parquet_in_memory import is_parquet
@@ -38,40 +37,29 @@ def _matches(source: str) -> bool:
 
 
 def _read(source: str, options: ReadOptions, on_progress: Progress) -> Dataset:
-    """The pictures in ``source/CLASS``, at any depth; classes and files sorted, hidden ones left out."""
+    """The pictures in ``source/CLASS``, or ``source/SPLIT/CLASS``, at any depth; classes and files sorted,
+    hidden ones left out."""
     root = Path(source)
     if options.regression:
         raise InputError(f"{source}: a folder of images by class has no real values for --loss squared_error")
-    found = folder_files(root, options, PICTURES)
-    classes = tuple(found)
-    counts = shares([len(names) for names in found.values()], options.limit)
-    files = [
-        (label, file)
-        for label, (names, count) in enumerate(zip(found.values(), counts, strict=True))
-        for file in names[:count]
-    ]
-    relative = [f"{classes[label]}/{file}" for label, file in files]
+    found = class_files(root, options, PICTURES)
 
     def chunks() -> Iterator[list[Encoded]]:
-        for start in range(0, len(relative), _CHUNK):
-            yield [root / file for file in relative[start : start + _CHUNK]]
+        for start in range(0, len(found.names), _CHUNK):
+            yield [root / file for file in found.names[start : start + _CHUNK]]
 
     images, faults = decoded_images(
         source,
         chunks,
-        len(files),
+        len(found.names),
         image_size=options.image_size,
         largest=options.largest_side,
         on_progress=on_progress,
     )
-    labels = RawLabels(
-        "class", np.array([label for label, _ in files]), np.zeros(len(files), dtype=bool), names=classes
-    )
-    records = usable_records(source, labels, faults=faults, options=options, where=relative.__getitem__)
-    names = tuple(relative[row] for row in records.rows)
-    dataset = records.dataset("images", records.of(images), names=names)
-    stray = tuple(Skipped(file, "outside the class folders") for file in loose_files(root, PICTURES))
-    return replace(dataset, skipped=(*stray, *dataset.skipped))
+    labels = RawLabels("class", found.labels, np.zeros(len(found.names), dtype=bool), names=found.classes)
+    records = usable_records(source, labels, faults=faults, options=options, where=found.names.__getitem__)
+    names = tuple(found.names[row] for row in records.rows)
+    return found.beside(records.dataset("images", records.of(images), names=names))
 
 
 def _stored(source: str, options: ReadOptions, on_progress: Progress) -> Stored:

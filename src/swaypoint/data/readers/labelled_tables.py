@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 
-from swaypoint.data.dataset import Dataset, ReadOptions
+from swaypoint.data.dataset import Dataset, ReadOptions, marked
 from swaypoint.data.readers.arrays import Records, usable_records
 from swaypoint.data.readers.base import Reader, Wanted
-from swaypoint.data.readers.declared import class_names, note, without_note
+from swaypoint.data.readers.declared import class_names, note, splits, without_note
 from swaypoint.data.readers.encoding import is_text, look_alikes
 from swaypoint.data.readers.image_columns import image_column, image_pixels, is_image
 from swaypoint.data.readers.images import Progress
@@ -48,7 +49,7 @@ def table_reader(
         return read_table(source, table(source, options), options, on_progress)
 
     def stored(source: str, options: ReadOptions, on_progress: Progress) -> Stored:
-        return _as_stored(source, table(source, options), options, on_progress)
+        return as_stored(source, table(source, options), options, on_progress)
 
     return Reader(matches, read, stored, picture)
 
@@ -62,7 +63,8 @@ def read_table(name: str, table: pa.Table, options: ReadOptions, on_progress: Pr
     """
     if table.num_rows == 0:
         raise InputError(f"{name}: it holds no records; expected at least one per class")
-    if options.limit is not None:
+    split = splits(table.schema)
+    if options.limit is not None and split is None:  # each split has its limit already
         table = table.slice(0, options.limit)
     if len(set(table.column_names)) < table.num_columns:
         raise InputError(f"{name}: two columns have the same name; rename one")
@@ -78,14 +80,16 @@ def read_table(name: str, table: pa.Table, options: ReadOptions, on_progress: Pr
     if options.features is not None:
         vectors = vector_column(name, table, options.features)
         records = usable_records(name, labels, faults=vectors.faults, options=options)
-        return records.dataset(
+        dataset = records.dataset(
             "features", records.of(vectors.values), columns=vectors.names, raw=_rest(table, label, records)
         )
+        return _split(dataset, split)
     image = image_column(name, table, options.image)
     if image is not None:
         images, faults = image_pixels(name, table[image], options, on_progress)
         records = usable_records(name, labels, faults=faults, options=options)
-        return records.dataset("images", records.of(images), raw=_rest(table, label, records))
+        dataset = records.dataset("images", records.of(images), raw=_rest(table, label, records))
+        return _split(dataset, split)
     others = table.drop_columns([label])
     records = usable_records(name, labels, faults=input_faults(name, others), options=options)
     usable = others if len(records.rows) == len(others) else others.take(pa.array(records.rows))
@@ -100,7 +104,12 @@ def read_table(name: str, table: pa.Table, options: ReadOptions, on_progress: Pr
     if numbers is not None:
         treatments[label] = f"the target; {numbers.said}"
     dataset = records.dataset("rows", inputs.values, columns=inputs.names, raw=_rest(table, label, records))
-    return replace(dataset, treatments=treatments)
+    return _split(replace(dataset, treatments=treatments), split)
+
+
+def _split(dataset: Dataset, split: np.ndarray | None) -> Dataset:
+    """With the splits of the table's rows."""
+    return dataset if split is None else marked(replace(dataset, split=split[dataset.index]))
 
 
 def _texts(table: pa.Table, label: str, columns: tuple[str, ...], records: Records) -> Dataset:
@@ -139,7 +148,8 @@ def readable(table: pa.Table, label: str) -> pa.Table:
     )
 
 
-def _as_stored(name: str, table: pa.Table, options: ReadOptions, on_progress: Progress) -> Stored:
+def as_stored(name: str, table: pa.Table, options: ReadOptions, on_progress: Progress = None) -> Stored:
+    """:func:`read_table`, with the table as it is stored."""
     dataset = read_table(name, table, options, on_progress)
     label = label_column(name, table, options.label)
     table = _without_dictionaries(without_note(table))

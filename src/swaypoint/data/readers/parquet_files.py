@@ -114,7 +114,7 @@ class ParquetFiles:
         return pa.concat_tables(parts, promote_options="permissive")
 
 
-def parquet_files(source: str | Path, split: str) -> ParquetFiles:
+def parquet_files(source: str | Path, split: str | None) -> ParquetFiles:
     """A ``.parquet`` file, a directory of them, or the URL of either in any file system of fsspec.
 
     Only the files' footers are read.
@@ -145,7 +145,7 @@ def parquet_files(source: str | Path, split: str) -> ParquetFiles:
     return ParquetFiles(name, schema, tuple(groups), stamps)
 
 
-def _files(name: str, system: Any, path: str, split: str) -> list[str]:
+def _files(name: str, system: Any, path: str, split: str | None) -> list[str]:
     if not system.exists(path):
         raise InputError(f"{name} does not exist; expected parquet files")
     if not system.isdir(path):

@@ -12,13 +12,16 @@ import pyarrow.parquet as pq
 from swaypoint.data.dataset import ReadOptions
 from swaypoint.data.readers.arrays import listed
 from swaypoint.data.readers.base import Wanted, readers
+from swaypoint.data.readers.declared import with_splits
 from swaypoint.data.readers.image_columns import encoded_pictures, image_column
 from swaypoint.data.readers.labelled_tables import table_reader
 from swaypoint.data.readers.saved import is_saved
 from swaypoint.errors import InputError, reading
 from swaypoint.folder.documents import read_parquet
+from swaypoint.folder.manifest import TRAIN
 
-_SPLITS = ("train", "test", "validation", "valid", "dev")
+SPLITS = (TRAIN, "test", "validation", "valid", "dev")
+"""Names of splits that the files, or folders, of a source may have."""
 _REPAIR = "check that the file is whole, and fetch or write it again"
 _MOST_COLUMN = 1 << 30  # bytes of a row group's pictures, which are read up to the one that is wanted
 _BATCH = 32
@@ -45,13 +48,15 @@ def _inside(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.parquet")) or sorted(folder.glob("data/*.parquet"))
 
 
-def of_split(name: str, files: Sequence[str], split: str) -> list[str]:
-    """Those of ``files`` whose names begin with ``split``; all where no name begins with one.
+def of_split(name: str, files: Sequence[str], split: str | None) -> list[str]:
+    """Those of ``files`` whose names begin with ``split``, of itself ``train``; all where no name begins with
+    one.
 
     Raises:
         InputError: there are only those of other splits.
     """
-    if not any(file.startswith((split, *_SPLITS)) for file in files):
+    split = TRAIN if split is None else split
+    if not any(file.startswith((split, *SPLITS)) for file in files):
         return list(files)
     chosen = [file for file in files if file.startswith(split)]
     if not chosen:
@@ -62,22 +67,37 @@ def of_split(name: str, files: Sequence[str], split: str) -> list[str]:
     return chosen
 
 
-def _files(source: str, split: str) -> list[Path]:
+def _files(source: str, options: ReadOptions) -> dict[str, list[Path]]:
+    """The files of each split that is read, ``train`` first; under no name where they are not told apart."""
     if not os.path.isdir(source):
-        return [Path(source)]
-    parquet = _inside(Path(source))
-    chosen = set(of_split(source, [file.name for file in parquet], split))
-    return [file for file in parquet if file.name in chosen]
+        return {"": [Path(source)]}
+    found: dict[str, list[Path]] = {}
+    for file in _inside(Path(source)):
+        found.setdefault(next((name for name in SPLITS if file.name.startswith(name)), ""), []).append(file)
+    if options.split is None and TRAIN in found and len(found) > 1 and "" not in found:
+        return {name: found[name] for name in SPLITS if name in found}
+    files = [file for part in found.values() for file in part]
+    chosen = set(of_split(source, sorted(file.name for file in files), options.split))
+    return {"": sorted(file for file in files if file.name in chosen)}
 
 
 def _table(source: str, options: ReadOptions) -> pa.Table:
     if not os.path.isdir(source):
         return read_parquet(Path(source), _REPAIR, limit=options.limit)
-    files = _files(source, options.split)
+    parts = {name: _joined(source, files, options.limit) for name, files in _files(source, options).items()}
+    if len(parts) == 1:
+        return next(iter(parts.values()))
+    parts = {name: part.slice(0, options.limit) for name, part in parts.items()}
+    with reading(source, "a directory whose splits have the same columns", "choose one with --split"):
+        table = pa.concat_tables(parts.values(), promote_options="permissive")
+    return with_splits(table, {name: len(part) for name, part in parts.items()})
+
+
+def _joined(source: str, files: Sequence[Path], limit: int | None) -> pa.Table:
     with reading(source, "a directory of parquet files", _REPAIR):
         tables: list[pa.Table] = []
         for file in files:
-            missing = None if options.limit is None else options.limit - sum(map(len, tables))
+            missing = None if limit is None else limit - sum(map(len, tables))
             if missing is not None and missing <= 0:
                 break
             tables.append(read_parquet(file, _REPAIR, limit=missing))
@@ -87,7 +107,7 @@ def _table(source: str, options: ReadOptions) -> pa.Table:
 
 def _picture(source: str, options: ReadOptions, wanted: Wanted) -> bytes | None:
     index = wanted.index
-    for path in _files(source, options.split):
+    for path in (file for files in _files(source, options).values() for file in files):
         with pq.ParquetFile(path, buffer_size=1 << 20) as file:
             if index < file.metadata.num_rows:
                 return _of_row(file, index, options.image, wanted.most)

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from swaypoint.data.dataset import Dataset, ReadOptions, Skipped
+from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.readers.arrays import Faults, RawLabels, usable_records
 from swaypoint.data.readers.base import Reader, readers
 from swaypoint.data.readers.charsets import MARKS, encoding_of
-from swaypoint.data.readers.class_folders import Layout, folder_files, inner_files, loose_files, shares
+from swaypoint.data.readers.class_folders import Layout, class_files, inner_files
 from swaypoint.data.readers.declared import with_class_names
 from swaypoint.data.readers.images import Progress
 from swaypoint.data.readers.parquet_in_memory import is_parquet
@@ -47,33 +47,22 @@ def is_text_folder(source: str) -> bool:
 
 
 def _read(source: str, options: ReadOptions, on_progress: Progress) -> Dataset:
-    """The texts ``source/CLASS/file``, classes and files sorted by name, hidden ones left out; UTF-8, or
+    """The texts in ``source/CLASS``, or ``source/SPLIT/CLASS``, as those of pictures; UTF-8, or
     where that fails what the folder's words that are not ASCII are taken for."""
     root = Path(source)
     if options.regression:
         raise InputError(f"{source}: a folder of texts by class has no real values for --loss squared_error")
-    found = folder_files(root, options, TEXTS)
-    classes = tuple(found)
-    counts = shares([len(names) for names in found.values()], options.limit)
-    files = [
-        (label, f"{classes[label]}/{file}")
-        for label, (names, count) in enumerate(zip(found.values(), counts, strict=True))
-        for file in names[:count]
-    ]
-    relative = [file for _, file in files]
-    stored, faults = _stored_bytes(source, root, relative, on_progress)
+    found = class_files(root, options, TEXTS)
+    stored, faults = _stored_bytes(source, root, found.names, on_progress)
     texts, said = _decoded(source, stored)
-    labels = RawLabels(
-        "class", np.array([label for label, _ in files]), np.zeros(len(files), dtype=bool), names=classes
-    )
-    records = usable_records(source, labels, faults=faults, options=options, where=relative.__getitem__)
+    labels = RawLabels("class", found.labels, np.zeros(len(found.names), dtype=bool), names=found.classes)
+    records = usable_records(source, labels, faults=faults, options=options, where=found.names.__getitem__)
     inputs = np.empty((len(records.rows), 1), dtype=object)
     inputs[:, 0] = [texts[row] for row in records.rows]
-    names = tuple(relative[row] for row in records.rows)
+    names = tuple(found.names[row] for row in records.rows)
     dataset = records.dataset("texts", frozen(source, inputs), columns=(COLUMN,), names=names)
-    stray = tuple(Skipped(file, "outside the class folders") for file in loose_files(root, TEXTS))
     treatments = ({_FILES: said} if said else {}) | said_of_empty(inputs, (COLUMN,))
-    return replace(dataset, skipped=(*stray, *dataset.skipped), treatments=treatments)
+    return found.beside(replace(dataset, treatments=treatments))
 
 
 def _stored_bytes(

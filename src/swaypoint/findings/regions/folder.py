@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 from pyarrow import csv
 
 from swaypoint.errors import InputError, reading
@@ -15,7 +16,7 @@ from swaypoint.findings.regions.proposals import proposal_table, propose
 from swaypoint.findings.regions.table import Table
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.documents import read_json
-from swaypoint.folder.manifest import Manifest
+from swaypoint.folder.manifest import TRAIN, Manifest
 from swaypoint.folder.tensors import read_tensors
 from swaypoint.folder.writing import replace_file, write_json
 
@@ -70,7 +71,8 @@ def inputs_file(folder: AuditFolder) -> tuple[Path, str] | None:
 
 
 def read_points(folder: AuditFolder) -> tuple[Points, Table]:
-    """The training points of a tabular audit, and the table that they are.
+    """The points of a tabular audit, and the table that they are. Those that the model was not trained on
+    fill the table as the others do, and have no influence: it is the others that the model depends on.
 
     Raises:
         InputError: as :func:`explore`.
@@ -93,7 +95,8 @@ def read_points(folder: AuditFolder) -> tuple[Points, Table]:
     column = {name: scores[name].to_numpy() for name in ("cook", "label", "suggested_label", "margin")}
     classes = data.classes
     labels, predicted = column["label"], column["suggested_label"]
-    points = Points(inputs, column["cook"], labels, predicted, column["margin"] if classes else None)
+    influence = np.where(scores["split"].to_numpy() == TRAIN, column["cook"], 0.0)
+    points = Points(inputs, influence, labels, predicted, column["margin"] if classes else None)
     return points, Table(inputs, labels, data.columns, classes)
 
 
@@ -156,7 +159,7 @@ def read_regions(folder: AuditFolder) -> tuple[Region, ...] | None:
     with reading(file, "a list of regions", remedy):
         found = tuple(_region(value) for value in stored["regions"])
     members = [member for region in found for member in region.members]
-    if members and not 0 <= min(members) <= max(members) < manifest.data.train:
+    if members and not 0 <= min(members) <= max(members) < sum(manifest.data.ranked.values()):
         raise InputError(f"{file}: its regions hold points that the audit does not have; {remedy}")
     return found
 

@@ -31,7 +31,7 @@ def point(items: Items, item: str, where: str) -> int:
     position = items.position(item)
     if position is None:
         raise InputError(
-            f"{where}: {item!r} is no training point of {items.folder.path}; import into the audit that the"
+            f"{where}: {item!r} is no point of {items.folder.path}; import into the audit that the"
             " file was exported from"
         )
     return position

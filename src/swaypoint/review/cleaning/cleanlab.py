@@ -36,8 +36,8 @@ def label_score(rank: np.ndarray, n: int) -> np.ndarray:
 
 
 def write_issues(records: Records, path: Path) -> None:
-    """The training points in dataset order as ``Datalab.get_issues("label")`` has them, and their ``id``
-    and ``index`` in the source; parquet by the name's ending, else CSV.
+    """The ranked points in dataset order as ``Datalab.get_issues("label")`` has them, and their ``id``,
+    ``index`` in the source and ``split``; parquet by the name's ending, else CSV.
 
     ``is_label_issue`` is the reviewers' word where there is one, else the suggested kind.
     """
@@ -51,6 +51,7 @@ def write_issues(records: Records, path: Path) -> None:
             "is_label_issue": [_is_issue(records, row) for row in rows.tolist()],
             "label_score": label_score(items.scores["rank"][positions], len(items)),
             "given_label": [records.given(row) for row in rows.tolist()],
+            "split": [records.split(row) for row in rows.tolist()],
             "predicted_label": [label_name(items, v) for v in items.scores["suggested_label"][positions]],
         }
     )
@@ -80,7 +81,7 @@ def add_ranking(folder: AuditFolder, path: Path) -> int:
 
     Args:
         path: an issue table as CSV or parquet; its rows are found by ``id``, by ``index`` (or pandas'
-            nameless one) in the source or among the training points, or are all of these in order.
+            nameless one) in the source or among the ranked points, or are all of these in order.
 
     Raises:
         InputError: not such a table, scores outside 0..1, or points missing; the row is named.
@@ -144,7 +145,7 @@ def _rows(path: Path, columns: dict[str, list[str]], items: Items, count: int) -
     missing = [key for key in wanted if key not in found]
     if missing:
         raise InputError(
-            f"{path}: {len(missing):,} of {len(items):,} training points are not in its {count:,} rows, such"
+            f"{path}: {len(missing):,} of {len(items):,} points are not in its {count:,} rows, such"
             f" as {missing[0]}; expected a row for each, by id, by index, or in order"
         )
     return np.array([found[key] for key in wanted])

@@ -64,6 +64,10 @@ class Comparison:
         original_points, cleaned_points, relabeled: sizes of the two sets, and labels that changed.
         measure: what was measured.
         rmse: of a regression before and after, the root of the squared residuals' mean over seeds.
+        altered: labels of the measured points that verdicts altered, or points that they left out; here these
+            count as they were given.
+        on_cleaned: the same two training sets measured on what the verdicts made of these points; None where
+            they altered none.
     """
 
     overall: Group
@@ -75,10 +79,22 @@ class Comparison:
     relabeled: int
     measure: str = "accuracy"
     rmse: tuple[float, float] | None = None
+    altered: int = 0
+    on_cleaned: Comparison | None = None
 
     @property
     def outcome(self) -> str:
-        """One sentence."""
+        """One sentence, or two."""
+        if self.on_cleaned is None:
+            return self._sentence
+        return (
+            f"{self._sentence}. Verdicts altered {self.altered:,} of the {self.overall.points:,} labels"
+            " measured by: so far as they were given; on the cleaned ones"
+            f" ({self.on_cleaned.overall.points:,} points) {self.on_cleaned._sentence}"
+        )
+
+    @property
+    def _sentence(self) -> str:
         gain = self.overall.gain
         size = f"{100 * gain.mean:+.2f} points of {self.measure} (95 % interval {100 * gain.low:+.2f} to"
         size += f" {100 * gain.high:+.2f}; for these seeds alone p = {self.p:.2g})"
@@ -109,13 +125,22 @@ class Workshop:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """Of the points measured on, ``(m,)`` each: which are ``kept``, and the ``labels`` to measure by."""
+
+    kept: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
 class Trial:
     """An audit's training set as it was given, and what there is to measure on.
 
     Attributes:
         dataset: as audited.
-        rows: the training points, in the order of the audit's items.
+        rows: the training points.
         measured, truth: rows to measure on, and labels ``(n,)`` to measure by.
+        ranked: rows of the audit's items, in their order.
     """
 
     dataset: Dataset
@@ -123,6 +148,7 @@ class Trial:
     measured: np.ndarray
     truth: np.ndarray
     shop: Workshop
+    ranked: np.ndarray
 
     @property
     def measure(self) -> str:
@@ -135,8 +161,16 @@ class Trial:
     def cleaned(self, items: Items, review: Review, policy: Policy) -> TrainingSet:
         """The training set after the decisions of ``review``."""
         after, labels = clean(items, review, policy), self.dataset.labels.copy()
-        labels[self.rows] = after.labels.astype(labels.dtype)
-        return TrainingSet(self.rows[after.kept], labels)
+        labels[self.ranked] = after.labels.astype(labels.dtype)
+        return TrainingSet(np.setdiff1d(self.rows, self.ranked[~after.kept]), labels)
+
+    def judged(self, items: Items, review: Review, policy: Policy) -> Judged:
+        """The measured points after the decisions of ``review``."""
+        after, truth = clean(items, review, policy), self.truth.copy()
+        other = after.labels != items.scores["label"]
+        truth[self.ranked[other]] = after.labels[other].astype(truth.dtype)
+        kept = ~np.isin(self.measured, self.ranked[~after.kept])
+        return Judged(kept, truth[self.measured])
 
 
 def trial(
@@ -147,7 +181,7 @@ def trial(
     device: str = "cpu",
     listener: Listener | None = None,
 ) -> Trial:
-    """Measures on the points held out by the audit, by the labels before wrong ones were planted.
+    """Measures on the points that the audit did not train on, by the labels before wrong ones were planted.
 
     Args:
         source: of the audit, read again.
@@ -169,7 +203,7 @@ def trial(
     measured = np.setdiff1d(np.arange(len(dataset)), source.train)
     if test is not None:
         dataset, truth, measured = _with_test(dataset, truth, _read_test(items, test))
-    return Trial(dataset, source.train, measured, truth, shop)
+    return Trial(dataset, source.train, measured, truth, shop, source.ranked)
 
 
 def _read_test(items: Items, test: str | Path) -> Dataset:
@@ -195,8 +229,11 @@ def _with_test(dataset: Dataset, truth: np.ndarray, test: Dataset) -> tuple[Data
     return joined, np.concatenate([truth, test.labels]), len(dataset) + np.arange(len(test))
 
 
-def compare(trial: Trial, cleaned: TrainingSet, *, seeds: int = 5) -> Comparison:
-    """Train ``seeds`` models on the audited training set and on ``cleaned``, and measure both.
+def compare(
+    trial: Trial, cleaned: TrainingSet, *, seeds: int = 5, judged: Judged | None = None
+) -> Comparison:
+    """Train ``seeds`` models on the audited training set and on ``cleaned``, and measure both, on the points
+    as they were given; and, where that alters any, on those that are ``judged`` too.
 
     Raises:
         InputError: no points to measure on, or a model of the user's own.
@@ -206,25 +243,37 @@ def compare(trial: Trial, cleaned: TrainingSet, *, seeds: int = 5) -> Comparison
     for seed in range(seeds):
         for arm, training, name in zip(arms, (trial.original, cleaned), ("as given", "cleaned"), strict=True):
             trial.shop.listener.stage(f"{name}, seed {seed + 1} of {seeds}")
-            arm.append(merits(trial, training, seed))
-    before, after = map(np.stack, arms)
-    labels = trial.truth[trial.measured]
+            arm.append(_predictions(_predictor(trial, training, seed)))
+    predicted = np.stack(arms)
+    truth = trial.truth[trial.measured]
+    found = _compared(trial, cleaned, predicted, truth)
+    altered = 0 if judged is None else int((~judged.kept | (judged.labels != truth)).sum())
+    if judged is None or not altered or not judged.kept.any():
+        return replace(found, altered=altered)
+    again = _compared(trial, cleaned, predicted[:, :, judged.kept], judged.labels[judged.kept])
+    return replace(found, altered=altered, on_cleaned=again)
+
+
+def _compared(trial: Trial, cleaned: TrainingSet, predicted: np.ndarray, truth: np.ndarray) -> Comparison:
+    """Of the predictions of both arms, (2, seeds, m), by the labels ``truth`` (m,)."""
+    before, after = _merits(trial, predicted, truth)
+    classes = trial.dataset.classes
     groups = [
-        _group(name, before[:, labels == c], after[:, labels == c])
-        for c, name in enumerate(trial.dataset.classes)
-        if (labels == c).any()
+        _group(name, before[:, truth == c], after[:, truth == c])
+        for c, name in enumerate(classes)
+        if (truth == c).any()
     ]
     both = np.intersect1d(trial.rows, cleaned.rows)
     return Comparison(
         overall=_group("all", before, after),
         classes=tuple(groups),
         p=sign_flip_p((after - before).mean(0)),
-        seeds=seeds,
+        seeds=predicted.shape[1],
         original_points=len(trial.rows),
         cleaned_points=len(cleaned.rows),
         relabeled=int((trial.dataset.labels[both] != cleaned.labels[both]).sum()),
         measure=trial.measure,
-        rmse=None if trial.dataset.classes else (_rmse(before, labels), _rmse(after, labels)),
+        rmse=None if classes else (_rmse(before, truth), _rmse(after, truth)),
     )
 
 
@@ -239,12 +288,17 @@ def merits(trial: Trial, training: TrainingSet, seed: int) -> np.ndarray:
     Raises:
         InputError: as :func:`right`, or all values to measure by are the same.
     """
+    found = _predictions(_predictor(trial, training, seed))
+    return _merits(trial, found, trial.truth[trial.measured])
+
+
+def _merits(trial: Trial, predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Of predictions ``(..., m)``."""
     if trial.dataset.classes:
-        return right(trial, training, seed).astype(np.float64)
-    truth = trial.truth[trial.measured]
+        return (predicted == truth).astype(np.float64)
     if not truth.var() > 0:
         raise InputError("the points to measure on all have the same value; R² needs some that differ")
-    return 1.0 - np.square(_predictions(_predictor(trial, training, seed)) - truth) / truth.var()
+    return np.asarray(1.0 - np.square(predicted - truth) / truth.var())
 
 
 def right(trial: Trial, training: TrainingSet, seed: int) -> np.ndarray:

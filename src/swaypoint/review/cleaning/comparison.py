@@ -69,7 +69,7 @@ def cost_pictures(curve: Sequence[Cost], points: int) -> list[str]:
     found = np.array([cost.found for cost in curve], dtype=float)
     means, lows, highs = np.array([_ends(cost.accuracy) for cost in curve]).T
     around = np.r_[shares, shares[::-1]]
-    x = charts.percent_axis("share of the training points inspected", 0.0, float(shares.max()))
+    x = charts.percent_axis("share of the points inspected", 0.0, float(shares.max()))
     top = 4.0 * max(np.ceil(found.max() / 4), 1.0)
     counts = charts.Axis("found wrong", 0.0, top, [(top * i / 4, f"{top * i / 4:.0f}") for i in range(5)])
     measure = curve[0].measure
@@ -105,6 +105,9 @@ def show(comparison: Comparison, console: Console) -> None:
     table.add_column("gain", justify="right")
     for group in (comparison.overall, *comparison.classes):
         table.add_row(*_cells(group))
+    if comparison.on_cleaned is not None:
+        name, *cells = _cells(comparison.on_cleaned.overall)
+        table.add_row(f"{name}, by the cleaned labels", *cells)
     console.print(table)
     console.print(escape(comparison.outcome), highlight=False, soft_wrap=True)
 

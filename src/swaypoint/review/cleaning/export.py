@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +18,7 @@ from swaypoint.data.readers.images import Progress
 from swaypoint.errors import InputError
 from swaypoint.review.cleaning.exporters import exporters
 from swaypoint.review.cleaning.policy import Policy, clean
-from swaypoint.review.cleaning.records import Records, label_name, records
+from swaypoint.review.cleaning.records import ALL, Records, label_name, records
 from swaypoint.review.cleaning.source import origin, read_source
 from swaypoint.review.cleaning.spreadsheet import write_cells
 from swaypoint.review.items import Items
@@ -35,14 +34,14 @@ class ExportOptions:
 
     Attributes:
         policy: see :func:`swaypoint.review.cleaning.policy.clean`.
-        split: ``train``: only the ranked points; ``all``: with those held out, untouched.
+        split: ``all``, or only the records of one: ``train``, ``held_out``, or one of the source's own.
         columns: add the canonical columns to the source's own.
         link: link the source's own files instead of copying them, where the format copies any.
         source: where the source is now; default: where it was.
     """
 
     policy: Policy = "flag"
-    split: Literal["train", "all"] = "all"
+    split: str = ALL
     columns: bool = True
     link: bool = False
     source: Path | None = None
@@ -83,16 +82,18 @@ def export(
     """
     options = options or ExportOptions()
     exporter = exporters.named(to)
-    if options.split not in ("train", "all"):
-        raise InputError(f"split is {options.split!r}; expected train or all")
+    if options.split not in (known := (ALL, *items.splits)):
+        raise InputError(f"split is {options.split!r}; expected one of {', '.join(known)}")
     cleaned = clean(items, review, options.policy)
     _check_free(out, folder=exporter.folder)
     source = read_source(items, options.source, on_progress)
     if Path(source.path).exists() and out.resolve().is_relative_to(Path(source.path).resolve()):
         raise InputError(f"{out} lies within the source {source.path}, which stays as it is; choose another")
-    chosen = records(items, source, review, cleaned, held_out=options.split == "all", columns=options.columns)
+    chosen = records(items, source, review, cleaned, split=options.split, columns=options.columns)
     write = exporter.link if options.link and exporter.link is not None else exporter.write
-    changed = source.train[~cleaned.kept | (cleaned.labels != items.scores["label"])]
+    asked = (options.split == ALL) | (items.scores["split"] == options.split)
+    dropped, other = asked & ~cleaned.kept, cleaned.labels != items.scores["label"]
+    changed = source.ranked[dropped | (asked & other)]
     with _staged(out, folder=exporter.folder) as staged:
         write(chosen, staged)
         changes = staged / "changes.csv" if exporter.folder else staged.with_name(_changes(out))
@@ -101,8 +102,8 @@ def export(
         out,
         out / "changes.csv" if exporter.folder else out.with_name(_changes(out)),
         records=len(chosen),
-        relabeled=int(cleaned.kept[cleaned.labels != items.scores["label"]].sum()),
-        dropped=int((~cleaned.kept).sum()),
+        relabeled=int((asked & cleaned.kept & other).sum()),
+        dropped=int(dropped.sum()),
         notes=tuple(_notes(chosen)),
     )
 
@@ -139,7 +140,8 @@ def _notes(chosen: Records) -> Iterator[str]:
     if conflicts := sum(ruling.verdict == "conflict" for ruling in chosen.standing.values()):
         yield f"{conflicts:,} points are in conflict between reviewers and keep their label"
     if items.classes:
-        emptied = np.setdiff1d(source.dataset.labels[source.train], chosen.labels[chosen.rows])
+        written = source.ranked[np.isin(source.split[source.ranked], source.split[chosen.rows])]
+        emptied = np.setdiff1d(source.dataset.labels[written], chosen.labels[chosen.rows])
         for label in emptied.tolist():
             yield f"no record of class {label_name(items, label)} is left"
 

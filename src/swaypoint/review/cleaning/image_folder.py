@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from swaypoint.data.dataset import Dataset
 from swaypoint.errors import InputError
 from swaypoint.review.cleaning.exporters import Exporter, exporters
 from swaypoint.review.cleaning.records import Records
@@ -25,7 +26,8 @@ _NAME_BYTES = 200
 
 
 def write_image_folder(records: Records, path: Path, *, link: bool = False) -> None:
-    """``CLASS/FILE`` by the label after the policy, and ``metadata.csv``, as ``datasets`` reads it.
+    """``CLASS/FILE`` by the label after the policy, and ``metadata.csv``, as ``datasets`` reads it; of a
+    source with splits, ``SPLIT/CLASS/FILE`` and one beside the classes of each.
 
     Args:
         link: link files instead of copying them, where the file system can.
@@ -40,19 +42,25 @@ def write_image_folder(records: Records, path: Path, *, link: bool = False) -> N
     for row, name in names.items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         put_picture(records, row, path / name, link=link)
-    write_metadata(records, names, path / "metadata.csv")
+    write_metadata(records, names, path)
 
 
 def write_metadata(records: Records, names: dict[int, str], path: Path) -> None:
-    """The other columns beside the files that ``names`` has by row."""
+    """The other columns beside the files that ``names`` has by row, as ``metadata.csv`` of each split."""
     metadata = pa.concat_tables(map(flat, readable(records)))
     dataset = records.source.dataset
     filed = {records.source.image, *(dataset.columns if dataset.kind == "texts" else ())}
     metadata = metadata.drop_columns([name for name in metadata.column_names if name in filed])
     metadata = metadata.rename_columns([_no_file(name) for name in metadata.column_names])
     # "./": a folder's name that starts like a formula stays a path, without an apostrophe.
-    files = pa.array([f"./{names[row]}" for row in records.rows.tolist()], pa.string())
-    write_cells(path, iter([_types_first(metadata.add_column(0, "file_name", files))]))
+    rows = records.rows.tolist()
+    splits = [_split(dataset, row) for row in rows]
+    places = [names[row].removeprefix(split) for row, split in zip(rows, splits, strict=True)]
+    files = pa.array([f"./{place}" for place in places], pa.string())
+    metadata = metadata.add_column(0, "file_name", files)
+    for split in dict.fromkeys(splits):
+        own = metadata.filter(pa.array([other == split for other in splits]))
+        write_cells(path / split / "metadata.csv", iter([_types_first(own)]))
 
 
 def check_pictures(records: Records, what: str) -> None:
@@ -77,8 +85,8 @@ def _check_folder_name(name: str) -> None:
 
 
 def class_places(records: Records, suffix: Callable[[int], str]) -> dict[int, str]:
-    """``CLASS/FILE`` by row. Files keep their name, but a moved one whose name is taken gets its id; what is
-    no file yet is called by its id and ``suffix``.
+    """``CLASS/FILE`` by row, within its split where there are several. Files keep their name, but a moved one
+    whose name is taken gets its id; what is no file yet is called by its id and ``suffix``.
 
     Raises:
         InputError: a class's name is none for a folder.
@@ -86,19 +94,25 @@ def class_places(records: Records, suffix: Callable[[int], str]) -> dict[int, st
     for name in records.items.classes:
         _check_folder_name(name)
     source, labels = records.source, {row: records.label(row) for row in records.rows.tolist()}
-    own = source.dataset.names
+    own = [name.removeprefix(_split(source.dataset, row)) for row, name in enumerate(source.dataset.names)]
     moved = {row for row, label in labels.items() if own and own[row].split("/")[0] != label}
     places: dict[int, str] = {}
     taken: set[str] = set()
     for row in sorted(labels, key=lambda row: row in moved):
         name = own[row].split("/", 1)[1] if own else source.ids[row] + suffix(row)
-        place = f"{labels[row]}/{name}"
+        folder = f"{_split(source.dataset, row)}{labels[row]}"
+        place = f"{folder}/{name}"
         if place.casefold() in taken and row in moved:
             name = Path(name).with_stem(f"{Path(name).stem}-{source.ids[row]}").as_posix()
-            place = f"{labels[row]}/{name}"
+            place = f"{folder}/{name}"
         taken.add(place.casefold())  # some file systems take Cat.png for cat.png
         places[row] = place
     return places
+
+
+def _split(dataset: Dataset, row: int) -> str:
+    """``SPLIT/`` where the dataset has several."""
+    return "" if dataset.split is None else f"{dataset.split[row]}/"
 
 
 def put_picture(records: Records, row: int, file: Path, *, link: bool = False) -> None:

@@ -22,7 +22,7 @@ _SHORT = 20  # classes: more are a list to search, not buttons
 
 
 def write_tasks(records: Records, path: Path) -> None:
-    """The training points, the most influential first, and beside them ``NAME.config.xml``, the
+    """The ranked points, the most influential first, and beside them ``NAME.config.xml``, the
     labelling configuration.
 
     Pictures of a folder are addresses of Label Studio's local files, their document root the folder's
@@ -53,6 +53,7 @@ def _task(records: Records, row: int) -> dict[str, Any]:
             "given_label": records.given(row),
             "influence": float(items.scores["cook"][position]),
             "influence_rank": int(items.scores["rank"][position]),
+            "split": items.split(position),
             "verdict": ruling.verdict,
             **_shown(records, row, position),
         },

@@ -1,4 +1,4 @@
-"""What the verdicts make of the training labels."""
+"""What the verdicts make of the labels."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _in_words(event: Event) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Cleaned:
-    """Training points after a policy: which are ``kept``, (n,) bool, and their ``labels`` (n,), class
+    """Ranked points after a policy: which are ``kept``, (n,) bool, and their ``labels`` (n,), class
     indices or real values."""
 
     kept: np.ndarray

@@ -32,6 +32,8 @@ CANONICAL = pa.schema(
     ]
 )
 """The columns that every export adds to the source's own; docs/interoperability.md says what they hold."""
+ALL = "all"
+"""Records of every split."""
 PREFIX = "swaypoint_"
 """Before a canonical column's name where the source has a column of that name."""
 _CHUNK = 500
@@ -70,24 +72,26 @@ class Records:
 
     @cached_property
     def positions(self) -> np.ndarray:
-        """Of each record of the dataset among the items, ``(n,)``; -1 of those held out."""
+        """Of each record of the dataset among the items, ``(n,)``; -1 of those that an older audit held out,
+        which it did not rank."""
         positions = np.full(len(self.source), -1)
-        positions[self.source.train] = np.arange(len(self.items))
+        positions[self.source.ranked] = np.arange(len(self.items))
         return positions
 
     @property
     def ranked(self) -> np.ndarray:
-        """The exported training points, the most influential first."""
-        train = self.rows[self.positions[self.rows] >= 0]
-        return train[np.argsort(self.items.scores["rank"][self.positions[train]], kind="stable")]
+        """The exported points that are ranked, the most influential first."""
+        rows = self.rows[self.positions[self.rows] >= 0]
+        return rows[np.argsort(self.items.scores["rank"][self.positions[rows]], kind="stable")]
 
     def split(self, row: int) -> str:
-        return "train" if self.positions[row] >= 0 else "validation"
+        """See :meth:`Items.split`."""
+        return str(self.source.split[row])
 
     def ruling(self, row: int) -> Ruling | None:
-        """None of a record that was held out: nobody reviews it."""
-        held_out = self.positions[row] < 0
-        return None if held_out else self.standing.get(self.source.ids[row], _UNREVIEWED)
+        """None of a record that is not ranked: nobody reviews it."""
+        unranked = self.positions[row] < 0
+        return None if unranked else self.standing.get(self.source.ids[row], _UNREVIEWED)
 
     def suggestion(self, row: int) -> tuple[str | None, float | None]:
         """The class that the model prefers, fitted without the point, and its probability by the whole
@@ -161,7 +165,7 @@ class Records:
 
     def _canonical(self, rows: np.ndarray) -> dict[str, pa.Array]:
         chosen = self.positions[rows]
-        held_out = chosen < 0
+        unranked = chosen < 0
         rulings = [self.ruling(row) for row in rows]
         suggested = [self.suggestion(row) for row in rows]
         columns = {
@@ -170,8 +174,8 @@ class Records:
             "given_label": [self.given(row) for row in rows],
             "suggested_label": [label for label, _ in suggested],
             "suggested_prob": [probability for _, probability in suggested],
-            "influence": np.ma.array(self.items.scores["cook"][chosen].astype(np.float64), mask=held_out),
-            "influence_rank": np.ma.array(self.items.scores["rank"][chosen].astype(np.int64), mask=held_out),
+            "influence": np.ma.array(self.items.scores["cook"][chosen].astype(np.float64), mask=unranked),
+            "influence_rank": np.ma.array(self.items.scores["rank"][chosen].astype(np.int64), mask=unranked),
         } | {
             name: [None if ruling is None else getattr(ruling, name) or None for ruling in rulings]
             for name in ("verdict", "new_label", "reviewer", "note", "decided_at")
@@ -190,10 +194,12 @@ def records(
     review: Review,
     cleaned: Cleaned,
     *,
-    held_out: bool = True,
+    split: str = ALL,
     columns: bool = True,
 ) -> Records:
-    """Those that a policy keeps, with what was said of them, and the held-out ones as they are."""
-    labels, kept = source.dataset.labels.copy(), np.full(len(source), held_out)
-    labels[source.train], kept[source.train] = cleaned.labels, cleaned.kept
+    """Those of a split, or of all, that a policy keeps, with what was said of them; what an older audit did
+    not rank is kept as it is."""
+    labels, kept = source.dataset.labels.copy(), np.ones(len(source), dtype=bool)
+    labels[source.ranked], kept[source.ranked] = cleaned.labels, cleaned.kept
+    kept &= (split == ALL) | (source.split == split)
     return Records(items, source, np.flatnonzero(kept), labels, rulings(review), columns)

@@ -14,10 +14,12 @@ import pyarrow.compute as pc
 from swaypoint.data.dataset import Dataset, ReadOptions, fingerprint
 from swaypoint.data.planting import plant
 from swaypoint.data.readers import Stored, StoredPictures, read_stored
+from swaypoint.data.readers.beside import read_beside
 from swaypoint.data.readers.images import Progress
 from swaypoint.errors import InputError
 from swaypoint.folder.documents import misfit
 from swaypoint.folder.items import item_id
+from swaypoint.folder.manifest import HELD_OUT, TRAIN
 from swaypoint.review.items import Items
 
 PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -38,7 +40,9 @@ class Source:
         image: name of the pictures' column; None where points are no pictures.
         pictures: None where points are no pictures.
         ids: of each record, see :func:`~swaypoint.folder.items.item_id`.
-        train: records that the audit ranked, ``(n_train,)``, in the order of its items.
+        ranked: records that the audit ranked, ``(m,)``, in the order of its items; of an older audit those
+            that it trained on alone.
+        split: of each record, ``(n,)``, see :meth:`~swaypoint.review.items.Items.split`.
     """
 
     path: str
@@ -49,7 +53,8 @@ class Source:
     image: str | None
     pictures: StoredPictures | None
     ids: list[str]
-    train: np.ndarray
+    ranked: np.ndarray
+    split: np.ndarray
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -57,6 +62,11 @@ class Source:
     @property
     def planted(self) -> int:
         return int((self.given != self.dataset.labels).sum())
+
+    @property
+    def train(self) -> np.ndarray:
+        """Records that the model was trained on, ascending."""
+        return np.flatnonzero(self.split == TRAIN)
 
     def place(self, row: int) -> str:
         """The record's file, or its position in the source as text."""
@@ -98,7 +108,7 @@ _READ: dict[str, Any] = {
     **dict.fromkeys(("label", "features", "image", "text"), (str, None)),
     **dict.fromkeys(("image_size", "limit"), (int, None)),
     **dict.fromkeys(("skip_bad", "regression"), bool),
-    "split": str,
+    "split": (str, None),
     "largest_side": int,
 }
 
@@ -138,10 +148,14 @@ def read_source(items: Items, path: str | Path | None = None, on_progress: Progr
             " older audit); audit a file, a folder or a hub name to export it"
         )
     stored, options = read
+    beside = None if data.origin is None else data.origin.get("test")
     where = str(stored if path is None else path)
     if Path(where).is_absolute() and not os.path.exists(where):  # Path.exists() raises for a name too long
         raise InputError(f"the audited source {where} is not there; put it back, or say where with --source")
-    found = read_stored(where, options=options, on_progress=on_progress)
+    if beside is None:
+        found = read_stored(where, options=options, on_progress=on_progress)
+    else:
+        found = read_beside(where, beside, options=options, on_progress=on_progress)
     given = found.dataset
     # Older audits know the inputs, labels and classes alone.
     earlier = fingerprint(given.inputs, given.labels, given.classes)
@@ -159,11 +173,13 @@ def _as_audited(where: str, stored: Stored, items: Items) -> Source:
         dataset, _ = plant(given, arguments["flip"], arguments["seed"])
     except InputError as error:
         raise InputError(f"{items.folder.path / 'manifest.json'}: {error}; make the audit again") from error
-    train = np.searchsorted(dataset.index, items.scores["index"]).clip(max=len(dataset) - 1)
+    ranked = np.searchsorted(dataset.index, items.scores["index"]).clip(max=len(dataset) - 1)
     names = dataset.names or [str(index) for index in dataset.index]
     ids = [item_id(dataset.content(row), name) for row, name in enumerate(names)]
-    if [ids[row] for row in train] != items.ids or (dataset.labels[train] != items.scores["label"]).any():
+    if [ids[row] for row in ranked] != items.ids or (dataset.labels[ranked] != items.scores["label"]).any():
         raise InputError(f"{items.folder.path}: its items are not the records of its source; audit again")
+    split = np.full(len(dataset), HELD_OUT, dtype=object)
+    split[ranked] = items.scores["split"]
     return Source(
         where,
         dataset,
@@ -173,5 +189,6 @@ def _as_audited(where: str, stored: Stored, items: Items) -> Source:
         stored.image,
         stored.pictures,
         ids,
-        train,
+        ranked,
+        split,
     )

@@ -30,10 +30,10 @@ def write_text_folder(records: Records, path: Path) -> None:
         )
     names = class_places(records, lambda row: ".txt")
     for row, place in names.items():
-        (path / place).parent.mkdir(exist_ok=True)
+        (path / place).parent.mkdir(parents=True, exist_ok=True)
         # As bytes: a text keeps the ends of its lines.
         (path / place).write_bytes(dataset.inputs[row, 0].encode("utf-8"))
-    write_metadata(records, names, path / "metadata.csv")
+    write_metadata(records, names, path)
 
 
 exporters.register("textfolder", Exporter(write_text_folder, folder=True))

@@ -45,6 +45,7 @@ class Cell:
 
     id: str
     rank: int
+    split: str
     label: str
     suggested: str | None
     kind: str | None
@@ -122,6 +123,7 @@ class ItemPage:
     following: str | None
     waiting: str | None
     rank: int
+    split: str
     source: str
     label: str
     suggested: str | None
@@ -218,6 +220,7 @@ def _cell(desk: Desk, review: Review, position: int, actor: str) -> Cell:
     return Cell(
         item,
         int(items.scores["rank"][position]),
+        items.split(position),
         items.label(position),
         None if hidden else items.suggested(position),
         None if hidden else str(items.kinds[position]),
@@ -260,6 +263,7 @@ def item_page(desk: Desk, review: Review, view: View, actor: str, position: int)
         following=_beside(items, view, place, +1),
         waiting=None if waiting in (None, position) else items.ids[waiting],  # type: ignore[index]
         rank=int(items.scores["rank"][position]),
+        split=items.split(position),
         source=items.source(position),
         label=items.label(position),
         suggested=None if hidden else items.suggested(position),

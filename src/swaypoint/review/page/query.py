@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote, urlencode
 import numpy as np
 
 from swaypoint.errors import InputError
+from swaypoint.findings.class_pairs import looks_like
 from swaypoint.findings.regions import Range
 from swaypoint.review.items import Items
 from swaypoint.review.log.progress import audit_sample
@@ -27,6 +28,9 @@ class Query:
         sort: a column of the scores; ``rank`` (the most influential first), ``index`` and columns whose
             name starts with ``-`` ascend or descend as they say.
         label, suggested: class names as given, and as suggested.
+        split: see :meth:`swaypoint.review.items.Items.split`.
+        like: names of classes that points look like rather than their own, see
+            :func:`swaypoint.findings.class_pairs.looks_like`.
         kind: suggested kinds, see :data:`swaypoint.scoring.kinds.KINDS`.
         verdict: verdicts that were given.
         status: ``open``: nothing was said yet; ``reviewed``; ``conflict``: reviewers differ.
@@ -46,6 +50,8 @@ class Query:
     sort: str = "rank"
     label: tuple[str, ...] = ()
     suggested: tuple[str, ...] = ()
+    split: tuple[str, ...] = ()
+    like: tuple[str, ...] = ()
     kind: tuple[str, ...] = ()
     verdict: tuple[str, ...] = ()
     status: str = "all"
@@ -141,7 +147,7 @@ def select(query: Query, items: Items, review: Review, actor: str, *, blind: boo
     Args:
         actor: whose review: which verdicts are meant.
         blind: what others said counts for nothing; else a point that anyone reviewed is not open. And
-            what would tell the model's opinion of a point (suggested, kind, disagree) then finds none
+            what would tell the model's opinion of a point (suggested, like, kind, disagree) then finds none
             that another reviewed.
 
     Raises:
@@ -152,6 +158,12 @@ def select(query: Query, items: Items, review: Review, actor: str, *, blind: boo
     for column, names in (("label", query.label), ("suggested_label", query.suggested)):
         if names:
             kept &= np.isin(items.scores[column], _values(items, names))
+    if query.split:
+        if bad := set(query.split) - set(items.splits):
+            raise InputError(f"split is {sorted(bad)[0]!r}; expected one of {', '.join(items.splits)}")
+        kept &= np.isin(items.scores["split"].astype(str), query.split)
+    if query.like:
+        kept &= _like(query.like, items)
     if query.kind:
         kept &= np.isin(items.kinds, query.kind)
     if query.disagree:
@@ -170,10 +182,20 @@ def select(query: Query, items: Items, review: Review, actor: str, *, blind: boo
         kept &= items.matching(query.text)
     if query.verdict or query.status != "all":
         kept &= _by_review(query, items, review, actor, blind=blind)
-    if blind and (query.suggested or query.kind or query.disagree):
+    if blind and (query.suggested or query.like or query.kind or query.disagree):
         kept[_reviewed_by_others(items, review, actor)] = False
     order = _sample(query, items, review) if query.sample else _order(query, items)
     return order[kept[order]]
+
+
+def _like(names: tuple[str, ...], items: Items) -> np.ndarray:
+    if not {"likely", "p_wrong"} <= items.scores.keys():
+        raise InputError(
+            "this audit does not say what its points look like: it is one of real values, or of an older"
+            " version; make it again"
+        )
+    kept = [looks_like(items.scores, int(value)) for value in _values(items, names)]
+    return np.asarray(np.any(kept, axis=0))
 
 
 def _in_region(number: int, items: Items) -> np.ndarray:

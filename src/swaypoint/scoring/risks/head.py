@@ -115,7 +115,7 @@ class LinearHeadRisk:
             raise InputError(f"l2 is {head.l2} and damping is {damping}; both must be >= 0")
         self.head, self.data, self.dtype = head, data, dtype
         self.device = torch.device(device)
-        self._damping = damping
+        self.damping = damping
         self._matrix = head.matrix.to(self.device)
         if not bool(torch.isfinite(self._matrix).all()):
             raise InputError("the head's weights are NaN or infinite; the training has diverged")
@@ -126,7 +126,7 @@ class LinearHeadRisk:
         self._gauge = list(gauge.split(1, 1)) if head.loss.separable else [gauge]
         self._resolution = 0.0
         self.outputs, self._whiten = self._conditioning()
-        self._range: FeatureRange | None = None
+        self.range: FeatureRange | None = None
         # As many points as keep a chunk's arrays near the cache, and at any rate within memory.
         m = self.outputs[0].shape[1]
         entries = head.width + len(self.outputs) * (m * head.width if self.wide else pair_count(m))
@@ -234,7 +234,7 @@ class LinearHeadRisk:
         moment = (chunk.features * weights) @ chunk.features.T / count
         # The ridge is curvature too: of columns of small units it is nearly all there is. Of points without
         # curvature, as beyond Huber's delta, it is all of it, and needs no scale of theirs.
-        ridge = self.head.penalty(self._damping).to(moment) / size if size > 0 else None
+        ridge = self.head.penalty(self.damping).to(moment) / size if size > 0 else None
         return bases, whitening(moment, ridge)
 
     def residuals(self, chunk: Chunk) -> Tensor:
@@ -243,8 +243,8 @@ class LinearHeadRisk:
 
     def features(self, chunk: Chunk) -> Tensor:
         """phi in the feature coordinates, ``(k, b)``, in the dtype of the products."""
-        if self._range is not None and self._range.dropped:
-            return (self._range.map.T @ chunk.features).to(self.dtype)
+        if self.range is not None and self.range.dropped:
+            return (self.range.map.T @ chunk.features).to(self.dtype)
         if chunk.reduced is None:
             chunk.reduced = (self._whiten.T @ chunk.features).to(self.dtype)
         return chunk.reduced
@@ -256,8 +256,8 @@ class LinearHeadRisk:
 
     def gradient_coordinates(self, gradient: Tensor) -> Tensor:
         """A raw (C, D) gradient in the reduced coordinates, ``(G, m * k)``."""
-        assert self._range is not None
-        return torch.stack([(basis.T @ gradient @ self._range.map).flatten() for basis in self.outputs])
+        assert self.range is not None
+        return torch.stack([(basis.T @ gradient @ self.range.map).flatten() for basis in self.outputs])
 
     def feature_map(self) -> Tensor:
         """Full-rank whitened feature coordinates ``(D, k)`` from one pass, without the curvature."""
@@ -265,25 +265,25 @@ class LinearHeadRisk:
         for chunk in self.chunks():
             second += chunk.terms.weighed(chunk.features) @ chunk.features.T
             n += len(chunk)
-        self._range, _ = feature_range(second / n, self._whiten, self._resolution)
-        self.leverage_form = inverse_form(self._range.map.T @ second @ self._range.map)
-        return self._range.map
+        self.range, _ = feature_range(second / n, self._whiten, self._resolution)
+        self.leverage_form = inverse_form(self.range.map.T @ second @ self.range.map)
+        return self.range.map
 
     @property
     def dropped(self) -> int:
         """Dead or collinear feature directions projected out by :meth:`feature_map`."""
-        assert self._range is not None
-        return self._range.dropped
+        assert self.range is not None
+        return self.range.dropped
 
     def range_penalty(self) -> Tensor:
         """Ridge plus damping in the coordinates of :meth:`feature_map`, ``(k, k)``."""
-        assert self._range is not None
-        return self._range.penalty(self.head.penalty(self._damping).to(self.device))
+        assert self.range is not None
+        return self.range.penalty(self.head.penalty(self.damping).to(self.device))
 
     def coordinates(self) -> dict[str, Tensor]:
         """The maps into the reduced coordinates: ``outputs`` (G, C, m) and ``features`` (D, k)."""
-        assert self._range is not None
-        return {"outputs": torch.stack(self.outputs), "features": self._range.map}
+        assert self.range is not None
+        return {"outputs": torch.stack(self.outputs), "features": self.range.map}
 
     # -- as a function of the head's matrix -----------------------------------------------------
 
@@ -321,7 +321,7 @@ class LinearHeadRisk:
 
     def objective(self, matrix: Tensor) -> tuple[float, Tensor, float]:
         """Mean loss plus ridge at ``matrix``, its gradient ``(C, D)``, the residuals' rms."""
-        penalty = self.head.penalty(self._damping).to(self.device)
+        penalty = self.head.penalty(self.damping).to(self.device)
         value, square, n, gradient = 0.0, 0.0, 0, torch.zeros_like(matrix)
         for features, targets in self._points():
             terms = self.head.loss.terms((matrix @ features).T, targets)
@@ -339,7 +339,7 @@ class LinearHeadRisk:
             terms = self.head.loss.terms((matrix @ features).T, targets)
             product += (features @ terms.curvature.matmul((step @ features).T)).T
             n += features.shape[1]
-        return product / n + self.head.penalty(self._damping).to(self.device) * step
+        return product / n + self.head.penalty(self.damping).to(self.device) * step
 
     # -- pass one -------------------------------------------------------------------------------
 
@@ -352,7 +352,7 @@ class LinearHeadRisk:
         Raises:
             InputError: see the class.
         """
-        self._range = None
+        self.range = None
         groups, m = len(self.outputs), self.outputs[0].shape[1]
         width, q = self.head.width, pair_count(m)
         pairs = FeaturePairs(width, self.dtype, self.device)
@@ -362,7 +362,7 @@ class LinearHeadRisk:
         if sums is None:
             raise InputError("the data is empty; expected at least one row")
         second, n = sums["second"].to(self.device), int(sums["points"])
-        self._range, project = feature_range(second / n, self._whiten, self._resolution)
+        self.range, project = feature_range(second / n, self._whiten, self._resolution)
         if self.wide:
             of_u, of_d = (sums.pop(name).to(self.device) for name in ("outer", "diagonal"))
             packed = outer.packed(of_u, of_d, self.outputs[0])
@@ -372,19 +372,19 @@ class LinearHeadRisk:
         if project is not None:
             unpacked = project.T @ unpacked @ project
         curvature = HeadCurvature(unpacked, self.penalty(), dtype=self.dtype)
-        self.leverage_form = inverse_form(self._range.map.T @ second @ self._range.map)
+        self.leverage_form = inverse_form(self.range.map.T @ second @ self.range.map)
         share = float(sums["saturated"]) / n if self.head.loss.classifies else None
-        return curvature, Summary(n, sums["gradient"].to(self.device) / n, share, self._range.dropped)
+        return curvature, Summary(n, sums["gradient"].to(self.device) / n, share, self.range.dropped)
 
     def penalty(self, factor: float = 1.0) -> tuple[Tensor, Tensor] | None:
         """``factor`` times ridge plus damping in the reduced coordinates, as :class:`HeadCurvature` adds it;
         None: there are none."""
-        assert self._range is not None
-        diagonal = factor * self.head.penalty(self._damping).to(self.device)
+        assert self.range is not None
+        diagonal = factor * self.head.penalty(self.damping).to(self.device)
         if not bool(diagonal.any()):
             return None
         outputs = torch.stack([basis.T @ basis for basis in self.outputs])
-        return outputs, self._range.penalty(diagonal)
+        return outputs, self.range.penalty(diagonal)
 
     def _moments(self, pairs: FeaturePairs, shard: FeatureBatches) -> Statistic:
         """Of one shard: the second moments behind the curvature, feature moment (D, D), gradient (C, D), the

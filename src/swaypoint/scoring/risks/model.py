@@ -7,6 +7,7 @@ Hessian is never formed; products with it take one forward-over-reverse pass ove
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -96,6 +97,13 @@ class ModelRisk:
     def size(self) -> int:
         """n, the number of points."""
         return sum(len(targets) for _, targets in self.batches())
+
+    def of(self, data: Any) -> ModelRisk:
+        """The same parameters for other points."""
+        other = copy.copy(self)
+        other.__dict__.pop("size", None)
+        other._loader = as_loader(data, self._batch_size)
+        return other
 
     def gradients(self, data: Any = None) -> Iterator[Tensor]:
         """Gradients of the points' losses (without the ridge), ``(b, P)`` in the model's dtype."""

@@ -22,6 +22,7 @@ from swaypoint.folder.writing import write_json
 from swaypoint.models.loop import Changes, Plan, Progress, SplitData, prepare, train
 from swaypoint.models.recipes import Recipe, build
 from swaypoint.models.trajectory import Trajectory
+from swaypoint.scoring.trained_model import Course
 from swaypoint.studies.cifar10.images import Images
 from swaypoint.studies.cifar10.trainings import Cell, fold_of
 
@@ -37,8 +38,8 @@ class Learned:
         given, wrong: labels as trained on ``(n,)`` int64, and which are planted ``(n,)`` bool.
         features: ``(n, D)`` float32, without augmentation.
         weight, bias: of the head, ``(10, D)`` and ``(10,)``.
-        margins, losses: ``(n, epochs)``, see :class:`~swaypoint.models.trajectory.Trajectory`.
-        tracin: likewise ``(n,)``; None of a snapshot.
+        course: of the training, see :class:`~swaypoint.scoring.trained_model.Course`.
+        tracin: see :class:`~swaypoint.models.trajectory.Trajectory`, ``(n,)``; None of a snapshot.
         facts: accuracies, seconds.
     """
 
@@ -48,8 +49,7 @@ class Learned:
     features: Tensor
     weight: Tensor
     bias: Tensor
-    margins: np.ndarray
-    losses: np.ndarray
+    course: Course
     tracin: np.ndarray | None
     facts: dict[str, Any]
 
@@ -69,8 +69,8 @@ def learn(
         raise InputError(f"{path} was trained by another recipe; choose another --out, or remove that folder")
     kept = _read(path / "features.safetensors") | _read(path / "trajectory.safetensors")
     features, weight, bias = (torch.from_numpy(kept[name]) for name in ("features", "weight", "bias"))
-    record = kept["margins"], kept["losses"], kept["tracin"]
-    return Learned(cell, given, wrong, features, weight, bias, *record, facts)
+    course = Course(kept["margins"], kept["losses"], kept.get("probabilities"), kept.get("whole"))
+    return Learned(cell, given, wrong, features, weight, bias, course, kept["tracin"], facts)
 
 
 def snapshots(learned: Learned, folder: Path) -> Iterator[Learned]:
@@ -84,8 +84,9 @@ def snapshots(learned: Learned, folder: Path) -> Iterator[Learned]:
             features=features,
             weight=weight,
             bias=bias,
-            margins=learned.margins[:, :epoch],
-            losses=learned.losses[:, :epoch],
+            course=Course(
+                learned.course.margins[:, :epoch], learned.course.losses[:, :epoch], whole=kept.get("whole")
+            ),
             tracin=None,
             facts={"epoch": epoch, "accuracy": accuracy | {"test": float(kept["test"])}},
         )
@@ -104,8 +105,8 @@ def _snapshot(path: Path, epoch: int) -> Path:
 class _Snapshots(Callback):
     """Writes what the head sees, and the head, after some epochs."""
 
-    def __init__(self, cell: Cell, images: Images, path: Path) -> None:
-        self._cell, self._images, self._path = cell, images, path
+    def __init__(self, cell: Cell, images: Images, path: Path, trajectory: Trajectory) -> None:
+        self._cell, self._images, self._path, self._trajectory = cell, images, path, trajectory
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         epoch = trainer.current_epoch + 1
@@ -119,6 +120,7 @@ class _Snapshots(Callback):
             "weight": head.weight,
             "bias": head.bias,
             "test": torch.tensor(_accuracy(head.weight, head.bias, test, images.test.labels)),
+            "whole": self._trajectory.course()["whole"][torch.from_numpy(images.ranked)],
         }
         write_tensors(_snapshot(self._path, epoch), kept)
 
@@ -137,9 +139,9 @@ def _learn(
         validation=torch.from_numpy(images.held[:_VALIDATION]),
     )
     model = build(recipe, torch.from_numpy(inputs[rows]), 10, seed=cell.seed)
-    trajectory = Trajectory("head", len(labels), cell.epochs)
+    trajectory = Trajectory("head", len(labels), cell.epochs, 10)
     plan = Plan(cell.epochs, cell.seed, path, "gpu" if device.startswith("cuda") else "cpu")
-    snapshots = [_Snapshots(cell, images, path)]
+    snapshots = [_Snapshots(cell, images, path, trajectory)]
     model = train(model, split, recipe, plan, report=report, watches=[trajectory], callbacks=snapshots).to(
         device
     )
@@ -158,7 +160,7 @@ def _learn(
     write_tensors(path / "model.safetensors", model.state_dict())
     head_and_features = {"features": features, "weight": head.weight, "bias": head.bias}
     write_tensors(path / "features.safetensors", head_and_features)
-    record = {"margins": trajectory.margins[rows], "losses": trajectory.losses[rows]}
+    record = {name: values[rows] for name, values in trajectory.course().items()}
     write_tensors(path / "trajectory.safetensors", record | {"tracin": trajectory.tracin[rows]})
     described = {"cell": asdict(cell), "recipe": _described(recipe)}
     write_json(path / "facts.json", described | {"accuracy": accuracy} | seconds)

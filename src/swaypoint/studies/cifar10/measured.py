@@ -40,7 +40,7 @@ def fitness_row(learned: Learned, influence: Influence, scores: Scores) -> dict[
         **_detection("cook", cook, learned.wrong),
         **_detection("loss", scores.loss, learned.wrong),
         **_remedied(learned),
-        **_detection("auto", recommended_of(learned, scores.loo_loss), learned.wrong),
+        **_detection("auto", recommended_of(learned, scores), learned.wrong),
     }
 
 

@@ -11,14 +11,14 @@ from torch import Tensor
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.errors import require
 from swaypoint.scorers.base import of_points
-from swaypoint.scorers.recommended import recommended
+from swaypoint.scorers.recommended import averaged, recommended
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.fitness import by_heart
 from swaypoint.scoring.last_layer import LinearHead
 from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.risks.losses import as_loss
 from swaypoint.scoring.scores import Scores
-from swaypoint.scoring.trained_model import Course, TrainedModel
+from swaypoint.scoring.trained_model import TrainedModel
 from swaypoint.studies.cifar10.learning import Learned
 from swaypoint.studies.cifar10.trainings import fold_of
 
@@ -51,27 +51,26 @@ def trained_model(learned: Learned) -> TrainedModel:
         LinearHead(head_of(learned)),
         (learned.features, learned.given),
         features=features,
-        course=Course(learned.margins, learned.losses),
+        course=learned.course,
     )
 
 
 def solved(learned: Learned) -> tuple[TrainedModel, Scores]:
     """The model, and what one pass says of its points: of wide features a pass is most of the work."""
     trained = trained_model(learned)
-    return trained, trained.influence.scores(removal="finite", keep_logits=True)
+    return trained, trained.influence.scores(removal="finite", probabilities=True)
 
 
 def scores_of(learned: Learned, trained: TrainedModel, left_out: Scores) -> dict[str, np.ndarray]:
     """Each ``(n,)`` float64, large: look at it first. A model without a ridge has no representer values."""
     assert left_out.first_order is not None
+    assert left_out.probabilities is not None
     found = {
         "cooks_distance": left_out.first_order,
         "finite_removal": left_out.cook,
-        "auto": recommended_of(learned, left_out.loo_loss),
+        "auto": recommended_of(learned, left_out),
         "leave_one_out_loss": left_out.loo_loss,
-        "cleanlab_left_out": cleanlab_order(
-            learned.given, torch.from_numpy(left_out.loo_logits).softmax(1).numpy()
-        ),
+        "cleanlab_left_out": cleanlab_order(learned.given, left_out.probabilities),
     }
     # Its tables call the margin of the logits so from the first.
     found["margin"] = of_points("logit_margin")(trained)
@@ -84,13 +83,15 @@ def scores_of(learned: Learned, trained: TrainedModel, left_out: Scores) -> dict
     return found
 
 
-def recommended_of(learned: Learned, left_out: np.ndarray) -> np.ndarray:
+def recommended_of(learned: Learned, left_out: Scores) -> np.ndarray:
     """The recommended score as an audit has it, which checks the gap to the points held out, a quarter as
     many; of a snapshot, to the test images."""
     accuracy = learned.facts["accuracy"]
     held = accuracy.get("held", accuracy["test"])
     known = by_heart(accuracy["training"], held, len(learned.given) // 4)
-    return recommended(left_out, Course(learned.margins, learned.losses), by_heart=known)
+    assert left_out.probabilities is not None
+    p = averaged(left_out.probabilities, learned.given, learned.course, by_heart=known)
+    return recommended([(p, learned.given)], by_heart=known)[0].score
 
 
 def cleanlab_order(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:

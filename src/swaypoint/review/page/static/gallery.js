@@ -140,7 +140,7 @@ function fill(node, cell, i) {
   const differs = cell.suggested !== undefined && cell.suggested !== cell.label;
   const caption = h("div", { class: "caption" },
     h("span", { class: "line" }, h("b", {}, cell.label), differs ? h("span", { class: "hot" }, ` → ${cell.suggested}`) : null),
-    h("span", { class: "rank" }, `#${cell.rank.toLocaleString("en")}`));
+    h("span", { class: "rank" }, `${cell.split === "train" ? "" : `${cell.split.replace("_", " ")} · `}#${cell.rank.toLocaleString("en")}`));
   const { src, slot } = slotted(windows.get(Math.floor(i / WINDOW)), i % WINDOW);
   const body = cell.picture
     ? h("img", { src, class: `slot-${slot}`, alt: "", draggable: "false", decoding: "async" })
