@@ -10,6 +10,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -248,8 +249,12 @@ def test_split_and_shards(tmp_path: Path) -> None:
     parquet(data / "train-00000-of-00002.parquet", x=[1, 2], label=[0, 1])
     parquet(data / "train-00001-of-00002.parquet", x=[3, 4], label=[0, 1])
     parquet(data / "test-00000-of-00001.parquet", x=[9, 8], label=[0, 1])
-    assert read_dataset(tmp_path).inputs[:, 0].tolist() == [1, 2, 3, 4]
-    assert read_dataset(tmp_path, options=ReadOptions(limit=3)).inputs[:, 0].tolist() == [1, 2, 3]
+    both = read_dataset(tmp_path)
+    assert both.inputs[:, 0].tolist() == [1, 2, 3, 4, 9, 8]
+    assert both.split.tolist() == ["train"] * 4 + ["test"] * 2
+    train = ReadOptions(split="train")
+    assert read_dataset(tmp_path, options=train).inputs[:, 0].tolist() == [1, 2, 3, 4]
+    assert read_dataset(tmp_path, options=replace(train, limit=3)).inputs[:, 0].tolist() == [1, 2, 3]
     assert read_dataset(tmp_path, options=ReadOptions(split="test")).inputs[:, 0].tolist() == [9, 8]
     with pytest.raises(InputError, match=r"split 'dev'.*test-00000"):
         read_dataset(tmp_path, options=ReadOptions(split="dev"))
@@ -296,7 +301,8 @@ def saved_dataset(path: Path) -> Path:
 
 def test_saved_hugging_face_dataset(tmp_path: Path) -> None:
     path = saved_dataset(tmp_path / "saved")
-    dataset = read_dataset(path)
+    assert read_dataset(path).split.tolist() == ["train"] * 4 + ["test"] * 2
+    dataset = read_dataset(path, options=ReadOptions(split="train"))
     np.testing.assert_array_equal(dataset.inputs, pictures(4))
     assert (dataset.classes, dataset.labels.tolist()) == (("cat", "dog"), [0, 1, 0, 1])
     assert read_dataset(path / "train").fingerprint == dataset.fingerprint
@@ -820,7 +826,7 @@ def test_pictures_deeper_in_a_class_are_of_the_class(tmp_path: Path) -> None:
     assert dataset.classes == ("cat", "dog")
 
 
-@pytest.mark.parametrize("splits", [["train"], ["train", "test"], ["animals"]])
+@pytest.mark.parametrize("splits", [["train"], ["training", "test"], ["animals"]])
 def test_folders_of_class_folders_are_no_classes(tmp_path: Path, splits: list[str]) -> None:
     for split in splits:
         image_folder(tmp_path / "root" / split, pictures(4))

@@ -62,26 +62,33 @@ def test_groups_have_one_channel_and_one_scale():
     assert abs(apart - 0.5) > abs(from_the_sure - 0.5)  # what the calibration is for
 
 
-def test_points_known_by_heart_have_as_many_wrong_labels_as_others():
-    """Half of the doubt is gone: every log-odds twice, and the given label 8 nats more likely."""
+@pytest.mark.parametrize("nats", [8, 12])
+def test_points_known_by_heart_have_as_many_wrong_labels_as_others(nats):
+    """Half of the doubt is gone: every log-odds twice, and the given label some nats more likely."""
     p, labels, wrong = judged(4)
     logs = 2 * np.log(p)
-    logs[np.arange(len(labels)), labels] += 8
+    logs[np.arange(len(labels)), labels] += nats
     learnt, others = special.softmax(logs, axis=1), judged(5, n=1000)
     plain = recommended([(learnt, labels), others[:2]])
     found, rest = recommended([(learnt, labels), others[:2]], by_heart=True)
-    alone = recommended([others[:2], others[:2]])[0]
-    np.testing.assert_allclose(rest.p_wrong, alone.p_wrong, rtol=1e-3, atol=1e-6)
+    (alone,) = recommended([others[:2]])
+    np.testing.assert_array_equal(rest.p_wrong, alone.p_wrong)
     assert plain[0].expected < 0.2 * wrong.sum()
     assert found.expected / len(labels) == pytest.approx(rest.expected / 1000, rel=0.02)
     assert not found.believed
     calibrated = tempered(learnt, max(temperature(learnt, labels), 0.3)).astype(np.float64)
     own = calibrated[np.arange(len(labels)), labels]
+    calibrated[np.arange(len(labels)), labels] = 0
+    doubt = calibrated.sum(1)
+    seen = doubt > 1e-12
+    assert seen.mean() > 0.2
+    against = np.log(doubt[seen]) - np.log(own[seen])
     (single,) = recommended([(learnt, labels)], by_heart=True)
-    for score in (found.score, single.score):
-        moved = score - np.log((1 - own) / own)
-        middle = (own > 0.01) & (own < 0.99)
-        np.testing.assert_allclose(moved[middle], np.median(moved), atol=1e-3)
+    for one in (found, single):
+        moved = one.score[seen] - against
+        np.testing.assert_allclose(moved, np.median(moved), atol=1e-3)
+        np.testing.assert_allclose(one.p_wrong, special.expit(one.score), rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(one.pairs.sum(), len(labels), rtol=1e-5)
 
 
 @given(seed=st.integers(0, 2**16), order=st.permutations(range(5)))

@@ -144,6 +144,18 @@ def real(path):
     return path
 
 
+WORDS = ("red small fast", "green tall slow", "blue wide loud")
+
+
+def texts(path):
+    for i, label in enumerate(labels()):
+        file = path / CLASSES[label] / f"{i}.txt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        said = np.random.default_rng(i).permutation([*WORDS[label % 3].split(), "and", "not", "very"])
+        file.write_text(f"{' '.join(said)}, nº {i}\n", encoding="utf-8")
+    return path
+
+
 @dataclass(frozen=True)
 class Case:
     name: str
@@ -161,6 +173,7 @@ CASES = {
     "vectors": Case("vectors.npz", vectors, "", ReadOptions(features="emb")),
     "pixels": Case("pixels.npz", pixels, "pictures", SMALL),
     "hf": Case("saved", saved, "pictures", SMALL),
+    "texts": Case("letters", texts, ""),
     "wine": Case("sklearn:wine", None, "wine"),
     "digits": Case("sklearn:digits", None, "digits", options=AuditOptions(flip=0.02, top=5)),
     "real": Case(
@@ -1053,7 +1066,7 @@ def test_what_fails_leaves_nothing(to, audits, tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "_write_changes", full)
     with pytest.raises(InputError, match=r"no space left on .* while writing a"):
-        run(audits("folder"), tmp_path / "a", to)
+        run(audits("texts" if to == "textfolder" else "folder"), tmp_path / "a", to)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -326,6 +326,20 @@ def test_twenty_processes_lose_nothing_and_make_the_tables_once(address, tmp_pat
     check_all_there(address, [f"{writer}-{i}" for writer in range(WRITERS) for i in range(EACH)])
 
 
+def test_a_file_that_another_is_writing_to_is_waited_for(tmp_path):
+    """SQLite refuses a switch to WAL at once where another has a lock, whatever the busy timeout."""
+    address = str(tmp_path / "review.sqlite")
+    other = sqlite3.connect(address, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(0.3, other.rollback)
+    release.start()
+    store = open_store(address)
+    store.append([event()])
+    store.close()
+    release.join()
+    other.close()
+
+
 BURST = """
 import sys, threading, uuid
 from swaypoint.review.log.store import open_store
@@ -368,6 +382,16 @@ def test_a_killed_writer_loses_nothing_that_append_returned(address):
 
 
 # -- the database cannot be written now ---------------------------------------------------------------
+
+
+def test_a_new_file_locked_by_another_program(tmp_path, monkeypatch):
+    monkeypatch.setattr(databases, "PATIENCE", 0.2)
+    address = str(tmp_path / "review.sqlite")
+    other = sqlite3.connect(address, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreUnavailable, match=r"has kept .*review\.sqlite locked for 0\.2 s; try"):
+        open_store(address)
+    other.close()
 
 
 def test_locked_by_another_program(address, monkeypatch):

@@ -20,6 +20,7 @@ import swaypoint
 from swaypoint.auditing.options import AuditOptions, Scale
 from swaypoint.cli.main import app
 from swaypoint.data.dataset import ReadOptions
+from swaypoint.data.folds import InProcess
 from swaypoint.data.readers import parquet
 from swaypoint.data.readers.parquet import ParquetPoints, open_parquet, read_classes
 from swaypoint.data.splitting import Split
@@ -138,6 +139,20 @@ def test_examples_and_items_are_the_top_with_their_records(streamed):
     held = _tensors(streamed.path / "features.safetensors")["features"].numpy()
     assert np.array_equal(held, features[[row["index"] for row in top]])
     assert not (streamed.path / "partial").exists()
+
+
+def test_the_top_does_not_depend_on_the_order_that_statistics_travel_in(
+    streamed, data, tmp_path, monkeypatch
+):
+    """Those from a cluster and from the disk of a run that goes on have lost the order of their names."""
+    plain = InProcess.map
+
+    def backwards(self, *args):
+        return (dict(reversed(part.items())) for part in plain(self, *args))
+
+    monkeypatch.setattr(InProcess, "map", backwards)
+    again = swaypoint.audit(data, tmp_path / "audit", options=AuditOptions(top=40), read=READ, scale=STREAMED)
+    assert (again.path / "top.parquet").read_bytes() == (streamed.path / "top.parquet").read_bytes()
 
 
 def test_a_given_head_is_audited_as_it_is(data, tmp_path):

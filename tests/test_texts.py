@@ -266,7 +266,7 @@ def test_a_folder_of_another_encoding_with_bad_files(tmp_path: Path) -> None:
 def test_no_folder_of_texts(tmp_path: Path) -> None:
     root = text_folder(tmp_path / "texts", TABLE.slice(0, 6))
     (root / "stray.txt").write_text("stray")
-    with pytest.raises(InputError, match=r"1 texts .such as stray\.txt. outside class folders"):
+    with pytest.raises(InputError, match=r"1 text .such as stray\.txt. outside class folders"):
         read_dataset(root)
     with pytest.raises(InputError, match="no real values"):
         read_dataset(root, options=ReadOptions(regression=True))

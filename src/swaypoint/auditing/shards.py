@@ -177,6 +177,11 @@ class ScoreShards:
             trained = trained.unseen(points, points)
         return found | {name: of_points(name)(trained) for name in names}
 
+    @property
+    def told(self) -> tuple[str, ...]:
+        """The columns of numbers in the order of the files, whatever the order that statistics travel in."""
+        return ("index", *COLUMNS, *self._beside)
+
     def _schema(self) -> pa.Schema:
         label = pa.int64() if self.influence.head.loss.classifies else pa.float64()
         labels = ("label", "suggested_label", "likely")
@@ -243,7 +248,7 @@ def score_shards(scoring: ScoreShards, points: ParquetPoints, fold: Fold) -> Sha
             int(found["held_out_right"]) / held if held and classifies else None,
         ),
         held_out=held,
-        top={**best, "split": np.array(SIDES)[side]},
+        top={**{name: best[name] for name in scoring.told}, "split": np.array(SIDES)[side]},
         parts=len(shards),
         pairs=None if channel is None else Pairs(expected, variance, channel.believed, channel.evidence),
     )

@@ -182,13 +182,14 @@ def free_memory() -> float:
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         with suppress(OSError, ValueError):
             limits.append(0.9 * int(Path(path).read_text()))
-    with suppress(ImportError):  # not on Windows
+    with suppress(ImportError, OSError):  # Linux: others do not hold a process to it
         import resource
 
         soft = resource.getrlimit(resource.RLIMIT_DATA)[0]
         if soft != resource.RLIM_INFINITY:
-            taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-            limits.append(0.9 * max(soft - taken, 0))
+            # What the kernel holds to it; ru_maxrss begins with that of the process that started this one.
+            pages = int(Path("/proc/self/statm").read_text().split()[5])
+            limits.append(0.9 * max(soft - pages * resource.getpagesize(), 0))
     return min(limits)
 
 

@@ -70,12 +70,17 @@ def train_small(
                     watch.after_step(targets, rows, epoch)
                 total, seen = total + float(loss.detach()) * len(rows), seen + len(rows)
             measured = _validated(model, split, recipe, plan, epoch, device)
-            if epoch + 1 == plan.epochs or time.monotonic() - kept_at > _KEPT:
-                kept = {"epochs": epoch + 1} | {name: part.state_dict() for name, part in state.items()}
-                replace_file(plan.folder / "last.ckpt", partial(torch.save, kept))
+            due = epoch + 1 == plan.epochs or time.monotonic() - kept_at > _KEPT
+            if due:
+                _keep(plan, state, epoch + 1)
                 kept_at = time.monotonic()
             if report is not None:
-                report(epoch + 1, plan.epochs, total / seen, measured)
+                try:
+                    report(epoch + 1, plan.epochs, total / seen, measured)
+                except BaseException:  # no step has been taken since the epoch's end
+                    if not due:
+                        _keep(plan, state, epoch + 1)
+                    raise
     finally:
         for watch in watches:
             watch.stop()
@@ -111,6 +116,11 @@ def _steps(model: nn.Module, split: SplitData, recipe: Recipe, plan: Plan) -> Cy
     if (recipe.optimizer, recipe.schedule) == ("adam", "cycle"):
         return CycledAdam(model, recipe, steps_of(split, recipe, plan))
     return _TorchSteps(*optimiser(model, recipe, split, plan))
+
+
+def _keep(plan: Plan, state: dict[str, Any], epochs: int) -> None:
+    kept = {"epochs": epochs} | {name: part.state_dict() for name, part in state.items()}
+    replace_file(plan.folder / "last.ckpt", partial(torch.save, kept))
 
 
 def _resumed(plan: Plan, state: dict[str, Any]) -> int:

@@ -52,17 +52,30 @@ def show(folder: AuditFolder, *, top: int = 20, console: Console | None = None) 
         console.print(suspected_words(manifest), highlight=False, soft_wrap=True)
     if manifest.flipped is not None:
         console.print(_planted(manifest.flipped, classes=bool(manifest.data.classes)))
+    console.print(_first(folder, points, console.width))
+    if "studentised" in points[0] and manifest.ranked_by != "auto":
+        console.print(
+            "What sways the fit stands first. Values that are probably wrong: the column auto (studentised"
+            " residuals), by which --score auto ranks.",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _first(folder: AuditFolder, points: Sequence[dict[str, Any]], columns: int) -> Table:
+    """The first of the ranking; in a terminal of few ``columns`` only names, of files and classes, are cut."""
+    manifest = folder.manifest()
     table = Table(
         title=f"First {len(points)} of {sum(manifest.data.ranked.values()):,} by {ranked_by(manifest)}",
         title_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
     named = any(point["name"] for point in points)
     texts = _beginnings(folder, [point["index"] for point in points])
     regression = "studentised" in points[0]
     wide = 7 if regression else 0
-    # In a narrow terminal only names, of files and classes, are cut.
     several = len(manifest.data.ranked) > 1
     for name, width in (("rank", 4), ("index", 5), ("label", wide), ("suggested", wide), ("kind", 10)):
         words = name in ("label", "suggested", "kind")
@@ -70,14 +83,14 @@ def show(folder: AuditFolder, *, top: int = 20, console: Console | None = None) 
         if named and name == "index":
             table.add_column("file", no_wrap=True, overflow="ellipsis")
         if texts and name == "index":
-            table.add_column("text", no_wrap=True, overflow="ellipsis", max_width=max(10, console.width - 70))
+            table.add_column("text", no_wrap=True, overflow="ellipsis", max_width=max(10, columns - 70))
     if several:
-        table.add_column("split", no_wrap=True)
+        table.add_column("split", no_wrap=True, min_width=8)
     by = ranking_column(manifest.ranked_by)
     signed = ("residual", "studentised") if regression else ("margin",) if manifest.data.classes else ()
     for name in (*((by, "cook") if by != "cook" else ("cook",)), *signed, "leverage"):
         short = "stud." if name == "studentised" else name
-        table.add_column(short, justify="right", no_wrap=True, min_width=8 if name in (by, "cook") else 6)
+        table.add_column(short, justify="right", no_wrap=True, min_width=6 if name in signed else 8)
     scores = folder.scores()
     mean = manifest.mean_leverage(*(scores[name].to_numpy() for name in ("leverage", "split")))
     for point in points:
@@ -91,14 +104,7 @@ def show(folder: AuditFolder, *, top: int = 20, console: Console | None = None) 
             *(f"{point[name]:+.{'4g' if name == 'residual' else '2f'}}" for name in signed),
             f"{point['leverage'] / mean:.1f}×",
         )
-    console.print(table)
-    if regression and by != "auto":
-        console.print(
-            "What sways the fit stands first. Values that are probably wrong: the column auto (studentised"
-            " residuals), by which --score auto ranks.",
-            highlight=False,
-            soft_wrap=True,
-        )
+    return table
 
 
 def _beginnings(folder: AuditFolder, index: Sequence[int]) -> dict[int, str]:
@@ -213,6 +219,9 @@ def suspected_words(manifest: Manifest) -> str:
     found = manifest.suspected
     if found is None:
         return ""
+    checks = manifest.diagnostics.checks
+    if any(check.name == "Baseline" and check.verdict == "unfit" for check in checks):
+        return "how many labels are wrong cannot be told by a model that is no better than one answer for all"
     ranked = sum(manifest.data.ranked.values())
     words = (
         f"about {found.expected:,.0f} of {ranked:,} labels are probably wrong by the model's own"
@@ -290,10 +299,8 @@ def _planted(flipped: Planted, *, classes: bool) -> Table:
     ranked = flipped.ranked
     among = f"{sum(ranked.values())} among the ranked points"
     if len(ranked) > 1:
-        among += ": " + ", ".join(
-            f"{count} {'trained on' if split == TRAIN else split_name(split)}"
-            for split, count in ranked.items()
-        )
+        parts = (f"{count} {split_name(split)}" for split, count in ranked.items())
+        among = f"{sum(ranked.values())}: {', '.join(parts)}"
     title = f"Planted {what} found ({among})"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     names = {"auto": "recommended", "models": "Cook, all models", "cook": "Cook's distance", "loss": "loss"}
@@ -307,6 +314,5 @@ def _planted(flipped: Planted, *, classes: bool) -> Table:
         for split, hits in row.get("by_split", {}).items() if len(ranked) > 1 else ():
             of = max(ranked[split], 1)
             apart = [f"{hits[name]} ({hits[name] / of:.0%})" for name in shown]
-            where = "trained on" if split == TRAIN else split_name(split)
-            table.add_row(where, *apart, style="dim")
+            table.add_row(split_name(split), *apart, style="dim")
     return table

@@ -35,9 +35,10 @@ _SAMPLE = 1 << 18
 _COLDEST, _WARMEST = 0.1, 10.0
 _COLD = 0.3
 """The lowest for points known by heart: a lower one would make probabilities vanish that tell them apart."""
-_RARE = 1e-6
-"""Their share of wrong labels before the odds are moved: so small that the channel leaves p as it is."""
-_FARTHEST = 30.0  # nats
+_RARE = 1e-18
+"""How often each other class is given before the odds are moved: so rarely that the channel leaves p
+as it is, even where hardly a doubt is left."""
+_NEAREST, _FARTHEST = -30.0, 120.0  # nats, of which the channel takes 41
 
 Part = tuple[np.ndarray, np.ndarray]
 """Probabilities (n, C) that have not seen the labels, and the given labels (n,)."""
@@ -108,7 +109,8 @@ def recommended(parts: Sequence[Part], *, by_heart: bool = False) -> list[WrongL
             nothing of how many labels are wrong; of the others, a random part of the same data, it does not.
             Then the channel is that of the others alone, and the first group is scored without one, by the
             odds against the given label, moved by one factor, so that as large a share of its labels is
-            expected to be wrong as of theirs. Without others nothing is moved.
+            expected to be wrong as of theirs; without others, as its own channel has it. Its score is the
+            log-odds of its ``p_wrong``.
     """
     first = int(by_heart)
     learnt, given = parts[:first], parts[first:]
@@ -126,11 +128,11 @@ def _without_channel(p: np.ndarray, y: np.ndarray, share: float | None) -> Wrong
     p = tempered(p, max(temperature(p, y), _COLD))
     if share is None:
         share = wrong_labels(p, y).expected / len(y)
-    channel = uniform_channel(p.shape[1], _RARE)
+    channel = uniform_channel(p.shape[1], _RARE * (p.shape[1] - 1))
     step = -(-p.size // _SAMPLE)
     some, given = p[::step], y[::step]
-    low, high = -_FARTHEST, _FARTHEST
-    for _ in range(14):
+    low, high = _NEAREST, _FARTHEST
+    for _ in range(20):
         middle = (low + high) / 2
         expected = through_channel(some, given, channel, shift=middle).expected
         low, high = (low, middle) if expected > share * len(given) else (middle, high)
@@ -140,7 +142,7 @@ def _without_channel(p: np.ndarray, y: np.ndarray, share: float | None) -> Wrong
     others[np.arange(len(y)), y] = 0
     tiny = float(np.finfo(np.float32).tiny)
     against = np.log(np.maximum(others.sum(1, dtype=np.float64), tiny)) - np.log(np.maximum(own, tiny))
-    return replace(through_channel(p, y, channel, shift=shift), score=against + shift)
+    return replace(through_channel(p, y, channel, shift=shift), score=against + shift + np.log(_RARE))
 
 
 def as_others(score: np.ndarray, others: np.ndarray) -> np.ndarray:

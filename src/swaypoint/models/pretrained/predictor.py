@@ -49,8 +49,11 @@ def pretrained(
         return found
     encoder = backbone.load(training.device)
     head = replace(classifier(backbone.name, encoder, found.head.weights), layer="head")
-    inputs = _Prepared(encoder, _records(dataset), dataset.labels, parts.train, backbone.batch)
-    return replace(found, head=head, inputs=inputs)
+    inputs, others = (
+        _Prepared(encoder, _records(dataset), dataset.labels, rows, backbone.batch)
+        for rows in (parts.train, parts.validation)
+    )
+    return replace(found, head=head, inputs=inputs, other_inputs=others)
 
 
 def _records(dataset: Dataset) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -120,7 +121,7 @@ class Sqlite(Database):
     def _configure(self, connection: sqlite3.Connection, record: Any) -> None:
         connection.isolation_level = None  # the driver's own BEGIN comes late and is never IMMEDIATE
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "fullfsync=ON"):
-            connection.execute(f"PRAGMA {pragma}")
+            _patiently(connection, f"PRAGMA {pragma}")
         record.info["inode"] = self._inode()
 
     def _begin(self, connection: sa.Connection) -> None:
@@ -161,6 +162,20 @@ class Sqlite(Database):
         if code in reasons:
             return StoreUnavailable(reasons[code])
         return InputError(f"{self.file} refuses: {_one_line(error.orig)}")
+
+
+def _patiently(connection: sqlite3.Connection, statement: str) -> None:
+    """As SQLite waits for a lock, also where it does not: it holds a read lock when it switches to WAL, and
+    refuses at once, lest two wait for each other. Refused, it has let go of all locks, and can ask again."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            connection.execute(statement)
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+        time.sleep(0.01)
 
 
 @dataclass(frozen=True)
