@@ -15,6 +15,7 @@ from swaypoint.auditing.options import AuditOptions
 from swaypoint.auditing.records import Records, Shown
 from swaypoint.auditing.run import AuditRun
 from swaypoint.auditing.scored import Columns, Pairs, Scored, columns_of, lead
+from swaypoint.auditing.second import second_view
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.planting import plant
 from swaypoint.data.readers.beside import unknown_class
@@ -150,6 +151,9 @@ class HeldRecords(Records):
             trained_on = Ensemble([part[: len(self.rows.train)] for part in cooks])
             diagnostics = diagnostics.beside((trained_on.check(),))
             further["models"] = Ensemble(cooks).combined()[self._order]
+        second = second_view(self.dataset, self.rows, options, run)
+        if second is not None:  # and neither knows anything by heart
+            known, learnt = second.joined(known), False
         wrong = self._wrong(known, learnt)
         suspect = list(map(columns_of, wrong))
         if learnt and len(suspect) == 2:
@@ -177,6 +181,7 @@ class HeldRecords(Records):
             ranked_by=lead(options.scores, len(self._members())),
             regression=_regression(solution, predictor, statistics[0]) if statistics else None,
             pairs=Pairs.of(wrong) if wrong else None,
+            second=None if second is None else second.model,
             accuracies=_accuracies(columns) if accuracy[1] is not None else {},
         )
 

@@ -214,9 +214,14 @@ def suspected_words(manifest: Manifest) -> str:
     if found is None:
         return ""
     ranked = sum(manifest.data.ranked.values())
+    by = "the model's own estimate"
+    if found.second is not None:
+        share = found.second.accuracy
+        known = "" if share is None else f", held-out accuracy {share:.1%}"
+        by = f"the estimate of the model and of {found.second.name} that saw no point they judge{known}"
     words = (
-        f"about {found.expected:,.0f} of {ranked:,} labels are probably wrong by the model's own"
-        " estimate (no bound: too low where people err as the model does)"
+        f"about {found.expected:,.0f} of {ranked:,} labels are probably wrong by {by}"
+        " (no bound: too low where people err as the models do)"
     )
     if not found.first or found.expected < 0.5:
         return words
