@@ -15,6 +15,7 @@ from swaypoint.auditing.options import AuditOptions
 from swaypoint.auditing.records import Records, Shown
 from swaypoint.auditing.run import AuditRun
 from swaypoint.auditing.scored import Columns, Pairs, Scored, columns_of, lead
+from swaypoint.auditing.second import second_view
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.planting import plant
 from swaypoint.data.readers.beside import unknown_class
@@ -23,7 +24,7 @@ from swaypoint.errors import InputError
 from swaypoint.folder.manifest import HELD_OUT, TRAIN, AuditedData, RegressionFit, SkippedRecord
 from swaypoint.models.predictor import FITTED, ModelOptions, Predictor, Rows, Training, check, prepare
 from swaypoint.scorers.base import of_points, scores
-from swaypoint.scorers.recommended import as_others, averaged, recommended
+from swaypoint.scorers.recommended import Part, as_others, averaged, expecting, recommended
 from swaypoint.scoring.fitness import accuracy_of, baseline, by_heart, examine, memorisation
 from swaypoint.scoring.head_solution import HeadSolution
 from swaypoint.scoring.rank import rank, rank_parameters, unseen_parameters
@@ -150,7 +151,10 @@ class HeldRecords(Records):
             trained_on = Ensemble([part[: len(self.rows.train)] for part in cooks])
             diagnostics = diagnostics.beside((trained_on.check(),))
             further["models"] = Ensemble(cooks).combined()[self._order]
+        second = second_view(self.dataset, self.rows, options, run)
         wrong = self._wrong(known, learnt)
+        if second is not None:  # the two rank better, but are too sure to tell how many are wrong
+            wrong, learnt = expecting(self._labelled(second.joined(known)), wrong), False
         suspect = list(map(columns_of, wrong))
         if learnt and len(suspect) == 2:
             suspect[0]["auto"] = as_others(suspect[0]["auto"], suspect[1]["auto"])
@@ -177,6 +181,7 @@ class HeldRecords(Records):
             ranked_by=lead(options.scores, len(self._members())),
             regression=_regression(solution, predictor, statistics[0]) if statistics else None,
             pairs=Pairs.of(wrong) if wrong else None,
+            second=None if second is None else second.model,
             accuracies=_accuracies(columns) if accuracy[1] is not None else {},
         )
 
@@ -184,8 +189,11 @@ class HeldRecords(Records):
         """Which labels are wrong among the points trained on, and among the others; empty without classes."""
         if any(part.ndim == 1 for part in known):
             return []
+        return recommended(self._labelled(known), by_heart=learnt)
+
+    def _labelled(self, known: Sequence[np.ndarray]) -> list[Part]:
         given = [self.dataset.labels[rows] for rows in (self.rows.train, self.rows.validation)]
-        return recommended(list(zip(known, given, strict=False)), by_heart=learnt)
+        return list(zip(known, given, strict=False))
 
     def _joined(self, parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """Columns of the points trained on, and of the others, in dataset order."""

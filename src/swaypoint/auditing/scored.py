@@ -11,7 +11,14 @@ import numpy as np
 
 from swaypoint.data.selection import largest
 from swaypoint.data.splitting import Split
-from swaypoint.folder.manifest import TRAIN, RankedBy, RegressionFit, StreamedScores, ranking_column
+from swaypoint.folder.manifest import (
+    TRAIN,
+    RankedBy,
+    RegressionFit,
+    SecondModel,
+    StreamedScores,
+    ranking_column,
+)
 from swaypoint.scoring.fitness import Diagnostics
 from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.wrong_labels import WrongLabels
@@ -35,6 +42,7 @@ class Scored:
         streamed: None where all are held.
         regression: how well the head predicts a single real value; else None.
         pairs: of a classification, which classes are taken for which; else None.
+        second: what else the probabilities of being wrong are by.
         accuracies: on the points of each split that was not trained on; without classes none.
     """
 
@@ -49,6 +57,7 @@ class Scored:
     streamed: StreamedScores | None = None
     regression: RegressionFit | None = None
     pairs: Pairs | None = None
+    second: SecondModel | None = None
     accuracies: dict[str, float] = field(default_factory=dict)
 
 

@@ -53,6 +53,7 @@ def suspected(scored: Scored, planted: Callable[[np.ndarray], np.ndarray] | None
         evidence=scored.pairs.evidence,
         counts=tuple(counts.astype(int).tolist()),
         sums=tuple(sums.tolist()),
+        second=scored.second,
         planted=() if planted is None else tuple(hits.astype(int).tolist()),
     )
 

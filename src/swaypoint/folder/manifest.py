@@ -194,6 +194,18 @@ class StreamedScores:
 
 
 @dataclass(frozen=True)
+class SecondModel:
+    """A model that gives no influence, whose probabilities stand beside those of the one that does.
+
+    Attributes:
+        accuracy: on points that it has not seen; None where there were none.
+    """
+
+    name: str
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
 class Suspected:
     """How many labels are wrong by the model's own estimate, which is no bound.
 
@@ -204,6 +216,7 @@ class Suspected:
         believed, evidence: of the noise channel, see :class:`swaypoint.WrongLabels`.
         counts, sums: points, and their summed probability of being wrong, by that probability in bins of
             equal width; ``planted``: how many of them were planted wrong, () where none were.
+        second: the probabilities are the geometric mean of the model's and of this one's.
     """
 
     expected: float
@@ -215,6 +228,7 @@ class Suspected:
     counts: tuple[int, ...]
     sums: tuple[float, ...]
     planted: tuple[int, ...] = ()
+    second: SecondModel | None = None
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ SETTINGS: Mapping[str, Any] = {"max_iter": 100, "early_stopping": False}
 """Of ``HistGradientBoostingClassifier``; the rest are its defaults."""
 LEAST_POINTS = 150
 """Below, there is too little of each class to split and to learn from."""
-MOST_SECONDS = 60.0
+MOST_SECONDS = 30.0
 """Of :func:`expected_seconds`, up to which the trees are grown unasked."""
 
 

@@ -63,7 +63,7 @@ def show(folder: AuditFolder, *, top: int = 20, console: Console | None = None) 
 
 
 def _first(folder: AuditFolder, points: Sequence[dict[str, Any]], columns: int) -> Table:
-    """The first of the ranking; in a terminal of few ``columns`` only names, of files and classes, are cut."""
+    """The first of the ranking; in a terminal of few ``columns`` only names are cut, of files and classes."""
     manifest = folder.manifest()
     table = Table(
         title=f"First {len(points)} of {sum(manifest.data.ranked.values()):,} by {ranked_by(manifest)}",
@@ -223,9 +223,14 @@ def suspected_words(manifest: Manifest) -> str:
     if any(check.name == "Baseline" and check.verdict == "unfit" for check in checks):
         return "how many labels are wrong cannot be told by a model that is no better than one answer for all"
     ranked = sum(manifest.data.ranked.values())
+    by = "the model's own estimate"
+    if found.second is not None:
+        share = found.second.accuracy
+        known = "" if share is None else f", held-out accuracy {share:.1%}"
+        by = f"the estimate of the model and of {found.second.name} that saw no point they judge{known}"
     words = (
-        f"about {found.expected:,.0f} of {ranked:,} labels are probably wrong by the model's own"
-        " estimate (no bound: too low where people err as the model does)"
+        f"about {found.expected:,.0f} of {ranked:,} labels are probably wrong by {by}"
+        " (no bound: too low where people err as the models do)"
     )
     if not found.first or found.expected < 0.5:
         return words

@@ -129,20 +129,37 @@ def _without_channel(p: np.ndarray, y: np.ndarray, share: float | None) -> Wrong
     if share is None:
         share = wrong_labels(p, y).expected / len(y)
     channel = uniform_channel(p.shape[1], _RARE * (p.shape[1] - 1))
-    step = -(-p.size // _SAMPLE)
-    some, given = p[::step], y[::step]
-    low, high = _NEAREST, _FARTHEST
-    for _ in range(20):
-        middle = (low + high) / 2
-        expected = through_channel(some, given, channel, shift=middle).expected
-        low, high = (low, middle) if expected > share * len(given) else (middle, high)
-    shift = (low + high) / 2
+    shift = _shift([(p, y)], channel, share)
     own = p[np.arange(len(y)), y].astype(np.float64)
     others = p.copy()
     others[np.arange(len(y)), y] = 0
     tiny = float(np.finfo(np.float32).tiny)
     against = np.log(np.maximum(others.sum(1, dtype=np.float64), tiny)) - np.log(np.maximum(own, tiny))
     return replace(through_channel(p, y, channel, shift=shift), score=against + shift + np.log(_RARE))
+
+
+def expecting(parts: Sequence[Part], known: Sequence[WrongLabels]) -> list[WrongLabels]:
+    """:func:`recommended`, with the odds of all points moved by one factor, so that as many labels are
+    expected to be wrong as in ``known``: for probabilities that rank better, and are too sure."""
+    scale = OneScale.of(parts)
+    warm = [(tempered(p, t), y) for (p, y), t in zip(parts, scale.temperatures, strict=True)]
+    share = sum(each.expected for each in known) / sum(len(y) for _, y in parts)
+    shift = _shift(warm, scale.channel, share)
+    return [through_channel(p, y, scale.channel, shift=shift) for p, y in warm]
+
+
+def _shift(parts: Sequence[Part], channel: Channel, share: float) -> float:
+    """Nats for :func:`~swaypoint.scoring.wrong_labels.through_channel` with which a ``share`` of the labels
+    is expected to be wrong; from evenly spaced points where there are many."""
+    step = -(-sum(p.size for p, _ in parts) // _SAMPLE)
+    some = [(p[::step], y[::step]) for p, y in parts]
+    wanted = share * sum(len(y) for _, y in some)
+    low, high = _NEAREST, _FARTHEST
+    for _ in range(20):
+        middle = (low + high) / 2
+        expected = sum(through_channel(p, y, channel, shift=middle).expected for p, y in some)
+        low, high = (low, middle) if expected > wanted else (middle, high)
+    return (low + high) / 2
 
 
 def as_others(score: np.ndarray, others: np.ndarray) -> np.ndarray:
