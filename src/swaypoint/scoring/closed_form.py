@@ -326,14 +326,15 @@ class Influence(HeadSolution):
         blocks, leverages = self._form.blocks(features[:, rows])
         if beyond is not None:
             blocks = blocks + beyond.blocks(chunk, rows).to(blocks)
+        leverage = leverages[0].clone()  # not a view, which would keep the blocks
         if self.risk.wide:
             cook, moved, shift = self._of_many_outputs(curvature, blocks[0], residuals[0], change)
-            return cook, leverages[0], moved, shift.unsqueeze(0)
+            return cook, leverage, moved, shift.unsqueeze(0)
         cook = self._form.from_blocks(blocks, residuals)
         if not change:
-            return cook, leverages[0], torch.zeros_like(cook), torch.zeros_like(residuals)
+            return cook, leverage, torch.zeros_like(cook), torch.zeros_like(residuals)
         corrected, shift = self._corrected(curvature, blocks, residuals)
-        return cook, leverages[0], self._form.from_blocks(blocks, corrected), shift
+        return cook, leverage, self._form.from_blocks(blocks, corrected), shift
 
     def _corrected(
         self, curvature: LogitCurvature, blocks: Tensor, residuals: Tensor
