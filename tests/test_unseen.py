@@ -15,7 +15,7 @@ from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.last_layer import LinearHead
 from swaypoint.scoring.panels import TiledInfluence
 from swaypoint.scoring.rank import unseen_parameters
-from swaypoint.scoring.regression import of_unseen
+from swaypoint.scoring.regression import of_parts
 from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.risks.losses import as_loss
 from swaypoint.scoring.sketched import SketchedInfluence
@@ -55,7 +55,7 @@ def test_adding_a_point_to_least_squares_is_the_refit_with_it(removal):
 def test_a_regressions_prediction_errors_are_statsmodels():
     head, x, y, design, _, seen, unseen = least_squares()
     data, others = ArrayBatches(x[seen], y[seen]), ArrayBatches(x[unseen], y[unseen])
-    found = of_unseen(head, data, others)
+    _, found = of_parts(head, data, others)
     predicted = sm.OLS(y[seen], design[seen]).fit().get_prediction(design[unseen])
     errors = y[unseen] - predicted.predicted_mean
     np.testing.assert_allclose(found.residual, errors, rtol=1e-8)

@@ -29,7 +29,7 @@ from swaypoint.scoring.fitness import accuracy_of, baseline, by_heart, examine, 
 from swaypoint.scoring.head_solution import HeadSolution
 from swaypoint.scoring.rank import rank, rank_parameters, unseen_parameters
 from swaypoint.scoring.ranking import COLUMNS, Ranking
-from swaypoint.scoring.regression import Statistics, goodness, of_head, of_unseen, predicted, suspicion
+from swaypoint.scoring.regression import Statistics, goodness, of_parts, predicted, suspicion
 from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.risks.losses import as_loss
 from swaypoint.scoring.scores import Scores
@@ -352,12 +352,7 @@ def _by_parameters(unseen: TrainedModel | None, last: Sequence[Scores]) -> tuple
 
 def _statistics(dataset: Dataset, head: HeadWeights, predictor: Predictor) -> list[Statistics]:
     """Of a regression's points, those trained on first, then the others; empty without such statistics."""
-    seen = None if dataset.classes else of_head(head, predictor.train)
-    if seen is None:
-        return []
-    if predictor.validation is None:
-        return [seen]
-    return [seen, of_unseen(head, predictor.train, predictor.validation)]
+    return [] if dataset.classes else of_parts(head, predictor.train, predictor.validation)
 
 
 def _regression(solution: HeadSolution, predictor: Predictor, statistics: Statistics) -> RegressionFit:

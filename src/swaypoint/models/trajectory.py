@@ -57,14 +57,15 @@ class Trajectory:
         features, logits = self._seen
         own = logits.gather(1, targets[:, None])
         others = logits.scatter(1, targets[:, None], -torch.inf)
-        residuals = logits.softmax(1).scatter_add(1, targets[:, None], -torch.ones_like(own))
+        probabilities = logits.softmax(1)
+        residuals = probabilities.scatter_add(1, targets[:, None], -torch.ones_like(own))
         squares = residuals.square().sum(1) * (features.square().sum(1) + 1.0)
         rows = rows.cpu()
         self.margins[rows, epoch] = (own.squeeze(1) - others.amax(1)).cpu()
         self.losses[rows, epoch] = (torch.logaddexp(own.squeeze(1), others.logsumexp(1)) - own[:, 0]).cpu()
         self.tracin[rows] += self._rate * squares.cpu()
         if self._sums.shape[2]:
-            self._sums[int(epoch >= self._last), rows] += logits.softmax(1).cpu()
+            self._sums[int(epoch >= self._last), rows] += probabilities.cpu()
 
     def course(self) -> dict[str, Tensor]:
         """What a :class:`~swaypoint.scoring.trained_model.Course` holds, of all points of the split;

@@ -219,7 +219,12 @@ class Fit:
         return statistics(residual, np.clip(leverage, 0.0, 1.0), mean, family, counted, among=self.among)
 
     def unseen(self, risk: LinearHeadRisk) -> Statistics:
-        """Of points that the head was not fitted to, those of ``risk``; see :func:`of_unseen`."""
+        """Of points that the head was not fitted to, those of ``risk``.
+
+        ``studentised`` is the prediction's error by its standard deviation, e / (s sqrt(1 + h)), ``error`` is
+        s sqrt(1 + h), ``leverage`` what the point would have among the others, h / (1 + h), and
+        ``cooks_distance`` that of adding it, e^2 h / (1 + h)^2 over p and the dispersion.
+        """
         family = family_of(risk.head)
         assert family is not None
         residual, raw, mean, _ = self._hat(risk, family)
@@ -259,29 +264,26 @@ def _residuals(head: HeadWeights, chunk: Chunk) -> tuple[np.ndarray, np.ndarray,
 
 def of_head(head: HeadWeights, data: FeatureBatches) -> Statistics | None:
     """Of the points that a head was fitted to, see :class:`Fit`; None where :func:`family_of` is."""
+    return next(iter(of_parts(head, data)), None)
+
+
+def of_parts(
+    head: HeadWeights, data: FeatureBatches, unseen: FeatureBatches | None = None
+) -> list[Statistics]:
+    """:func:`of_head`, and where there are ``unseen`` points, :meth:`Fit.unseen` of these, by the same sums;
+    empty where :func:`family_of` is None."""
     if family_of(head) is None:
-        return None
+        return []
     risk = LinearHeadRisk(head, data, dtype=torch.float64)
     asked = Sums(risk, risk.feature_map())
-    return Fit.of_sums(asked, asked(data), data).statistics(risk)
+    fit = Fit.of_sums(asked, asked(data), data)
+    return [fit.statistics(risk), *([] if unseen is None else [fit.unseen(risk.of(unseen))])]
 
 
 def suspicion(found: Statistics) -> np.ndarray:
     """How far each value stands off, ``(n,)``: the size of its studentised residual; 0 where the fit goes
     through the point, of which nothing can be said."""
     return np.nan_to_num(np.abs(found.studentised), nan=0.0)
-
-
-def of_unseen(head: HeadWeights, data: FeatureBatches, unseen: FeatureBatches) -> Statistics:
-    """Of points that a head was not fitted to, ``data`` being those that it was.
-
-    ``studentised`` is the prediction's error by its standard deviation, e / (s sqrt(1 + h)), ``error`` is
-    s sqrt(1 + h), ``leverage`` what the point would have among the others, h / (1 + h), and
-    ``cooks_distance`` that of adding it, e^2 h / (1 + h)^2 over p and the dispersion.
-    """
-    risk = LinearHeadRisk(head, data, dtype=torch.float64)
-    asked = Sums(risk, risk.feature_map())
-    return Fit.of_sums(asked, asked(data), data).unseen(risk.of(unseen))
 
 
 def predicted(head: HeadWeights, data: FeatureBatches) -> tuple[np.ndarray, np.ndarray]:
