@@ -21,7 +21,7 @@ from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.refit import refit_head
 from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.risks.losses import CrossEntropy
-from swaypoint.studies.cifar10.detection import Found
+from swaypoint.studies.detection import Found
 
 RIDGE = 5e-4
 

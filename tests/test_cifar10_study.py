@@ -24,12 +24,12 @@ from swaypoint.data.dataset import Dataset
 from swaypoint.errors import InputError
 from swaypoint.models.recipes import build
 from swaypoint.scoring.refit import RIDGES
-from swaypoint.studies.cifar10.detection import Found, intervals, mean_curve
 from swaypoint.studies.cifar10.images import CLASSES, Images, Noise
 from swaypoint.studies.cifar10.learning import learn, snapshots
 from swaypoint.studies.cifar10.scores import cross_validated, scores_of, solved
 from swaypoint.studies.cifar10.summary import SCORES
 from swaypoint.studies.cifar10.trainings import FOLDS, Cell, cell_of, fold_of
+from swaypoint.studies.detection import Found, intervals, mean_curve
 
 # -- wrong labels -----------------------------------------------------------------------------------
 

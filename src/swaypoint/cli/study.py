@@ -1,4 +1,4 @@
-"""The command line of the studies: ``swaypoint study toy``, ``acas``, ``cifar10``."""
+"""The command line of the studies: ``swaypoint study toy``, ``acas``, ``cifar10``, ``labels``."""
 
 from __future__ import annotations
 
@@ -177,4 +177,57 @@ def cifar10(
         detections = study(options, out, listener)
     console = screen()
     console.print(markdown(brief(detections)))
+    console.print(f"written: {out}", soft_wrap=True, highlight=False, markup=False)
+
+
+@family.command()
+def labels(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Sets whose labels are taken for right: tables, image folders, texts, sklearn:NAME.",
+            show_default="sklearn:digits, breast_cancer and wine",
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder to write; several commands may share it.")] = Path(
+        "labels"
+    ),
+    noise: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="uniform, class (between like classes) or record (where a weak model is unsure), and the"
+            " share; repeatable.",
+            metavar="KIND:SHARE",
+            show_default="all three, 0.5 to 20 %",
+        ),
+    ] = None,
+    draws: Annotated[int, typer.Option(help="Of the wrong labels, each with trainings of its own.")] = 3,
+    draw: Annotated[int, typer.Option(help="The first draw.")] = 0,
+    rows: Annotated[int, typer.Option(help="Of each set at most so many records.")] = 2000,
+    label: Annotated[str | None, typer.Option(help="The label column of the tables.")] = None,
+    text: Annotated[str | None, typer.Option(help="The text column of the tables.")] = None,
+) -> None:
+    """Wrong labels of several kinds planted in your sets: what finds them, beside cleanlab at five folds?
+
+    Writes labels.md, labels.json and a file a cell; interrupted, the same command goes on.
+
+    swaypoint study labels letters.parquet reviews.csv --label label
+    """
+    from swaypoint.cli.terminal import progress
+    from swaypoint.data.dataset import ReadOptions
+    from swaypoint.studies.labels.noise import Noise
+    from swaypoint.studies.labels.study import NOISES, SOURCES, LabelsOptions, study
+    from swaypoint.studies.labels.summary import by_score
+
+    options = LabelsOptions(
+        tuple(sources or SOURCES),
+        tuple(map(Noise.of, noise or NOISES)),
+        tuple(range(draw, draw + draws)),
+        rows,
+        ReadOptions(label=label, text=text),
+    )
+    with progress() as listener:
+        found = study(options, out, listener)
+    console = screen()
+    console.print(markdown(by_score(found)))
     console.print(f"written: {out}", soft_wrap=True, highlight=False, markup=False)

@@ -13,9 +13,9 @@ from swaypoint.scoring.fitness import collapse_of, damping_sensitivity, effectiv
 from swaypoint.scoring.rank import factorises
 from swaypoint.scoring.refit import refit_ridge
 from swaypoint.scoring.scores import Scores
-from swaypoint.studies.cifar10.detection import Found
 from swaypoint.studies.cifar10.learning import Learned
 from swaypoint.studies.cifar10.scores import head_of, recommended_of
+from swaypoint.studies.detection import Found
 
 
 def fitness_row(learned: Learned, influence: Influence, scores: Scores) -> dict[str, Any]:

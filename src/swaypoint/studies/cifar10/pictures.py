@@ -10,9 +10,9 @@ import numpy as np
 
 from swaypoint.errors import require
 from swaypoint.folder.writing import replace_file
-from swaypoint.studies.cifar10.detection import mean_curve
 from swaypoint.studies.cifar10.images import CLASSES
 from swaypoint.studies.cifar10.summary import SCORES, Detections, Regime
+from swaypoint.studies.detection import mean_curve
 
 _COLUMNS = 10
 _SHOWN = {

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from swaypoint.data.batches import ArrayBatches
-from swaypoint.errors import require
 from swaypoint.scorers.base import of_points
 from swaypoint.scorers.recommended import averaged, recommended
 from swaypoint.scoring.closed_form import Influence
@@ -21,6 +20,7 @@ from swaypoint.scoring.scores import Scores
 from swaypoint.scoring.trained_model import TrainedModel
 from swaypoint.studies.cifar10.learning import Learned
 from swaypoint.studies.cifar10.trainings import fold_of
+from swaypoint.studies.peers import cleanlab_order
 
 _NAMES = (
     "loss",
@@ -92,18 +92,6 @@ def recommended_of(learned: Learned, left_out: Scores) -> np.ndarray:
     assert left_out.probabilities is not None
     p = averaged(left_out.probabilities, learned.given, learned.course, by_heart=known)
     return recommended([(p, learned.given)], by_heart=known)[0].score
-
-
-def cleanlab_order(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """cleanlab's own ranking (Northcutt, Jiang & Chuang, 2021): the issues that it finds first, each part
-    by its label quality.
-
-    Raises:
-        MissingExtra: cleanlab is not installed.
-    """
-    found = require("cleanlab.filter", "study").find_label_issues(labels, probabilities, n_jobs=1)
-    quality = require("cleanlab.rank", "study").get_label_quality_scores(labels, probabilities)
-    return found.astype(np.float64) - quality
 
 
 def logits_of(learned: Learned) -> Tensor:

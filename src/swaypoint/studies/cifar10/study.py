@@ -15,7 +15,6 @@ from swaypoint.errors import InputError, require
 from swaypoint.folder.writing import write_table, write_text
 from swaypoint.scoring.agreement import combine
 from swaypoint.studies import pieces
-from swaypoint.studies.cifar10.detection import Found
 from swaypoint.studies.cifar10.images import Images, read_images
 from swaypoint.studies.cifar10.learning import Learned, learn, snapshots
 from swaypoint.studies.cifar10.measured import fitness_row
@@ -23,6 +22,7 @@ from swaypoint.studies.cifar10.pictures import draw_fitness, draw_regime, draw_s
 from swaypoint.studies.cifar10.scores import cross_validated, logits_of, scores_of, solved
 from swaypoint.studies.cifar10.summary import REGIME, Detections, tables
 from swaypoint.studies.cifar10.trainings import FOLDS, Cell
+from swaypoint.studies.detection import Found
 
 _ALL, _FOLDS = "all", "folds"
 _LABELS = ("wrong", "given", "suggested")

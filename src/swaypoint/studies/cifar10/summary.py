@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from swaypoint.scoring.agreement import spearman
-from swaypoint.studies.cifar10.detection import MEASURES, Found, intervals
+from swaypoint.studies.detection import MEASURES, Found, intervals
 from swaypoint.studies.markdown import markdown
 
 REGIME = ("architecture", "kind", "share", "regulariser", "schedule", "epochs", "side")

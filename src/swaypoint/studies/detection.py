@@ -40,6 +40,11 @@ class Found:
         above = np.sort(self.above)
         return {name: float(measure(above, self.right)) for name, measure in MEASURES.items()}
 
+    def precision(self, first: int) -> float:
+        """Share of wrong labels among the ``first`` points of the ranking; of fewer points, among all."""
+        places = np.arange(1, len(self.above) + 1) + np.sort(self.above)
+        return float((places <= first).sum()) / min(first, self.right + len(self.above))
+
     def curve(self) -> tuple[np.ndarray, np.ndarray]:
         """False and true positive rates of the ROC curve, from (0, 0) to (1, 1)."""
         found = np.arange(1, len(self.above) + 1) / len(self.above)
