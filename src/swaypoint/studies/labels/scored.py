@@ -90,6 +90,6 @@ def _out_of_fold(dataset: Dataset, seed: int) -> np.ndarray:
         head = refit_head(head, made.train).head if made.fit else head
         assert made.validation is not None
         risk = LinearHeadRisk(head, made.train)
-        chunks = [chunk.terms.probabilities for chunk in risk.chunks(made.validation)]
-        p[rows.validation] = torch.cat(chunks).numpy()
+        found = [chunk.terms.probabilities for chunk in risk.chunks(made.validation)]
+        p[rows.validation] = torch.cat([part for part in found if part is not None]).numpy()
     return p
