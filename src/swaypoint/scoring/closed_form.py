@@ -38,6 +38,7 @@ ACCURACY = 1e-5
 """Relative error promised for float32; beyond it float64 takes over (``dtype=None``)."""
 
 _BLOCK_BYTES = 128 << 20
+_TOGETHER = 64  # points that take steps of conjugate gradients together, as many as the slowest needs
 _COPIES = 4
 """Of the (m, m) blocks of a point, in all threads together, while leave-one-out is solved for."""
 
@@ -345,7 +346,8 @@ class Influence(HeadSolution):
         """Of a chunk, as many points at a time as their (m, m) blocks, or gradients, leave memory for."""
         m = self.risk.outputs[0].shape[1]
         entries = m * self.risk.head.width if self._narrow else len(self.risk.outputs) * m**2
-        step = max(1, _BLOCK_BYTES // (_COPIES * 8 * entries * self._threads))
+        most = _TOGETHER if self._narrow else points
+        step = max(1, min(most, _BLOCK_BYTES // (_COPIES * 8 * entries * self._threads)))
         return [slice(start, start + step) for start in range(0, points, step)]
 
     def _of_points(self, chunk: Chunk, rows: slice, change: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
