@@ -129,18 +129,19 @@ def _records(
                 f"{table.name} is streamed, and a test set needs the data in memory; leave --test out, or"
                 " raise --max-memory where the data fit"
             )
-        return StreamedRecords(table, options, scale.engine)
+        return StreamedRecords(table, options, scale.engine, scale.room)
     if isinstance(source, Dataset):
         if test is not None and not isinstance(test, Dataset):
             raise InputError(f"test is a {type(test).__name__}; expected a Dataset, as the source is one")
-        return HeldRecords(source if test is None else datasets_beside(source, test), None, options)
+        whole = source if test is None else datasets_beside(source, test)
+        return HeldRecords(whole, None, options, scale.room)
     if test is not None:
         if not isinstance(test, (str, Path)):
             raise InputError(f"test is a {type(test).__name__}; expected a path, as the source is one")
         stored = read_beside(source, test, options=read, on_progress=run.listener.records)
-        return HeldRecords(stored.dataset, origin(source, read, test), options)
+        return HeldRecords(stored.dataset, origin(source, read, test), options, scale.room)
     given = read_dataset(source, options=read, on_progress=run.listener.records)
-    return HeldRecords(given, origin(source, read), options)
+    return HeldRecords(given, origin(source, read), options, scale.room)
 
 
 def _planted(records: Records, scored: Scored) -> Planted | None:

@@ -21,13 +21,14 @@ from swaypoint.data.planting import plant
 from swaypoint.data.readers.beside import unknown_class
 from swaypoint.data.splitting import Split
 from swaypoint.errors import InputError
+from swaypoint.folder.documents import free_memory
 from swaypoint.folder.manifest import HELD_OUT, TRAIN, AuditedData, RegressionFit, SkippedRecord
 from swaypoint.models.predictor import FITTED, ModelOptions, Predictor, Rows, Training, check, prepare
 from swaypoint.scorers.base import of_points, scores
 from swaypoint.scorers.recommended import Part, as_others, averaged, expecting, recommended
 from swaypoint.scoring.fitness import accuracy_of, baseline, by_heart, examine, memorisation
 from swaypoint.scoring.head_solution import HeadSolution
-from swaypoint.scoring.rank import rank, rank_parameters, unseen_parameters
+from swaypoint.scoring.rank import SAID, choose, rank, rank_parameters, unseen_parameters
 from swaypoint.scoring.ranking import COLUMNS, Ranking
 from swaypoint.scoring.regression import Statistics, goodness, of_parts, predicted, suspicion
 from swaypoint.scoring.risks.head import HeadWeights
@@ -37,6 +38,8 @@ from swaypoint.scoring.trained_model import TrainedModel
 from swaypoint.scoring.wrong_labels import WrongLabels
 
 _NEIGHBOURS = 50_000
+_CLASS_BYTES = 40
+"""Of each class of each point: the probabilities of leave-one-out, of the training, and of both at work."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,10 +72,17 @@ class HeldRecords(Records):
     Args:
         given: as read; wrong labels are planted in a copy.
         origin: what it takes to read it again.
+        room: see :attr:`~swaypoint.auditing.options.Scale.room`.
     """
 
-    def __init__(self, given: Dataset, origin: dict[str, Any] | None, options: AuditOptions) -> None:
-        self.options, self._given = options, given
+    def __init__(
+        self,
+        given: Dataset,
+        origin: dict[str, Any] | None,
+        options: AuditOptions,
+        room: float | None = None,
+    ) -> None:
+        self.options, self._given, self._room = options, given, room
         self.dataset, self._flipped = plant(given, options.flip, options.seed)
         self._split = _splits(given, options)
         trained = self._split == TRAIN
@@ -97,6 +107,7 @@ class HeldRecords(Records):
         options = self.options
         _check_classes(self._given)
         name, *_ = [check(self.dataset, one, options.objective) for one in options.model.each()]
+        self._check_room(name)
         loss, trains = as_loss(options.objective.loss), name not in FITTED and ":" not in name
         for score in options.scores:
             if scores[score].classes and not loss.classifies:
@@ -109,6 +120,24 @@ class HeldRecords(Records):
                     f"the score {score!r} needs the course of a training, and {name} is not trained here;"
                     " leave it out"
                 )
+
+    def _check_room(self, name: str) -> None:
+        """Refuse more classes than there is memory for, before anything is trained."""
+        dataset, options = self.dataset, self.options
+        free = free_memory() if self._room is None else min(self._room, free_memory())
+        needed = _CLASS_BYTES * len(dataset) * len(dataset.classes)
+        if needed > free:
+            raise InputError(
+                f"{dataset.name}: the probabilities of {len(dataset.classes):,} classes at {len(dataset):,}"
+                f" points take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} may be held; take fewer points"
+                " (--limit) or classes, more memory (--max-memory), or stream features in parquet files"
+                " (--features)"
+            )
+        if name == "head" and options.model.weights is None:
+            loss = as_loss(options.objective.loss)
+            outputs, width = loss.outputs(len(dataset.classes)), dataset.inputs.shape[1]
+            blank = HeadWeights(torch.zeros(1).expand(outputs, width), torch.zeros(outputs), loss)
+            choose(blank, options.of_the_head(), memory=self._room)
 
     def predictor(self, run: AuditRun) -> Predictor:
         return self._prepared(run, run.path, *self._members()[0])
@@ -130,9 +159,9 @@ class HeldRecords(Records):
 
     def scored(self, run: AuditRun, predictor: Predictor) -> Scored:
         options = self.options
-        first = self._modelled(predictor)
+        first = self._modelled(run, predictor)
         solution, accuracy, known, learnt = first.solution, first.accuracy, first.known, first.by_heart
-        trained = predictor.trained(solution.head, options)
+        trained = predictor.trained(solution.head, options, solution=solution)
         points = (trained, predictor.unseen(trained))
         ranking, others = first.ranking, first.others
         if options.params is not None:
@@ -230,10 +259,13 @@ class HeldRecords(Records):
                 found[name] = self._in_order([getattr(one, of) for one in statistics])
         return found
 
-    def _modelled(self, predictor: Predictor) -> _Modelled:
+    def _modelled(self, run: AuditRun, predictor: Predictor) -> _Modelled:
         """One model's last layer, solved, with what it says of all points."""
-        options = self.options.of_the_head(fit=predictor.fit)
-        ranking, solution = rank(predictor.head.weights, predictor.train, options, probabilities=True)
+        options, head = self.options.of_the_head(fit=predictor.fit), predictor.head.weights
+        method = choose(head, options, memory=self._room)
+        if method != "dense" and run.listener.note is not None:
+            run.listener.note(f"{head.outputs * head.width:,} parameters of the last layer: {SAID[method]}")
+        ranking, solution = rank(head, predictor.train, options, probabilities=True, memory=self._room)
         others: tuple[Scores, ...] = ()
         if predictor.validation is not None:
             unseen = solution.unseen(predictor.validation)
@@ -260,7 +292,7 @@ class HeldRecords(Records):
             folder = run.path / "models" / str(number)
             folder.mkdir(parents=True, exist_ok=True)
             with run.stage(f"model {number}"):
-                found = self._modelled(self._prepared(run, folder, model, seed))
+                found = self._modelled(run, self._prepared(run, folder, model, seed))
                 cooks.append(_cooks(found.parts))
                 pairs = zip(known, found.known, strict=True)
                 known = [mean + (more - mean) / number for mean, more in pairs]

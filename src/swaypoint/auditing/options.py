@@ -102,7 +102,8 @@ class Scale:
 
     Attributes:
         engine: ``in-process``, ``ray`` or ``ray://HOST:PORT``.
-        max_memory: GiB; default: half of this machine's. It decides whether data are streamed.
+        max_memory: GiB; default: half of this machine's. It decides whether data are streamed, and, where it
+            is given, by which method the last layer is solved, for which 1 GiB is the least.
     """
 
     engine: str = IN_PROCESS
@@ -117,3 +118,8 @@ class Scale:
         if self.max_memory is not None:
             return self.max_memory * 2**30
         return 0.5 * machine_memory()
+
+    @property
+    def room(self) -> float | None:
+        """Bytes that a step beside the data may take; None: what is free."""
+        return None if self.max_memory is None else max(self.max_memory, 1.0) * 2**30

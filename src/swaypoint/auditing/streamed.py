@@ -52,7 +52,7 @@ from swaypoint.scoring.blank_head import zero_head
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.fitness import Spread, baseline, diagnose, examine, memorisation
 from swaypoint.scoring.last_layer import LinearHead
-from swaypoint.scoring.rank import EXACT_LIMIT, factorises
+from swaypoint.scoring.rank import EXACT_LIMIT, choose, factorises
 from swaypoint.scoring.refit import refit_head
 from swaypoint.scoring.regression import Fit, Sums, family_of, goodness_of
 from swaypoint.scoring.risks.head import HeadWeights
@@ -92,14 +92,17 @@ class StreamedRecords(Records):
 
     Args:
         engine_name: see :func:`~swaypoint.data.folds.engines.engine`.
+        room: see :attr:`~swaypoint.auditing.options.Scale.room`.
 
     Raises:
         InputError: an option needs the data in memory.
     """
 
-    def __init__(self, table: ParquetTable, options: AuditOptions, engine_name: str) -> None:
+    def __init__(
+        self, table: ParquetTable, options: AuditOptions, engine_name: str, room: float | None = None
+    ) -> None:
         _refuse(table, options)
-        self.table, self.options, self._engine = table, options, engine_name
+        self.table, self.options, self._engine, self._room = table, options, engine_name, room
         self._flips: Flips | None = None
         self.about = self._described(None)
 
@@ -143,7 +146,7 @@ class StreamedRecords(Records):
         _clear(run.path)
 
     def predictor(self, run: AuditRun) -> Predictor:
-        head, refit = _head(_partial(run), self.points, self.options)
+        head, refit = _head(_partial(run), self.points, self.options, self._room)
         return Predictor("linear head", LinearHead(head), self.points, self.points.others(), fit=refit)
 
     def scored(self, run: AuditRun, predictor: Predictor) -> Scored:
@@ -289,7 +292,9 @@ def _every(folder: Path) -> Iterator[Columns]:
 # -- the head -------------------------------------------------------------------------------------
 
 
-def _head(folder: Path, points: ParquetPoints, options: AuditOptions) -> tuple[HeadWeights, bool]:
+def _head(
+    folder: Path, points: ParquetPoints, options: AuditOptions, room: float | None
+) -> tuple[HeadWeights, bool]:
     """The head, and whether it was fitted here; fitted once, whatever interrupts."""
     given, loss = options.model.weights, as_loss(options.objective.loss)
     if given is not None:
@@ -298,6 +303,7 @@ def _head(folder: Path, points: ParquetPoints, options: AuditOptions) -> tuple[H
         l2 = 1.0 / len(points) if options.objective.l2 is None else options.objective.l2
         start = zero_head(loss.outputs(len(points.classes.names)), points.table.width, loss, l2)
     _check_size(start, points)
+    choose(start, replace(options.of_the_head(), solver="exact"), torch.float64, memory=room)
     if given is not None and not options.refit:
         return start, False
     saved = folder / "head.safetensors"

@@ -227,7 +227,9 @@ def audit(  # long: an option a parameter
         float | None,
         typer.Option(
             help="GiB that may be held. Parquet files whose --features take more, at 40 bytes a number, are"
-            " streamed by the shard instead; so are URLs, and whatever another --engine works on.",
+            " streamed by the shard instead; so are URLs, and whatever another --engine works on. A last"
+            " layer whose factor takes more (and more than 1 GiB) is sketched; what still takes more is"
+            " refused before it starts.",
             show_default="half of this machine's",
             metavar="GIB",
             rich_help_panel=RUN,

@@ -23,6 +23,8 @@ from swaypoint.models.pretrained.base import find, is_pretrained
 from swaypoint.models.text_features import fit_text_features
 from swaypoint.models.yours import load_model, load_object, load_weights
 from swaypoint.scoring.blank_head import blank_head
+from swaypoint.scoring.closed_form import Influence
+from swaypoint.scoring.head_solution import HeadSolution
 from swaypoint.scoring.last_layer import LinearHead
 from swaypoint.scoring.options import Solving
 from swaypoint.scoring.regression import constant
@@ -117,9 +119,11 @@ class Predictor:
     course: Course | None = None
     fingerprint: str = ""
 
-    def trained(self, weights: HeadWeights, solving: Solving) -> TrainedModel:
+    def trained(
+        self, weights: HeadWeights, solving: Solving, *, solution: HeadSolution | None = None
+    ) -> TrainedModel:
         """What scores ask their questions of: with the head as it was solved, which, where it was refitted,
-        stands in a copy of the model."""
+        stands in a copy of the model, and with what was factorised for its ``solution``."""
         head = self.head.with_weights(weights)
         return TrainedModel(
             head.installed() if solving.refit or self.fit else head,
@@ -131,6 +135,7 @@ class Predictor:
             features=self.train,
             course=self.course,
             held_out=self.validation,
+            influence=solution if isinstance(solution, Influence) else None,
         )
 
     def unseen(self, trained: TrainedModel) -> TrainedModel | None:

@@ -15,6 +15,7 @@ from swaypoint.errors import InputError
 from swaypoint.scoring.head_solution import HeadSolution
 from swaypoint.scoring.operators import outer
 from swaypoint.scoring.operators.logits import LogitCurvature
+from swaypoint.scoring.operators.moments import HeadForm
 from swaypoint.scoring.operators.packed import unpack_index
 from swaypoint.scoring.operators.removal import solve_removal
 from swaypoint.scoring.risks.beyond import Beyond
@@ -31,12 +32,13 @@ from swaypoint.scoring.scores import (
     prediction,
 )
 from swaypoint.scoring.solvers.base import Inverse, Solution
-from swaypoint.scoring.solvers.cholesky import Factorization, by_cholesky, factorize
+from swaypoint.scoring.solvers.cholesky import Factorization, by_cholesky, cholesky_factor, factorize
 
 ACCURACY = 1e-5
 """Relative error promised for float32; beyond it float64 takes over (``dtype=None``)."""
 
 _BLOCK_BYTES = 128 << 20
+_TOGETHER = 64  # points that take steps of conjugate gradients together, as many as the slowest needs
 _COPIES = 4
 """Of the (m, m) blocks of a point, in all threads together, while leave-one-out is solved for."""
 
@@ -45,8 +47,12 @@ def closed_form_bytes(head: HeadWeights) -> float:
     """Memory that an :class:`Influence` takes at most, beside the features: the Hessian's blocks, packed and
     square, its factor and its inverse, and the work on some points."""
     groups = head.outputs if head.loss.separable else 1
-    side = head.outputs // groups * head.width
-    return 8.0 * groups * side**2 * 4.5 + 3.0 * _BLOCK_BYTES
+    return 8.0 * groups * _side(head) ** 2 * 4.5 + 3.0 * _BLOCK_BYTES
+
+
+def _side(head: HeadWeights) -> int:
+    """Of the Hessian's square blocks."""
+    return head.width if head.loss.separable else head.outputs * head.width
 
 
 class Influence(HeadSolution):
@@ -82,12 +88,15 @@ class Influence(HeadSolution):
         self._threads = torch.get_num_threads()  # a thread that works on points has one
         self._removes = True  # else points are added, see unseen
         self._beyond: Beyond | None = None
+        if dtype is None and len(data) < _side(head):  # it is the factor that takes the time
+            self.dtype = torch.float64
         self._take(damping, device, fold)
         if dtype is None and self.dtype != torch.float64:
             # Directions without curvature in float32 may well have some in float64: eigenvalues, which cost
             # ten factorisations, are for what float64 finds singular.
-            regular = by_cholesky(self._curvature.dense(), noise=self._noise)
-            if regular is not None and self._error(regular) <= ACCURACY:
+            worst = ACCURACY / self._error(1.0)
+            regular = by_cholesky(self._curvature.dense(), noise=self._noise, worst=worst)
+            if regular is not None:
                 self._invert(regular)
                 return
             self.dtype = torch.float64
@@ -106,15 +115,32 @@ class Influence(HeadSolution):
 
     def _invert(self, known: Factorization | None = None) -> None:
         self.inverse = known or factorize(self._curvature.dense(), noise=self._noise)
-        self._form = self._curvature.quadratic_form(self.inverse.matrix, beside=self.risk.leverage_form)
+        # Blocks of many outputs on few features cost more than products with the inverse.
+        self._narrow = self.risk.wide and self.risk.head.width <= outer.NARROW
+        self._known = None if self._narrow else self._quadratic_form()
 
-    def damped(self, factor: float) -> Influence:
-        """The same with ``factor`` times the ridge and damping, without a pass over the data; for
-        :meth:`cook` of other points."""
-        other = copy.copy(self)
-        other._curvature = self._curvature.penalized(self.risk.penalty(factor))
-        other._invert()
-        return other
+    def _quadratic_form(self) -> HeadForm:
+        return self._curvature.quadratic_form(self.inverse.matrix, beside=self.risk.leverage_form)
+
+    @property
+    def _form(self) -> HeadForm:
+        return self._known or self._quadratic_form()
+
+    def damped_cook(self, factor: float, data: FeatureBatches) -> Tensor:
+        """Cook's distances ``(b,)`` float64 of the points of ``data``, were the ridge and damping ``factor``
+        times what they are; without a pass over the points of the fit, and without an inverse."""
+        dense = self._curvature.penalized(self.risk.penalty(factor)).dense()
+        lower = cholesky_factor(dense, worst=1.0 / (self._noise * dense.shape[1]))
+        inverse = factorize(dense, noise=self._noise).matrix if lower is None else None
+        del dense
+
+        def cook(chunk: Chunk) -> Tensor:
+            rows = self._gradients(chunk).transpose(0, 1)  # (G, b, P / G)
+            if lower is not None:
+                rows = torch.linalg.solve_triangular(lower.mT, rows, upper=True, left=False)
+            return (rows * (rows if inverse is None else rows @ inverse)).sum((0, 2))
+
+        return torch.cat([cook(chunk) for chunk in self.risk.chunks(data)])
 
     def of(self, data: FeatureBatches) -> Influence:
         """The same inverse Hessian for the points of a shard: their :meth:`scores` are those in the whole."""
@@ -134,10 +160,10 @@ class Influence(HeadSolution):
     def estimated_error(self) -> float:
         """Relative error to expect of the scores from the precision of the products. The condition number's
         1-norm overstates by far what a score feels: a hundredth of it."""
-        return self._error(self.inverse)
+        return self._error(self.inverse.condition)
 
-    def _error(self, inverse: Factorization) -> float:
-        return torch.finfo(self.dtype).eps * inverse.condition * 0.01
+    def _error(self, condition: float) -> float:
+        return torch.finfo(self.dtype).eps * condition * 0.01
 
     @property
     def _noise(self) -> float:
@@ -217,11 +243,15 @@ class Influence(HeadSolution):
 
         def score(chunk: Chunk) -> tuple[Chunk, Tensor]:
             features, residuals = self.risk.features(chunk), self.risk.residuals(chunk)
-            parts = [
-                self._form.from_blocks(self._form.blocks(features[:, rows])[0], residuals[..., rows])
-                for rows in self._parts(len(chunk))
-            ]
-            return chunk, torch.cat(parts)
+            return chunk, torch.cat(
+                [of(features[:, rows], residuals[..., rows]) for rows in self._parts(len(chunk))]
+            )
+
+        def of(features: Tensor, residuals: Tensor) -> Tensor:
+            if not self._narrow:
+                return self._form.from_blocks(self._form.blocks(features)[0], residuals)
+            vectors = residuals[0].T
+            return (vectors * self._products(features).times(vectors)).sum(1)
 
         return self.risk.map(score, data)
 
@@ -242,14 +272,16 @@ class Influence(HeadSolution):
             features = self.risk.features(chunk)
             return torch.cat([part(chunk, features[:, rows], rows) for rows in self._parts(len(chunk))])
 
+        form = self._form
+
         def part(chunk: Chunk, features: Tensor, rows: slice) -> Tensor:
-            blocks, _ = self._form.blocks(features)
+            blocks, _ = form.blocks(features)
             columns = []
             for label in range(classes):
                 targets = loss.relabelled(chunk.targets[rows], label)
                 residual = loss.terms(chunk.logits[rows], targets).residual
                 residuals = torch.stack([basis.T @ residual.T for basis in self.risk.outputs])
-                columns.append(self._form.from_blocks(blocks, residuals))
+                columns.append(form.from_blocks(blocks, residuals))
             return torch.stack(columns, 1)
 
         return self.risk.map(score)
@@ -311,9 +343,11 @@ class Influence(HeadSolution):
         return columns
 
     def _parts(self, points: int) -> list[slice]:
-        """Of a chunk, as many points at a time as their (m, m) blocks leave memory for."""
-        entries = len(self.risk.outputs) * self.risk.outputs[0].shape[1] ** 2
-        step = max(1, _BLOCK_BYTES // (_COPIES * 8 * entries * self._threads))
+        """Of a chunk, as many points at a time as their (m, m) blocks, or gradients, leave memory for."""
+        m = self.risk.outputs[0].shape[1]
+        entries = m * self.risk.head.width if self._narrow else len(self.risk.outputs) * m**2
+        most = _TOGETHER if self._narrow else points
+        step = max(1, min(most, _BLOCK_BYTES // (_COPIES * 8 * entries * self._threads)))
         return [slice(start, start + step) for start in range(0, points, step)]
 
     def _of_points(self, chunk: Chunk, rows: slice, change: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -323,18 +357,33 @@ class Influence(HeadSolution):
         beyond, residuals = self._beyond, self.risk.residuals(chunk)[..., rows]
         features = self.risk.features(chunk) if beyond is None else beyond.features(chunk).to(self.dtype)
         curvature = chunk.terms.curvature.rows(rows)
+        if self._narrow:
+            outside = None if beyond is None else beyond.outside(chunk, rows)
+            products = self._products(features[:, rows], outside)
+            cook, moved, shift = self._of_many_outputs(curvature, products, residuals[0], change)
+            return cook, self.risk.leverages(features[:, rows]), moved, shift.unsqueeze(0)
         blocks, leverages = self._form.blocks(features[:, rows])
         if beyond is not None:
             blocks = blocks + beyond.blocks(chunk, rows).to(blocks)
         leverage = leverages[0].clone()  # not a view, which would keep the blocks
         if self.risk.wide:
-            cook, moved, shift = self._of_many_outputs(curvature, blocks[0], residuals[0], change)
+            held = outer.HeldBlocks.of(blocks[0], residuals.shape[1])
+            cook, moved, shift = self._of_many_outputs(curvature, held, residuals[0], change)
             return cook, leverage, moved, shift.unsqueeze(0)
         cook = self._form.from_blocks(blocks, residuals)
         if not change:
             return cook, leverage, torch.zeros_like(cook), torch.zeros_like(residuals)
         corrected, shift = self._corrected(curvature, blocks, residuals)
         return cook, leverage, self._form.from_blocks(blocks, corrected), shift
+
+    def _products(self, features: Tensor, outside: Tensor | None = None) -> outer.Products:
+        """The blocks of a wide head's points with ``features`` (k, b), by products with the inverse;
+        ``outside`` of :meth:`~swaypoint.scoring.risks.beyond.Beyond.outside`."""
+        rows, inverse = features.T.to(self.inverse.matrix), self.inverse.matrix[0]
+        if outside is None or self._beyond is None:
+            return outer.Products(inverse, rows)
+        gram = self._beyond.grams[0][unpack_index(self.risk.outputs[0].shape[1], rows.device)].squeeze(2)
+        return outer.Products(inverse, rows, outside, gram)
 
     def _corrected(
         self, curvature: LogitCurvature, blocks: Tensor, residuals: Tensor
@@ -351,17 +400,12 @@ class Influence(HeadSolution):
         return corrected, shift
 
     def _of_many_outputs(
-        self, curvature: LogitCurvature, blocks: Tensor, residuals: Tensor, change: bool
+        self, curvature: LogitCurvature, blocks: outer.Blocks, residuals: Tensor, change: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Cook's distance, that of the removal or addition, and the logit shift ``(m, b)``, of a wide head,
-        from blocks ``(Q, b)`` and residuals ``(m, b)``."""
-        m, basis = len(residuals), self.risk.outputs[0]
+        from residuals ``(m, b)``."""
+        m, basis, moved = len(residuals), self.risk.outputs[0], blocks.times
         points = self.summary.points if self._removes else -self.summary.points  # I - Lambda A, or plus
-        index = unpack_index(m, blocks.device).flatten()
-        a = blocks.T.contiguous().index_select(1, index).view(-1, m, m)
-
-        def moved(vectors: Tensor) -> Tensor:
-            return torch.bmm(a, vectors.unsqueeze(2)).squeeze(2)
 
         def curved(vectors: Tensor) -> Tensor:
             return curvature.matmul(vectors @ basis.T) @ basis / points
@@ -373,9 +417,8 @@ class Influence(HeadSolution):
         corrected, failed = outer.solve_removal(curved, moved, rows)
         for i in failed.nonzero()[:, 0].tolist():  # leverage near one, where iteration is slow
             point = curvature.rows(slice(i, i + 1)).matmul(basis.unsqueeze(0))[0]
-            solution, info = torch.linalg.solve_ex(
-                torch.eye(m).to(a) - basis.T @ point @ a[i] / points, rows[i]
-            )
+            a = blocks.block(i)
+            solution, info = torch.linalg.solve_ex(torch.eye(m).to(a) - basis.T @ point @ a / points, rows[i])
             corrected[i] = solution if int(info) == 0 else torch.nan
         shift = moved(corrected)
         return cook, (corrected * shift).sum(1), shift.T / points

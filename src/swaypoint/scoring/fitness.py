@@ -24,7 +24,7 @@ MEMORISED = 0.1, 0.25
 """Gaps between the accuracies on training and held-out points from which on a model is to be used with
 caution, and is unfit; see docs/fitness.md."""
 _FEWER = 0.5
-_SAMPLE = 5000
+_SAMPLE = 1000
 _ORDER: tuple[Verdict, ...] = ("fit", "caution", "unfit")
 
 
@@ -229,10 +229,8 @@ def damping_sensitivity(influence: Influence) -> float | None:
     if influence.risk.penalty() is None:
         return None
     sample = ArrayBatches(*influence.data.sample(_SAMPLE))
-    given, less, more = (
-        torch.cat([cook for _, cook in solved.cook(sample)]).cpu().numpy()
-        for solved in (influence, influence.damped(0.1), influence.damped(10.0))
-    )
+    given = torch.cat([cook for _, cook in influence.cook(sample)]).cpu().numpy()
+    less, more = (influence.damped_cook(factor, sample).cpu().numpy() for factor in (0.1, 10.0))
     return min(spearman(given, less), spearman(given, more))
 
 

@@ -48,6 +48,7 @@ def rank(
     dtype: torch.dtype | None = None,
     progress: bool = False,
     probabilities: bool = False,
+    memory: float | None = None,
 ) -> tuple[Ranking, HeadSolution]:
     """Solve, score and check one head.
 
@@ -56,12 +57,13 @@ def rank(
         dtype: of the large products, see :class:`~swaypoint.scoring.closed_form.Influence`.
         progress: show a bar on a terminal.
         probabilities: keep those of leave-one-out, see :class:`~swaypoint.scoring.scores.Scores`.
+        memory: bytes that the solution may take; None: what is free.
 
     Raises:
         InputError: as :func:`swaypoint.cooks_distance`.
     """
     solving.check()
-    method = choose(head, solving, dtype)
+    method = choose(head, solving, dtype, memory=memory)
     refit = ""
     if solving.refit:
         head, refit = _refitted(head, batches, solving)
@@ -147,14 +149,29 @@ _BYTES: dict[Method, Callable[[HeadWeights], float]] = {
 }
 
 
-def choose(head: HeadWeights, solving: Solving, dtype: torch.dtype | None = None) -> Method:
+SAID: dict[Method, str] = {
+    "dense": "factorised, exactly",
+    "tiled": "factorised in panels, exactly; this takes minutes to hours",
+    "sketch": "too many to factorise here; Cook's distances are estimated by a sketch, with an error",
+}
+"""What is done, in words."""
+
+
+def choose(
+    head: HeadWeights, solving: Solving, dtype: torch.dtype | None = None, *, memory: float | None = None
+) -> Method:
     """How the head is solved: what ``solving.solver`` asks for, within what the time of ``"auto"`` and the
-    memory allow (:func:`~swaypoint.folder.documents.free_memory`).
+    memory allow.
+
+    Args:
+        memory: bytes it may take, of what is free (:func:`~swaypoint.folder.documents.free_memory`).
 
     Raises:
         InputError: it is too large for what is asked.
     """
-    memory = free_memory()
+    free = free_memory()
+    bounded = memory is not None and memory < free
+    memory = free if memory is None else min(memory, free)
     plain = solving.removal == "infinitesimal" and head.loss.convex
     panels = plain and not head.loss.separable and dtype != torch.float64
     methods: list[Method] = []
@@ -174,10 +191,12 @@ def choose(head: HeadWeights, solving: Solving, dtype: torch.dtype | None = None
             return method
     needed = min(_BYTES[method](head) for method in methods)
     remedy = "use solver='sketch', or fewer" if plain and "sketch" not in methods else "use fewer"
+    there = "may be held (max_memory)" if bounded else "are free here"
+    more = "a larger --max-memory" if bounded else "a machine with more memory"
     raise InputError(
         f"a head of {head.outputs:,} outputs on {head.width:,} features needs {needed / 1e9:.1f} GB and"
-        f" {memory / 1e9:.1f} are free here; {remedy} features (a projection to their first principal"
-        " components), or a machine with more memory"
+        f" {memory / 1e9:.1f} {there}; {remedy} features (a projection to their first principal"
+        f" components), or {more}"
     )
 
 

@@ -113,9 +113,9 @@ class SketchedInfluence(HeadSolution):
         for chunk, features in self._chunks():
             noise = torch.randn(len(features), outputs, self.draws, generator=generator).to(device)
             curvature = chunk.terms.curvature
-            sketch += torch.einsum("bck,bd->ckd", curvature.sqrt_matmul(noise.double()).float(), features)
+            _add_products(sketch, curvature.single().sqrt_matmul(noise), features)
             diagonal = curvature.diagonal().float()
-            control += torch.einsum("bck,bd->ckd", diagonal.sqrt().unsqueeze(2) * noise, features)
+            _add_products(control, noise.mul_(diagonal.sqrt().unsqueeze(2)), features)
         scale = self.points**-0.5
         sketch, control = sketch * scale, control * scale
         if bool(self._penalty.any()):
@@ -136,7 +136,7 @@ class SketchedInfluence(HeadSolution):
         for chunk, features in self._chunks():
             logits = (features @ flat.T).view(-1, outputs, k)
             curved = chunk.terms.curvature.single().matmul(logits)
-            product += curved.reshape(len(features), -1).T @ features
+            product.addmm_(curved.reshape(len(features), -1).T, features)
         return (product / self.points).view_as(vectors) + self._without_gauge(vectors) @ self._penalty
 
     def _without_gauge(self, vectors: Tensor) -> Tensor:
@@ -225,6 +225,11 @@ class SketchedInfluence(HeadSolution):
         outputs, k, _ = vectors.shape
         logits = (features @ vectors.reshape(outputs * k, -1).T).view(-1, outputs, k)
         return torch.einsum("bck,bc->bk", logits, residual)
+
+
+def _add_products(total: Tensor, rows: Tensor, features: Tensor) -> None:
+    """Add sum_b rows_b (x) phi_b, of ``(b, C, k)`` and ``(b, D)``, to ``(C, k, D)``."""
+    total.view(-1, total.shape[2]).addmm_(rows.reshape(len(rows), -1).T, features)
 
 
 def _regressors(residual: Tensor, leverages: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.errors import InputError
-from swaypoint.scoring.closed_form import HeadInverse, Influence
+from swaypoint.folder.documents import free_memory
+from swaypoint.scoring.closed_form import HeadInverse, Influence, closed_form_bytes
 from swaypoint.scoring.fitness import accuracy_of, by_heart
 from swaypoint.scoring.last_layer import LinearHead
 from swaypoint.scoring.options import Solving
@@ -195,7 +196,14 @@ class TrainedModel:
             return self._seen.influence.unseen(self.batches)
         if self._influence is not None:
             return self._influence
-        return Influence(self.head.weights, self.batches, damping=self.damping, dtype=torch.float64)
+        weights = self.head.weights
+        if (needed := closed_form_bytes(weights)) > (free := free_memory()):
+            raise InputError(
+                f"this score takes the inverse Hessian of {weights.outputs * weights.width:,} parameters,"
+                f" which needs {needed / 1e9:.1f} GB, and {free / 1e9:.1f} are free; leave it out, or use"
+                " fewer features"
+            )
+        return Influence(weights, self.batches, damping=self.damping, dtype=torch.float64)
 
     @cached_property
     def risk(self) -> ModelRisk:

@@ -71,8 +71,8 @@ class DiagonalMinusOuter(LogitCurvature):
     def matmul(self, vectors: Tensor) -> Tensor:
         if vectors.ndim == 3:
             product = self.d.unsqueeze(2) * vectors
-            if self.u is not None:
-                product -= self.u.unsqueeze(2) * torch.einsum("bc,bck->bk", self.u, vectors).unsqueeze(1)
+            if self.u is not None:  # in place: of many outputs the temporaries would take the time
+                product.baddbmm_(self.u.unsqueeze(2), self.u.unsqueeze(1) @ vectors, alpha=-1)
             return product
         product = self.d * vectors
         if self.u is not None:
@@ -93,7 +93,7 @@ class DiagonalMinusOuter(LogitCurvature):
             return product
         # With d = w p and u = sqrt(w) p, as softmax has: S = diag(sqrt d) - u sqrt(p)^T.
         weight = self.d.sum(1).sqrt().clamp_min(torch.finfo(self.d.dtype).tiny)[:, None, None]
-        return product - self.u.unsqueeze(2) * (product.sum(1, keepdim=True) / weight)
+        return product.baddbmm_(self.u.unsqueeze(2), product.sum(1, keepdim=True) / weight, alpha=-1)
 
     def solve_removal(self, leverages: Tensor, residuals: Tensor) -> Tensor:
         diagonal = (1.0 - self.d * leverages).clamp_min(1e-12)

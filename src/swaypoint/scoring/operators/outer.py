@@ -9,15 +9,22 @@ The distinct entries of Lambda_i, for 1,000 outputs half a million a point, are 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from swaypoint.scoring.operators.logits import DiagonalMinusOuter
+from swaypoint.scoring.operators.packed import unpack_index
 
 _TABLE_BYTES = 128 << 20
 """Of the products of the basis's rows, beyond which :func:`cheaper` has it."""
+NARROW = 10
+"""Features k up to which A_i v is taken by a product with K, of 2 (m k)^2 operations in each of some eight
+steps of leave-one-out: making and reading the m^2 entries of A_i would take longer."""
 _TOLERANCE = 1e-13
 _STEPS = 100
 
@@ -58,6 +65,71 @@ def packed(outer: Tensor, diagonal: Tensor, basis: Tensor) -> Tensor:
         part -= blocks[i, :, i:].permute(1, 0, 2)
         start += m - i
     return result
+
+
+class Blocks(ABC):
+    """A_i = U_i^T K U_i of some points, symmetric ``(b, m, m)``."""
+
+    @abstractmethod
+    def times(self, vectors: Tensor) -> Tensor:
+        """A_i v_i of all points, ``(b, m) -> (b, m)``."""
+
+    @abstractmethod
+    def block(self, i: int) -> Tensor:
+        """A_i, ``(m, m)``."""
+
+
+@dataclass(frozen=True, eq=False)
+class HeldBlocks(Blocks):
+    """The blocks themselves."""
+
+    values: Tensor
+
+    @classmethod
+    def of(cls, packed: Tensor, m: int) -> Self:
+        """From their distinct entries ``(m (m + 1) / 2, b)``."""
+        index = unpack_index(m, packed.device).flatten()
+        return cls(packed.T.contiguous().index_select(1, index).view(-1, m, m))
+
+    def times(self, vectors: Tensor) -> Tensor:
+        return torch.bmm(self.values, vectors.unsqueeze(2)).squeeze(2)
+
+    def block(self, i: int) -> Tensor:
+        return self.values[i]
+
+
+@dataclass(frozen=True, eq=False)
+class Products(Blocks):
+    """The same as one product with K, and where points have features ``outside`` (b,) of those that K knows,
+    ``outside`` times ``gram`` (m, m) beside it.
+
+    Args:
+        inverse: K, ``(m k, m k)``.
+        features: ``(b, k)``.
+    """
+
+    inverse: Tensor
+    features: Tensor
+    outside: Tensor | None = None
+    gram: Tensor | None = None
+
+    def times(self, vectors: Tensor) -> Tensor:
+        gradients = (vectors.unsqueeze(2) * self.features.unsqueeze(1)).flatten(1)
+        moved = (gradients @ self.inverse).view(*vectors.shape, -1)
+        product = (moved @ self.features.unsqueeze(2)).squeeze(2)
+        if self.outside is None or self.gram is None:
+            return product
+        return product + self.outside.unsqueeze(1) * (vectors @ self.gram)
+
+    def block(self, i: int) -> Tensor:
+        phi = self.features[i]
+        k = len(phi)
+        inverse = self.inverse if self.inverse.is_contiguous() else self.inverse.mT  # of LAPACK; symmetric
+        columns = inverse.reshape(-1, k) @ phi  # (m k m,)
+        product = phi @ columns.view(-1, k, len(self.inverse) // k)
+        if self.outside is None or self.gram is None:
+            return product
+        return product + self.outside[i] * self.gram
 
 
 def solve_removal(

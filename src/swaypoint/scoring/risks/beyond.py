@@ -24,6 +24,9 @@ class Beyond:
 
     Args:
         risk: after the pass that found the range of its features; with directions beyond it.
+
+    Attributes:
+        grams: what the residuals' output coordinates are squared with, packed, ``(G, Q, 1)`` float64.
     """
 
     def __init__(self, risk: LinearHeadRisk) -> None:
@@ -37,7 +40,7 @@ class Beyond:
         # r^T r of a residual in output coordinates, r_m = B^T r with r in the range of B.
         index = pack_index(risk.outputs[0].shape[1], risk.device)
         grams = [torch.linalg.inv(basis.T @ basis).flatten()[index] for basis in risk.outputs]
-        self._grams = torch.stack(grams).unsqueeze(2)
+        self.grams = torch.stack(grams).unsqueeze(2)
 
     def features(self, chunk: Chunk) -> Tensor:
         """phi in the feature coordinates, less what the free parameters make up for, ``(k, b)`` float64."""
@@ -45,9 +48,13 @@ class Beyond:
 
     def blocks(self, chunk: Chunk, rows: slice) -> Tensor:
         """What the distinct entries of A_i have beside those of :meth:`features`, of some of the points,
-        ``(G, Q, b)`` float64."""
+        ``(G, Q, b)`` float64: :attr:`grams` times :meth:`outside`."""
+        return self.grams * self.outside(chunk, rows)
+
+    def outside(self, chunk: Chunk, rows: slice) -> Tensor:
+        """g_b^T P_bb^-1 g_b of some of the points, per unit of residual, ``(b,)`` float64."""
         outside = self._null.T @ chunk.features[:, rows]
-        return self._grams * (outside * (self._inverse @ outside)).sum(0)
+        return (outside * (self._inverse @ outside)).sum(0)
 
     def apart(self, chunk: Chunk) -> Tensor:
         """Which points have something there, ``(b,)`` bool: nothing among the others is like it."""

@@ -20,7 +20,7 @@ from swaypoint.data.folds import Fold, InProcess, Statistic, total
 from swaypoint.data.parallel import ordered_map
 from swaypoint.errors import InputError
 from swaypoint.scoring.operators import outer
-from swaypoint.scoring.operators.logits import DiagonalMinusOuter
+from swaypoint.scoring.operators.logits import DiagonalMinusOuter, LogitCurvature
 from swaypoint.scoring.operators.moments import FeaturePairs, HeadCurvature
 from swaypoint.scoring.operators.packed import pair_count
 from swaypoint.scoring.risks.chunk import LARGEST, Chunk, Summary, refuse
@@ -41,6 +41,7 @@ _CHUNK_BYTES = 8 << 20
 _LEAST_BYTES = 64 << 20
 _CHUNKS_BYTES = 128 << 20
 _KEPT_BYTES = 1 << 30
+_CURVED_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -135,15 +136,17 @@ class LinearHeadRisk:
         self._chunks: list[Chunk] | None = None
         self._kept: list[tuple[Tensor, Tensor]] | None = None
         self._sampled: tuple[Tensor, Tensor] | None = None
+        self._curved: tuple[Tensor, list[LogitCurvature]] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the points that are remembered: workers of a fold have shards of their own."""
-        return self.__dict__ | {"_chunks": None, "_kept": None, "_sampled": None}
+        return self.__dict__ | {"_chunks": None, "_kept": None, "_sampled": None, "_curved": None}
 
     def of(self, data: FeatureBatches) -> LinearHeadRisk:
         """The same coordinates for other points."""
         other = copy.copy(self)
         other.data, other._chunks, other._kept, other._sampled = data, None, None, None
+        other._curved = None
         return other
 
     # -- points ---------------------------------------------------------------------------------
@@ -335,11 +338,27 @@ class LinearHeadRisk:
     def hessian_product(self, matrix: Tensor, step: Tensor) -> Tensor:
         """Hessian of :meth:`objective` at ``matrix`` times ``step``: ``(C, D) -> (C, D)``."""
         product, n = torch.zeros_like(matrix), 0
-        for features, targets in self._points():
-            terms = self.head.loss.terms((matrix @ features).T, targets)
-            product += (features @ terms.curvature.matmul((step @ features).T)).T
+        for features, curvature in self._curvatures(matrix):
+            product += (features @ curvature.matmul((step @ features).T)).T
             n += features.shape[1]
         return product / n + self.head.penalty(self.damping).to(self.device) * step
+
+    def _curvatures(self, matrix: Tensor) -> Iterator[tuple[Tensor, LogitCurvature]]:
+        """Columns of points and their curvature at ``matrix``, in the batches of :meth:`_points`; that of the
+        last matrix asked for is kept where it fits in ``_CURVED_BYTES``: conjugate gradients ask for it again
+        and again, and of many outputs their exponentials are most of a product."""
+        entries = self.head.outputs if self.head.loss.convex else self.head.outputs**2
+        keep = self._kept is not None and 16 * len(self.data) * entries <= _CURVED_BYTES
+        if keep and self._curved is not None and self._curved[0] is matrix:
+            for (features, _), curvature in zip(self._points(), self._curved[1], strict=True):
+                yield features, curvature
+            return
+        known = []
+        for features, targets in self._points():
+            curvature = self.head.loss.terms((matrix @ features).T, targets).curvature
+            known += [curvature] if keep else []
+            yield features, curvature
+        self._curved = (matrix, known) if keep else None
 
     # -- pass one -------------------------------------------------------------------------------
 
