@@ -91,6 +91,7 @@ class HeldRecords(Records):
             origin=origin,
             treatments=dict(given.treatments),
             splits=counted(self._split),
+            of=given.of,
         )
 
     def check(self) -> None:
@@ -130,13 +131,17 @@ class HeldRecords(Records):
 
     def scored(self, run: AuditRun, predictor: Predictor) -> Scored:
         options = self.options
-        first = self._modelled(predictor)
+        first = self._modelled(run, predictor)
         solution, accuracy, known, learnt = first.solution, first.accuracy, first.known, first.by_heart
         trained = predictor.trained(solution.head, options)
         points = (trained, predictor.unseen(trained))
         ranking, others = first.ranking, first.others
         if options.params is not None:
-            ranking, others = rank_parameters(trained, ranking), _by_parameters(points[1], others)
+            told = run.listener.records
+            ranking, others = (
+                rank_parameters(trained, ranking, progress=told),
+                _by_parameters(points[1], others),
+            )
         parts: tuple[Ranking | Scores, ...] = (ranking, *others)
         run.write_factor(solution)
         diagnostics = ranking.diagnostics.beside(memorisation(*accuracy, len(self.rows.validation)))
@@ -230,10 +235,16 @@ class HeldRecords(Records):
                 found[name] = self._in_order([getattr(one, of) for one in statistics])
         return found
 
-    def _modelled(self, predictor: Predictor) -> _Modelled:
+    def _modelled(self, run: AuditRun, predictor: Predictor) -> _Modelled:
         """One model's last layer, solved, with what it says of all points."""
         options = self.options.of_the_head(fit=predictor.fit)
-        ranking, solution = rank(predictor.head.weights, predictor.train, options, probabilities=True)
+        ranking, solution = rank(
+            predictor.head.weights,
+            predictor.train,
+            options,
+            probabilities=True,
+            progress=run.listener.records,
+        )
         others: tuple[Scores, ...] = ()
         if predictor.validation is not None:
             unseen = solution.unseen(predictor.validation)
@@ -260,7 +271,7 @@ class HeldRecords(Records):
             folder = run.path / "models" / str(number)
             folder.mkdir(parents=True, exist_ok=True)
             with run.stage(f"model {number}"):
-                found = self._modelled(self._prepared(run, folder, model, seed))
+                found = self._modelled(run, self._prepared(run, folder, model, seed))
                 cooks.append(_cooks(found.parts))
                 pairs = zip(known, found.known, strict=True)
                 known = [mean + (more - mean) / number for mean, more in pairs]
