@@ -121,7 +121,7 @@ def acas(  # long: an option a parameter
 
 
 @family.command()
-def cifar10(
+def cifar10(  # long: an option a parameter
     data: Annotated[
         str, typer.Option(help="The training set: a parquet, a folder, or a name on the Hugging Face hub.")
     ] = "uoft-cs/cifar10",
