@@ -441,7 +441,7 @@ def test_the_public_functions_and_the_audit_take_the_same_options():
     of_an_audit = {field.name: field for field in fields(AuditOptions)}
     for field in fields(Solving):
         assert signature[field.name].default == field.default
-        default = "cpu" if field.name == "device" else field.default
+        default = "auto" if field.name == "device" else field.default
         assert of_an_audit[field.name].default == default
     for name in ("damping", "params", "curvature", "solver"):
         of_a_model = inspect.signature(swaypoint.TrainedModel).parameters

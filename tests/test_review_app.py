@@ -129,6 +129,30 @@ def test_a_reviewer_gives_a_name_first(site):
     assert site.log()[0].actor == "Grace Hopper"
 
 
+def test_a_form_without_scripts_gives_a_name(site):
+    page = site.page("")
+    sent = {"csrf": page.csrf, "name": "Grace"}
+    for wrong in ({"name": "Grace"}, sent | {"csrf": "0" * 64}):
+        assert page.client.post("/name", data=wrong).status_code == 403
+    for foreign in ({"origin": "http://evil.example"}, {"origin": "null"}, {"sec-fetch-site": "cross-site"}):
+        assert page.client.post("/name", data=sent, headers=foreign).status_code == 403
+    assert page.client.post("/actions", data=sent).status_code == 403  # no name yet
+    nameless = page.client.post("/name", data=sent | {"name": " "})
+    assert (nameless.status_code, "at least one letter" in nameless.text) == (400, True)
+    named = page.client.post("/name", data=sent, headers={"origin": BASE})
+    assert (named.status_code, named.headers["location"]) == (303, "/")
+    assert page.get("/item").status_code == 200
+
+
+def test_a_form_without_scripts_takes_the_password(folder):
+    stranger = Site(folder, password="correct horse").stranger()
+    wrong = stranger.post("/login", data={"password": "wrong"})
+    assert (wrong.status_code, "That is not the password." in wrong.text) == (403, True)
+    right = stranger.post("/login", data={"password": "correct horse"})
+    assert (right.status_code, right.headers["location"]) == (303, "/")
+    assert stranger.get("/item").headers["location"] == "/name"
+
+
 def test_names_are_one_short_line():
     assert reviewer_name("a\u202eb\x00c") == "a b c"
     assert len(reviewer_name("x" * 500)) == 60

@@ -389,6 +389,30 @@ def test_markup_in_labels_names_and_notes_is_inert(tab, audited_hostile, tmp_pat
         assert page.locator("#own").inner_text().count("<img") >= 1  # shown, as text
 
 
+@pytest.mark.parametrize("scripts", [True, False])
+def test_a_name_is_given_by_enter(tab, folder, scripts):
+    with Server(folder) as server:
+        page = tab(server.address, java_script_enabled=scripts)
+        page.wait_for_url("**/name")
+        page.locator("#field").fill(" ")
+        page.keyboard.press("Enter")
+        expect(page.locator("#problem")).to_have_text("A name has at least one letter.")
+        page.locator("#field").fill("Ada")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/item?status=open")
+
+
+def test_enter_before_the_script_has_come_gives_the_name_all_the_same(tab, folder):
+    with Server(folder) as server:
+        page = tab("about:blank")
+        page.route("**/door.js", lambda route: None)  # which never comes
+        page.goto(server.address, wait_until="commit")
+        page.wait_for_url("**/name", wait_until="commit")
+        page.locator("#field").fill("Ada")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/item?status=open")
+
+
 def test_rows_are_reviewed_as_cards(tab, audited_rows, tmp_path):
     path = Path(shutil.copytree(audited_rows, tmp_path / "wine"))
     with Server(path, ("--reviewer", "Ada")) as server:

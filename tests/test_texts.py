@@ -18,6 +18,7 @@ import pytest
 import xlsxwriter
 from pyarrow import feather
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
 from typer.testing import CliRunner
 
 import swaypoint
@@ -497,3 +498,45 @@ def test_a_model_of_the_users_own_needs_a_transform(tmp_path: Path) -> None:
 
 def _dataset() -> Dataset:
     return read_frame(TABLE, LABELLED)
+
+
+def test_the_ridge_of_few_classes_is_the_one_that_predicts_left_out_texts_best(tmp_path: Path) -> None:
+    table = corpus(60)
+    topics = np.array(table["topic"].to_pylist())
+    topics[::7] = "garden"  # wrong labels, which a small ridge would follow
+    pq.write_table(pa.table({"review": table["review"], "topic": topics}), tmp_path / "a.parquet")
+    options = AuditOptions(validation=0.0)
+    made = swaypoint.audit(tmp_path / "a.parquet", tmp_path / "audit", options=options, read=LABELLED)
+    features = TextFeatures.load(made.path)
+    assert features is not None
+    x = features(table["review"].to_pylist()).astype(np.float64)
+
+    def left_out(share: float) -> float:
+        """By a refit without each text; the penalty stays what it is."""
+        model, total = LogisticRegression(C=1.0 / share, max_iter=5000, tol=1e-8), 0.0
+        for i in range(len(x)):
+            rest = np.arange(len(x)) != i
+            fitted = model.fit(x[rest], topics[rest])
+            total -= fitted.predict_log_proba(x[[i]])[0][fitted.classes_ == topics[i]].item()
+        return total
+
+    losses = {share: left_out(share) for share in (3.0, 1.0, 0.3, 0.1, 0.03)}
+    best = min(losses, key=losses.__getitem__)
+    assert 0.03 < best < 3.0
+    assert made.manifest().model.l2 == pytest.approx(best / 60)
+
+
+@pytest.mark.parametrize("what", ["photos", "npz", "letters"])
+def test_a_column_of_text_where_there_is_no_table_is_refused(what: str, tmp_path: Path) -> None:
+    source = tmp_path / "a.npz"
+    if what == "npz":
+        np.savez(source, features=np.eye(4), labels=[0, 1, 0, 1])
+    else:
+        source = tmp_path / "folder"
+        for label in ("a", "b"):
+            (source / label).mkdir(parents=True)
+            (source / label / ("1.png" if what == "photos" else "1.txt")).write_bytes(b"x")
+    with pytest.raises(InputError, match="--text body names a column of a table, and this is none") as caught:
+        swaypoint.audit(source, tmp_path / "audit", read=ReadOptions(text="body"))
+    assert str(source) in str(caught.value)
+    assert not (tmp_path / "audit").exists()

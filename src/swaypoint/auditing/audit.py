@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from swaypoint.auditing.first_look import PROBE, announced, earlier, paced
 from swaypoint.auditing.held import HeldRecords, origin
 from swaypoint.auditing.options import AuditOptions, Scale
 from swaypoint.auditing.records import Records
@@ -16,9 +18,12 @@ from swaypoint.auditing.shown import explain
 from swaypoint.auditing.streamed import StreamedRecords, table_to_stream
 from swaypoint.auditing.suspected import suspected, write_pairs
 from swaypoint.data.dataset import Dataset, ReadOptions
+from swaypoint.data.hardware import device_of, using_threads
 from swaypoint.data.readers import read_dataset, read_frame
 from swaypoint.data.readers.beside import datasets_beside, read_beside
 from swaypoint.data.readers.builtin import PREFIX
+from swaypoint.data.readers.parquet import ParquetTable
+from swaypoint.data.sampling import sampled
 from swaypoint.errors import InputError
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.manifest import TRAIN, Planted
@@ -49,8 +54,8 @@ def audit(
             :func:`~swaypoint.data.readers.sources.read_dataset`), ``sklearn:digits`` and its like, or a
             :class:`~swaypoint.data.dataset.Dataset`, or a frame of pandas, polars or pyarrow.
         out: the folder; default: the source's name with ``-audit``.
-        scale: how much may be held in memory, beyond which parquet files of features are streamed, and
-            where that runs.
+        scale: how much may be held in memory, beyond which parquet files of features are streamed, where
+            that runs, by how many threads, and how long it may take, which decides how many records.
         force: overwrite the audit of other data or with other options that ``out`` holds.
         test: a second source like the first, whose records are audited by the model trained on the first, as
             the split ``test``; a class that the first has not is refused. A source may bring splits of its
@@ -68,13 +73,31 @@ def audit(
     """
     options, scale = options or AuditOptions(), scale or Scale()
     options.check()
+    options = replace(options, device=device_of(options.device))
+    with using_threads(scale.threads):
+        return _audited(source, out, options, read, listener, scale, force, test)
+
+
+def _audited(
+    source: Any,
+    out: str | Path | None,
+    options: AuditOptions,
+    read: ReadOptions | None,
+    listener: Listener | None,
+    scale: Scale,
+    force: bool,
+    test: Any,
+) -> AuditFolder:
     read = replace(read or ReadOptions(), regression=regression(options.objective.loss))
     read = replace(read, largest_side=max(read.largest_side, seen_side(options.model)))
     if not isinstance(source, (str, Path, Dataset)):
         source, test = read_frame(source, read, test=test), None
-    run = AuditRun(_folder_for(source, out), listener or Listener())
+    run = AuditRun(_folder_for(source, out, quick=scale.minutes is not None), listener or Listener())
     with run.stage("reading"):
-        records = _records(source, test, read, options, scale, run)
+        table = table_to_stream(source, read, scale)
+        if scale.minutes is not None and table is None:
+            source, test, read = _first_look(source, test, read, options, 60.0 * scale.minutes, run, force)
+        records = _records(source, test, table, read, options, scale, run)
     records.check()
     with run.at_stake():
         asked = run.begin(records.about, options, force=force)
@@ -101,47 +124,102 @@ def _made(run: AuditRun, records: Records) -> None:
             write_pairs(scored.pairs, run.path)
             run.record(suspected=suspected(scored, records.planted if records.wrong else None))
     with run.stage("explaining"):
-        explain(run.path, records, predictor, scored)
+        explain(run.path, records, predictor, scored, run.listener.records)
         run.record(ranked_by=scored.ranked_by, flipped=_planted(records, scored))
     run.finish()
     records.tidy(run)
 
 
-def _folder_for(source: str | Path | Dataset, out: str | Path | None) -> Path:
+def _folder_for(source: str | Path | Dataset, out: str | Path | None, *, quick: bool) -> Path:
     if out is not None:
         return Path(out)
     name = source.name if isinstance(source, Dataset) else str(source)
-    return Path(f"{Path(name.removeprefix(PREFIX)).stem}-audit")
+    return Path(f"{Path(name.removeprefix(PREFIX)).stem}-audit{'-quick' if quick else ''}")
+
+
+def _first_look(
+    source: str | Path | Dataset,
+    test: Any,
+    read: ReadOptions,
+    options: AuditOptions,
+    seconds: float,
+    run: AuditRun,
+    force: bool,
+) -> tuple[str | Path | Dataset, Any, ReadOptions]:
+    """The source, what is beside it, and how they are read, so that the audit takes about ``seconds``: as
+    much of them as the audit that is there already has, else as its pace allows."""
+    if read.limit is not None:
+        raise InputError("--quick chooses how many records are read; leave --limit out")
+    start = time.monotonic()
+    if isinstance(source, Dataset) and test is not None:
+        source, test = _given(source, test, read, run)[0], None
+
+    def some(limit: int | None) -> tuple[str | Path | Dataset, Any, ReadOptions]:
+        if limit is None:
+            return source, test, read
+        if isinstance(source, Dataset):
+            return sampled(source, limit), None, read
+        return source, test, replace(read, limit=limit, spread=True)
+
+    held = None if force else earlier(run.path)
+    if held is not None:
+        return some(held.limit)
+    probe = _given(*some(PROBE), run)[0]
+    reading = time.monotonic() - start
+    run.listener.stage("timing")
+    pace = paced(probe, lambda part, folder: audit(part, folder, options=options), seconds)
+    if probe.kind == "images":  # of other kinds all is read in either case
+        pace = replace(pace, each=pace.each + reading / len(probe))
+    of = len(probe) if probe.of is None else probe.of
+    wanted = max(pace.records(seconds - (time.monotonic() - start)), 2 * len(probe.classes))
+    if run.listener.note is not None:
+        run.listener.note(announced(min(wanted, of), of, pace))
+    run.listener.stage("reading")
+    return some(None if wanted >= of else wanted if test is None else -(-wanted // 2))
+
+
+def _as_dataset(test: Any) -> Dataset:
+    if not isinstance(test, Dataset):
+        raise InputError(f"test is a {type(test).__name__}; expected a Dataset, as the source is one")
+    return test
 
 
 def _records(
     source: str | Path | Dataset,
     test: Any,
+    table: ParquetTable | None,
     read: ReadOptions,
     options: AuditOptions,
     scale: Scale,
     run: AuditRun,
 ) -> Records:
-    table = table_to_stream(source, read, scale)
     if table is not None:
+        if scale.minutes is not None:
+            raise InputError(
+                f"{table.name} is streamed, and a first look needs its records in memory; leave --quick out,"
+                " or raise --max-memory where the data fit"
+            )
         if test is not None:
             raise InputError(
                 f"{table.name} is streamed, and a test set needs the data in memory; leave --test out, or"
                 " raise --max-memory where the data fit"
             )
         return StreamedRecords(table, options, scale.engine, scale.room)
+    return HeldRecords(*_given(source, test, read, run), options, scale.room)
+
+
+def _given(
+    source: str | Path | Dataset, test: Any, read: ReadOptions, run: AuditRun
+) -> tuple[Dataset, dict[str, Any] | None]:
+    """The dataset, and what it takes to read it again."""
     if isinstance(source, Dataset):
-        if test is not None and not isinstance(test, Dataset):
-            raise InputError(f"test is a {type(test).__name__}; expected a Dataset, as the source is one")
-        whole = source if test is None else datasets_beside(source, test)
-        return HeldRecords(whole, None, options, scale.room)
-    if test is not None:
-        if not isinstance(test, (str, Path)):
-            raise InputError(f"test is a {type(test).__name__}; expected a path, as the source is one")
-        stored = read_beside(source, test, options=read, on_progress=run.listener.records)
-        return HeldRecords(stored.dataset, origin(source, read, test), options, scale.room)
-    given = read_dataset(source, options=read, on_progress=run.listener.records)
-    return HeldRecords(given, origin(source, read), options, scale.room)
+        return source if test is None else datasets_beside(source, _as_dataset(test)), None
+    if test is None:
+        return read_dataset(source, options=read, on_progress=run.listener.records), origin(source, read)
+    if not isinstance(test, (str, Path)):
+        raise InputError(f"test is a {type(test).__name__}; expected a path, as the source is one")
+    stored = read_beside(source, test, options=read, on_progress=run.listener.records)
+    return stored.dataset, origin(source, read, test)
 
 
 def _planted(records: Records, scored: Scored) -> Planted | None:

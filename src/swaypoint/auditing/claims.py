@@ -146,6 +146,8 @@ def _differences(held: dict[str, Any], data: AuditedData, options: AuditOptions)
     of, found = held.get("data", {}), []
     if _elsewhere(held, data):
         found.append(f"of {_path(of)}, not of {_path(asdict(data))}")
+    elif (of.get("of"), of.get("points")) != (data.of, data.points) and (of.get("of") or data.of):
+        found.append(f"{_look(of.get('points'), of.get('of'))}, not {_look(data.points, data.of)}")
     elif of.get("fingerprint") != data.fingerprint:
         found.append(f"of {data.name} as it was before, or as it was read before")
     streamed = of.get("read") is not None
@@ -158,6 +160,10 @@ def _differences(held: dict[str, Any], data: AuditedData, options: AuditOptions)
             option = "model" if name == "model.name" else option
             found.append(f"--{option} was {_said(known.get(name))}, is {_said(value)}")
     return found or ["of other weights, or by another version of swaypoint"]
+
+
+def _look(points: int | None, of: int | None) -> str:
+    return "of all records" if of is None else f"a first look at {points:,} of {of:,} records"
 
 
 def _said(value: Any) -> str:

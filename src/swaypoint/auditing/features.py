@@ -23,6 +23,7 @@ from swaypoint.auditing.shards import part_file
 from swaypoint.data.dataset import ReadOptions
 from swaypoint.data.folds import Durable, Statistic
 from swaypoint.data.folds.engines import IN_PROCESS, engine
+from swaypoint.data.hardware import AUTO, device_of
 from swaypoint.data.model_batches import InputBatches
 from swaypoint.data.readers.pictures import (
     FEATURES,
@@ -52,7 +53,7 @@ def extract_features(
     model: ModelOptions,
     *,
     read: ReadOptions | None = None,
-    device: str = "cpu",
+    device: str = AUTO,
     engine_name: str = IN_PROCESS,
     listener: Listener | None = None,
 ) -> Path:
@@ -68,6 +69,7 @@ def extract_features(
             one has none), ``features.json``.
         model: yours by ``package.module:factory``, a pretrained one, or one of
             :data:`~swaypoint.models.predictor.IMAGE_MODELS` with the weights that an audit trained.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         engine_name: see :func:`~swaypoint.data.folds.engines.engine`. Its workers must see the source,
             ``out``, the weights and the module of your factory under the same names.
 
@@ -76,7 +78,7 @@ def extract_features(
             holds something else.
         MissingExtra: Pillow or Ray is not installed.
     """
-    listener, out = listener or Listener(), Path(out)
+    listener, out, device = listener or Listener(), Path(out), device_of(device)
     listener.stage("reading")
     read = read or ReadOptions()
     found = open_pictures(source, replace(read, largest_side=max(read.largest_side, seen_side(model))))

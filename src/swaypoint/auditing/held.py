@@ -101,6 +101,7 @@ class HeldRecords(Records):
             origin=origin,
             treatments=dict(given.treatments),
             splits=counted(self._split),
+            of=given.of,
         )
 
     def check(self) -> None:
@@ -165,7 +166,11 @@ class HeldRecords(Records):
         points = (trained, predictor.unseen(trained))
         ranking, others = first.ranking, first.others
         if options.params is not None:
-            ranking, others = rank_parameters(trained, ranking), _by_parameters(points[1], others)
+            told = run.listener.records
+            ranking, others = (
+                rank_parameters(trained, ranking, progress=told),
+                _by_parameters(points[1], others),
+            )
         parts: tuple[Ranking | Scores, ...] = (ranking, *others)
         run.write_factor(solution)
         diagnostics = ranking.diagnostics.beside(memorisation(*accuracy, len(self.rows.validation)))
@@ -265,7 +270,10 @@ class HeldRecords(Records):
         method = choose(head, options, memory=self._room)
         if method != "dense" and run.listener.note is not None:
             run.listener.note(f"{head.outputs * head.width:,} parameters of the last layer: {SAID[method]}")
-        ranking, solution = rank(head, predictor.train, options, probabilities=True, memory=self._room)
+        progress = run.listener.records
+        ranking, solution = rank(
+            head, predictor.train, options, probabilities=True, progress=progress, memory=self._room
+        )
         others: tuple[Scores, ...] = ()
         if predictor.validation is not None:
             unseen = solution.unseen(predictor.validation)

@@ -6,9 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import get_args
 
-import torch
-
 from swaypoint.data.folds.engines import IN_PROCESS
+from swaypoint.data.hardware import AUTO, device_of
 from swaypoint.errors import InputError
 from swaypoint.folder.documents import machine_memory
 from swaypoint.models.predictor import ModelOptions, Objective
@@ -36,7 +35,8 @@ class AuditOptions(Solving):
         seed: of split, training and planted errors.
         flip: plant this share of wrong labels first, and count how many are found: a self-test.
         top: how many points get a picture, their neighbours and a place in the report.
-        device: ``"cpu"`` or ``"cuda"``.
+        device: ``"cpu"``, ``"cuda"`` or ``"auto"``: a GPU where torch sees one, else the CPU; the manifest
+            says which.
         keep_features: write the features to the folder, which a review's neighbours and suggestions need.
     """
 
@@ -48,7 +48,7 @@ class AuditOptions(Solving):
     seed: int = 0
     flip: float = 0.0
     top: int = 200
-    device: str = "cpu"
+    device: str = AUTO
     keep_features: bool = True
 
     def held_out(self, *, splits: bool) -> float:
@@ -80,8 +80,7 @@ class AuditOptions(Solving):
         super().check()
         for name in self.scores:
             of_points(name)  # refuses what is none
-        if self.device.startswith("cuda") and not torch.cuda.is_available():
-            raise InputError("device is cuda, but this torch sees no GPU; leave --device out for the CPU")
+        device_of(self.device)
 
     def _check_models(self) -> None:
         each = self.model.each()
@@ -104,14 +103,22 @@ class Scale:
         engine: ``in-process``, ``ray`` or ``ray://HOST:PORT``.
         max_memory: GiB; default: half of this machine's. It decides whether data are streamed, and, where it
             is given, by which method the last layer is solved, for which 1 GiB is the least.
+        threads: of torch, numpy and scikit-learn in this process, while the audit runs; default: as many as
+            they take anyway.
+        minutes: about how long an audit in memory may take: as many records as that allows are audited, a
+            sample of every class in proportion; default: all of them.
     """
 
     engine: str = IN_PROCESS
     max_memory: float | None = None
+    threads: int | None = None
+    minutes: float | None = None
 
     def __post_init__(self) -> None:
         if self.max_memory is not None and not self.max_memory >= 0.0:
             raise InputError(f"max_memory is {self.max_memory}; expected a number of GiB, 0 or more")
+        if self.minutes is not None and not 0.0 < self.minutes < math.inf:
+            raise InputError(f"minutes is {self.minutes}; expected a positive number")
 
     @property
     def bytes(self) -> float:

@@ -19,6 +19,7 @@ from torch import Tensor
 from swaypoint.auditing.claims import arguments, claim, clear, has_worth
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.auditing.scored import Scored
+from swaypoint.data.hardware import said_device
 from swaypoint.data.tensors import write_tensors
 from swaypoint.errors import InputError
 from swaypoint.folder.documents import REMEDY, read_parquet
@@ -97,6 +98,7 @@ class AuditRun:
                 "torch": torch.__version__,
                 "numpy": np.__version__,
             },
+            "device": said_device(options.device),
         }
         self._begun = True
         return options

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,17 @@ from swaypoint.models.predictor import Predictor
 from swaypoint.scoring.kinds import suggest_kinds, suggest_regression_kinds
 from swaypoint.scoring.ranking import COLUMNS, positions
 
-_DESCRIBED = 10_000
+_DESCRIBED, _TOLD = 10_000, 500
 _LONGEST_VALUE, _LONGEST_TEXT = 10_000, 1_000_000  # characters that a reviewer can read of a value, of a text
 
 
-def explain(path: Path, records: Records, predictor: Predictor, scored: Scored) -> None:
+def explain(
+    path: Path,
+    records: Records,
+    predictor: Predictor,
+    scored: Scored,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> None:
     """Write the scores with suggested kinds and ranks, and what is shown of the points.
 
     ``scores.parquet`` of all points, or ``top.parquet`` of the top; ``examples.parquet``, ``items.arrow`` and
@@ -52,7 +58,7 @@ def explain(path: Path, records: Records, predictor: Predictor, scored: Scored) 
         write_tensors(path / "features.safetensors", {"features": features})
         if (inputs := records.inputs(predictor)) is not None:
             write_tensors(path / "inputs.safetensors", {"inputs": torch.from_numpy(inputs)})
-    write_arrow(path / "items.arrow", items(shown.dataset, shown.rows, features))
+    write_arrow(path / "items.arrow", items(shown.dataset, shown.rows, features, on_progress))
     rows = shown.rows[top]
     write_table(path / "examples.parquet", examples(shown.dataset, rows, near, agreement[top]))
     name = "scores.parquet" if scored.streamed is None else "top.parquet"
@@ -75,7 +81,12 @@ def _table(columns: Columns, kinds: np.ndarray, order: np.ndarray) -> pa.Table:
     )
 
 
-def items(dataset: Dataset, rows: np.ndarray, features: torch.Tensor) -> pa.Table:
+def items(
+    dataset: Dataset,
+    rows: np.ndarray,
+    features: torch.Tensor,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> pa.Table:
     """What a review shows of each point; see :class:`swaypoint.review.items.Items`."""
     pictures = dataset.pixels
     names = [dataset.names[row] if dataset.names else "" for row in rows]
@@ -88,7 +99,10 @@ def items(dataset: Dataset, rows: np.ndarray, features: torch.Tensor) -> pa.Tabl
             ],
             "name": pa.array(names, pa.large_string()),
             "picture": pa.array(
-                (None if pictures is None else _png(pictures[row], quick=True) for row in rows),
+                (
+                    None if pictures is None else _png(pictures[row], quick=True)
+                    for row in _counted(rows, on_progress)
+                ),
                 pa.large_binary(),
             ),
             "row": pa.array(_described(dataset, rows), pa.large_string()),
@@ -96,6 +110,13 @@ def items(dataset: Dataset, rows: np.ndarray, features: torch.Tensor) -> pa.Tabl
             "y": places[:, 1],
         }
     )
+
+
+def _counted(rows: np.ndarray, on_progress: Callable[[int, int], None] | None) -> Iterator[int]:
+    for done, row in enumerate(rows.tolist()):
+        if on_progress is not None and done % _TOLD == 0:
+            on_progress(done, len(rows))
+        yield row
 
 
 def _described(dataset: Dataset, rows: np.ndarray) -> Iterator[str | None]:

@@ -13,6 +13,7 @@ from swaypoint.cli.commands import Family
 from swaypoint.cli.terminal import DATA, MODEL, OBJECTIVE, RUN, fail, plain, progress, save_report, screen
 
 family = Family()
+_QUICK = 2.0  # minutes
 _Label = Annotated[str | None, typer.Option(help="Label column.", rich_help_panel=DATA)]
 _Image = Annotated[
     str | None, typer.Option(help="Image column, where there are several.", rich_help_panel=DATA)
@@ -32,7 +33,17 @@ _Layer = Annotated[
         help="Last layer, as in named_modules(); found by itself if left out.", rich_help_panel=MODEL
     ),
 ]
-_Device = Annotated[str, typer.Option(help="cpu or cuda.", rich_help_panel=RUN)]
+_Device = Annotated[
+    str, typer.Option(help="auto (a GPU where there is one), cpu or cuda.", rich_help_panel=RUN)
+]
+_Threads = Annotated[
+    int | None,
+    typer.Option(
+        help="Threads of torch, numpy and scikit-learn.",
+        show_default="as many as they take",
+        rich_help_panel=RUN,
+    ),
+]
 
 
 @family.command()
@@ -91,6 +102,15 @@ def audit(  # long: an option a parameter
             rich_help_panel=DATA,
         ),
     ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick",
+            help="A first look in about two minutes: as many records as that allows, every class in"
+            " proportion, into DATA-audit-quick. It says how many of how many.",
+            rich_help_panel=DATA,
+        ),
+    ] = False,
     skip_bad: Annotated[
         bool,
         typer.Option("--skip-bad", help="Leave unreadable records out and list them.", rich_help_panel=DATA),
@@ -199,7 +219,8 @@ def audit(  # long: an option a parameter
         ),
     ] = 0.0,
     top: Annotated[int, typer.Option(help="Points shown in the report.", rich_help_panel=RUN)] = 200,
-    device: _Device = "cpu",
+    device: _Device = "auto",
+    threads: _Threads = None,
     keep_features: Annotated[
         bool,
         typer.Option(
@@ -256,6 +277,8 @@ def audit(  # long: an option a parameter
 
       swaypoint audit train.parquet --label label --epochs 10
 
+      swaypoint audit photos/ --quick
+
       swaypoint audit photos/ --model hf:facebook/dinov2-small
 
       swaypoint audit photos/ --model mypackage.net:build --weights net.safetensors
@@ -289,7 +312,7 @@ def audit(  # long: an option a parameter
     read = ReadOptions(label, features, image, image_size, split, skip_bad, limit, text=text)
     try:
         with progress(quiet=quiet, verbose=verbose) as listener:
-            scale = Scale(engine, max_memory)
+            scale = Scale(engine, max_memory, threads, _QUICK if quick else None)
             made = partial(run, data, out, options=options, read=read, test=test)
             folder = made(listener=listener, scale=scale, force=force)
     except KeyboardInterrupt:
@@ -345,7 +368,8 @@ def features(  # long: an option a parameter
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave unreadable pictures out.", rich_help_panel=DATA)
     ] = False,
-    device: _Device = "cpu",
+    device: _Device = "auto",
+    threads: _Threads = None,
     engine: Annotated[
         str,
         typer.Option(
@@ -363,12 +387,13 @@ def features(  # long: an option a parameter
     """
     from swaypoint.auditing.features import extract_features
     from swaypoint.data.dataset import ReadOptions
+    from swaypoint.data.hardware import using_threads
     from swaypoint.models.predictor import ModelOptions
 
     read = ReadOptions(label, None, image, image_size, split, skip_bad)
     place = Path(f"{Path(data).name.removesuffix('.parquet')}-features") if out is None else out
     try:
-        with progress() as listener:
+        with progress() as listener, using_threads(threads):
             extract_features(
                 data,
                 place,

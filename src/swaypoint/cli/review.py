@@ -12,7 +12,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from swaypoint.cli.commands import Family
-from swaypoint.cli.terminal import RUN, SERVER, Audit, Device, Source, StoreAt, fail, plain, progress, screen
+from swaypoint.cli.terminal import (
+    RUN,
+    SERVER,
+    Audit,
+    Device,
+    Source,
+    StoreAt,
+    Threads,
+    fail,
+    plain,
+    progress,
+    screen,
+)
 from swaypoint.errors import InputError, reading
 
 if TYPE_CHECKING:
@@ -218,7 +230,8 @@ def compare(
     ] = None,
     store: StoreAt = None,
     source: Source = None,
-    device: Device = "cpu",
+    device: Device = "auto",
+    threads: Threads = None,
 ) -> None:
     """Retrain on the training set as given and as cleaned, and measure both on points that neither holds.
 
@@ -226,6 +239,7 @@ def compare(
     labels too. Prints accuracy, overall and by class, with intervals and a paired test, and writes
     AUDIT/compare.html. Interrupted, the same command goes on with the models that are trained already.
     """
+    from swaypoint.data.hardware import using_threads
     from swaypoint.folder.audit_folder import AuditFolder
     from swaypoint.folder.writing import write_json, write_text
     from swaypoint.review.cleaning import compare as comparing
@@ -234,7 +248,11 @@ def compare(
     from swaypoint.review.items import Items
 
     items, console = Items(AuditFolder(folder)), screen()
-    with _stored_review(items, store, new=False) as (review, _), progress() as listener:
+    with (
+        _stored_review(items, store, new=False) as (review, _),
+        progress() as listener,
+        using_threads(threads),
+    ):
         found = read_source(items, source, listener.records)
         trial = comparing.trial(items, found, test=test, device=device, listener=listener)
         cleaned = trial.cleaned(items, review, policy)  # type: ignore[arg-type]  # checked there
@@ -266,7 +284,8 @@ def simulate(  # long: an option a parameter
     seeds: Annotated[int, typer.Option(help="Models to train at each share of the curve.")] = 3,
     store: StoreAt = None,
     source: Source = None,
-    device: Device = "cpu",
+    device: Device = "auto",
+    threads: Threads = None,
 ) -> None:
     """For studies: a reviewer who knows the truth works down the ranking; what does it find, and cost?
 
@@ -304,12 +323,13 @@ def simulate(  # long: an option a parameter
     )
     if curve is None or found is None:
         return
+    from swaypoint.data.hardware import using_threads
     from swaypoint.folder.writing import write_json, write_text
     from swaypoint.review.cleaning import compare as comparing
     from swaypoint.review.cleaning import comparison as pages
 
     counts = [round(share * len(items)) for share in _shares(curve)]
-    with progress() as listener:
+    with progress() as listener, using_threads(threads):
         trial = comparing.trial(items, found, device=device, listener=listener)
         costs = comparing.cost_curve(trial, items, replay(items, right, len(items)), counts, seeds=seeds)
     write_json(folder / "cost.json", [asdict(cost) for cost in costs])

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from swaypoint.cli.commands import Family
-from swaypoint.cli.terminal import markdown, screen
+from swaypoint.cli.terminal import Device, Threads, markdown, screen
 
 family = Family("study", no_args_is_help=True, help="Reproduce the paper's studies, with numbers.")
 
@@ -82,7 +82,8 @@ def acas(  # long: an option a parameter
         ),
     ] = 0,
     seed: Annotated[int, typer.Option(help="Of split, sample, weights and order.")] = 0,
-    device: Annotated[str, typer.Option(help="cpu or cuda, for the training.")] = "cpu",
+    device: Device = "auto",
+    threads: Threads = None,
 ) -> None:
     """Which states of a collision avoidance table a surrogate depends on, and where to gather data.
 
@@ -94,6 +95,7 @@ def acas(  # long: an option a parameter
       swaypoint study acas --table decoded --networks nnet/ --out decoded
     """
     from swaypoint.cli.terminal import progress
+    from swaypoint.data.hardware import device_of, using_threads
     from swaypoint.report.regions import show
     from swaypoint.studies.acas.gathering import Gathering
     from swaypoint.studies.acas.gathering import gather as close_loop
@@ -101,15 +103,15 @@ def acas(  # long: an option a parameter
     from swaypoint.studies.acas.study import AcasOptions, study
     from swaypoint.studies.acas.summary import claims, gains
 
-    learning = Learning(width, sample, epochs, batch, rate, seed, device)
+    learning = Learning(width, sample, epochs, batch, rate, seed, device_of(device))
     options = AcasOptions(table, networks, learning, top, propose)
     console = screen()
-    with progress() as listener:
+    with progress() as listener, using_threads(threads):
         result = study(options, out, listener)
     console.print(markdown(claims(result)))
     show(result.explored, console=console)
     if gather:
-        with progress() as listener:
+        with progress() as listener, using_threads(threads):
             listener.stage("gathering")
             found = close_loop(
                 result.table, Gathering(seeds=gather), out / "gathering", on_progress=listener.records
@@ -119,7 +121,7 @@ def acas(  # long: an option a parameter
 
 
 @family.command()
-def cifar10(
+def cifar10(  # long: an option a parameter
     data: Annotated[
         str, typer.Option(help="The training set: a parquet, a folder, or a name on the Hugging Face hub.")
     ] = "uoft-cs/cifar10",
@@ -148,7 +150,8 @@ def cifar10(
     folds: Annotated[
         bool, typer.Option("--folds", help="Also five models that leave a fifth out, for cleanlab.")
     ] = False,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Device = "auto",
+    threads: Threads = None,
 ) -> None:
     """How many of the wrong labels planted in CIFAR-10 does each score find?
 
@@ -159,6 +162,7 @@ def cifar10(
       swaypoint study cifar10 --models 2 --schedule slow --epochs 60 --side 16
     """
     from swaypoint.cli.terminal import progress
+    from swaypoint.data.hardware import device_of, using_threads
     from swaypoint.studies.cifar10.study import CifarOptions, study
     from swaypoint.studies.cifar10.summary import brief
     from swaypoint.studies.cifar10.trainings import cell_of
@@ -172,8 +176,8 @@ def cifar10(
         schedule=schedule,
         side=side,
     )
-    options = CifarOptions(cell, models, folds, data, test, name, device)
-    with progress() as listener:
+    options = CifarOptions(cell, models, folds, data, test, name, device_of(device))
+    with progress() as listener, using_threads(threads):
         detections = study(options, out, listener)
     console = screen()
     console.print(markdown(brief(detections)))

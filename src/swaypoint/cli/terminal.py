@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from swaypoint.cli.pace import Pace, rate_column
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.markdown import Markdown
@@ -34,7 +36,11 @@ StoreAt = Annotated[
 ]
 Source = Annotated[Path | None, typer.Option(help="Where the audited data is now, if moved.")]
 Json = Annotated[bool, typer.Option("--json", help="For a machine: as JSON.")]
-Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+Device = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu or cuda.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(help="Threads of torch, numpy and scikit-learn.", show_default="as many as they take"),
+]
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -79,7 +85,13 @@ def progress(*, quiet: bool = False, verbose: bool = False) -> Iterator[Listener
     if quiet:
         yield Listener()
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        rate_column(),
+        TimeRemainingColumn(),
+    )
     console = screen(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
         bars = _Bars(shown, verbose)
@@ -91,16 +103,18 @@ class _Bars:
     progress: Progress
     verbose: bool
     task: TaskID | None = None
+    pace: Pace | None = None
 
     def stage(self, name: str) -> None:
         if self.task is not None:
             self.progress.update(self.task, visible=False)
-        self.task = self.progress.add_task(name, total=None)
+        self.task, self.pace = self.progress.add_task(name, total=None), Pace(name)
         self._say(name)
 
     def records(self, done: int, total: int) -> None:
         if self.task is not None:
             self.progress.update(self.task, completed=done, total=total)
+        self._pace(done, total)
 
     def epoch(self, done: int, total: int, loss: float, validation: float) -> None:
         if self.task is None:
@@ -109,9 +123,15 @@ class _Bars:
         name = f"training, epoch {done} of {total}: {note}"
         self.progress.update(self.task, completed=done, total=total, description=name)
         self._say(f"epoch {done}/{total}: {note}")
+        self._pace(done, total)
 
     def note(self, text: str) -> None:
         self.progress.console.print(plain(text), highlight=False)
+
+    def _pace(self, done: int, total: int) -> None:
+        console = self.progress.console
+        if self.pace is not None and not console.is_terminal and (line := self.pace.said(done, total)):
+            console.print(line, highlight=False)
 
     def _say(self, text: str) -> None:
         if self.verbose:

@@ -46,7 +46,9 @@ class ReadOptions:
         split: of a source that has several, such as a Hugging Face dataset, a directory of parquet files or a
             folder ``train/ test/``, this one alone. None: all of them, see :attr:`Dataset.split`.
         skip_bad: leave unusable records out, and list them, instead of raising.
-        limit: at most this many records, the first ones; of an image folder the first of every class.
+        limit: at most this many records, the first ones; of a folder by class the first of every class.
+        spread: the records of ``limit`` are a sample instead, of every class in proportion and from
+            everywhere in the source, see :mod:`swaypoint.data.sampling`; of several splits together.
         regression: the labels are real values, not classes.
         largest_side: see ``image_size``; an audit by a pretrained model reads what that sees.
     """
@@ -61,6 +63,12 @@ class ReadOptions:
     regression: bool = False
     largest_side: int = 64
     text: str | None = None
+    spread: bool = False
+
+    @property
+    def whole(self) -> ReadOptions:
+        """What is read of the source itself: all of it where the records are a sample."""
+        return replace(self, limit=None) if self.spread else self
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +96,7 @@ class Dataset:
             nor one input a category.
         split: of each record the name of the source's own split that it is of, (n,) of text, one of them
             ``train``; None: the source has none, or one alone was read.
+        of: how many records the source has, where these are a sample, see :attr:`ReadOptions.spread`.
     """
 
     name: str
@@ -104,6 +113,7 @@ class Dataset:
     pictures: np.ndarray | None = field(default=None, repr=False)
     treatments: Mapping[str, str] = field(default_factory=dict, repr=False)
     split: np.ndarray | None = field(default=None, repr=False)
+    of: int | None = None
 
     @property
     def pixels(self) -> np.ndarray | None:

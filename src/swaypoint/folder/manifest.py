@@ -50,6 +50,7 @@ class AuditedData:
         origin: ``path`` and ``read``, what it takes to read the source again; None of data in memory.
         left_out, read: of a streamed audit how many bad records it left out, and how it read the others.
         treatments: column of a table -> what was done to it, as :class:`swaypoint.data.dataset.Dataset`.
+        of: how many records the source has, where a sample of them was audited, a first look.
     """
 
     name: str
@@ -66,6 +67,7 @@ class AuditedData:
     read: dict[str, Any] | None = None
     treatments: dict[str, Any] | None = None
     splits: dict[str, Any] | None = None
+    of: int | None = None
 
     @property
     def ranked(self) -> dict[str, int]:
@@ -243,6 +245,7 @@ class Manifest:
         timings: seconds of each stage.
         ranked_by: the score that ranks.
         suspected: of a classification; None of others, and of older audits.
+        device: what it was computed on, in words; None: an older audit.
     """
 
     swaypoint: str
@@ -258,6 +261,7 @@ class Manifest:
     flipped: Planted | None
     streamed: StreamedScores | None = None
     suspected: Suspected | None = None
+    device: str | None = None
 
     def mean_leverage(self, leverage: Any, split: Any) -> float:
         """Of all points trained on; of those that the folder holds ``leverage`` and ``split`` are given,

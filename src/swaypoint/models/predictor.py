@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.head_solution import HeadSolution
 from swaypoint.scoring.last_layer import LinearHead
 from swaypoint.scoring.options import Solving
+from swaypoint.scoring.refit import refit_ridge
 from swaypoint.scoring.regression import constant
 from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.risks.losses import Loss, as_loss
@@ -39,6 +40,9 @@ IMAGE_MODELS = ("resnet20", "vgg19", "efficientnet_b0")
 FITTED = ("head", "tfidf")
 """Models of which a convex head is all that is fitted to the labels."""
 _TEXT_RIDGE = 0.1  # over n: scikit-learn's C = 10
+_TEXT_RIDGES = (3.0, 1.0, 0.3, 0.1, 0.03)  # over n, among which is chosen where that takes seconds
+_CHOSEN_WORK = 1e10  # n P^2
+_LONG = 10.0  # seconds from which on a training is announced
 # A folder's name may hold a comma: only one before a model's name parts.
 _NAMES = "|".join((*IMAGE_MODELS, *FITTED, "mlp", "none"))
 _SEPARATOR = re.compile(rf",(?=(?:[\w.]+:|(?:{_NAMES})(?:,|$)))")
@@ -83,8 +87,8 @@ class ModelOptions:
 class Objective:
     """What the head was (or is) trained to minimise.
 
-    ``l2`` None: that of the default model's training; 1/n for a fitted head, 1/(10 n) on texts; of a
-    pretrained model's that which predicts left-out points best; 0 for your model.
+    ``l2`` None: that of the default model's training; 1/n for a fitted head; of a pretrained model, and of
+    texts of few classes, that which predicts left-out points best; 1/(10 n) of other texts; 0 for your model.
     """
 
     loss: str = "cross_entropy"
@@ -341,11 +345,29 @@ def with_features(
 
 def _texts(dataset: Dataset, parts: Rows, objective: Objective, training: Training) -> Predictor:
     texts = dataset.texts
-    made = fit_text_features([texts[row] for row in parts.train.tolist()], seed=training.seed)
+    made = fit_text_features(
+        [texts[row] for row in parts.train.tolist()], seed=training.seed, on_progress=training.records
+    )
     made.save(training.folder)
     l2 = _TEXT_RIDGE / len(parts.train) if objective.l2 is None else objective.l2
-    found = with_features(made.name, made(texts), dataset, parts, replace(objective, l2=l2))
-    return replace(found, fingerprint=made.digest)
+    found = with_features(
+        made.name, made(texts, on_progress=training.records), dataset, parts, replace(objective, l2=l2)
+    )
+    found = replace(found, fingerprint=made.digest)
+    head = found.head.weights
+    if objective.l2 is not None or len(parts.train) * (head.outputs * head.width) ** 2 > _CHOSEN_WORK:
+        return found
+    return with_chosen_ridge(found, [share / len(parts.train) for share in _TEXT_RIDGES], training)
+
+
+def with_chosen_ridge(found: Predictor, ridges: Sequence[float], training: Training) -> Predictor:
+    """With the head at its optimum by that ridge of ``ridges`` which predicts left-out points best."""
+    best = refit_ridge(
+        found.head.weights, found.train, ridges=ridges, device=training.device, on_ridge=training.records
+    ).head
+    if training.note is not None:
+        training.note(f"ridge {best.l2:.3g} chosen by the loss of left-out points")
+    return replace(found, head=LinearHead(best))
 
 
 def _default(
@@ -409,6 +431,8 @@ def _train(
         lasts = f": {said(seconds_of(model, split, recipe, plan))}" if device == "cpu" else ""
         about = f"{recipe.name} on {len(parts.train):,} images of {side} pixels, {epochs} epochs"
         training.note(f"training {about}{lasts}")
+    elif training.note is not None and (seconds := seconds_of(model, split, recipe, plan)) >= _LONG:
+        training.note(f"training {recipe.name} of rows, {epochs} epochs: {said(seconds)} on a CPU")
     classes = len(dataset.classes)
     watches = [Trajectory("head", len(dataset), epochs, classes)] if classes else []
     train(model, split, recipe, plan, report=training.report, watches=watches)

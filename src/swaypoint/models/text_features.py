@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -30,6 +30,7 @@ from swaypoint.folder.documents import REMEDY, read_parquet
 from swaypoint.folder.tensors import map_tensor
 from swaypoint.folder.writing import replace_file, write_table
 
+Progress = Callable[[int, int], None] | None
 COMPONENTS = 256
 """Features of a text; fewer where there are fewer texts or terms."""
 _WORDS = _PAIRS = 50_000  # at most so many terms, the most frequent
@@ -70,9 +71,9 @@ class TextFeatures:
     idf: np.ndarray
     embedding: np.ndarray
 
-    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+    def __call__(self, texts: Sequence[str], *, on_progress: Progress = None) -> np.ndarray:
         """(n, D) float32."""
-        parts = [texts[start : start + _CHUNK] for start in range(0, len(texts), _CHUNK)]
+        parts = _told(texts, on_progress)
         return np.concatenate([self.weights(part) @ self.embedding for part in parts])
 
     def weights(self, texts: Sequence[str]) -> Any:
@@ -147,18 +148,21 @@ class TextFeatures:
         return _Pairs.of_keys(np.array([words[a] * width + words[b] for a, b in split], np.int64), width)
 
 
-def fit_text_features(texts: Sequence[str], *, components: int = COMPONENTS, seed: int = 0) -> TextFeatures:
+def fit_text_features(
+    texts: Sequence[str], *, components: int = COMPONENTS, seed: int = 0, on_progress: Progress = None
+) -> TextFeatures:
     """The features of ``texts`` (n,), which know nothing of labels: the terms and their frequencies of all of
     them, the components of at most 20,000, evenly spaced. The same seed gives the same, to the bit.
 
-    Holds 8 bytes a word, and 8 a different term of a text.
+    Holds 8 bytes a word, and 8 a different term of a text. ``on_progress`` is called with how many texts are
+    counted, of how many.
 
     Raises:
         InputError: no word is in two texts.
         MissingExtra: scikit-learn is not installed.
     """
     numbers: dict[str, int] = {}
-    parts = [texts[start : start + _CHUNK] for start in range(0, len(texts), _CHUNK)]
+    parts = _told(texts, on_progress)
     chunks = [_tokens(part, lambda word: numbers.setdefault(word, len(numbers))) for part in parts]
     names, counted = list(numbers), np.zeros(len(numbers), np.int64)
     for chunk in chunks:
@@ -183,6 +187,14 @@ def fit_text_features(texts: Sequence[str], *, components: int = COMPONENTS, see
     sample = [_weighted(_counts(chunk, pairs, len(terms)), idf) for chunk in chunks]
     x = require("scipy.sparse", "sklearn").vstack(sample, format="csr")[:: -(-len(texts) // _SAMPLE)]
     return TextFeatures(terms, idf, _embedding(x, _letters(words), components, seed))
+
+
+def _told(texts: Sequence[str], on_progress: Progress) -> Iterator[Sequence[str]]:
+    """Some at a time; told of once the next are asked for."""
+    for start in range(0, len(texts), _CHUNK):
+        yield texts[start : start + _CHUNK]
+        if on_progress is not None:
+            on_progress(min(start + _CHUNK, len(texts)), len(texts))
 
 
 # -- counting ---------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from swaypoint.report.page import render_page
 from swaypoint.report.regions import section
 from swaypoint.report.regression import plot
 from swaypoint.report.terminal import class_name, in_words, ranked_by, split_name
-from swaypoint.report.words import Words, texts_in, unmarked
+from swaypoint.report.words import Words, any_marked, texts_in, unmarked
 from swaypoint.report.wrong import wrong
 from swaypoint.scoring.kinds import KINDS, REGRESSION_KINDS
 
@@ -170,7 +170,8 @@ def _texts(
     if names:
         rival = words.rival("\n\n".join(texts.values()), int(label), int(suggested))
         direction, sides = words.direction(int(label), rival), (names[int(label)], names[rival])
-    return {"texts": words.marked(texts, direction), "sides": sides, "marked": True}
+    found = words.marked(texts, direction)
+    return {"texts": found, "sides": sides, "marked": any_marked(found)}
 
 
 def _at(scores: dict[str, np.ndarray], name: str, row: int) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -163,6 +163,7 @@ def described(folder: AuditFolder, *, top: int) -> dict[str, Any]:
             "splits": manifest.data.ranked,
             "held_out": manifest.data.validation,
             "classes": list(manifest.data.classes),
+            "of": manifest.data.of,
             "skipped": len(manifest.data.skipped) + manifest.data.left_out,
         },
         "model": {"name": manifest.model.name, "loss": manifest.model.loss}
@@ -288,6 +289,9 @@ def _heading(manifest: Manifest, console: Console) -> None:
 def in_words(data: AuditedData) -> str:
     """How many points are ranked, and how many of them were not trained on."""
     ranked = data.ranked
+    if data.of is not None:
+        look = f"a first look at {data.points:,} of {data.of:,} records"
+        return f"{look}, {in_words(replace(data, of=None))}"
     apart = ", ".join(f"{count:,} {split_name(split)}" for split, count in ranked.items() if split != TRAIN)
     if data.splits is None and data.validation:  # an older audit
         return f"{data.train:,} points ranked, {data.validation:,} held out and not ranked"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,8 @@ from swaypoint.folder.tensors import read_tensors
 from swaypoint.models.text_features import Span, TextFeatures
 
 _LEAST, _STEPS = 0.15, 3
-"""Of the strongest word of a text: below, a word is not marked; and how many strengths are told apart."""
+"""Of the strongest word of a text, all its occurrences together, as in a long text each adds next to nothing:
+below, a word is not marked; and how many strengths are told apart."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Part:
     Attributes:
         sign: +1 where it speaks for the label (raises a value), -1 against it, 0 where it says little.
         strength: 1 to 3.
-        value: what it adds to the difference of the logits.
+        value: what it adds to the difference of the logits, here alone.
     """
 
     text: str
@@ -97,24 +99,34 @@ class Words:
         """The texts of one record by column, in pieces."""
         joined = "\n\n".join(texts.values())
         spans = self.features.contributions(joined, direction)
-        strongest = max((abs(span.value) for span in spans), default=0.0)
-        kept = [span for span in spans if abs(span.value) >= _LEAST * strongest > 0]
+        total: dict[str, float] = {}
+        for span in spans:
+            word = joined[span.start : span.stop].lower()
+            total[word] = total.get(word, 0.0) + span.value
+        strongest = max(map(abs, total.values()), default=0.0)
+        shares = [total[joined[s.start : s.stop].lower()] / (strongest or 1.0) for s in spans]
+        kept = [(span, share) for span, share in zip(spans, shares, strict=True) if abs(share) >= _LEAST]
         found, start = [], 0
         for name, text in texts.items():
             stop = start + len(text)
-            own = [Span(s.start - start, s.stop - start, s.value) for s in kept if start <= s.start < stop]
-            found.append(Marked(name, _pieces(text, own, strongest)))
+            own = [
+                (Span(s.start - start, s.stop - start, s.value), share)
+                for s, share in kept
+                if start <= s.start < stop
+            ]
+            found.append(Marked(name, _pieces(text, own)))
             start = stop + 2
         return tuple(found)
 
 
-def _pieces(text: str, spans: list[Span], strongest: float) -> tuple[Part, ...]:
+def _pieces(text: str, spans: list[tuple[Span, float]]) -> tuple[Part, ...]:
+    """Of a text; ``spans`` with what their words add, of the strongest."""
     parts, done = [], 0
-    for span in spans:
+    for span, share in spans:
         if span.start > done:
             parts.append(Part(text[done : span.start]))
-        strength = min(_STEPS, 1 + int(_STEPS * abs(span.value) / strongest))
-        sign = 1 if span.value > 0 else -1
+        strength = min(_STEPS, 1 + int(_STEPS * abs(share)))
+        sign = 1 if share > 0 else -1
         parts.append(Part(text[span.start : span.stop], sign, strength, span.value))
         done = span.stop
     if done < len(text):
@@ -125,6 +137,11 @@ def _pieces(text: str, spans: list[Span], strongest: float) -> tuple[Part, ...]:
 def unmarked(texts: dict[str, str]) -> tuple[Marked, ...]:
     """The texts of one record as they are."""
     return tuple(Marked(name, (Part(text),)) for name, text in texts.items())
+
+
+def any_marked(texts: Sequence[Marked]) -> bool:
+    """Whether a word in them is marked, so that a legend says something."""
+    return any(part.sign for one in texts for part in one.parts)
 
 
 def texts_in(row: dict[str, str], columns: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str]]:

@@ -38,6 +38,8 @@ EXACT_LIMIT = 12_000
 that do not interact are factorised one by one, and may have as many entries together."""
 
 LossLike = str | Loss | Callable[..., Any]
+Progress = bool | Callable[[int, int], None] | None
+"""Whether a bar is shown on a terminal, or who is told of what is done, and of how much."""
 
 
 def rank(
@@ -46,7 +48,7 @@ def rank(
     solving: Solving,
     *,
     dtype: torch.dtype | None = None,
-    progress: bool = False,
+    progress: Progress = False,
     probabilities: bool = False,
     memory: float | None = None,
 ) -> tuple[Ranking, HeadSolution]:
@@ -55,7 +57,7 @@ def rank(
     Args:
         solving: of the last layer, see :meth:`Solving.of_the_head`.
         dtype: of the large products, see :class:`~swaypoint.scoring.closed_form.Influence`.
-        progress: show a bar on a terminal.
+        progress: show a bar on a terminal, or call with (points done, points in all).
         probabilities: keep those of leave-one-out, see :class:`~swaypoint.scoring.scores.Scores`.
         memory: bytes that the solution may take; None: what is free.
 
@@ -75,7 +77,7 @@ def rank(
     return ranking if own is None else replace(ranking, own_index=own), solution
 
 
-def rank_parameters(trained: TrainedModel, last: Ranking, *, progress: bool = False) -> Ranking:
+def rank_parameters(trained: TrainedModel, last: Ranking, *, progress: Progress = False) -> Ranking:
     """The ranking by the parameters of ``trained``, with the by-products of the ``last`` layer's.
 
     Raises:
@@ -212,7 +214,7 @@ def _solved(
     batches: FeatureBatches,
     solving: Solving,
     dtype: torch.dtype | None,
-    progress: bool,
+    progress: Progress,
 ) -> HeadSolution:
     damping, device = solving.damping, _device(head, solving)
     if method == "sketch":
@@ -273,9 +275,12 @@ def as_head(
 
 
 @contextmanager
-def _bar(name: str, show: bool, total: int) -> Iterator[Callable[[int], None] | None]:
+def _bar(name: str, show: Progress, total: int) -> Iterator[Callable[[int], None] | None]:
     if not show:
         yield None
+        return
+    if callable(show):
+        yield _counted(show, total)
         return
     from rich.console import Console
     from rich.progress import Progress
@@ -283,3 +288,14 @@ def _bar(name: str, show: bool, total: int) -> Iterator[Callable[[int], None] | 
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(name, total=total)
         yield lambda points: bar.advance(task, points)
+
+
+def _counted(told: Callable[[int, int], None], total: int) -> Callable[[int], None]:
+    done = 0
+
+    def advance(points: int) -> None:
+        nonlocal done
+        done += points
+        told(done, total)
+
+    return advance

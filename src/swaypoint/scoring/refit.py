@@ -177,20 +177,24 @@ def refit_ridge(
     *,
     ridges: Sequence[float] = RIDGES,
     device: torch.device | str = "cpu",
+    on_ridge: Callable[[int, int], None] | None = None,
 ) -> Refit:
     """The head at the optimum of its mean loss plus that ridge of ``ridges`` whose left-out points have the
     least mean loss, see :func:`left_out_loss`: from the largest down, until the loss rises.
 
-    The cost is a refit and a curvature a ridge.
+    The cost is a refit and a curvature a ridge; ``on_ridge`` is called after each with how many are done, of
+    at most how many.
 
     Raises:
         InputError: the data cannot be used.
     """
     best, least, start = None, torch.inf, head
-    for ridge in sorted(ridges, reverse=True):
+    for done, ridge in enumerate(sorted(ridges, reverse=True), 1):
         fitted = refit_head(replace(start, l2=ridge), data, device=device)
         start = fitted.head
         loss = left_out_loss(start, data, device=device)
+        if on_ridge is not None:
+            on_ridge(done, len(ridges))
         if loss > least:
             break
         best, least = fitted, loss

@@ -38,6 +38,7 @@ class Reader:
             sentence: source, what is wrong, remedy.
         stored: the dataset and its records as they are stored, to write a cleaner dataset of them; None: what
             was read cannot be written again.
+        texts: whether it heeds ``options.text``, the columns of a table; otherwise that is refused.
         picture: one record's picture as it is encoded there, found without reading the others; None where it
             is too large, or there is none. May raise OSError and pyarrow.ArrowException where it cannot be
             read. Whoever asks may not be trusted: nothing outside the source may be returned, whatever the
@@ -48,6 +49,7 @@ class Reader:
     read: Callable[[str, ReadOptions, Progress], Dataset]
     stored: Callable[[str, ReadOptions, Progress], Stored] | None = None
     picture: Callable[[str, ReadOptions, Wanted], bytes | None] | None = None
+    texts: bool = False
 
 
 readers: Registry[Reader] = Registry("reader", "swaypoint.readers", Reader, home="swaypoint.data.readers")

@@ -100,8 +100,15 @@ def datasets_beside(first: Dataset, second: Dataset) -> Dataset:
             raw=raw,
             pictures=pictures,
             split=np.concatenate([np.full(len(first), TRAIN), np.full(len(second), TEST)]),
+            of=_of(first, second),
         )
     )
+
+
+def _of(first: Dataset, second: Dataset) -> int | None:
+    if first.of is None and second.of is None:
+        return None
+    return sum(len(one) if one.of is None else one.of for one in (first, second))
 
 
 def _names(first: Dataset, second: Dataset) -> tuple[str, ...]:
@@ -155,7 +162,13 @@ def _one_table(first: Stored, second: Stored, options: ReadOptions, on_progress:
             f"{second.dataset.name} has columns of other types than {name}: {reason}; write both alike"
         ) from error
     counts = {TRAIN: len(first.table), TEST: len(second.table)}
-    return as_stored(name, with_splits(table, counts), replace(options, label=first.label), on_progress)
+    return as_stored(name, with_splits(table, counts), _of_both(options, first.label), on_progress)
+
+
+def _of_both(options: ReadOptions, label: str) -> ReadOptions:
+    """The limit is each source's."""
+    both = 2 * options.limit if options.spread and options.limit is not None else options.limit
+    return replace(options, label=label, limit=both)
 
 
 def _stacked(first: Stored, second: Stored, classes: Sequence[str]) -> pa.Table:

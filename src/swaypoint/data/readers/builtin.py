@@ -12,6 +12,7 @@ from swaypoint.data.readers.base import Reader, readers
 from swaypoint.data.readers.declared import with_class_names
 from swaypoint.data.readers.images import Progress
 from swaypoint.data.readers.stored import PicturePixels, Stored
+from swaypoint.data.sampling import sampled
 from swaypoint.errors import InputError, require
 
 PREFIX = "sklearn:"
@@ -29,7 +30,7 @@ def _matches(source: str) -> bool:
 
 def _read(source: str, options: ReadOptions, on_progress: Progress) -> Dataset:
     """The digits as 8 x 8 images, the others as rows."""
-    return _dataset(source, _loaded(source))
+    return _chosen(_dataset(source, _loaded(source)), options)
 
 
 def _stored(source: str, options: ReadOptions, on_progress: Progress) -> Stored:
@@ -40,9 +41,14 @@ def _stored(source: str, options: ReadOptions, on_progress: Progress) -> Stored:
     columns = {} if images else dict(zip(bunch.feature_names, bunch.data.T, strict=True))
     table = pa.table({**columns, "label": pa.array(bunch.target.astype(np.int64))})
     table = with_class_names(table, {"label": dataset.classes})
+    chosen = _chosen(dataset, options)
     if not images:
-        return Stored(dataset, table, "label")
-    return Stored(dataset, table, "label", "image", PicturePixels(dataset.inputs, dataset.index))
+        return Stored(chosen, table, "label")
+    return Stored(chosen, table, "label", "image", PicturePixels(dataset.inputs, chosen.index))
+
+
+def _chosen(dataset: Dataset, options: ReadOptions) -> Dataset:
+    return sampled(dataset, options.limit) if options.spread and options.limit is not None else dataset
 
 
 def _dataset(source: str, bunch: Any) -> Dataset:

@@ -10,11 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from swaypoint.data.dataset import Dataset, ReadOptions, Skipped, marked
+from swaypoint.data.sampling import proportional, spaced
 from swaypoint.errors import InputError, reading
 from swaypoint.folder.manifest import TRAIN
 
 SPLITS = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "dev"})
 """Folders so named, with folders in them, are splits, no classes."""
+
+
+Folders = dict[str, list[str]]
+"""The files of each class."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class ClassFiles:
         labels: (n,) int64 indices into ``classes``; names: of the files within the folder.
         splits: (n,) names, None where the folder has no splits.
         stray: files of the layout beside the class folders.
+        of: how many files there are, where these are a sample.
     """
 
     classes: tuple[str, ...]
@@ -53,10 +59,11 @@ class ClassFiles:
     names: list[str]
     splits: np.ndarray | None
     stray: tuple[Skipped, ...]
+    of: int | None = None
 
     def beside(self, dataset: Dataset) -> Dataset:
         """``dataset``, read of these files, with what else is known of them."""
-        dataset = replace(dataset, skipped=(*self.stray, *dataset.skipped))
+        dataset = replace(dataset, skipped=(*self.stray, *dataset.skipped), of=self.of)
         return dataset if self.splits is None else marked(replace(dataset, split=self.splits[dataset.index]))
 
 
@@ -70,11 +77,11 @@ def class_files(root: Path, options: ReadOptions, layout: Layout) -> ClassFiles:
     parts = {split: folder_files(root / split, options, layout) for split in places}
     classes = tuple(sorted({name for found in parts.values() for name in found}))
     files: list[tuple[int, str, str]] = []
-    for split, found in parts.items():
-        counts = shares([len(names) for names in found.values()], options.limit)
-        for (name, inside), count in zip(found.items(), counts, strict=True):
+    total = sum(len(names) for found in parts.values() for names in found.values())
+    for split, found in _chosen(parts, options).items():
+        for name, inside in found.items():
             place = f"{split}/{name}" if split else name
-            files += [(classes.index(name), f"{place}/{file}", split) for file in inside[:count]]
+            files += [(classes.index(name), f"{place}/{file}", split) for file in inside]
     loose = [(split, file) for split in places for file in loose_files(root / split, layout)]
     return ClassFiles(
         classes,
@@ -82,7 +89,28 @@ def class_files(root: Path, options: ReadOptions, layout: Layout) -> ClassFiles:
         [file for _, file, _ in files],
         np.array([split for _, _, split in files]) if len(places) > 1 else None,
         tuple(Skipped(str(Path(split, file)), "outside the class folders") for split, file in loose),
+        of=total if options.spread and len(files) < total else None,
     )
+
+
+def _chosen(parts: dict[str, Folders], options: ReadOptions) -> dict[str, Folders]:
+    """The files that are read: of each split, or a sample of all."""
+    if options.spread and options.limit is not None:
+        counts = proportional(
+            [len(names) for found in parts.values() for names in found.values()], options.limit
+        )
+        left = iter(counts)
+        return {
+            split: {
+                name: [inside[i] for i in spaced(len(inside), next(left))] for name, inside in found.items()
+            }
+            for split, found in parts.items()
+        }
+    chosen = {}
+    for split, found in parts.items():
+        counts = shares([len(names) for names in found.values()], options.limit)
+        chosen[split] = {name: found[name][:count] for name, count in zip(found, counts, strict=True)}
+    return chosen
 
 
 def _split_folders(root: Path, options: ReadOptions) -> list[str]:

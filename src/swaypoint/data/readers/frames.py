@@ -31,7 +31,7 @@ def read_frame(frame: Any, options: ReadOptions | None = None, *, test: Any = No
     """
     options = options or ReadOptions()
     if type(frame).__name__ == "DatasetDict" and test is None:
-        return read_table(FRAME, rows_table(FRAME, frame, options), options)
+        return read_table(FRAME, rows_table(FRAME, frame, options.whole), options)
     table = _table(frame)
     if test is not None:
         beside = _table(test)

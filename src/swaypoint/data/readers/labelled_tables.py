@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 
 from swaypoint.data.dataset import Dataset, ReadOptions, marked
-from swaypoint.data.readers.arrays import Records, usable_records
+from swaypoint.data.readers.arrays import Records, row_name, usable_records
 from swaypoint.data.readers.base import Reader, Wanted
 from swaypoint.data.readers.declared import class_names, note, splits, without_note
 from swaypoint.data.readers.encoding import is_text, look_alikes
@@ -26,6 +27,7 @@ from swaypoint.data.readers.tables import (
 )
 from swaypoint.data.readers.text_columns import said_of_empty, text_columns, texts_of
 from swaypoint.data.readers.text_values import Parsed, parsed_text
+from swaypoint.data.sampling import groups_of, sample
 from swaypoint.errors import InputError
 
 THE_FILE = "(the file)"
@@ -46,12 +48,12 @@ def table_reader(
     """
 
     def read(source: str, options: ReadOptions, on_progress: Progress) -> Dataset:
-        return read_table(source, table(source, options), options, on_progress)
+        return read_table(source, table(source, options.whole), options, on_progress)
 
     def stored(source: str, options: ReadOptions, on_progress: Progress) -> Stored:
-        return as_stored(source, table(source, options), options, on_progress)
+        return as_stored(source, table(source, options.whole), options, on_progress)
 
-    return Reader(matches, read, stored, picture)
+    return Reader(matches, read, stored, picture, texts=True)
 
 
 def read_table(name: str, table: pa.Table, options: ReadOptions, on_progress: Progress = None) -> Dataset:
@@ -63,11 +65,43 @@ def read_table(name: str, table: pa.Table, options: ReadOptions, on_progress: Pr
     """
     if table.num_rows == 0:
         raise InputError(f"{name}: it holds no records; expected at least one per class")
+    if len(set(table.column_names)) < table.num_columns:
+        raise InputError(f"{name}: two columns have the same name; rename one")
+    if options.spread and options.limit is not None and options.limit < len(table):
+        return _sampled(name, table, options, on_progress)
     split = splits(table.schema)
     if options.limit is not None and split is None:  # each split has its limit already
         table = table.slice(0, options.limit)
-    if len(set(table.column_names)) < table.num_columns:
-        raise InputError(f"{name}: two columns have the same name; rename one")
+    return _dataset(name, table, split, options, on_progress, row_name)
+
+
+def _sampled(name: str, table: pa.Table, options: ReadOptions, on_progress: Progress) -> Dataset:
+    """A sample of the records, which keep their positions."""
+    split, label = splits(table.schema), label_column(name, table, options.label)
+    labels = raw_labels(name, table, label).values
+    assert options.limit is not None
+    rows = sample(groups_of(labels, split, classes=not options.regression), options.limit)
+    found = _dataset(
+        name,
+        table.take(pa.array(rows)),
+        None if split is None else split[rows],
+        options,
+        on_progress,
+        lambda row: row_name(int(rows[row])),
+    )
+    return replace(found, index=rows[found.index], of=len(table))
+
+
+def _dataset(
+    name: str,
+    table: pa.Table,
+    split: np.ndarray | None,
+    options: ReadOptions,
+    on_progress: Progress,
+    where: Callable[[int], str],
+) -> Dataset:
+    """Of these records, of which ``where`` gives each one's place in the source in words."""
+    usable = partial(usable_records, options=options, where=where)
     hints = class_names(table.schema)
     label = label_column(name, table, options.label)
     numbers = _numbers_in_text(table[label]) if options.regression else None
@@ -76,10 +110,10 @@ def read_table(name: str, table: pa.Table, options: ReadOptions, on_progress: Pr
     labels = raw_labels(name, table, label, class_names=hints.get(label))
     if options.text is not None:
         columns = text_columns(name, table, options, label)
-        return _texts(table, label, columns, usable_records(name, labels, faults={}, options=options))
+        return _texts(table, label, columns, usable(name, labels, faults={}))
     if options.features is not None:
         vectors = vector_column(name, table, options.features)
-        records = usable_records(name, labels, faults=vectors.faults, options=options)
+        records = usable(name, labels, faults=vectors.faults)
         dataset = records.dataset(
             "features", records.of(vectors.values), columns=vectors.names, raw=_rest(table, label, records)
         )
@@ -87,13 +121,14 @@ def read_table(name: str, table: pa.Table, options: ReadOptions, on_progress: Pr
     image = image_column(name, table, options.image)
     if image is not None:
         images, faults = image_pixels(name, table[image], options, on_progress)
-        records = usable_records(name, labels, faults=faults, options=options)
+        records = usable(name, labels, faults=faults)
         dataset = records.dataset("images", records.of(images), raw=_rest(table, label, records))
         return _split(dataset, split)
     others = table.drop_columns([label])
-    records = usable_records(name, labels, faults=input_faults(name, others), options=options)
-    usable = others if len(records.rows) == len(others) else others.take(pa.array(records.rows))
-    inputs = input_columns(name, usable)
+    records = usable(name, labels, faults=input_faults(name, others))
+    inputs = input_columns(
+        name, others if len(records.rows) == len(others) else others.take(pa.array(records.rows))
+    )
     if not inputs.names:
         if len(inputs.prose) != 1:
             raise no_inputs(name, inputs)

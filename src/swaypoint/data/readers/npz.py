@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from swaypoint.data.readers.arrays import RawLabels, listed, number_faults, usab
 from swaypoint.data.readers.base import Reader, readers
 from swaypoint.data.readers.images import Progress, pixel_images
 from swaypoint.data.readers.stored import PicturePixels, Stored
+from swaypoint.data.sampling import groups_of, sample
 from swaypoint.errors import InputError, reading
 from swaypoint.folder.documents import require_memory
 
@@ -112,6 +114,11 @@ def _dataset(name: str, arrays: Arrays, options: ReadOptions) -> Dataset:
         )
     if values.dtype.kind not in "biufUS" or inputs.dtype.kind not in "biuf":
         raise InputError(f"{name}: features are {inputs.dtype}, labels {values.dtype}; expected numbers")
+    if options.limit is not None and options.spread and options.limit < len(values):
+        rows = sample(groups_of(values, classes=not options.regression), options.limit)
+        some = {**arrays, features: inputs[rows], label: values[rows]}
+        found = _dataset(name, some, replace(options, limit=None))
+        return replace(found, index=rows[found.index], of=len(values))
     if options.limit is not None:
         inputs, values = inputs[: options.limit], values[: options.limit]
     if values.dtype.kind in "US":

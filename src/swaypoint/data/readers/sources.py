@@ -83,6 +83,10 @@ def _checked_reader(source: str, options: ReadOptions) -> Reader:
     if options.image_size is not None and options.image_size < 1:
         raise InputError(f"image_size is {options.image_size}; expected a positive number of pixels")
     if (reader := reader_of(source)) is not None:
+        if options.text is not None and not reader.texts:
+            raise InputError(
+                f"{source}: --text {options.text} names a column of a table, and this is none; leave it out"
+            )
         return reader
     if not os.path.exists(source):  # not Path.exists(), which raises for a name too long
         raise absent(source)

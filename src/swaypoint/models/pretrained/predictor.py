@@ -12,11 +12,19 @@ from torch import Tensor, nn
 
 from swaypoint.data.dataset import Dataset
 from swaypoint.errors import InputError
-from swaypoint.models.predictor import ModelOptions, Objective, Predictor, Rows, Training, with_features
+from swaypoint.models.predictor import (
+    ModelOptions,
+    Objective,
+    Predictor,
+    Rows,
+    Training,
+    with_chosen_ridge,
+    with_features,
+)
 from swaypoint.models.pretrained.base import Encoder, find
 from swaypoint.models.pretrained.features import Told, features
 from swaypoint.scoring.last_layer import LinearHead
-from swaypoint.scoring.refit import refit_ridge, ridges_of
+from swaypoint.scoring.refit import ridges_of
 from swaypoint.scoring.risks.head import HeadWeights
 
 
@@ -44,7 +52,7 @@ def pretrained(
     found = with_features(backbone.name, made, dataset, parts, objective)
     found = replace(found, fingerprint=backbone.fingerprint)
     if objective.l2 is None:
-        found = replace(found, head=LinearHead(_chosen(found, training)))
+        found = with_chosen_ridge(found, ridges_of(found.train), training)
     if not whole:
         return found
     encoder = backbone.load(training.device)
@@ -59,15 +67,6 @@ def pretrained(
 def _records(dataset: Dataset) -> np.ndarray:
     """What an encoder reads of each record, ``(n, …)``."""
     return np.array(dataset.texts, dtype=object) if dataset.kind == "texts" else dataset.inputs
-
-
-def _chosen(found: Predictor, training: Training) -> HeadWeights:
-    """The head at its optimum, with the ridge that predicts left-out points best."""
-    ridges = ridges_of(found.train)
-    best = refit_ridge(found.head.weights, found.train, ridges=ridges, device=training.device).head
-    if training.note is not None:
-        training.note(f"ridge {best.l2:.3g} chosen by the loss of left-out points")
-    return best
 
 
 def check(options: ModelOptions, dataset: Dataset) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from swaypoint.auditing.run import Listener
 from swaypoint.data.dataset import Dataset, ReadOptions, fingerprint
+from swaypoint.data.hardware import AUTO, device_of
 from swaypoint.data.readers.sources import read_dataset
 from swaypoint.errors import InputError
 from swaypoint.models.predictor import ModelOptions, Objective, Predictor, Rows, Training, prepare
@@ -178,7 +179,7 @@ def trial(
     source: Source,
     *,
     test: str | Path | None = None,
-    device: str = "cpu",
+    device: str = AUTO,
     listener: Listener | None = None,
 ) -> Trial:
     """Measures on the points that the audit did not train on, by the labels before wrong ones were planted.
@@ -196,7 +197,7 @@ def trial(
         items.folder.path / "compare",
         ModelOptions(**model),
         Objective(arguments["objective"]["loss"], arguments["objective"]["l2"]),
-        device,
+        device_of(device),
         listener or Listener(),
     )
     dataset, truth = source.dataset, source.given
@@ -208,7 +209,7 @@ def trial(
 
 def _read_test(items: Items, test: str | Path) -> Dataset:
     read = origin(items)
-    options = ReadOptions() if read is None else replace(read[1], limit=None)
+    options = ReadOptions() if read is None else replace(read[1], limit=None, spread=False)
     return read_dataset(test, options=options)
 
 

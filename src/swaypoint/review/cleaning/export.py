@@ -133,7 +133,9 @@ def _notes(chosen: Records) -> Iterator[str]:
         )
     if skipped := len(source.dataset.skipped):
         yield f"{skipped:,} records that the audit could not read are left out"
-    if read is not None and read[1].limit is not None:
+    if (of := source.dataset.of) is not None:
+        yield f"a first look: {len(source):,} of {of:,} records were audited (--quick); others are left out"
+    elif read is not None and read[1].limit is not None:
         yield f"only the first {read[1].limit:,} records were audited (--limit); others are left out"
     if not chosen.standing:
         yield "nothing has been reviewed yet"

@@ -107,7 +107,7 @@ def _numbers(own: pa.ChunkedArray, labels: np.ndarray, changed: np.ndarray) -> p
 _READ: dict[str, Any] = {
     **dict.fromkeys(("label", "features", "image", "text"), (str, None)),
     **dict.fromkeys(("image_size", "limit"), (int, None)),
-    **dict.fromkeys(("skip_bad", "regression"), bool),
+    **dict.fromkeys(("skip_bad", "regression", "spread"), bool),
     "split": (str, None),
     "largest_side": int,
 }
@@ -124,7 +124,7 @@ def origin(items: Items) -> tuple[str, ReadOptions] | None:
         return None
     read: Any = stored.get("read")
     if isinstance(read, dict):  # of an audit before there were such options
-        read = {"largest_side": ReadOptions.largest_side, "text": None} | read
+        read = {"largest_side": ReadOptions.largest_side, "text": None, "spread": False} | read
     if (problem := misfit(stored | {"read": read}, {"path": str, "read": _READ}, "origin")) is not None:
         raise InputError(f"{items.folder.path / 'manifest.json'}: {problem}; make the audit again")
     return stored["path"], ReadOptions(**{name: read[name] for name in _READ})

@@ -22,7 +22,7 @@ from swaypoint.review.page.assets import Assets
 from swaypoint.review.page.desk import Action, Desk, View
 from swaypoint.review.page.pictures import SLOTS, Pictures, Sheets, Thumbnails
 from swaypoint.review.page.query import STATUSES, Query, quoted, sortable
-from swaypoint.review.page.security import Gate, Guard, Session, reviewer_name
+from swaypoint.review.page.security import Gate, Guard, Session, form_field, is_form, reviewer_name
 from swaypoint.scoring.kinds import KINDS, REGRESSION_KINDS
 
 _HERE = Path(__file__).parent
@@ -142,12 +142,21 @@ def _add_entrance(app: FastAPI, templates: _Templates) -> None:
         # Not a redirect: from a link in a mail, the browser would not send the strict cookie along.
         return admit(templates.html(request, "opened", page="opened"), session)
 
+    def entered(request: Request, session: Session) -> Response:
+        answer = RedirectResponse("/", 303) if is_form(request.headers) else JSONResponse({"ok": True})
+        return admit(answer, session)
+
+    def stopped(request: Request, page: str, status: int, reason: str) -> Response:
+        if is_form(request.headers):
+            return templates.html(request, page, status, page=page, problem=reason)
+        return JSONResponse({"error": reason}, status)
+
     @app.post("/login")
     async def login(request: Request) -> Response:
-        session = gate.login(_text(await request.body(), "password"))
+        session = gate.login(_text(request, await request.body(), "password"))
         if session is None:
-            return JSONResponse({"error": "That is not the password."}, 403)
-        return admit(JSONResponse({"ok": True}), session)
+            return stopped(request, "refused", 403, "That is not the password.")
+        return entered(request, session)
 
     @app.get("/name")
     def name(request: Request) -> Response:
@@ -155,18 +164,19 @@ def _add_entrance(app: FastAPI, templates: _Templates) -> None:
 
     @app.post("/name")
     async def set_name(request: Request) -> Response:
-        reviewer = reviewer_name(_text(await request.body(), "name"))
+        reviewer = reviewer_name(_text(request, await request.body(), "name"))
         if not reviewer:
-            return JSONResponse({"error": "A name has at least one letter."}, 400)
-        return admit(JSONResponse({"ok": True}), Session(request.state.session.id, reviewer))
+            return stopped(request, "name", 400, "A name has at least one letter.")
+        return entered(request, Session(request.state.session.id, reviewer))
 
     @app.post("/invite")
     def invite(request: Request) -> Response:
         return JSONResponse({"address": str(request.base_url) + f"open?token={gate.invite()}"})
 
 
-def _text(body: bytes, name: str) -> str:
-    value = _json(body).get(name)
+def _text(request: Request, body: bytes, name: str) -> str:
+    """One field of a form, or of JSON."""
+    value = form_field(body, name) if is_form(request.headers) else _json(body).get(name)
     if not isinstance(value, str):
         raise InputError(f"{name} is missing")
     return value

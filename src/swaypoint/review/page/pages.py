@@ -9,7 +9,7 @@ import numpy as np
 
 from swaypoint.errors import InputError
 from swaypoint.findings.regions import Region
-from swaypoint.report.words import Marked
+from swaypoint.report.words import Marked, any_marked
 from swaypoint.review.cuts import Axis
 from swaypoint.review.items import Items, Related
 from swaypoint.review.log.verdicts import VERDICTS, Decision, Review
@@ -286,7 +286,7 @@ def item_page(desk: Desk, review: Review, view: View, actor: str, position: int)
         proponents=() if hidden else _tiles(items, position, supports),
         opponents=() if hidden else _tiles(items, position, contradicts),
         texts=texts,
-        words=bool(texts) and items.has_words and not hidden,
+        words=any_marked(texts) and items.has_words and not hidden,
         sides=sides,
     )
 

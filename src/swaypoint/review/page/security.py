@@ -3,7 +3,8 @@
 The page runs on the reviewer's own machine, where every other page in the same browser, and every other
 user, can send requests to it. Hence: a one-time token in the printed address becomes a signed cookie
 that scripts cannot read and other sites cannot send; the Host must be a known one (DNS rebinding); a
-write must come from this page (Origin, Sec-Fetch-Site) and carry a token that only this page has.
+write must come from this page (Origin, Sec-Fetch-Site) and carry a token that only this page has, in a header
+or in a field of its form.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from time import monotonic
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
@@ -207,12 +208,18 @@ class Guard:
         if scope["method"] in ("GET", "HEAD"):
             await self.app(scope, receive, send)
             return
-        if not _same_origin(headers) or (session is not None and not self._has_csrf(headers, session)):
-            await _refusal(403, "A write must come from this page; reload it.")(scope, receive, send)
+        foreign = _refusal(403, "A write must come from this page; reload it.")
+        by_form = is_form(headers)
+        known = session is None or by_form or self._has_csrf(headers.get(CSRF_HEADER, ""), session)
+        if not _same_origin(headers) or not known:
+            await foreign(scope, receive, send)
             return
         body = await _body(headers, receive)
         if isinstance(body, Response):
             await body(scope, receive, send)
+            return
+        if by_form and session is not None and not self._has_csrf(form_field(body, "csrf") or "", session):
+            await foreign(scope, receive, send)
             return
         await self.app(scope, _replay(body, receive), send)
 
@@ -231,8 +238,21 @@ class Guard:
             return self._pictures.wait(session.id if session else client)
         return self._requests.wait(session.id if session else client)
 
-    def _has_csrf(self, headers: Headers, session: Session) -> bool:
-        return hmac.compare_digest(headers.get(CSRF_HEADER, "").encode(), self.gate.csrf(session).encode())
+    def _has_csrf(self, sent: str, session: Session) -> bool:
+        return hmac.compare_digest(sent.encode(), self.gate.csrf(session).encode())
+
+
+def is_form(headers: Headers) -> bool:
+    """Whether a request is a form's, of a page without scripts or before they ran."""
+    return headers.get("content-type", "").partition(";")[0].strip() == "application/x-www-form-urlencoded"
+
+
+def form_field(body: bytes, name: str) -> str | None:
+    """A field of a form; None where there is none, or no form."""
+    try:
+        return dict(parse_qsl(body.decode(), max_num_fields=20)).get(name)
+    except ValueError:
+        return None
 
 
 def _host_name(host: str) -> str:
