@@ -8,6 +8,7 @@ import typer
 
 from swaypoint import __version__
 from swaypoint.cli.commands import Commands
+from swaypoint.cli.start import own_process
 from swaypoint.cli.terminal import fail
 from swaypoint.errors import InputError, MissingExtra
 
@@ -24,6 +25,7 @@ app = typer.Typer(
 
 def main() -> None:
     """The ``swaypoint`` command: errors of the user are one line and exit code 1."""
+    own_process()
     try:
         app()
     except (InputError, MissingExtra) as error:
