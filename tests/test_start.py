@@ -65,3 +65,24 @@ def test_a_tiny_table_is_audited_without_what_only_regions_and_large_trainings_n
     assert (ended, done.stderr) == ("0", "")
     assert not set(loaded) & {"sklearn", "scipy", "lightning", "matplotlib", "PIL", "pandas"}
     assert (tmp_path / "tiny-audit" / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("own", "model", "known"),
+    [("own_process()", "none", False), ("own_process()", "package:net", True), ("", "none", True)],
+    ids=["a command's process", "a model of somebody's", "a caller's process"],
+)
+def test_arrow_knows_pandas_wherever_other_code_runs(tmp_path, own, model, known):
+    (tmp_path / "a.csv").write_text("x,y\n1,2\n")
+    script = (
+        "import sys; from swaypoint.cli.start import leave_pandas_out, own_process\n"
+        f"{own}\n"
+        "leave_pandas_out(*sys.argv[1:], 'in-process')\n"
+        "import pyarrow, pandas\n"
+        "try: found = pyarrow.array(pandas.Series([pandas.NA, 'a'], dtype=object)).null_count == 1\n"
+        "except pyarrow.ArrowInvalid: found = False\n"
+        "print(found)"
+    )
+    words = [sys.executable, "-c", script, str(tmp_path / "a.csv"), model]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(known)
