@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import zipfile
@@ -840,3 +841,64 @@ def test_a_mistyped_path_is_no_name_on_the_hub(source: str, tmp_path: Path, monk
     (tmp_path / "data").mkdir()
     with pytest.raises(InputError, match="does not exist"):
         read_dataset(source)
+
+
+# What a person reads of a record
+
+NAMES = st.lists(st.text(max_size=5), min_size=1, max_size=4, unique=True)
+CELLS = {
+    pa.float64(): st.floats(),
+    pa.float32(): st.floats(width=32),
+    pa.int64(): st.integers(-(2**63), 2**63 - 1),
+    pa.bool_(): st.booleans(),
+    pa.string(): st.text(max_size=20),
+    pa.date32(): st.dates(),
+}
+
+
+@given(st.data())
+def test_records_as_json_are_the_described_ones(data: st.DataObject) -> None:
+    """Whatever the columns are called and hold: numbers go through another format than the rest."""
+    columns = {}
+    for name in data.draw(NAMES):
+        kind = data.draw(st.sampled_from(list(CELLS)))
+        cells = data.draw(st.lists(st.none() | CELLS[kind], min_size=3, max_size=3))
+        columns[name] = pa.array(cells, kind)
+    raw = pa.table(columns)
+    dataset = Dataset(
+        name="made",
+        kind="rows",
+        inputs=np.zeros((3, 1), dtype=np.float32),
+        labels=np.zeros(3, dtype=np.int64),
+        classes=("a",),
+        columns=("x",),
+        index=np.arange(3),
+        names=(),
+        skipped=(),
+        fingerprint="",
+        raw=data.draw(st.sampled_from([raw, None])),
+    )
+    rows = np.array([2, 0])
+    described = dataset.described(rows, longest=14)
+    assert dataset.described_json(rows, longest=14) == [
+        json.dumps(each, ensure_ascii=False) for each in described
+    ]
+    assert described[1] == dataset.describe(0, longest=14)
+    assert [json.loads(each) for each in dataset.described_json(rows, longest=14)] == described
+
+
+def test_times_to_the_nanosecond_are_read_without_pandas(tmp_path: Path) -> None:
+    """Arrow would give pandas' objects, or without pandas refuse."""
+    times = pa.array([1, 10**18 + 1], pa.timestamp("ns"))
+    path = parquet(
+        tmp_path / "a.parquet", t=times, d=times.cast(pa.int64()).cast(pa.duration("ns")), y=[0, 1]
+    )
+    script = (
+        "import sys; sys.modules['pandas'] = None\n"
+        "from swaypoint.data.readers import read_dataset\n"
+        "print(read_dataset(sys.argv[1]).describe(1))"
+    )
+    words = [sys.executable, "-c", script, str(path)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    expected = {"t": "2001-09-09 01:46:40", "d": "11574 days, 1:46:40"}
+    assert (done.stderr, done.stdout.strip()) == ("", str(expected))

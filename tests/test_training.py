@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,10 +10,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from swaypoint.data.dataset import Dataset
+from swaypoint.models import loop as loops
+from swaypoint.models import trajectory
 from swaypoint.models.loop import Changes, Plan, SplitData, fast_bfloat16, train
 from swaypoint.models.networks import MLP, VGG19, EfficientNetB0, ResNet20, Standardize
+from swaypoint.models.predictor import ModelOptions, Objective, Rows, Training, prepare
 from swaypoint.models.recipes import PERCEPTRON, RESNET20, ElasticNet, build
 from swaypoint.models.trajectory import Trajectory
 
@@ -234,6 +241,86 @@ def test_the_last_third_is_recorded_apart(split):
     course, p = watch.course(), logits.softmax(2)
     torch.testing.assert_close(course["probabilities"].float(), p[3:].mean(0), rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(course["whole"].float(), p.mean(0), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("gathered", [1, 40, 10**9])
+def test_records_of_several_steps_at_once_are_those_of_each(split, monkeypatch, gathered):
+    """To rounding, whatever is worked out together, and whole whenever the state is asked for."""
+    rng = torch.Generator().manual_seed(1)
+    logits, rates = 3 * torch.randn(3, 50, 3, generator=rng), torch.rand(15, generator=rng).tolist()
+    order = torch.randperm(50, generator=rng)
+
+    def recorded(points, *, asked):
+        monkeypatch.setattr(trajectory, "_GATHERED", points)
+        watch, model, steps = Trajectory("", 50, 3, 3), torch.nn.Identity(), iter(rates)
+        watch.start(model)
+        for epoch in range(3):
+            for rows in order.roll(7 * epoch).split(11):
+                watch.before_step(next(steps))
+                model(logits[epoch, rows])
+                watch.after_step(split.targets[rows], rows, epoch)
+                if asked:
+                    state = watch.state_dict()
+                    assert not state["losses"][rows, epoch].isnan().any()
+                    again = Trajectory("", 50, 3, 3)
+                    again.load_state_dict(copy.deepcopy(state))
+                    watch.stop()
+                    watch = again
+                    watch.start(model)
+        watch.stop()
+        return watch
+
+    together, interrupted = recorded(gathered, asked=False), recorded(gathered, asked=True)
+    alone = recorded(1, asked=False)
+    for watch in (together, interrupted):
+        for name, values in alone.state_dict().items():
+            torch.testing.assert_close(watch.state_dict()[name], values, rtol=1e-5, atol=1e-6)
+        for name, values in alone.course().items():
+            torch.testing.assert_close(watch.course()[name], values, rtol=1e-3, atol=1e-5)
+    z = logits[2].double()  # and by another route, of the last epoch
+    losses = torch.nn.functional.nll_loss(z.log_softmax(1), split.targets, reduction="none")
+    torch.testing.assert_close(together.losses[:, 2].double(), losses, rtol=1e-5, atol=1e-6)
+
+
+@given(points=st.integers(1, 10**7))
+def test_batches_grow_where_an_epoch_would_take_too_many_steps(points):
+    recipe = PERCEPTRON.for_points(points)
+    steps = -(-points // recipe.batch_size)
+    assert steps <= 128
+    times = recipe.batch_size / 64
+    assert recipe.rate == pytest.approx(3e-3 * times**0.5)
+    assert times == 1 or -(-points // (recipe.batch_size - 64)) > 128  # no larger than they must be
+    assert RESNET20.for_points(points) == RESNET20
+    if points <= 8192:
+        assert recipe == PERCEPTRON
+
+
+def test_a_large_table_is_trained_in_few_steps(tmp_path, monkeypatch):
+    points, asked = 10_000, []
+
+    def stop(model, split, recipe, plan, **_):
+        asked.append(recipe)
+        raise KeyboardInterrupt
+
+    inputs = np.random.default_rng(0).normal(size=(points, 2)).astype(np.float32)
+    dataset = Dataset(
+        name="made",
+        kind="rows",
+        inputs=inputs,
+        labels=(inputs[:, 0] > 0).astype(np.int64),
+        classes=("a", "b"),
+        columns=("x", "y"),
+        index=np.arange(points),
+        names=(),
+        skipped=(),
+        fingerprint="",
+    )
+    monkeypatch.setattr(loops, "train", stop)
+    rows = Rows(np.arange(points), np.arange(0))
+    training = Training(tmp_path, 0, "cpu")
+    with pytest.raises(KeyboardInterrupt):
+        prepare(dataset, rows, ModelOptions("mlp", epochs=1), Objective(), training=training)
+    assert asked[0].batch_size == 128
 
 
 def test_probabilities_that_take_too_much_are_not_recorded():

@@ -122,9 +122,8 @@ def _counted(rows: np.ndarray, on_progress: Callable[[int, int], None] | None) -
 def _described(dataset: Dataset, rows: np.ndarray) -> Iterator[str | None]:
     longest = _LONGEST_TEXT if dataset.kind == "texts" else _LONGEST_VALUE
     for start in range(0, len(rows), _DESCRIBED):
-        for values in dataset.described(rows[start : start + _DESCRIBED], longest=longest):
-            # So that they are found as typed.
-            yield json.dumps(values, ensure_ascii=False) if values else None
+        for values in dataset.described_json(rows[start : start + _DESCRIBED], longest=longest):
+            yield None if values == "{}" else values
 
 
 def examples(dataset: Dataset, rows: np.ndarray, near: Any, agreement: np.ndarray) -> pa.Table:

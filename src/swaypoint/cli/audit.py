@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from swaypoint.cli.commands import Family
+from swaypoint.cli.start import importing
 from swaypoint.cli.terminal import DATA, MODEL, OBJECTIVE, RUN, fail, plain, progress, save_report, screen
 
 family = Family()
@@ -285,12 +286,13 @@ def audit(  # long: an option a parameter
 
       swaypoint audit s3://bucket/embeddings --features embedding --label label --engine ray
     """
-    from swaypoint.auditing.audit import audit as run
-    from swaypoint.auditing.options import AuditOptions, Scale
-    from swaypoint.data.dataset import ReadOptions
-    from swaypoint.models.predictor import ModelOptions, Objective
-    from swaypoint.report.terminal import described
-    from swaypoint.report.terminal import show as show_ranking
+    with importing():
+        from swaypoint.auditing.audit import audit as run
+        from swaypoint.auditing.options import AuditOptions, Scale
+        from swaypoint.data.dataset import ReadOptions
+        from swaypoint.models.predictor import ModelOptions, Objective
+        from swaypoint.report.terminal import described
+        from swaypoint.report.terminal import show as show_ranking
 
     options = AuditOptions(
         model=ModelOptions(model, weights, transform, layer, epochs, models),

@@ -14,6 +14,7 @@ import pyarrow as pa
 Kind = Literal["images", "rows", "features", "texts"]
 
 _TEXT_LENGTH = 200
+_NUMBER = "%.7g"
 _EXACT_INTEGERS = 2**53  # float64 tells neighbouring integers apart below this
 
 
@@ -175,26 +176,65 @@ class Dataset:
     def described(self, rows: np.ndarray, *, longest: int = _TEXT_LENGTH) -> list[dict[str, str]]:
         """:meth:`describe` of the records at the positions ``rows`` (m,), a column at a time, which takes a
         tenth of the time."""
-        names: list[str] = []
-        columns: list[list[Any]] = []
-        if self.kind in ("texts", "rows", "features") and (self.kind == "texts" or self.raw is None):
-            names, columns = list(self.columns), self.inputs[rows].T.tolist()
-        if self.names and self.kind != "texts":
-            return [{"file": self.names[row]} for row in rows]
-        if self.raw is not None:
-            table = self.raw.take(pa.array(rows))
-            names += self.raw.column_names
-            columns += [column.to_pylist() for column in table.columns]
+        names, columns = self._readable_columns(rows)
         if not names:
             return [{} for _ in rows]
-        texts = [[_readable(value, longest) for value in column] for column in columns]
+        texts = [[_readable(value, longest) for value in column] for column, _ in columns]
         return [dict(zip(names, values, strict=True)) for values in zip(*texts, strict=True)]
+
+    def described_json(self, rows: np.ndarray, *, longest: int = _TEXT_LENGTH) -> list[str]:
+        """:meth:`described`, each as JSON: numbers go through one format of the whole record, which takes a
+        fraction of the time of a dictionary."""
+        names, columns = self._readable_columns(rows)
+        if not names or len(set(names)) < len(names):
+            return [json.dumps(each, ensure_ascii=False) for each in self.described(rows, longest=longest)]
+        places, values = [], []
+        for name, (column, number) in zip(names, columns, strict=True):
+            place = json.dumps(name, ensure_ascii=False).replace("%", "%%")
+            places.append(f'{place}: "{number}"' if number else f"{place}: %s")
+            values.append(
+                column
+                if number
+                else [json.dumps(_readable(value, longest), ensure_ascii=False) for value in column]
+            )
+        record = "{" + ", ".join(places) + "}"
+        return [record % each for each in zip(*values, strict=True)]
+
+    def _readable_columns(self, rows: np.ndarray) -> tuple[list[str], list[tuple[list[Any], str]]]:
+        """What a person reads of the records at ``rows``: names, and of each the values with the format that
+        :func:`_readable` has for all of them, where they are numbers; nothing of pictures without a file."""
+        if self.names and self.kind != "texts":
+            return ["file"], [([self.names[row] for row in rows], "")]
+        names: list[str] = []
+        columns: list[tuple[list[Any], str]] = []
+        if self.kind == "texts" or (self.kind in ("rows", "features") and self.raw is None):
+            names, number = list(self.columns), "" if self.kind == "texts" else _NUMBER
+            columns = [(column, number) for column in self.inputs[rows].T.tolist()]
+        if self.raw is not None:
+            names += self.raw.column_names
+            for column in self.raw.take(pa.array(rows)).columns:
+                whole = pa.types.is_floating(column.type) and not column.null_count
+                columns.append((_values(column), _NUMBER if whole else ""))
+        return names, columns
+
+
+def _values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
+    """As Python's objects, which know times to the microsecond: those of pandas, for which Arrow would ask
+    otherwise, are not always there."""
+    kind = column.type
+    if pa.types.is_temporal(kind) and getattr(kind, "unit", "") == "ns":
+        if pa.types.is_timestamp(kind):
+            kind = pa.timestamp("us", kind.tz)
+        else:
+            kind = pa.duration("us") if pa.types.is_duration(kind) else pa.time64("us")
+        column = column.cast(kind, safe=False)
+    return list(column.to_pylist())
 
 
 def _readable(value: Any, longest: int) -> str:
     if value is None:
         return "missing"
-    text = f"{value:.7g}" if isinstance(value, float) else str(value)
+    text = _NUMBER % value if isinstance(value, float) else str(value)
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
@@ -265,7 +305,7 @@ def _hash_column(digest: Any, column: pa.Array) -> None:
     try:
         text = column.cast(pa.large_string()).fill_null("")
     except pa.ArrowException:  # of a type without a text: bytes, lists, structures
-        text = pa.array([str(value) for value in column.to_pylist()], pa.large_string())
+        text = pa.array([str(value) for value in _values(column)], pa.large_string())
     if len(text):
         ends = np.frombuffer(text.buffers()[1], np.int64, len(text) + 1, 8 * text.offset)
         _hash_array(digest, ends - ends[0])

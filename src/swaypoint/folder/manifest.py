@@ -324,6 +324,7 @@ def _is_record(kind: Any) -> bool:
     return isinstance(kind, type) and is_dataclass(kind)
 
 
+@cache
 def _shape(hint: Any) -> Any:
     """The shape, see :func:`~swaypoint.folder.documents.misfit`, of a type."""
     if _is_record(hint):

@@ -22,6 +22,8 @@ LEAST_POINTS = 150
 """Below, there is too little of each class to split and to learn from."""
 MOST_SECONDS = 30.0
 """Of :func:`expected_seconds`, up to which the trees are grown unasked."""
+LARGE, MOST_SECONDS_OF_LARGE = 50_000, 10.0
+"""The same from so many points on, with which the rest of an audit takes long enough."""
 
 
 def expected_seconds(points: int, columns: int, classes: int, folds: int = 5) -> float:
@@ -36,8 +38,11 @@ def worthwhile(points: int, columns: int, classes: int) -> bool:
 
     >>> worthwhile(2000, 20, 2), worthwhile(60, 20, 2), worthwhile(10**6, 100, 1000)
     (True, False, False)
+    >>> worthwhile(49_000, 30, 2), worthwhile(80_000, 30, 2)
+    (True, False)
     """
-    return points >= LEAST_POINTS and expected_seconds(points, columns, classes) <= MOST_SECONDS
+    most = MOST_SECONDS if points < LARGE else MOST_SECONDS_OF_LARGE
+    return points >= LEAST_POINTS and expected_seconds(points, columns, classes) <= most
 
 
 def out_of_fold_probabilities(

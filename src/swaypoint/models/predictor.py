@@ -411,7 +411,7 @@ def _train(
     from swaypoint.models.recipes import RECIPES
     from swaypoint.models.trajectory import Trajectory
 
-    recipe = RECIPES[resolve(options, dataset)]
+    recipe = RECIPES[resolve(options, dataset)].for_points(len(parts.train))
     split = SplitData(
         inputs,
         torch.from_numpy(dataset.labels),

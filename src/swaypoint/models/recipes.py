@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -48,6 +49,7 @@ class Recipe:
             (side, share of the epochs that it ends at), ascending; a quarter of the pixels costs a
             quarter of the time.
         elastic: a further penalty.
+        most_steps: of an epoch, see :meth:`for_points`; None: as many as it takes.
     """
 
     name: str
@@ -62,6 +64,21 @@ class Recipe:
     schedule: Literal["cycle", "cosine", "step", "constant"] = "cycle"
     sides: tuple[tuple[int, float], ...] = ()
     elastic: ElasticNet | None = None
+    most_steps: int | None = None
+
+    def for_points(self, points: int) -> Recipe:
+        """What trains on so many points: where an epoch would take more than ``most_steps``, batches are
+        larger, and the rate grows by the square root of what they grow by, as Adam's should (Malladi et al.,
+        2022); docs/tables.md has what that does to the accuracy.
+
+        >>> PERCEPTRON.for_points(8192) == PERCEPTRON, PERCEPTRON.for_points(80_000).batch_size
+        (True, 640)
+        """
+        steps = -(-points // self.batch_size)
+        if self.most_steps is None or steps <= self.most_steps:
+            return self
+        times = -(-steps // self.most_steps)
+        return replace(self, batch_size=times * self.batch_size, rate=math.sqrt(times) * self.rate)
 
     def side(self, epoch: int, epochs: int) -> int | None:
         """Of the images in ``epoch`` (from 0); None: as they are."""
@@ -71,7 +88,7 @@ class Recipe:
 RESNET20 = Recipe("ResNet-20", ResNet20, 15, 128, "sgd", 0.1, 5e-4, augment=True)
 VGG_19 = Recipe("VGG-19", VGG19, 15, 128, "sgd", 0.05, 5e-4, augment=True)
 EFFICIENTNET_B0 = Recipe("EfficientNet-B0", EfficientNetB0, 15, 128, "sgd", 0.05, 5e-4, augment=True)
-PERCEPTRON = Recipe("MLP", MLP, 60, 64, "adam", 3e-3, 1e-3, augment=False)
+PERCEPTRON = Recipe("MLP", MLP, 60, 64, "adam", 3e-3, 1e-3, augment=False, most_steps=128)
 RECIPES = {
     "resnet20": RESNET20,
     "vgg19": VGG_19,

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 _MOST_BYTES = 1 << 30
+_GATHERED = 2048
+"""Points whose records are worked out at once: of one batch of 64 that takes as long as its backward pass."""
 
 
 class Trajectory:
@@ -24,6 +26,8 @@ class Trajectory:
         epochs: of the training.
         outputs: of the head, to record probabilities too, unless their sums take more than a GiB; 0: none.
 
+    Steps are gathered and worked out some at a time; what is recorded is whole after :meth:`stop`.
+
     Attributes:
         margins: logit of the label minus the largest other, ``(points, epochs)`` float32; NaN: not visited.
         losses: cross-entropies, likewise.
@@ -39,6 +43,8 @@ class Trajectory:
         self.losses = torch.full((points, epochs), torch.nan)
         self.tracin = torch.zeros(points)
         self._seen: tuple[Tensor, Tensor] | None = None
+        self._gathered: list[tuple[Tensor, ...]] = []
+        self._epoch = self._points = 0
 
     def start(self, model: nn.Module) -> None:
         def keep(_: nn.Module, arguments: tuple[Tensor, ...], logits: Tensor) -> None:
@@ -48,24 +54,39 @@ class Trajectory:
 
     def stop(self) -> None:
         self._hook.remove()
+        self._record()
 
     def before_step(self, rate: float) -> None:
         self._rate = rate
 
     def after_step(self, targets: Tensor, rows: Tensor, epoch: int) -> None:
         assert self._seen is not None
+        if epoch != self._epoch:
+            self._record()
         features, logits = self._seen
+        rates = torch.full(targets.shape, self._rate)
+        self._gathered.append((features, logits, targets, rows.cpu(), rates))
+        self._epoch, self._points = epoch, self._points + len(rows)
+        if self._points >= _GATHERED:
+            self._record()
+
+    def _record(self) -> None:
+        """Work out what has been gathered, all of one epoch."""
+        if not self._gathered:
+            return
+        features, logits, targets, rows, rates = map(torch.cat, zip(*self._gathered, strict=True))
+        self._gathered, self._points = [], 0
+        epoch = self._epoch
         own = logits.gather(1, targets[:, None])
         others = logits.scatter(1, targets[:, None], -torch.inf)
         probabilities = logits.softmax(1)
         residuals = probabilities.scatter_add(1, targets[:, None], -torch.ones_like(own))
         squares = residuals.square().sum(1) * (features.square().sum(1) + 1.0)
-        rows = rows.cpu()
         self.margins[rows, epoch] = (own.squeeze(1) - others.amax(1)).cpu()
         self.losses[rows, epoch] = (torch.logaddexp(own.squeeze(1), others.logsumexp(1)) - own[:, 0]).cpu()
-        self.tracin[rows] += self._rate * squares.cpu()
+        self.tracin.index_add_(0, rows, rates * squares.cpu())
         if self._sums.shape[2]:
-            self._sums[int(epoch >= self._last), rows] += probabilities.cpu()
+            self._sums[int(epoch >= self._last)].index_add_(0, rows, probabilities.cpu())
 
     def course(self) -> dict[str, Tensor]:
         """What a :class:`~swaypoint.scoring.trained_model.Course` holds, of all points of the split;
@@ -79,6 +100,7 @@ class Trajectory:
         return found | {"probabilities": last.half(), "whole": whole.half()}
 
     def state_dict(self) -> dict[str, Any]:
+        self._record()
         recorded = {"margins": self.margins, "losses": self.losses, "tracin": self.tracin}
         return recorded | {"sums": self._sums}
 
