@@ -19,7 +19,7 @@ from swaypoint.models.pretrained.base import find, is_pretrained
 
 _ADDED = ("scores", "top", "keep_features")
 """Options that change no number of what an audit has: they say what else it holds."""
-_TRAINED_BY = ("model", "flip", "seed", "validation", "device")
+_TRAINED_BY = ("model", "flip", "seed", "validation", "folds", "device")
 _FILES = ("manifest.json", "items.arrow", "last.ckpt", "report.html", "*.parquet", "*.safetensors", ".*.*")
 _FOLDERS = ("scores", "partial", "models")
 _WORTH = ("last.ckpt", "model.safetensors", "head.safetensors", "partial", "scores", "models/*/*")

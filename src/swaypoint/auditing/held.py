@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from swaypoint.auditing.cross_fit import CrossFit, Folds, check_folds
 from swaypoint.auditing.ensemble import Ensemble
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.auditing.records import Records, Shown
@@ -22,11 +24,26 @@ from swaypoint.data.readers.beside import unknown_class
 from swaypoint.data.splitting import Split
 from swaypoint.errors import InputError
 from swaypoint.folder.documents import free_memory
-from swaypoint.folder.manifest import HELD_OUT, TRAIN, AuditedData, RegressionFit, SkippedRecord
+from swaypoint.folder.manifest import (
+    HELD_OUT,
+    OUT_OF_FOLD,
+    TRAIN,
+    AuditedData,
+    RegressionFit,
+    SkippedRecord,
+)
 from swaypoint.models.predictor import FITTED, ModelOptions, Predictor, Rows, Training, check, prepare
 from swaypoint.scorers.base import of_points, scores
 from swaypoint.scorers.recommended import Part, as_others, averaged, expecting, recommended
-from swaypoint.scoring.fitness import accuracy_of, baseline, by_heart, examine, memorisation
+from swaypoint.scoring.fitness import (
+    Diagnostics,
+    accuracy_of,
+    against_the_most_frequent,
+    baseline,
+    by_heart,
+    examine,
+    memorisation,
+)
 from swaypoint.scoring.head_solution import HeadSolution
 from swaypoint.scoring.rank import SAID, choose, rank, rank_parameters, unseen_parameters
 from swaypoint.scoring.ranking import COLUMNS, Ranking
@@ -44,26 +61,25 @@ _CLASS_BYTES = 40
 
 @dataclass(frozen=True, eq=False)
 class _Modelled:
-    """One model, solved.
+    """One model, solved, or several together.
 
     Attributes:
-        ranking, others: of the points trained on, and of the others, where there are any.
+        parts: what ranks the points trained on, and the others, where there are any.
+        diagnostics, solution: of the first.
         accuracy: on either; None without classes or such points.
         known: of either the probabilities (n, C) that the recommended score is made of; without one class a
             point that score itself, the leave-one-out loss (n,).
         by_heart: whether it knows the points that it was trained on by heart.
+        further: other scores by name, of either.
     """
 
-    ranking: Ranking
-    others: tuple[Scores, ...]
+    parts: tuple[Ranking | Scores, ...]
+    diagnostics: Diagnostics
     solution: HeadSolution
     accuracy: tuple[float | None, float | None]
     known: list[np.ndarray]
     by_heart: bool
-
-    @property
-    def parts(self) -> tuple[Ranking | Scores, ...]:
-        return (self.ranking, *self.others)
+    further: dict[str, list[np.ndarray]]
 
 
 class HeldRecords(Records):
@@ -87,7 +103,11 @@ class HeldRecords(Records):
         self._split = _splits(given, options)
         trained = self._split == TRAIN
         self.rows = Rows(np.flatnonzero(trained), np.flatnonzero(~trained))
-        self._order = np.argsort(np.concatenate([self.rows.train, self.rows.validation]))
+        self._order = _order(self.rows)
+        self._folds: Folds | None = None
+        if options.folds is not None:
+            labels = self.dataset.labels[self.rows.train]
+            self._folds = Folds.dealt(self.rows, labels, options.folds, options.seed)
         self.about = AuditedData(
             name=given.name,
             kind=given.kind,
@@ -109,6 +129,8 @@ class HeldRecords(Records):
         _check_classes(self._given)
         name, *_ = [check(self.dataset, one, options.objective) for one in options.model.each()]
         self._check_room(name)
+        if options.folds is not None:
+            check_folds(self._given, name, options)
         loss, trains = as_loss(options.objective.loss), name not in FITTED and ":" not in name
         for score in options.scores:
             if scores[score].classes and not loss.classifies:
@@ -141,47 +163,56 @@ class HeldRecords(Records):
             choose(blank, options.of_the_head(), memory=self._room)
 
     def predictor(self, run: AuditRun) -> Predictor:
-        return self._prepared(run, run.path, *self._members()[0])
+        first, *others = self._members()
+        if self._folds is None:
+            return self._prepared(run, run.path, *first)
+        with run.stage(self._told(1)):
+            return self._prepared(run, run.path, *first, times=1 + len(others))
 
-    def _members(self) -> list[tuple[ModelOptions, int]]:
-        """The models that are ranked together, and the seed of each."""
+    def _told(self, number: int) -> str:
+        """The stage in which a model is trained, from 1."""
+        return f"model {number}" if self._folds is None else f"fold {number} of {len(self._folds)}"
+
+    def _members(self) -> list[tuple[ModelOptions, int, Rows]]:
+        """The models that are ranked together, the seed of each, and what it is trained on."""
         model, seed = self.options.model, self.options.seed
-        named = [(one, seed) for one in model.each()]
-        return named + [(model, seed + number) for number in range(1, model.models)]
+        if self._folds is not None:
+            return [(model, seed + number, rows) for number, rows in enumerate(self._folds.parts())]
+        named = [(one, seed, self.rows) for one in model.each()]
+        return named + [(model, seed + number, self.rows) for number in range(1, model.models)]
 
-    def _prepared(self, run: AuditRun, folder: Path, model: ModelOptions, seed: int) -> Predictor:
+    def _prepared(
+        self, run: AuditRun, folder: Path, model: ModelOptions, seed: int, rows: Rows, *, times: int = 1
+    ) -> Predictor:
         listener = run.listener
         told = (listener.epoch, listener.records, listener.note)
-        training = Training(folder, seed, self.options.device, *told)
+        training = Training(folder, seed, self.options.device, *told, times=times)
         whole, objective = self.options.params is not None, self.options.objective
-        made = prepare(self.dataset, self.rows, model, objective, training=training, whole=whole)
+        made = prepare(self.dataset, rows, model, objective, training=training, whole=whole)
         (folder / "last.ckpt").unlink(missing_ok=True)
         return made
 
     def scored(self, run: AuditRun, predictor: Predictor) -> Scored:
         options = self.options
-        first = self._modelled(run, predictor)
-        solution, accuracy, known, learnt = first.solution, first.accuracy, first.known, first.by_heart
-        trained = predictor.trained(solution.head, options, solution=solution)
-        points = (trained, predictor.unseen(trained))
-        ranking, others = first.ranking, first.others
-        if options.params is not None:
-            told = run.listener.records
-            ranking, others = (
-                rank_parameters(trained, ranking, progress=told),
-                _by_parameters(points[1], others),
-            )
-        parts: tuple[Ranking | Scores, ...] = (ranking, *others)
+        done = {name: one for name, one in run.known.items() if len(one) == len(self._order)}
+        asked = [name for name in options.scores if name != "auto" and name not in done]
+        first = self._modelled(run, predictor, asked)
+        solution = first.solution
         run.write_factor(solution)
-        diagnostics = ranking.diagnostics.beside(memorisation(*accuracy, len(self.rows.validation)))
-        labels = self.dataset.labels[self.rows.train]
-        measured = predictor.train if predictor.validation is None else predictor.validation
-        diagnostics = diagnostics.beside(baseline(solution.risk, measured, labels, self.dataset.classes))
+        if self._folds is not None:
+            first = self._cross_fitted(run, first, asked)
+        parts, accuracy, known, learnt = first.parts, first.accuracy, first.known, first.by_heart
+        diagnostics = first.diagnostics
+        if self._folds is None:
+            diagnostics = diagnostics.beside(memorisation(*accuracy, len(self.rows.validation)))
+            labels = self.dataset.labels[self.rows.train]
+            measured = predictor.train if predictor.validation is None else predictor.validation
+            diagnostics = diagnostics.beside(baseline(solution.risk, measured, labels, self.dataset.classes))
         if options.params is None:
             diagnostics = diagnostics.beside(examine(solution))
-        further: dict[str, np.ndarray] = {}
-        if len(self._members()) > 1:
-            cooks, known, learnt = self._several(run, parts, first)
+        further = {name: self._in_order(values) for name, values in first.further.items()} | done
+        if self._folds is None and len(self._members()) > 1:
+            cooks, known, learnt = self._several(run, first)
             trained_on = Ensemble([part[: len(self.rows.train)] for part in cooks])
             diagnostics = diagnostics.beside((trained_on.check(),))
             further["models"] = Ensemble(cooks).combined()[self._order]
@@ -197,11 +228,9 @@ class HeldRecords(Records):
             further["auto"] = self._in_order([suspicion(one) for one in statistics])
         else:
             further |= self._joined(suspect) if suspect else {"auto": self._in_order(known)}
-        done = {name: one for name, one in run.known.items() if len(one) == len(self._order)} | further
-        further |= {
-            name: done[name] if name in done else self._score(name, points) for name in options.scores
-        }
         columns = {"index": self.dataset.index, "split": self._split}
+        if self._folds is not None:
+            columns["fold"] = self._folds.column(self._split == TRAIN)
         columns |= self._columns(parts, statistics)
         columns |= {name: one for name, one in further.items() if name not in columns}
         return Scored(
@@ -212,11 +241,12 @@ class HeldRecords(Records):
             diagnostics=diagnostics,
             columns=columns,
             every=lambda: iter((columns,)),
-            ranked_by=lead(options.scores, len(self._members())),
+            ranked_by=lead(options.scores, 1 if self._folds is not None else len(self._members())),
             regression=_regression(solution, predictor, statistics[0]) if statistics else None,
             pairs=Pairs.of(wrong) if wrong else None,
             second=None if second is None else second.model,
             accuracies=_accuracies(columns) if accuracy[1] is not None else {},
+            folds=None if self._folds is None else len(self._folds),
         )
 
     def _wrong(self, known: Sequence[np.ndarray], learnt: bool) -> list[WrongLabels]:
@@ -237,15 +267,6 @@ class HeldRecords(Records):
         """Of the points trained on, then of the others: in dataset order."""
         return np.concatenate(parts)[self._order]
 
-    def _score(self, name: str, points: tuple[TrainedModel, TrainedModel | None]) -> np.ndarray:
-        """A further score in dataset order; NaN of points not trained on, where it says nothing of such."""
-        of, (trained, unseen) = of_points(name), points
-        found = [of(trained)]
-        if unseen is not None:
-            count = len(self.rows.validation)
-            found.append(of(unseen) if scores[name].pointwise else np.full(count, np.nan))
-        return self._in_order(found)
-
     def _columns(
         self, parts: Sequence[Ranking | Scores], statistics: Sequence[Statistics]
     ) -> dict[str, np.ndarray]:
@@ -264,8 +285,8 @@ class HeldRecords(Records):
                 found[name] = self._in_order([getattr(one, of) for one in statistics])
         return found
 
-    def _modelled(self, run: AuditRun, predictor: Predictor) -> _Modelled:
-        """One model's last layer, solved, with what it says of all points."""
+    def _modelled(self, run: AuditRun, predictor: Predictor, further: Sequence[str] = ()) -> _Modelled:
+        """One model's last layer, solved, with what it says of all points; ``further``: names of scores."""
         options, head = self.options.of_the_head(fit=predictor.fit), predictor.head.weights
         method = choose(head, options, memory=self._room)
         if method != "dense" and run.listener.note is not None:
@@ -275,42 +296,83 @@ class HeldRecords(Records):
             head, predictor.train, options, probabilities=True, progress=progress, memory=self._room
         )
         others: tuple[Scores, ...] = ()
+        unseen = 0
         if predictor.validation is not None:
-            unseen = solution.unseen(predictor.validation)
-            others = (unseen.scores(removal=options.removal, probabilities=True),)
+            unseen, solved = len(predictor.validation), solution.unseen(predictor.validation)
+            others = (solved.scores(removal=options.removal, probabilities=True),)
         sides = (predictor.train, predictor.validation)
         train, held_out = (accuracy_of(solution.risk, part) for part in sides)
         known = [ranking.loo_loss, *(part.loo_loss for part in others)]
         # A head alone is left out of its points in closed form; what a training learnt is not.
-        learnt = predictor.course is not None and by_heart(train, held_out, len(self.rows.validation))
+        learnt = predictor.course is not None and by_heart(train, held_out, unseen)
         if ranking.probabilities is not None:
             labels = ranking.label.astype(np.int64)
             known[0] = averaged(ranking.probabilities, labels, predictor.course, by_heart=learnt)
             known[1:] = [part.probabilities for part in others if part.probabilities is not None]
-        return _Modelled(ranking, others, solution, (train, held_out), known, learnt)
+        trained = predictor.trained(solution.head, self.options, solution=solution)
+        points = (trained, predictor.unseen(trained))
+        if self.options.params is not None:
+            ranking, others = (
+                rank_parameters(trained, ranking, progress=progress),
+                _by_parameters(points[1], others),
+            )
+        asked = {name: _score(name, points, unseen) for name in further}
+        accuracy, diagnostics = (train, held_out), ranking.diagnostics
+        return _Modelled((ranking, *others), diagnostics, solution, accuracy, known, learnt, asked)
 
-    def _several(
-        self, run: AuditRun, parts: Sequence[Ranking | Scores], first: _Modelled
-    ) -> tuple[list[np.ndarray], list[np.ndarray], bool]:
-        """Cook's distances of all models, of the points trained on and then of the others, the mean of what
-        they know, and whether one knows its points by heart: of the ``first``, whose distances are in
-        ``parts``, and of the others, each trained in a folder of its own."""
-        cooks, known, learnt = [_cooks(parts)], first.known, first.by_heart
-        for number, (model, seed) in enumerate(self._members()[1:], 2):
+    def _others(self, run: AuditRun, further: Sequence[str] = ()) -> Iterator[_Modelled]:
+        """The models after the first, each trained in a folder of its own."""
+        for number, member in enumerate(self._members()[1:], 2):
             folder = run.path / "models" / str(number)
             folder.mkdir(parents=True, exist_ok=True)
-            with run.stage(f"model {number}"):
-                found = self._modelled(run, self._prepared(run, folder, model, seed))
-                cooks.append(_cooks(found.parts))
-                pairs = zip(known, found.known, strict=True)
-                known = [mean + (more - mean) / number for mean, more in pairs]
-                learnt = learnt or found.by_heart
+            with run.stage(self._told(number)):
+                found = self._modelled(run, self._prepared(run, folder, *member), further)
+            yield found
+
+    def _several(self, run: AuditRun, first: _Modelled) -> tuple[list[np.ndarray], list[np.ndarray], bool]:
+        """Cook's distances of all models, of the points trained on and then of the others, the mean of what
+        they know, and whether one knows its points by heart."""
+        cooks, known, learnt = [_cooks(first.parts)], first.known, first.by_heart
+        for number, found in enumerate(self._others(run), 2):
+            cooks.append(_cooks(found.parts))
+            pairs = zip(known, found.known, strict=True)
+            known = [mean + (more - mean) / number for mean, more in pairs]
+            learnt = learnt or found.by_heart
         return cooks, known, learnt
+
+    def _cross_fitted(self, run: AuditRun, first: _Modelled, further: Sequence[str]) -> _Modelled:
+        """The ``first`` fold's model and those of the others, together."""
+        assert self._folds is not None
+        fit, shares = CrossFit(self._folds), list[float]()
+        for rows, found in zip(self._folds.parts(), chain([first], self._others(run, further)), strict=True):
+            fit.add(rows, found.parts, found.further)
+            shares.append(found.accuracy[0] or 0.0)
+        parts = fit.scores()
+        known, given = [part.probabilities for part in parts], self.dataset.labels[self.rows.train]
+        accuracy: tuple[float | None, float | None] = (None, None)
+        checks = fit.agreement()
+        if known[0] is not None:
+            right = parts[0].suggested_label == given
+            accuracy = float(np.mean(shares)), float(right.mean())
+            checks = (
+                *memorisation(*accuracy, len(right)),
+                *against_the_most_frequent(right, given, given, self.dataset.classes),
+                *checks,
+            )
+        return replace(
+            first,
+            parts=parts,
+            diagnostics=first.diagnostics.beside(checks),
+            accuracy=accuracy,
+            known=[part.loo_loss if p is None else p for p, part in zip(known, parts, strict=True)],
+            by_heart=False,
+            further={name: fit.further(name) for name in further},
+        )
 
     def shown(self, predictor: Predictor, scored: Scored) -> Shown:
         parts = [part for part in (predictor.train, predictor.validation) if part is not None]
         features = torch.cat([batch.float().cpu() for part in parts for batch, _ in part])
-        ordered = features[torch.from_numpy(self._order)]
+        ordered = features[torch.from_numpy(_order(self._members()[0][2]))]
         return Shown(self.dataset, np.arange(len(ordered)), ordered, self.dataset.labels, _NEIGHBOURS)
 
     def inputs(self, predictor: Predictor) -> np.ndarray | None:
@@ -359,9 +421,26 @@ def _splits(dataset: Dataset, options: AuditOptions) -> np.ndarray:
 
 
 def _accuracies(columns: Columns) -> dict[str, float]:
-    """On the points of each split that was not trained on, of which the suggestion is the head's own."""
+    """Out of fold, and on the points of each split that was not trained on, of which the suggestion is the
+    head's own."""
     right, split = columns["suggested_label"] == columns["label"], columns["split"]
-    return {name: float(right[split == name].mean()) for name in np.unique(split).tolist() if name != TRAIN}
+    found = {OUT_OF_FOLD: float(right[split == TRAIN].mean())} if "fold" in columns else {}
+    others = [name for name in np.unique(split).tolist() if name != TRAIN]
+    return found | {name: float(right[split == name].mean()) for name in others}
+
+
+def _order(rows: Rows) -> np.ndarray:
+    """What brings the points of both parts into dataset order."""
+    return np.argsort(np.concatenate([rows.train, rows.validation]))
+
+
+def _score(name: str, points: tuple[TrainedModel, TrainedModel | None], others: int) -> list[np.ndarray]:
+    """A further score of the points trained on and of the ``others``, NaN where it says nothing of such."""
+    of, (trained, unseen) = of_points(name), points
+    found = [of(trained)]
+    if unseen is not None:
+        found.append(of(unseen) if scores[name].pointwise else np.full(others, np.nan))
+    return found
 
 
 def _check_classes(dataset: Dataset) -> None:

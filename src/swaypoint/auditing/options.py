@@ -32,6 +32,9 @@ class AuditOptions(Solving):
             the recommended one for wrong labels, also ranks in its place.
         validation: share of the points that the model is not trained on; default: a fifth, or none where the
             data have splits beside ``train``.
+        folds: K, to train K models, each without one of K folds of the points, instead of holding some out:
+            every point is scored by the models that hold it and by the one that has not seen it, see
+            :mod:`swaypoint.auditing.cross_fit`. None: one model.
         seed: of split, training and planted errors.
         flip: plant this share of wrong labels first, and count how many are found: a self-test.
         top: how many points get a picture, their neighbours and a place in the report.
@@ -45,6 +48,7 @@ class AuditOptions(Solving):
     params: tuple[str, ...] | None = None
     scores: tuple[str, ...] = ()
     validation: float | None = None
+    folds: int | None = None
     seed: int = 0
     flip: float = 0.0
     top: int = 200
@@ -55,7 +59,7 @@ class AuditOptions(Solving):
         """The share of the points to train on that is held out; ``splits``: there are others already."""
         if self.validation is not None:
             return self.validation
-        return 0.0 if splits else _HELD_OUT
+        return 0.0 if splits or self.folds is not None else _HELD_OUT
 
     def check(self) -> None:
         """Refuse what no audit can do, before anything is read.
@@ -70,6 +74,7 @@ class AuditOptions(Solving):
         for name, count in (("models", self.model.models), ("top", self.top), ("epochs", self.model.epochs)):
             if count is not None and count < 1:
                 raise InputError(f"{name} is {count}; expected a positive number")
+        self._check_folds()
         for name, number in (("damping", self.damping), ("l2", self.objective.l2)):
             if number is not None and not 0.0 <= number < math.inf:
                 raise InputError(f"{name} is {number}; expected a number of at least 0")
@@ -81,6 +86,22 @@ class AuditOptions(Solving):
         for name in self.scores:
             of_points(name)  # refuses what is none
         device_of(self.device)
+
+    def _check_folds(self) -> None:
+        if self.folds is None:
+            return
+        if self.folds < 2:
+            raise InputError(f"folds is {self.folds}; expected 2 or more, or leave it out for one model")
+        if self.validation:
+            raise InputError(
+                "folds leave each point out of one model's training, and nothing else is held out; leave"
+                " validation out"
+            )
+        if self.model.models > 1 or len(self.model.each()) > 1:
+            raise InputError(
+                "folds train one model several times, and several models were asked for; leave folds out, or"
+                " audit one model after the other"
+            )
 
     def _check_models(self) -> None:
         each = self.model.each()

@@ -167,6 +167,7 @@ def describe_model(predictor: Predictor, scored: Scored, options: AuditOptions) 
         removal=options.removal,
         refit=scored.refit,
         regression=scored.regression,
+        folds=scored.folds,
     )
 
 

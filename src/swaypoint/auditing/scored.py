@@ -43,6 +43,7 @@ class Scored:
         regression: how well the head predicts a single real value; else None.
         pairs: of a classification, which classes are taken for which; else None.
         second: what else the probabilities of being wrong are by.
+        folds: how many models were trained, each without one fold; None: one with all points.
         accuracies: on the points of each split that was not trained on; without classes none.
     """
 
@@ -59,6 +60,7 @@ class Scored:
     pairs: Pairs | None = None
     second: SecondModel | None = None
     accuracies: dict[str, float] = field(default_factory=dict)
+    folds: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -255,6 +255,7 @@ def _refuse(table: ParquetTable, options: AuditOptions) -> None:
         f"--score {','.join(whole)}": bool(whole),
         "--model": options.model.name not in ("none", "head"),
         "--models": options.model.models > 1,
+        "--folds": options.folds is not None,
         "--refit-ridge": options.refit == "ridge",
         "--solver sketch": options.solver not in ("auto", "exact"),
         f"--top beyond {_TOP:,}": options.top > _TOP,

@@ -210,6 +210,16 @@ def audit(  # long: an option a parameter
             rich_help_panel=RUN,
         ),
     ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            help="Train so many models, each without one fold of DATA, and hold nothing else out: every"
+            " record is judged by a model that has not seen it.",
+            show_default="one model",
+            metavar="K",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     seed: Annotated[
         int, typer.Option(help="Of split, training and planted errors.", rich_help_panel=RUN)
     ] = 0,
@@ -305,6 +315,7 @@ def audit(  # long: an option a parameter
         solver=solver,  # type: ignore[arg-type]
         scores=() if score is None else tuple(score.split(",")),
         validation=validation,
+        folds=folds,
         seed=seed,
         flip=flip,
         top=top,

@@ -16,6 +16,8 @@ RankedBy = Literal["cooks_distance", "models", "auto"]
 TRAIN, HELD_OUT, TEST = "train", "held_out", "test"
 """Splits: the points that the model was trained on, those that were kept back from it, and those of a second
 source; others have the name that their source gives them."""
+OUT_OF_FOLD = "out_of_fold"
+"""Of points trained on, by the model that is trained without their fold."""
 _ORDERS = ("cook", "loss", "random")
 _MODEL = {"name": str, "epochs": (int, None), **dict.fromkeys(("transform", "layer"), (str, None))}
 ARGUMENTS = {"seed": int, "flip": float, "model": _MODEL, "objective": {"loss": str, "l2": (float, None)}}
@@ -81,6 +83,9 @@ class Accuracy:
 
     Attributes:
         splits: on those of each split that it was not trained on; None: an older audit.
+
+    Of K models, each without one fold: ``train`` is the mean on the points that each was trained on, and
+    ``validation``, also under :data:`OUT_OF_FOLD`, that on each fold of the model without it.
     """
 
     train: float | None
@@ -118,7 +123,12 @@ class RegressionFit:
 
 @dataclass(frozen=True)
 class AuditedModel:
-    """The model whose last layer was scored; see :func:`swaypoint.cooks_distance` for the options."""
+    """The model whose last layer was scored; see :func:`swaypoint.cooks_distance` for the options.
+
+    Attributes:
+        folds: so many were trained, each without one fold of the points, and the scores are by all of them;
+            None: one, with all.
+    """
 
     name: str
     hash: str | None
@@ -134,6 +144,7 @@ class AuditedModel:
     removal: str = "infinitesimal"
     refit: bool = False
     regression: RegressionFit | None = None
+    folds: int | None = None
 
 
 @dataclass(frozen=True)

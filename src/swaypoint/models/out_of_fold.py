@@ -131,10 +131,23 @@ def grown(
 def predicted(trees: Any, inputs: np.ndarray, classes: int, seen: int) -> np.ndarray:
     """Probabilities (n, C) float32 of trees that were grown on ``seen`` points, of which some classes may
     have none."""
-    found = np.full((len(inputs), classes), 1.0 / (seen + classes))
-    missing = classes - len(trees.classes_)
-    found[:, trees.classes_] = trees.predict_proba(inputs) * (1.0 - missing / (seen + classes))
-    return found.astype(np.float32)
+    found = np.zeros((len(inputs), classes))
+    found[:, trees.classes_] = trees.predict_proba(inputs)
+    present = np.isin(np.arange(classes), trees.classes_)
+    return with_absent_classes(found, present, seen).astype(np.float32)
+
+
+def with_absent_classes(p: np.ndarray, present: np.ndarray, seen: int) -> np.ndarray:
+    """Probabilities (n, C) of a model that has ``seen`` points, none of them of the classes that are not
+    ``present``, (C,) bool: each of these gets what Laplace's rule gives an outcome not seen yet.
+
+    >>> with_absent_classes(np.array([[0.5, 0.5, 0.0]]), np.array([True, True, False]), 7).round(2).tolist()
+    [[0.45, 0.45, 0.1]]
+    """
+    rare = 1.0 / (seen + len(present))
+    others = np.where(present, p, 0.0)
+    others *= (1.0 - rare * (~present).sum()) / others.sum(1, keepdims=True)
+    return np.where(present, others, rare).astype(p.dtype)
 
 
 def accuracy(trees: Any, inputs: np.ndarray, labels: np.ndarray) -> float:

@@ -293,7 +293,8 @@ def prepare(
 class Training:
     """Where and how a default model is trained; ``folder`` keeps its checkpoint and weights. ``report`` is
     called after an epoch, ``records`` with how many features are made, of how many, and ``note`` with what a
-    long step is about to do and how long that takes."""
+    long step is about to do and how long that takes. ``times``: so many such trainings are to come, this one
+    among them."""
 
     folder: Path
     seed: int
@@ -301,6 +302,7 @@ class Training:
     report: Report | None = None
     records: Callable[[int, int], None] | None = None
     note: Callable[[str], None] | None = None
+    times: int = 1
 
 
 def stored_head(path: Path, loss: Loss, l2: float) -> HeadWeights:
@@ -428,8 +430,11 @@ def _train(
     plan = Plan(epochs, training.seed, training.folder, device, loss)
     if training.note is not None and dataset.kind == "images":
         side = " × ".join(map(str, dataset.inputs.shape[1:3]))
-        lasts = f": {said(seconds_of(model, split, recipe, plan))}" if device == "cpu" else ""
+        lasts = ""
+        if device == "cpu":
+            lasts = f": {said(training.times * seconds_of(model, split, recipe, plan))}"
         about = f"{recipe.name} on {len(parts.train):,} images of {side} pixels, {epochs} epochs"
+        about += f", {training.times} times" if training.times > 1 else ""
         training.note(f"training {about}{lasts}")
     elif training.note is not None and (seconds := seconds_of(model, split, recipe, plan)) >= _LONG:
         training.note(f"training {recipe.name} of rows, {epochs} epochs: {said(seconds)} on a CPU")

@@ -17,6 +17,7 @@ from swaypoint.errors import InputError, shortened
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.manifest import (
     HELD_OUT,
+    OUT_OF_FOLD,
     TRAIN,
     AuditedData,
     Manifest,
@@ -259,7 +260,8 @@ def _heading(manifest: Manifest, console: Console) -> None:
         f" {f'{len(data.classes)} classes' if data.classes else 'real values'}",
         soft_wrap=True,
     )
-    line = f"{escape(model.name)}, last layer {model.features} → {model.outputs}"
+    several = "" if model.folds is None else f"{model.folds} models, each without one fold: "
+    line = f"{several}{escape(model.name)}, last layer {model.features} → {model.outputs}"
     for split, share in model.accuracy.by_split().items():
         line += f", {split_name(split).replace(' ', '-')} accuracy {share:.1%}"
     for part in _PARTS if model.regression is not None else ():
@@ -299,8 +301,8 @@ def in_words(data: AuditedData) -> str:
 
 
 def split_name(split: str) -> str:
-    """A split in words: as it is, but for the audit's own name of what it held out."""
-    return "held out" if split == HELD_OUT else split
+    """A split in words: as it is, but for the audit's own names of what it held out."""
+    return split.replace("_", " ") if split in (HELD_OUT, OUT_OF_FOLD) else split
 
 
 def _planted(flipped: Planted, *, classes: bool) -> Table:

@@ -350,6 +350,8 @@ class Items:
             values[rows] = np.einsum("nc,nc->n", self._residuals[rows], along)
         values[position] = 0.0
         values[self.scores["split"] != TRAIN] = 0.0  # nothing was learned from them
+        if "fold" in self.scores:  # the head that is kept is that of the first fold's model
+            values[self.scores["fold"] == 1] = 0.0
         for_it, against = _smallest(-values, k), _smallest(values, k)
         return (
             _kept(Related(for_it.positions, -for_it.values), 1.0),

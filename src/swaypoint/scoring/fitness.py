@@ -191,35 +191,50 @@ def baseline(
         right = [risk.right(chunk) for chunk in chunks]
         if any(found is None for found in right):
             return ()
-        constant = int(np.bincount(labels.astype(np.int64)).argmax())
-        said, given = classes[constant], [loss.labels(chunk.targets) for chunk in chunks]
-        model = 1.0 - torch.cat([found for found in right if found is not None]).double()
-        other = (torch.cat([found for found in given if found is not None]) != constant).double()
-        measured = f"accuracy {1 - float(model.mean()):.1%} against {1 - float(other.mean()):.1%}"
-    elif risk.head.outputs == 1:
-        mean = float(labels.mean())
-        said = f"{mean:.6g}"
-        target = torch.cat([chunk.targets[:, 0] for chunk in chunks])
-        model = (torch.cat([loss.mean(chunk.logits)[:, 0] for chunk in chunks]) - target).square()
-        other = (mean - target).square()
-        measured = f"RMSE {float(model.mean()) ** 0.5:.4g} against {float(other.mean()) ** 0.5:.4g}"
-    else:
+        given = [loss.labels(chunk.targets) for chunk in chunks]
+        first, label = (
+            torch.cat([one for one in found if one is not None]).cpu().numpy() for found in (right, given)
+        )
+        return against_the_most_frequent(first, label, labels, classes)
+    if risk.head.outputs != 1:
         return ()
-    unit = 1.0 if classes else max(float(other.mean()), 1e-300)
-    gain = (other - model) / unit
-    middle, half = float(gain.mean()), 1.96 * float(gain.std(correction=0)) / len(gain) ** 0.5
+    mean = float(labels.mean())
+    target = torch.cat([chunk.targets[:, 0] for chunk in chunks])
+    model = (torch.cat([loss.mean(chunk.logits)[:, 0] for chunk in chunks]) - target).square()
+    other = (mean - target).square()
+    measured = f"RMSE {float(model.mean()) ** 0.5:.4g} against {float(other.mean()) ** 0.5:.4g}"
+    gain = (other - model) / max(float(other.mean()), 1e-300)
+    return (_against_one_answer(f"{mean:.6g}", measured, gain.cpu().double().numpy()),)
+
+
+def against_the_most_frequent(
+    right: np.ndarray, given: np.ndarray, labels: np.ndarray, classes: Sequence[str]
+) -> tuple[Check, ...]:
+    """The check of :func:`baseline` from what is known already of each point.
+
+    Args:
+        right: whether the model's first choice is the ``given`` label, bool (m,), and class indices (m,).
+        labels, classes: see there.
+    """
+    constant = int(np.bincount(labels.astype(np.int64)).argmax())
+    model, other = right.astype(np.float64), (given == constant).astype(np.float64)
+    measured = f"accuracy {model.mean():.1%} against {other.mean():.1%}"
+    return (_against_one_answer(classes[constant], measured, model - other),)
+
+
+def _against_one_answer(said: str, measured: str, gain: np.ndarray) -> Check:
+    """``gain``: of each point, whose mean is the model's."""
+    middle, half = float(gain.mean()), 1.96 * float(gain.std()) / len(gain) ** 0.5
     verdict: Verdict = "fit" if middle - half > 0 else "caution" if middle > 0 else "unfit"
     words = {"fit": "better", "caution": "not surely better", "unfit": "no better"}[verdict]
-    return (
-        Check(
-            "Baseline",
-            f"{words} than always saying {said}: {measured} on {len(gain):,} points (gain {middle:.1%}, 95 %"
-            f" interval {middle - half:.1%} to {middle + half:.1%})",
-            verdict,
-            "A model that has learnt nothing of the inputs has no opinion of its points either.",
-            "train longer, or another model; are the labels what is to be predicted, and --loss what they are"
-            " (numbers: squared_error)?",
-        ),
+    return Check(
+        "Baseline",
+        f"{words} than always saying {said}: {measured} on {len(gain):,} points (gain {middle:.1%}, 95 %"
+        f" interval {middle - half:.1%} to {middle + half:.1%})",
+        verdict,
+        "A model that has learnt nothing of the inputs has no opinion of its points either.",
+        "train longer, or another model; are the labels what is to be predicted, and --loss what they are"
+        " (numbers: squared_error)?",
     )
 
 
