@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -216,7 +217,7 @@ def _with_absent_classes(unseen: Ranking | Scores, trained_on: np.ndarray) -> Ra
     return replace(unseen, probabilities=p, loo_loss=loss, **_prediction(p, label))
 
 
-def _prediction(p: np.ndarray, label: np.ndarray) -> dict[str, np.ndarray]:
+def _prediction(p: np.ndarray, label: np.ndarray) -> dict[str, Any]:
     rows = np.arange(len(p))
     others = p.astype(np.float64)
     own = others[rows, label]

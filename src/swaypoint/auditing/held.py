@@ -15,6 +15,7 @@ from swaypoint.auditing.cross_fit import CrossFit, Folds, check_folds
 from swaypoint.auditing.ensemble import Ensemble
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.auditing.records import Records, Shown
+from swaypoint.auditing.room import check_room
 from swaypoint.auditing.run import AuditRun
 from swaypoint.auditing.scored import Columns, Pairs, Scored, columns_of, lead
 from swaypoint.auditing.second import second_view
@@ -23,7 +24,6 @@ from swaypoint.data.planting import plant
 from swaypoint.data.readers.beside import unknown_class
 from swaypoint.data.splitting import Split
 from swaypoint.errors import InputError
-from swaypoint.folder.documents import free_memory
 from swaypoint.folder.manifest import (
     HELD_OUT,
     OUT_OF_FOLD,
@@ -55,8 +55,6 @@ from swaypoint.scoring.trained_model import TrainedModel
 from swaypoint.scoring.wrong_labels import WrongLabels
 
 _NEIGHBOURS = 50_000
-_CLASS_BYTES = 40
-"""Of each class of each point: the probabilities of leave-one-out, of the training, and of both at work."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +126,7 @@ class HeldRecords(Records):
         options = self.options
         _check_classes(self._given)
         name, *_ = [check(self.dataset, one, options.objective) for one in options.model.each()]
-        self._check_room(name)
+        check_room(self.dataset, name, options, self._room)
         if options.folds is not None:
             check_folds(self._given, name, options)
         loss, trains = as_loss(options.objective.loss), name not in FITTED and ":" not in name
@@ -143,24 +141,6 @@ class HeldRecords(Records):
                     f"the score {score!r} needs the course of a training, and {name} is not trained here;"
                     " leave it out"
                 )
-
-    def _check_room(self, name: str) -> None:
-        """Refuse more classes than there is memory for, before anything is trained."""
-        dataset, options = self.dataset, self.options
-        free = free_memory() if self._room is None else min(self._room, free_memory())
-        needed = _CLASS_BYTES * len(dataset) * len(dataset.classes)
-        if needed > free:
-            raise InputError(
-                f"{dataset.name}: the probabilities of {len(dataset.classes):,} classes at {len(dataset):,}"
-                f" points take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} may be held; take fewer points"
-                " (--limit) or classes, more memory (--max-memory), or stream features in parquet files"
-                " (--features)"
-            )
-        if name == "head" and options.model.weights is None:
-            loss = as_loss(options.objective.loss)
-            outputs, width = loss.outputs(len(dataset.classes)), dataset.inputs.shape[1]
-            blank = HeadWeights(torch.zeros(1).expand(outputs, width), torch.zeros(outputs), loss)
-            choose(blank, options.of_the_head(), memory=self._room)
 
     def predictor(self, run: AuditRun) -> Predictor:
         first, *others = self._members()
