@@ -894,7 +894,11 @@ def test_times_to_the_nanosecond_are_read_without_pandas(tmp_path: Path) -> None
         tmp_path / "a.parquet", t=times, d=times.cast(pa.int64()).cast(pa.duration("ns")), y=[0, 1]
     )
     script = (
-        "import sys; sys.modules['pandas'] = None\n"
+        "import sys\n"
+        "class NoPandas:\n"
+        "    def find_spec(name, *_):\n"
+        "        if name == 'pandas': raise ModuleNotFoundError(name=name)\n"
+        "sys.meta_path.insert(0, NoPandas)\n"
         "from swaypoint.data.readers import read_dataset\n"
         "print(read_dataset(sys.argv[1]).describe(1))"
     )
