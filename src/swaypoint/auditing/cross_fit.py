@@ -214,7 +214,9 @@ def _with_absent_classes(unseen: Ranking | Scores, trained_on: np.ndarray) -> Ra
         return unseen
     p, label = with_absent_classes(p, present, len(trained_on)), unseen.label.astype(np.int64)
     loss = -np.log(p[np.arange(len(p)), label].astype(np.float64))
-    return replace(unseen, probabilities=p, loo_loss=loss, **_prediction(p, label))
+    said = _prediction(p, label)
+    margin, suggested = said["margin"], said["suggested_label"]
+    return replace(unseen, probabilities=p, loo_loss=loss, margin=margin, suggested_label=suggested)
 
 
 def _prediction(p: np.ndarray, label: np.ndarray) -> dict[str, Any]:
