@@ -19,13 +19,11 @@ from swaypoint.auditing.room import check_room
 from swaypoint.auditing.run import AuditRun
 from swaypoint.auditing.scored import Columns, Pairs, Scored, columns_of, lead
 from swaypoint.auditing.second import second_view
+from swaypoint.auditing.splits import check_classes, counted, splits_of
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.planting import plant
-from swaypoint.data.readers.beside import unknown_class
-from swaypoint.data.splitting import Split
 from swaypoint.errors import InputError
 from swaypoint.folder.manifest import (
-    HELD_OUT,
     OUT_OF_FOLD,
     TRAIN,
     AuditedData,
@@ -98,7 +96,7 @@ class HeldRecords(Records):
     ) -> None:
         self.options, self._given, self._room = options, given, room
         self.dataset, self._flipped = plant(given, options.flip, options.seed)
-        self._split = _splits(given, options)
+        self._split = splits_of(given, options)
         trained = self._split == TRAIN
         self.rows = Rows(np.flatnonzero(trained), np.flatnonzero(~trained))
         self._order = _order(self.rows)
@@ -124,7 +122,7 @@ class HeldRecords(Records):
 
     def check(self) -> None:
         options = self.options
-        _check_classes(self._given)
+        check_classes(self._given)
         name, *_ = [check(self.dataset, one, options.objective) for one in options.model.each()]
         check_room(self.dataset, name, options, self._room)
         if options.folds is not None:
@@ -381,25 +379,6 @@ def _place(source: str | Path) -> str:
     return str(path.absolute() if path.exists() else source)
 
 
-def _splits(dataset: Dataset, options: AuditOptions) -> np.ndarray:
-    """Of each record, (n,) of text: the source's own, and of the points to train on those held out.
-
-    Raises:
-        InputError: the source has splits, and no points to train on.
-    """
-    if dataset.split is None:
-        split = np.full(len(dataset), TRAIN, dtype=object)
-    else:
-        split = dataset.split.astype(object)
-    own = np.flatnonzero(split == TRAIN)
-    if not len(own):
-        raise InputError(f"{dataset.name}: its split {TRAIN!r} holds no usable records to train on")
-    share = options.held_out(splits=dataset.split is not None)
-    held = Split.of(len(own), seed=options.seed, share=share).held_out(np.arange(len(own)))
-    split[own[held]] = HELD_OUT
-    return split.astype(str)
-
-
 def _accuracies(columns: Columns) -> dict[str, float]:
     """Out of fold, and on the points of each split that was not trained on, of which the suggestion is the
     head's own."""
@@ -421,24 +400,6 @@ def _score(name: str, points: tuple[TrainedModel, TrainedModel | None], others: 
     if unseen is not None:
         found.append(of(unseen) if scores[name].pointwise else np.full(others, np.nan))
     return found
-
-
-def _check_classes(dataset: Dataset) -> None:
-    """Refuse a class that is in none of the records to train on, where the source says which these are."""
-    if dataset.split is None or not dataset.classes:
-        return
-    trained = np.unique(dataset.labels[dataset.split == TRAIN])
-    if len(unknown := np.setdiff1d(dataset.labels, trained)):
-        label = int(unknown[0])
-        split = str(dataset.split[dataset.labels == label][0])
-        raise unknown_class(f"{dataset.name}, split {split!r},", dataset.classes[label])
-
-
-def counted(split: np.ndarray) -> dict[str, int]:
-    """How many points are of each split, the trained ones' first."""
-    names, counts = np.unique(split, return_counts=True)
-    found = dict(zip(names.tolist(), counts.tolist(), strict=True))
-    return {TRAIN: found.pop(TRAIN, 0), **found}
 
 
 def _cooks(parts: Sequence[Ranking | Scores]) -> np.ndarray:
