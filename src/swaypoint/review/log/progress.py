@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 
-from swaypoint.errors import InputError, require
+from swaypoint.errors import InputError
 from swaypoint.review.items import Items
+from swaypoint.review.log.counting import CONFIDENCE, count_interval
 from swaypoint.review.log.verdicts import VERDICTS, WRONG, Review, Verdict
 
-CONFIDENCE = 0.95
+ACCEPTED = 0.01
+"""Share of wrong ones among the unseen points at which a review may stop."""
 _SHORT, _LONG = 50, 200  # decisions that the yield looks back on
-_RARE = 0.0005  # share of errors in well-kept data, to say what a sample cannot see
+_SAMPLE = 300
 
 
 @dataclass(frozen=True)
@@ -89,28 +91,24 @@ def yield_curve(items: Items, review: Review, *, sample: Collection[str] = (), m
     return Yield(decided, last(_SHORT), last(_LONG))
 
 
-def audit_sample(items: Items, review: Review, size: int, seed: int, *, top: int = 0) -> list[str]:
-    """Ids of points to look at for :func:`remaining`, uniform among those of the tail that nobody has
-    reviewed, in random order (so that its first part is a uniform sample too); all where there are fewer.
+def audit_sample(items: Items, review: Review, size: int, seed: int) -> list[str]:
+    """Ids of points to look at for :func:`remaining`, uniform among those that nobody has reviewed, in random
+    order (so that its first part is a uniform sample too); all where there are fewer.
 
     Keep them: after the next verdict the same seed chooses others.
-
-    Args:
-        top: the tail begins after so many of the ranking, those that the queue will come to anyway.
 
     Raises:
         InputError: ``size`` < 1.
     """
     if size < 1:
         raise InputError(f"the random sample has {size} points; expected at least 1")
-    tail = _tail(items, review, top)
-    chosen = np.random.default_rng(seed).permutation(tail)[:size]
+    chosen = np.random.default_rng(seed).permutation(unreviewed(items, review))[:size]
     return [items.ids[position] for position in chosen]
 
 
-def _tail(items: Items, review: Review, top: int) -> np.ndarray:
-    """Positions that nobody has reviewed, beyond the first ``top`` of the ranking."""
-    unseen = items.scores["rank"] > top
+def unreviewed(items: Items, review: Review) -> np.ndarray:
+    """Positions that nobody has reviewed."""
+    unseen = np.ones(len(items), dtype=bool)
     for item in review.reviewed():
         position = items.position(item)
         if position is not None:
@@ -120,107 +118,105 @@ def _tail(items: Items, review: Review, top: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Tail:
-    """What a random sample says of the points that nobody has reviewed.
+    """What a random sample says of the points that nobody had reviewed when it was drawn.
 
     Attributes:
-        size: those points, without the sample.
-        seen: points of the sample that were looked at.
+        drawn: how many those were; ``unseen``: of these nobody has reviewed now.
+        seen: points of the sample that were looked at, in its order without a gap.
         wrong: those of them found mislabeled or bad.
         undecided: those of them skipped or in conflict.
-        low, high: share of wrong ones in the tail, an interval of :data:`CONFIDENCE`.
+        low, high: wrong ones among the unseen, an interval of :data:`~.counting.CONFIDENCE` that holds at
+            every moment of the review.
     """
 
-    size: int
+    drawn: int
+    unseen: int
     seen: int
     wrong: int
     undecided: int
-    low: float
-    high: float
-
-    @property
-    def errors(self) -> tuple[int, int]:
-        """How many wrong points the tail holds, at least and at most."""
-        return math.floor(self.low * self.size), math.ceil(self.high * self.size)
+    low: int
+    high: int
 
 
-def remaining(items: Items, review: Review, sample: Sequence[str], *, top: int = 0) -> Tail | None:
-    """The errors that remain, from a random sample of the tail; None while none of it was looked at.
+def remaining(
+    items: Items, review: Review, sample: Sequence[str], population: Collection[int]
+) -> Tail | None:
+    """The errors that remain, from a random sample; None while none of it was looked at.
 
-    The interval is :func:`clopper_pearson`'s. It takes the undecided for correct in its lower bound and for
-    wrong in its upper one. It holds for the tail as it was when the sample was drawn; where the queue went
-    far into it since, what is left holds fewer errors if the ranking is any good: draw a new sample then.
+    :func:`~.counting.count_interval` says how many of the ``population`` are wrong; those found since, by
+    whatever way, are taken off. The undecided count for right in the lower bound and for wrong in the upper.
 
     Args:
-        sample: ids from :func:`audit_sample`, looked at in its order.
-        top: as there.
-
-    Raises:
-        MissingExtra: scipy is not installed.
+        sample: ids from :func:`audit_sample`. What was looked at out of its turn, such as by the queue, is
+            no random pick and counts once its turn has come.
+        population: positions that the sample was drawn from, see :func:`unreviewed`.
     """
-    seen = [item for item in sample if review.all_on(item) and items.position(item) is not None]
+    seen = list(takewhile(lambda item: bool(review.all_on(item)), sample))
     if not seen:
         return None
-    decisions = [review.decision(item) for item in seen]
+    wrong, undecided = _judged(review, seen)
+    found, open_ = _judged(review, (items.ids[p] for p in population if review.all_on(items.ids[p])))
+    low, high = count_interval(wrong, len(seen), len(population), undecided=undecided)
+    unseen = sum(not review.all_on(items.ids[position]) for position in population)
+    low, high = max(low - found - open_, 0), min(max(high - found, 0), unseen)
+    return Tail(len(population), unseen, len(seen), wrong, undecided, low, high)
+
+
+def _judged(review: Review, reviewed: Iterable[str]) -> tuple[int, int]:
+    """How many of these are wrong, and undecided."""
+    decisions = [review.decision(item) for item in reviewed]
     undecided = sum(decision is None or not decision.final for decision in decisions)
-    wrong = sum(decision is not None and decision.verdict in WRONG for decision in decisions)
-    drawn = {position for item in sample if (position := items.position(item)) is not None}
-    size = int(np.isin(_tail(items, review, top), list(drawn), invert=True).sum())
-    low, _ = clopper_pearson(wrong, len(seen))
-    _, high = clopper_pearson(wrong + undecided, len(seen))
-    return Tail(size, len(seen), wrong, undecided, low, high)
+    return sum(decision is not None and decision.verdict in WRONG for decision in decisions), undecided
 
 
-def clopper_pearson(wrong: int, seen: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """The exact two-sided interval of a share, from ``wrong`` of ``seen`` (Clopper & Pearson, 1934): it
-    holds the share in at least ``confidence`` of the cases, for points drawn with replacement; without,
-    it is wider than need be.
+def advice(tail: Tail | None, curve: Yield, points: int) -> str:
+    """When to stop, in a few sentences.
 
-    Raises:
-        MissingExtra: scipy is not installed.
+    The rule: stop where the interval's upper end is at most :data:`ACCEPTED` of what nobody has seen. It says
+    so wrongly in at most 1 - :data:`~.counting.CONFIDENCE` of all reviews, however often one looks.
 
-    >>> [round(bound, 4) for bound in clopper_pearson(0, 300)]
-    [0.0, 0.0122]
+    Args:
+        points: that nobody has reviewed, from which a sample would be drawn.
     """
-    quantile = require("scipy.special", "review").betaincinv
-    each = (1 - confidence) / 2
-    low = float(quantile(wrong, seen - wrong + 1, each)) if wrong > 0 else 0.0
-    high = float(quantile(wrong + 1, seen - wrong, 1 - each)) if wrong < seen else 1.0
-    return low, high
-
-
-def advice(tail: Tail | None, curve: Yield) -> str:
-    """When to stop, in a few sentences: the sample's bound beside the queue's yield, and what the bound
-    cannot say.
-
-    Raises:
-        MissingExtra: scipy is not installed.
-    """
-    sure = f"with {CONFIDENCE:.0%} confidence".replace("%", " %")
+    sure = f"with {CONFIDENCE:.0%} confidence at whatever moment you look".replace("%", " %")
     if tail is None:
+        size = min(_SAMPLE, points)
+        if not size:
+            return "Every point was reviewed."
+        most = count_interval(0, size, points)[1]
         return (
             "How many errors remain is not known: look at a random sample of the points that nobody has"
-            f" reviewed. None wrong among 300 would say, {sure}, that at most"
-            f" {_percent(clopper_pearson(0, 300)[1])} of the rest are; no sample of this size says more."
+            f" reviewed. None wrong among {size:,} would say, {sure}, that at most {most:,} of these"
+            f" {points:,} are."
         )
-    least, most = tail.errors
     undecided = f" ({tail.undecided:,} undecided)" if tail.undecided else ""
     found = (
-        f"Of {tail.seen:,} random points that nobody had reviewed, {tail.wrong:,} were wrong{undecided}:"
-        f" {sure}, {_percent(tail.low)} to {_percent(tail.high)} of the other {tail.size:,} are,"
-        f" {least:,} to {most:,} points."
+        f"Of {tail.seen:,} random points of the {tail.drawn:,} that nobody had reviewed, {tail.wrong:,} were"
+        f" wrong{undecided}: {sure}, {tail.low:,} to {tail.high:,} of the {tail.unseen:,} that nobody has seen"
+        f" yet are, at most {_percent(tail.high / max(tail.unseen, 1))}."
     )
-    if len(curve.decided) == 0 or curve.decided[-1] < _SHORT:
-        course = f"The queue has fewer than {_SHORT} decisions yet: go on."
-    elif curve.last_50[-1] > tail.high:
-        course = f"Of the queue's last {_SHORT} still {_percent(curve.last_50[-1])} were wrong: go on."
-    else:
-        course = (
-            f"Of the queue's last {_SHORT}, {_percent(curve.last_50[-1])} were wrong, no more than a random"
-            " pick may find: stop here, or look at a larger sample."
-        )
-    needed = math.log((1 - CONFIDENCE) / 2) / math.log1p(-_RARE)
-    limit = f"To bound the rest at {_percent(_RARE)} takes some {round(needed, -2):,.0f} without an error."
-    return f"{found} {course} {limit}"
+    rule = f"Stop is said at {_percent(ACCEPTED)}, and wrongly in at most one of twenty reviews."
+    if tail.high <= ACCEPTED * tail.unseen:
+        return f"{found} Stop here. {rule}"
+    course = ""
+    if len(curve.decided) >= _SHORT and curve.last_50[-1] > tail.high / max(tail.unseen, 1):
+        course = f" The queue finds more: of its last {_SHORT} {_percent(curve.last_50[-1])} were wrong."
+    return f"{found} Go on.{course} {rule} {_more(tail)}"
+
+
+def _more(tail: Tail) -> str:
+    """How many more random points without an error would do."""
+    low, high = 0, tail.drawn - tail.seen
+    while low < high:
+        more = (low + high) // 2
+        most = count_interval(tail.wrong + tail.undecided, tail.seen + more, tail.drawn)[1]
+        if most - tail.wrong <= ACCEPTED * (tail.unseen - more):
+            high = more
+        else:
+            low = more + 1
+    if low >= tail.unseen:
+        return "No sample can say so here: look at all of them."
+    return f"That takes {low:,} more random points without an error, and more with one."
 
 
 def _percent(share: float) -> str:

@@ -18,11 +18,12 @@ from swaypoint.review.log.progress import (
     confusion,
     progress,
     remaining,
+    unreviewed,
     yield_curve,
 )
 from swaypoint.review.log.verdicts import WRONG, Review
 from swaypoint.review.page.desk import Desk
-from swaypoint.review.page.query import Query, select
+from swaypoint.review.page.query import Query, drawn_at, select
 
 SAMPLE = 300
 _MATRIX = 14
@@ -62,7 +63,6 @@ class ProgressPage:
     last_200: float | None
     advice: str
     tail: Tail | None
-    errors: tuple[int, int] | None
     sample: str
     sampled: tuple[int, int] | None
     reviewers: tuple[tuple[str, int], ...]
@@ -110,7 +110,10 @@ def progress_page(desk: Desk, review: Review, query: Query) -> ProgressPage:
     drawn = select(Query(sample=query.sample), items, review, "") if query.sample else np.empty(0, np.int64)
     sample = [items.ids[position] for position in drawn.tolist()]
     counts, curve = progress(items, review), yield_curve(items, review, sample=sample)
-    tail = remaining(items, review, sample) if sample else None
+    tail = None
+    if sample:
+        population = unreviewed(items, drawn_at(query, review)).tolist()
+        tail = remaining(items, review, sample, population)
     said = Counter(actor for item in review.reviewed() for actor in review.all_on(item))
     seen = sum(bool(review.all_on(item)) for item in sample)
     return ProgressPage(
@@ -120,9 +123,8 @@ def progress_page(desk: Desk, review: Review, query: Query) -> ProgressPage:
         decided=int(curve.decided[-1]) if len(curve.decided) else 0,
         last_50=float(curve.last_50[-1]) if len(curve.decided) else None,
         last_200=float(curve.last_200[-1]) if len(curve.decided) else None,
-        advice=advice(tail, curve),
+        advice=advice(tail, curve, counts.points - counts.reviewed),
         tail=tail,
-        errors=tail.errors if tail else None,
         sample=Query(sample=query.sample or (SAMPLE, review.seq)).address(),
         sampled=(len(sample), seen) if sample else None,
         reviewers=tuple(said.most_common()),

@@ -208,10 +208,14 @@ def _in_region(number: int, items: Items) -> np.ndarray:
 
 
 def _sample(query: Query, items: Items, review: Review) -> np.ndarray:
-    size, seq = query.sample
-    before = Review(review.run, (event for event in review.events if event.seq <= seq))
-    drawn = audit_sample(items, before, size, seq)
+    drawn = audit_sample(items, drawn_at(query, review), *query.sample)
     return np.array([items.position(item) for item in drawn], dtype=np.int64)
+
+
+def drawn_at(query: Query, review: Review) -> Review:
+    """The review as it was when the query's sample was drawn."""
+    seq = query.sample[1]
+    return Review(review.run, (event for event in review.events if event.seq <= seq))
 
 
 def _values(items: Items, names: tuple[str, ...]) -> list[float]:
