@@ -22,6 +22,10 @@ LARGEST = 64
 PATCH = 2
 _SHRUNK = 1e-3
 """A variance of patches, in units of a pixel's, that counts for little: compression makes such."""
+_ABSENT = 1e-5
+"""A variance that is none."""
+_LEVEL = 1e-3
+"""Added to a norm's variances: the gradients of a channel that is nearly constant are held within bounds."""
 _PATCHES = 500_000
 _DECAY = 1.3e-3
 _HEAD, _BIAS = 1 / 81, 64.0
@@ -36,9 +40,9 @@ class Pair(nn.Module):
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, width, 3, 1, 1, bias=False)
-        self.norm1 = nn.BatchNorm2d(width)
+        self.norm1 = nn.BatchNorm2d(width, eps=_LEVEL)
         self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
-        self.norm2 = nn.BatchNorm2d(width)
+        self.norm2 = nn.BatchNorm2d(width, eps=_LEVEL)
         for convolution in (self.conv1, self.conv2):
             nn.init.dirac_(convolution.weight.data[: convolution.in_channels])
         for norm in (self.norm1, self.norm2):
@@ -90,12 +94,15 @@ def whitening(pictures: Tensor) -> Tensor:
     identity as their second moment, each once with either sign (Jordan, 2024, section 3.2): the eigenvectors
     of the patches' second moment over the root of their eigenvalues, each with 0.001 added.
 
-    Directions that no patch has, as of grey pictures, have filters of zero.
+    Directions that no patch has, as of grey pictures, are left out, and others stand twice for them: a
+    channel that is the same everywhere would be blown up by the norm that follows.
     """
     patches = F.unfold(pictures, PATCH).transpose(1, 2).reshape(-1, 3 * PATCH**2).double()
     values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
-    scales = torch.where(values > 1e-6, (values.clamp_min(0) + _SHRUNK).rsqrt(), 0.0)
-    filters = (vectors * scales).T.reshape(-1, 3, PATCH, PATCH).float()
+    filters = (vectors * (values.clamp_min(0) + _SHRUNK).rsqrt()).T.reshape(-1, 3, PATCH, PATCH).float()
+    there = filters[values > _ABSENT]
+    if 0 < len(there) < len(filters):
+        filters = there.repeat(-(-len(filters) // len(there)), 1, 1, 1)[: len(filters)]
     return torch.cat([filters, -filters])
 
 

@@ -51,8 +51,9 @@ class ModelOptions:
             features, a convex head is fitted to them), ``"tfidf"`` (of texts, the same head on
             :mod:`~swaypoint.models.text_features`), a pretrained one
             (:mod:`swaypoint.models.pretrained`: ``"hf:FOLDER"``), ``"package.module:factory"`` (yours), or
-            ``"none"``, which chooses by what the data are: mlp for rows, airbench for images, head for
-            features, tfidf for texts. Several with commas are ranked together, see :meth:`each`.
+            ``"none"``, which chooses by what the data are: mlp for rows, airbench for images (resnet20
+            where their labels are real values), head for features, tfidf for texts. Several with commas are
+            ranked together, see :meth:`each`.
         weights: of yours, ``.safetensors`` or a ``.pt`` state dict; of ``"head"`` a head that is not to be
             fitted, see :func:`stored_head`.
         transform: ``"package.module:function"`` from one image or row to your model's input.
@@ -184,7 +185,9 @@ def resolve(options: ModelOptions, dataset: Dataset) -> str:
     """
     name = options.name
     if name == "none":
-        name = {"images": "airbench", "rows": "mlp", "features": "head", "texts": "tfidf"}[dataset.kind]
+        # The rates of airbench are those of classes' losses, whatever the unit of real values.
+        images = "airbench" if dataset.classes else "resnet20"
+        name = {"images": images, "rows": "mlp", "features": "head", "texts": "tfidf"}[dataset.kind]
     if ":" in name:
         return name
     if name not in ("mlp", "head", "tfidf", *IMAGE_MODELS):

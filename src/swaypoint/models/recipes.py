@@ -106,8 +106,8 @@ def adapted(recipe: Recipe, inputs: Tensor, targets: Tensor) -> Recipe:
 
     Fewer are seen more often, by the root of their number (up to 40 times, and at least so often that there
     are 400 steps), in smaller batches (80 an epoch, of 32 images or more) at a rate that falls with the
-    root of their size; more are seen less often, but four times. The first 0.3 of the epochs see half of the
-    side, those up to 0.7 see 3/4. Half of the images are mirrored where
+    root of their size; more are seen less often, but four times. The first 0.35 of the epochs see half of the
+    side, those up to 0.8 see 3/4. Half of the images are mirrored where
     :func:`~swaypoint.models.mirrored.mirrors_alike`.
     """
     points, side = len(inputs), min(int(inputs.shape[1]), airbench.LARGEST)
@@ -121,7 +121,7 @@ def adapted(recipe: Recipe, inputs: Tensor, targets: Tensor) -> Recipe:
         epochs=epochs,
         batch_size=batch,
         rate=recipe.rate * (batch / recipe.batch_size) ** 0.5,
-        sides=((side // 2, 0.3), (3 * side // 4, 0.7)) if side >= _GROWN else (),
+        sides=((side // 2, 0.35), (3 * side // 4, 0.8)) if side >= _GROWN else (),
         mirror=mirrors_alike(inputs, targets),
     )
 
@@ -131,7 +131,7 @@ _GROWN = 24
 AIRBENCH = Recipe(
     "airbench",
     airbench.Airbench,
-    10,
+    14,
     250,
     "sgd",
     0.3,
