@@ -155,10 +155,10 @@ def test_the_rate_is_a_triangle(split, tmp_path):
             rates.append(rate * 81)
             super().before_step(rate)
 
-    recipe = replace(SMALL, batch_size=4, sides=((4, 1.0),))
+    recipe = replace(SMALL, sides=((4, 1.0),))
     watch = Rates("head", 60, 4)
     train(build(recipe, split.inputs, 2, seed=0), split, recipe, Plan(4, 0, tmp_path), watches=[watch])
-    expected = 0.05 * np.interp(np.arange(48), [0, 0.23 * 48, 48], [0.2, 1.0, 0.0])
+    expected = 0.05 * np.interp(np.arange(12), [0, 0.23 * 12, 12], [0.2, 1.0, 0.0])
     np.testing.assert_allclose(rates, expected, rtol=1e-6)
 
 
@@ -209,7 +209,7 @@ def test_an_interrupted_training_goes_on_to_the_bit(split, tmp_path):
 def test_it_learns_what_is_plain_to_see(split, tmp_path):
     recipe = AIRBENCH.adapted(split.inputs[split.train], split.targets[split.train])
     assert recipe.mirror
-    told = []
+    recipe, told = replace(recipe, batch_size=8, rate=0.05), []
     model = build(recipe, split.inputs[split.train], 2, seed=0)
     train(model, split, recipe, Plan(12, 0, tmp_path), report=lambda *one: told.append(one))
     assert told[-1][3] >= 0.75
@@ -243,7 +243,7 @@ def test_what_it_will_take_is_added_up_over_the_sides(split, monkeypatch, tmp_pa
 
 @pytest.mark.parametrize(
     ("points", "epochs", "batch"),
-    [(40_000, 14, 250), (160_000, 7, 250), (2_000_000, 4, 250), (10_000, 28, 125)],
+    [(40_000, 14, 250), (160_000, 7, 250), (2_000_000, 4, 250), (10_000, 20, 125)],
 )
 def test_epochs_follow_the_number_of_images(points, epochs, batch):
     inputs = torch.zeros(1, 32, 32, 3, dtype=torch.uint8).expand(points, -1, -1, -1)
@@ -252,12 +252,12 @@ def test_epochs_follow_the_number_of_images(points, epochs, batch):
     assert [recipe.side(epoch, 10) for epoch in (0, 5, 9)] == [16, 24, None]
 
 
-@pytest.mark.parametrize("points", [2, 33, 97, 200, 1438])
+@pytest.mark.parametrize("points", [2, 9, 65, 97, 200, 1438])
 def test_few_images_are_seen_for_enough_steps(points):
     inputs = drawn(points, 8)
     recipe = AIRBENCH.adapted(inputs, torch.arange(points) % 2)
     steps = recipe.epochs * -(-points // recipe.batch_size)
-    assert steps >= 400
+    assert 200 <= steps <= 600
     assert points % recipe.batch_size != 1  # no batch of one, which a norm takes no moments of
     assert not recipe.sides  # 8 pixels do not begin smaller
 

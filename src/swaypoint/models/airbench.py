@@ -113,7 +113,7 @@ def groups(model: nn.Module, rate: float, decay: float) -> list[dict[str, Any]]:
     assert isinstance(model, Airbench)
     head = {"lr": rate * _HEAD}
     weights = [p for p in model.blocks.parameters() if p.ndim > 1]
-    biases = [p for p in (model.whiten.bias, *model.blocks.parameters()) if p.ndim == 1 and p.requires_grad]
+    biases = [p for p in model.parameters() if p.ndim == 1 and p.requires_grad and p is not model.head.bias]
     return [
         {"params": [model.head.weight], "weight_decay": decay, **head},
         {"params": [model.head.bias], "weight_decay": 0.0, **head},

@@ -97,21 +97,22 @@ class Recipe:
         return next((side for side, end in self.sides if epoch < round(end * epochs)), None)
 
 
-_POINTS, _MOST_EPOCHS, _FEWEST_STEPS = 40_000, 40, 400
-_BATCHES, _SMALLEST_BATCH = 80, 32
+_POINTS, _MOST_EPOCHS, _FEWEST_STEPS = 40_000, 20, 200
+_BATCHES, _SMALL_BATCH, _FEW_BATCHES, _LEAST = 80, 64, 8, 8
 
 
 def adapted(recipe: Recipe, inputs: Tensor, targets: Tensor) -> Recipe:
     """``recipe``, made for 40,000 images, for other images (n, H, W, 3).
 
-    Fewer are seen more often, by the root of their number (up to 40 times, and at least so often that there
-    are 400 steps), in smaller batches (80 an epoch, of 32 images or more) at a rate that falls with the
-    root of their size; more are seen less often, but four times. The first 0.35 of the epochs see half of the
-    side, those up to 0.8 see 3/4. Half of the images are mirrored where
-    :func:`~swaypoint.models.mirrored.mirrors_alike`.
+    Fewer are seen more often, by the root of their number (up to 20 times, and at least so often that there
+    are 200 steps), in smaller batches (80 an epoch, of 64 images or more; of less than 512 eight an epoch,
+    of 8 or more) at a rate that falls with the root of their size; more are seen less often, but four
+    times. The first 0.35 of the epochs see half of the side, those up to 0.8 see 3/4. Half of the images
+    are mirrored where :func:`~swaypoint.models.mirrored.mirrors_alike`.
     """
     points, side = len(inputs), min(int(inputs.shape[1]), airbench.LARGEST)
-    batch = max(_SMALLEST_BATCH, min(recipe.batch_size, points // _BATCHES))
+    small = max(_LEAST, min(_SMALL_BATCH, points // _FEW_BATCHES))
+    batch = max(small, min(recipe.batch_size, points // _BATCHES))
     while points > 1 and points % batch == 1:  # a batch norm learns nothing of one image
         batch += 1
     epochs = round(recipe.epochs * (_POINTS / points) ** 0.5)
