@@ -246,7 +246,7 @@ def test_a_default_model_with_the_weights_of_an_audit(photos, tmp_path):
     ("model", "message"),
     [
         (ModelOptions("resnet20"), "needs trained weights: --weights AUDIT/model.safetensors"),
-        (ModelOptions("mlp"), "expected package.module:factory, or resnet20"),
+        (ModelOptions("mlp"), "expected package.module:factory, or airbench"),
     ],
 )
 def test_models_that_cannot_be(photos, tmp_path, model, message):

@@ -175,7 +175,9 @@ CASES = {
     "hf": Case("saved", saved, "pictures", SMALL),
     "texts": Case("letters", texts, ""),
     "wine": Case("sklearn:wine", None, "wine"),
-    "digits": Case("sklearn:digits", None, "digits", options=AuditOptions(flip=0.02, top=5)),
+    "digits": Case(
+        "sklearn:digits", None, "digits", options=AuditOptions(flip=0.02, model=ModelOptions(epochs=2), top=5)
+    ),
     "real": Case(
         "real.csv", real, "value", options=AuditOptions(objective=Objective("squared_error"), top=5)
     ),

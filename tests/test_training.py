@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from swaypoint.data.dataset import Dataset
 from swaypoint.models import loop as loops
 from swaypoint.models import trajectory
+from swaypoint.models.airbench import Airbench
 from swaypoint.models.loop import Changes, Plan, SplitData, fast_bfloat16, train
 from swaypoint.models.networks import MLP, VGG19, EfficientNetB0, ResNet20, Standardize
 from swaypoint.models.predictor import ModelOptions, Objective, Rows, Training, prepare
@@ -66,7 +67,9 @@ def test_networks_have_the_published_sizes():
         assert parameters(VGG19(standardize(), 10)) == pytest.approx(convolutions, rel=0.02)
 
 
-@pytest.mark.parametrize(("network", "features"), [(ResNet20, 64), (VGG19, 512), (EfficientNetB0, 1280)])
+@pytest.mark.parametrize(
+    ("network", "features"), [(Airbench, 256), (ResNet20, 64), (VGG19, 512), (EfficientNetB0, 1280)]
+)
 @pytest.mark.parametrize("side", [16, 32])
 def test_networks_take_images_of_several_sides(network, features, side):
     model = network(standardize(), 10).eval()

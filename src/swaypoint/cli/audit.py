@@ -120,9 +120,9 @@ def audit(  # long: an option a parameter
         str,
         typer.Option(
             help="A pretrained one: hf:, st:, m2v:, timm: with a folder or a name on the hub, onnx:FILE; or"
-            " package.module:factory for yours; none trains a default: resnet20 for images (also vgg19,"
-            " efficientnet_b0), mlp for rows; head (no training) for features, tfidf for texts. Several with"
-            " commas are ranked together.",
+            " package.module:factory for yours; none trains a default: airbench for images (also"
+            " resnet20, vgg19, efficientnet_b0), mlp for rows; head (no training) for features, tfidf for"
+            " texts. Several with commas are ranked together.",
             rich_help_panel=MODEL,
         ),
     ] = "none",
@@ -355,8 +355,8 @@ def features(  # long: an option a parameter
     model: Annotated[
         str,
         typer.Option(
-            help="A pretrained one, such as hf:FOLDER; package.module:factory for yours; or resnet20, vgg19,"
-            " efficientnet_b0 as an audit trained it.",
+            help="A pretrained one, such as hf:FOLDER; package.module:factory for yours; or airbench,"
+            " resnet20, vgg19, efficientnet_b0 as an audit trained it.",
             rich_help_panel=MODEL,
         ),
     ],

@@ -36,7 +36,7 @@ from swaypoint.scoring.trained_model import Course, TrainedModel
 Report = Callable[[int, int, float, float], None]
 
 
-IMAGE_MODELS = ("resnet20", "vgg19", "efficientnet_b0")
+IMAGE_MODELS = ("airbench", "resnet20", "vgg19", "efficientnet_b0")
 FITTED = ("head", "tfidf")
 """Models of which a convex head is all that is fitted to the labels."""
 _TEXT_RIDGE = 0.1  # over n: scikit-learn's C = 10
@@ -57,8 +57,9 @@ class ModelOptions:
             features, a convex head is fitted to them), ``"tfidf"`` (of texts, the same head on
             :mod:`~swaypoint.models.text_features`), a pretrained one
             (:mod:`swaypoint.models.pretrained`: ``"hf:FOLDER"``), ``"package.module:factory"`` (yours), or
-            ``"none"``, which chooses by what the data are: mlp for rows, resnet20 for images, head for
-            features, tfidf for texts. Several with commas are ranked together, see :meth:`each`.
+            ``"none"``, which chooses by what the data are: mlp for rows, airbench for images (resnet20
+            where their labels are real values), head for features, tfidf for texts. Several with commas are
+            ranked together, see :meth:`each`.
         weights: of yours, ``.safetensors`` or a ``.pt`` state dict; of ``"head"`` a head that is not to be
             fitted, see :func:`stored_head`.
         transform: ``"package.module:function"`` from one image or row to your model's input.
@@ -193,7 +194,9 @@ def resolve(options: ModelOptions, dataset: Dataset) -> str:
     """
     name = options.name
     if name == "none":
-        name = {"images": "resnet20", "rows": "mlp", "features": "head", "texts": "tfidf"}[dataset.kind]
+        # The rates of airbench are those of classes' losses, whatever the unit of real values.
+        images = "airbench" if dataset.classes else "resnet20"
+        name = {"images": images, "rows": "mlp", "features": "head", "texts": "tfidf"}[dataset.kind]
     if ":" in name:
         return name
     if name not in ("mlp", "head", "tfidf", *IMAGE_MODELS):
@@ -413,13 +416,13 @@ def _train(
     from swaypoint.models.recipes import RECIPES
     from swaypoint.models.trajectory import Trajectory
 
-    recipe = RECIPES[resolve(options, dataset)].for_points(len(parts.train))
     split = SplitData(
         inputs,
         torch.from_numpy(dataset.labels),
         torch.from_numpy(parts.train),
         torch.from_numpy(parts.validation),
     )
+    recipe = RECIPES[resolve(options, dataset)].adapted(inputs[split.train], split.targets[split.train])
     epochs = recipe.epochs if options.epochs is None else options.epochs
     if epochs < 1:
         raise InputError(f"epochs is {epochs}; expected at least 1")

@@ -192,8 +192,8 @@ def advice(tail: Tail | None, curve: Yield, points: int) -> str:
     undecided = f" ({tail.undecided:,} undecided)" if tail.undecided else ""
     found = (
         f"Of {tail.seen:,} random points of the {tail.drawn:,} that nobody had reviewed, {tail.wrong:,} were"
-        f" wrong{undecided}: {sure}, {tail.low:,} to {tail.high:,} of the {tail.unseen:,} that nobody has seen"
-        f" yet are, at most {_percent(tail.high / max(tail.unseen, 1))}."
+        f" wrong{undecided}: {sure}, {tail.low:,} to {tail.high:,} of the {tail.unseen:,} that nobody has"
+        f" seen yet are, at most {_percent(tail.high / max(tail.unseen, 1))}."
     )
     rule = f"Stop is said at {_percent(ACCEPTED)}, and wrongly in at most one of twenty reviews."
     if tail.high <= ACCEPTED * tail.unseen:

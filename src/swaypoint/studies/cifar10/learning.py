@@ -169,7 +169,7 @@ def _learn(
 
 def _described(recipe: Recipe) -> dict[str, Any]:
     settings = asdict(recipe)
-    del settings["build"]
+    del settings["build"], settings["tuning"]
     return settings
 
 
