@@ -16,19 +16,16 @@ from torch import nn
 from swaypoint.data.batches import ArrayBatches, FeatureBatches
 from swaypoint.data.dataset import Dataset
 from swaypoint.data.model_batches import InputBatches
-from swaypoint.data.tensors import write_tensors
 from swaypoint.errors import InputError, reading
-from swaypoint.folder.tensors import read_tensors
 from swaypoint.models.pretrained.base import find, is_pretrained
 from swaypoint.models.text_features import fit_text_features
-from swaypoint.models.yours import load_model, load_object, load_weights
+from swaypoint.models.yours import load_model, load_object
 from swaypoint.scoring.blank_head import blank_head
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.head_solution import HeadSolution
 from swaypoint.scoring.last_layer import LinearHead
 from swaypoint.scoring.options import Solving
 from swaypoint.scoring.refit import refit_ridge
-from swaypoint.scoring.regression import constant
 from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.risks.losses import Loss, as_loss
 from swaypoint.scoring.trained_model import Course, TrainedModel
@@ -42,7 +39,6 @@ FITTED = ("head", "tfidf")
 _TEXT_RIDGE = 0.1  # over n: scikit-learn's C = 10
 _TEXT_RIDGES = (3.0, 1.0, 0.3, 0.1, 0.03)  # over n, among which is chosen where that takes seconds
 _CHOSEN_WORK = 1e10  # n P^2
-_LONG = 10.0  # seconds from which on a training is announced
 # A folder's name may hold a comma: only one before a model's name parts.
 _NAMES = "|".join((*IMAGE_MODELS, *FITTED, "mlp", "none"))
 _SEPARATOR = re.compile(rf",(?=(?:[\w.]+:|(?:{_NAMES})(?:,|$)))")
@@ -383,71 +379,14 @@ def _default(
     objective: Objective,
     training: Training,
 ) -> Predictor:
-    from swaypoint.models.recipes import RECIPES, build
+    from swaypoint.models.training import trained
 
-    recipe, loss = RECIPES[name], as_loss(objective.loss)
-    inputs = torch.from_numpy(dataset.inputs)
-    model = build(recipe, inputs[parts.train], max(len(dataset.classes), 1), seed=training.seed)
-    saved = training.folder / "model.safetensors"
-    if not saved.exists():
-        _train(model, inputs, dataset, parts, options, training, loss)
-    load_weights(model, saved, remedy="remove it, and run the same command again")
-    course = training.folder / "course.safetensors"
-    axes = {"margins": "ne", "losses": "ne", "probabilities": "nc?", "whole": "nc?"}
-    recorded = read_tensors(course, axes, n=len(parts.train))
+    recipe, model, course = trained(name, dataset, parts, options.epochs, as_loss(objective.loss), training)
     l2 = recipe.decay if objective.l2 is None else objective.l2
     head = LinearHead.from_module(model.to(training.device).eval(), "head", objective.loss, l2)
     # The recipe decays weights, not biases.
     head = head.with_weights(replace(head.weights, penalize_bias=False))
-    known = Course(**recorded) if recorded else None
-    return replace(_with_model(recipe.name, head, dataset, parts, None), course=known)
-
-
-def _train(
-    model: nn.Module,
-    inputs: torch.Tensor,
-    dataset: Dataset,
-    parts: Rows,
-    options: ModelOptions,
-    training: Training,
-    loss: Loss,
-) -> None:
-    from swaypoint.models.loop import Plan, SplitData, said, seconds_of, train
-    from swaypoint.models.recipes import RECIPES
-    from swaypoint.models.trajectory import Trajectory
-
-    split = SplitData(
-        inputs,
-        torch.from_numpy(dataset.labels),
-        torch.from_numpy(parts.train),
-        torch.from_numpy(parts.validation),
-    )
-    recipe = RECIPES[resolve(options, dataset)].adapted(inputs[split.train], split.targets[split.train])
-    epochs = recipe.epochs if options.epochs is None else options.epochs
-    if epochs < 1:
-        raise InputError(f"epochs is {epochs}; expected at least 1")
-    if not dataset.classes:  # from the best constant on: targets far from zero would take epochs to reach
-        start = constant(loss, dataset.labels[parts.train])
-        torch.nn.init.constant_(model.get_submodule("head").bias, start)  # type: ignore[arg-type]
-    device = "gpu" if "cuda" in training.device else "cpu"
-    plan = Plan(epochs, training.seed, training.folder, device, loss)
-    if training.note is not None and dataset.kind == "images":
-        side = " × ".join(map(str, dataset.inputs.shape[1:3]))
-        lasts = ""
-        if device == "cpu":
-            lasts = f": {said(training.times * seconds_of(model, split, recipe, plan))}"
-        about = f"{recipe.name} on {len(parts.train):,} images of {side} pixels, {epochs} epochs"
-        about += f", {training.times} times" if training.times > 1 else ""
-        training.note(f"training {about}{lasts}")
-    elif training.note is not None and (seconds := seconds_of(model, split, recipe, plan)) >= _LONG:
-        training.note(f"training {recipe.name} of rows, {epochs} epochs: {said(seconds)} on a CPU")
-    classes = len(dataset.classes)
-    watches = [Trajectory("head", len(dataset), epochs, classes)] if classes else []
-    train(model, split, recipe, plan, report=training.report, watches=watches)
-    for watch in watches:
-        course = {name: values[parts.train] for name, values in watch.course().items()}
-        write_tensors(training.folder / "course.safetensors", course)
-    write_tensors(training.folder / "model.safetensors", model.state_dict())
+    return replace(_with_model(recipe.name, head, dataset, parts, None), course=course)
 
 
 def _with_model(
