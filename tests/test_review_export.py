@@ -1101,7 +1101,7 @@ def test_command_line(audits, tmp_path, monkeypatch):
     again = command("import", folder_, "reviewed.csv", "--from", "csv")
     assert again == "0 verdicts added, 8 there already\n"
     store = open_store(folder_ / "review.sqlite")
-    assert store.verify() == 8
+    assert store.verify().seq == 8
     store.close()
     output = command("export", folder_, "--to", "imagefolder", "--policy", "relabel", "--out", "clean")
     assert f"clean: {N - 2} records, 1 relabeled, 2 left out\n" in output

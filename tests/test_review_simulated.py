@@ -61,7 +61,7 @@ def test_the_first_of_the_ranking_and_once(items, truth, tmp_path):
     store = open_store(tmp_path / "log.sqlite")
     store.append(events)
     store.append(replay(items, truth, 12))
-    assert store.verify() == 12
+    assert store.verify().seq == 12
     store.close()
 
 

@@ -20,8 +20,10 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from typer.testing import CliRunner
 
 from postgres import cluster, database, in_schema, server_url  # noqa: F401
+from swaypoint.cli.main import app
 from swaypoint.errors import InputError, MissingExtra
 from swaypoint.review.log import databases
 from swaypoint.review.log.databases import PostgreSql, Sqlite
@@ -96,7 +98,7 @@ def test_many_events_at_once(store):
     again = store.append([event(f"i{i}", CAT) for i in range(count)])
     assert [e.before for e in again] == [BAD] * count
     assert [e.seq for e in again] == list(range(count + 1, 2 * count + 1))
-    assert store.verify() == 2 * count
+    assert store.verify().seq == 2 * count
 
 
 def test_a_review_folds_the_log(store):
@@ -136,7 +138,7 @@ def test_a_retry_adds_nothing(store):
     both = store.append([one, two, two])
     assert both[0] == stored
     assert both[1] == both[2]
-    assert store.verify() == 3
+    assert store.verify().seq == 3
 
 
 CHANGES = [
@@ -159,7 +161,7 @@ def test_an_id_with_other_content_is_refused_and_nothing_of_the_call_is_kept(sto
         for call in ([event("k"), replace(one, **change)], [two := event("l"), replace(two, **change)]):
             with pytest.raises(InputError, match=f"event {call[1].id} is kept already, with another content"):
                 store.append(call)
-    assert store.verify() == 1
+    assert store.verify().seq == 1
 
 
 # -- text ---------------------------------------------------------------------------------------------
@@ -180,7 +182,7 @@ def test_any_text_survives(store):
         assert store.append([one]) == store.since(text) == [stored]
         (other,) = store.append([replace(one, id=f"other {text}", decision=BAD)])
         assert other.before == one.decision
-    assert store.verify() == 2 * len(TEXTS)
+    assert store.verify().seq == 2 * len(TEXTS)
 
 
 REFUSED = [
@@ -196,12 +198,12 @@ def test_what_one_of_the_databases_could_not_keep_is_refused_by_both(store):
     for wrong, words in REFUSED:
         with pytest.raises(InputError, match=words):
             store.append([event("k"), wrong])
-    assert store.verify() == 0
+    assert store.verify().seq == 0
 
 
 def test_the_longest_names_fit(store):
     store.append([event("𝕚" * 200, actor="𝕒" * 200, run="𝕣" * 200, action="𝕩" * 200)])
-    assert store.verify() == 1
+    assert store.verify().seq == 1
 
 
 # -- the database guards the log ----------------------------------------------------------------------
@@ -236,7 +238,7 @@ def test_the_database_refuses_change(address, store):
 )
 def test_verify_names_what_was_changed_past_the_guard(address, store, change, named):
     stored = store.append([event("i"), event("j"), event("i"), event("j")])
-    assert store.verify() == 4
+    assert store.verify().seq == 4
     raw(
         address,
         *by_dialect(
@@ -271,7 +273,7 @@ def check_all_there(address, ids):
     events = store.since("run")
     assert {e.id for e in events} == set(ids)
     assert [e.seq for e in events] == list(range(1, len(ids) + 1))
-    assert store.verify() == len(ids)
+    assert store.verify().seq == len(ids)
     last: dict = {}
     for e in events:
         assert e.before == last.get((e.actor, e.item))
@@ -373,7 +375,7 @@ def test_a_killed_writer_loses_nothing_that_append_returned(address):
         store = open_store(address)
         events = store.since("run")
         assert set(acknowledged) <= {e.id for e in events}
-        assert store.verify() == len(events)
+        assert store.verify().seq == len(events)
         actions = [e.action for e in events]
         assert actions[::3] == actions[1::3] == actions[2::3], "a call's events are kept all or none"
         store.append([event("after", action=a) for a in ["again"] * 3])
@@ -436,7 +438,7 @@ def test_a_full_disk_is_said_and_writing_goes_on_when_there_is_space(disk_of):
     assert [e.id for e in store.since("run")] == [one.id], "reading goes on, nothing is half kept"
     filler.unlink()
     store.append(two)
-    assert store.verify() == 21
+    assert store.verify().seq == 21
     store.close()
 
 
@@ -476,7 +478,7 @@ def test_a_server_that_stops_and_starts(cluster):  # noqa: F811
     cluster.stop()
     cluster.start()
     store.append([event("after a restart that nobody saw")])
-    assert store.verify() == len(given) + 1
+    assert store.verify().seq == len(given) + 1
     assert failures
     assert not any("\n" in failure for failure in failures)
     store.close()
@@ -502,7 +504,7 @@ def test_opening_again_keeps_the_events(address):
     for count in range(1, 4):
         store = open_store(address)
         store.append([event("i")])
-        assert store.verify() == count
+        assert store.verify().seq == count
         store.close()
 
 
@@ -608,3 +610,67 @@ def test_missing_extras_are_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(MissingExtra, match=r"pip install 'swaypoint\[postgres\]'"):
         open_store("postgresql://u@h/d")
+
+
+# -- anchors ------------------------------------------------------------------------------------------
+
+
+def verified(audit, *words):
+    return CliRunner().invoke(app, ["verify", str(audit), *map(str, words)])
+
+
+def test_a_log_cut_off_or_written_anew_is_not_what_was_anchored(address, store):
+    store.append([event("i"), event("j"), event("k")])
+    early = store.verify()
+    store.append([event("i")])
+    late = store.verify()
+    assert (early.seq, late.seq) == (3, 4)
+    assert store.verify([early, late]) == late
+    raw(
+        address,
+        *by_dialect(
+            address,
+            ["DROP TRIGGER event_no_update", "DROP TRIGGER event_no_delete"],
+            ["DROP TRIGGER event_append_only ON event"],
+        ),
+        "DELETE FROM event WHERE seq = 4",
+    )
+    assert store.verify() == early  # a chain is whole without its end
+    with pytest.raises(
+        InputError, match="ends at event 3, and when it was anchored it had 4: its end was cut off"
+    ):
+        store.verify([early, late])
+    raw(address, "DELETE FROM event")
+    store.append([event("x"), event("j"), event("k"), event("i")])  # all anew, a chain as good as any
+    assert store.verify().seq == 4
+    with pytest.raises(InputError, match="at event 3 the log is not what it was when it was anchored"):
+        store.verify([early, late])
+
+
+def test_the_command_checks_a_log_against_its_anchors(tmp_path):
+    """The exit code of a script that watches a review."""
+    anchors = tmp_path / "elsewhere" / "anchors.txt"
+    anchors.parent.mkdir()
+    (tmp_path / "manifest.json").write_text("{}")  # what an audit folder is known by
+    with pytest.raises(InputError, match="nobody has reviewed"):
+        raise verified(tmp_path).exception
+    with contextlib.closing(open_store(tmp_path / "review.sqlite")) as log:
+        log.append([event("i"), event("j")])
+        digest = log.verify().digest
+        told = verified(tmp_path, "--anchor", anchors)
+        assert (told.exit_code, told.stdout) == (0, f"2 events, as they were written; digest {digest}\n")
+        log.append([event("k")])
+    assert verified(tmp_path, "--anchor", anchors).exit_code == 0
+    assert verified(tmp_path, "--anchor", anchors).exit_code == 0
+    lines = anchors.read_text().splitlines()
+    assert [line.split()[0] for line in lines] == ["2", "3"]
+    assert lines[0].split()[1] == digest
+    (tmp_path / "review.sqlite").unlink()
+    with contextlib.closing(open_store(tmp_path / "review.sqlite")) as log:
+        log.append([event("i"), event("j")])
+    found = verified(tmp_path, "--anchor", anchors)
+    assert isinstance(found.exception, InputError)  # of which the command line makes one sentence
+    assert "event 2" in str(found.exception)
+    assert anchors.read_text().splitlines() == lines
+    anchors.write_text("2 yes\n")
+    assert "line 1: no anchor" in str(verified(tmp_path, "--anchor", anchors).exception)

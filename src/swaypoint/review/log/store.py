@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from swaypoint.errors import InputError, require
 from swaypoint.review.log.databases import PATIENCE, Database, database
 from swaypoint.review.log.migrations import VERSION_TABLE, upgrade
-from swaypoint.review.log.verdicts import Decision, Event, Store, StoreUnavailable, check_event
+from swaypoint.review.log.verdicts import Anchor, Decision, Event, Store, StoreUnavailable, check_event
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -70,8 +70,8 @@ class SqlStore(Store):
     """A log in one table; see :class:`~swaypoint.review.log.verdicts.Store`.
 
     The table refuses UPDATE and DELETE. Each event's digest is SHA-256 over the digest before it and the
-    event as canonical JSON: a change that gets past the table is seen by :meth:`verify`, but for events
-    cut off at the end.
+    event as canonical JSON: a change that gets past the table is seen by :meth:`verify`; that the end was cut
+    off, or all of it written anew, by one with an anchor.
 
     Raises:
         InputError, StoreUnavailable, MissingExtra: as :func:`open_store`.
@@ -130,14 +130,14 @@ class SqlStore(Store):
         with self._explained(), self._engine.connect() as connection:
             return [_event(row) for row in connection.execute(query)]
 
-    def verify(self) -> int:
+    def verify(self, anchors: Sequence[Anchor] = ()) -> Anchor:
         """See :meth:`Store.verify`.
 
         Raises:
-            InputError: an event was changed, or one is missing before it.
+            InputError: an event was changed, or one is missing before it; or it is not what an anchor says.
             StoreUnavailable: the database cannot be reached.
         """
-        count, digest = 0, ""
+        count, digest, known = 0, "", {anchor.seq: anchor.digest for anchor in anchors}
         with self._explained(), self._engine.connect() as connection:
             query = sa.select(EVENTS).order_by(EVENTS.c.seq)
             for row in connection.execution_options(yield_per=1000).execute(query):
@@ -147,7 +147,17 @@ class SqlStore(Store):
                         f"{self._database.name}: event {row.seq} (id {row.id}) is not as it was written,"
                         " or one before it is missing; restore the log from a copy"
                     )
-        return count
+                if known.pop(count, digest) != digest:
+                    raise InputError(
+                        f"{self._database.name}: at event {count} the log is not what it was when it was"
+                        " anchored: it was written anew; restore it from a copy"
+                    )
+        if lost := [seq for seq in known if seq > 0]:
+            raise InputError(
+                f"{self._database.name}: the log ends at event {count}, and when it was anchored it had"
+                f" {max(lost)}: its end was cut off; restore it from a copy"
+            )
+        return Anchor(count, digest)
 
     def close(self) -> None:
         self._engine.dispose()

@@ -104,6 +104,14 @@ def check_event(event: Event) -> None:
             raise InputError(f"{name} has a NUL or half a surrogate pair: {value[:60]!r}; leave it out")
 
 
+@dataclass(frozen=True)
+class Anchor:
+    """The last event of a log at some moment, 0 of an empty one, and its digest: of all up to there."""
+
+    seq: int
+    digest: str
+
+
 class Store(ABC):
     """An append-only log of events. Safe to use from several threads and processes."""
 
@@ -123,11 +131,15 @@ class Store(ABC):
         """The events of ``run`` after ``seq``, in order."""
 
     @abstractmethod
-    def verify(self) -> int:
-        """The number of events.
+    def verify(self, anchors: Sequence[Anchor] = ()) -> Anchor:
+        """Where the log ends, if it is as it was written.
+
+        Args:
+            anchors: of earlier, kept elsewhere.
 
         Raises:
-            InputError: the chain of digests is broken; the first such event is named.
+            InputError: the chain of digests is broken, the first such event is named; or the log does not
+                hold what it held at an anchor: it was cut off, or written anew.
         """
 
     @abstractmethod
