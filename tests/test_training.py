@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from swaypoint.data.dataset import Dataset
-from swaypoint.models import loop as loops
+from swaypoint.models import training as trainings
 from swaypoint.models import trajectory
 from swaypoint.models.airbench import Airbench
 from swaypoint.models.loop import Changes, Plan, SplitData, fast_bfloat16, train
@@ -318,7 +318,7 @@ def test_a_large_table_is_trained_in_few_steps(tmp_path, monkeypatch):
         skipped=(),
         fingerprint="",
     )
-    monkeypatch.setattr(loops, "train", stop)
+    monkeypatch.setattr(trainings, "train", stop)
     rows = Rows(np.arange(points), np.arange(0))
     training = Training(tmp_path, 0, "cpu")
     with pytest.raises(KeyboardInterrupt):
