@@ -269,6 +269,22 @@ def test_rows_are_shown_as_values(audited_rows, tmp_path):
     assert page.get(f"/thumb/{cell['id']}").status_code == 404
 
 
+def test_the_way_by_which_a_point_came_is_kept_and_the_yield_is_the_queues(site):
+    page, ids = site.page(), site.items.ids
+    page.decide(ids[0], "bad", way="queue")
+    page.decide(ids[1], "correct", way="sample")
+    page.decide(ids[2], "bad", way="gallery")
+    page.act("decide-all", query={}, seq=0, ranges=[[10, 14]], verdict="correct")
+    ways = [event.way for event in site.store.since(site.items.run)]
+    assert ways == ["queue", "sample", "gallery", *["bulk"] * 4]
+    assert page.json("/progress.json")["decided"] == 1
+    assert page.json("/progress.json")["last_50"] == 1.0
+    chance = {"id": str(uuid4()), "do": "decide", "item": ids[3], "verdict": "bad", "way": "by chance"}
+    refused = page.post("/actions", {"actions": [chance]})
+    assert refused.status_code == 400
+    assert "way is 'by chance'" in refused.text
+
+
 def test_the_map_has_each_point_once(site):
     page, n = site.page(), len(site.items)
     page.decide(site.items.ids[3], "boundary")

@@ -59,9 +59,13 @@ class Points:
 
 
 def reviewed(*said):
-    """(actor, item, decision) each, in order."""
+    """(actor, item, decision[, way]) each, in order."""
     return Review(
-        "run", [Event(f"{i}", "run", item, a, d, f"{i}", seq=i + 1) for i, (a, item, d) in enumerate(said)]
+        "run",
+        [
+            Event(f"{i}", "run", item, actor, decision, f"{i}", way=way[0] if way else "", seq=i + 1)
+            for i, (actor, item, decision, *way) in enumerate(said)
+        ],
     )
 
 
@@ -97,16 +101,19 @@ def test_yield_is_the_share_of_wrong_ones_in_the_last_decisions(decisions):
         np.testing.assert_allclose(shares, expected, atol=1e-12)
 
 
-def test_yield_counts_each_point_once_where_it_was_first_decided_and_not_the_sample():
+def test_yield_counts_each_point_of_the_queue_once_where_it_was_first_decided():
     said = [
-        ("ann", "i0", BAD),
+        ("ann", "i0", BAD, "queue"),
         ("ann", "i1", FINE),
-        ("ann", "i2", SKIP),
+        ("ann", "i2", SKIP, "sample"),
         ("ann", "i3", BAD),
-        ("ann", "i4", FINE),
+        ("ann", "i4", FINE, "sample"),
+        ("ann", "i5", FINE, "bulk"),
+        ("ann", "i6", BAD, "gallery"),
+        ("ann", "i4", BAD, "queue"),
     ]
     said += [("ann", "i0", FINE), ("ann", "i2", BAD), ("bob", "i3", FINE)]
-    curve = yield_curve(Points(5), reviewed(*said), sample=["i4"])
+    curve = yield_curve(Points(9), reviewed(*said))
     assert curve.decided.tolist() == [1, 2, 3], "i0, i1, i2; i3 is in conflict"
     np.testing.assert_allclose(curve.last_50, [0, 0, 1 / 3])
 

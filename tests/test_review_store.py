@@ -126,6 +126,20 @@ def test_the_digest_is_of_the_one_before_and_the_event_as_json(store):
     assert second.digest == digest(second, first.digest, "null", decision, '"\\u00e9"')
 
 
+def test_the_way_is_of_the_digest(store):
+    (before, after) = store.append([event("i", way="sample"), event("j")])
+    assert [one.way for one in store.since("run")] == ["sample", ""]
+    text = (
+        f'{{"action":"{before.action}","actor":"ann","at":"{before.at}","before":null,'
+        f'"decision":{{"label":null,"note":"","verdict":"bad"}},"id":"{before.id}","item":"i","resolves":false,'
+        f'"run":"run","seq":1,"undoes":null,"way":"sample"}}'
+    )
+    assert before.digest == hashlib.sha256(text.encode()).hexdigest()
+    assert store.verify().digest == after.digest
+    with pytest.raises(InputError, match="way is 'by chance'; expected one of queue, sample, gallery, bulk"):
+        store.append([event("k", way="by chance")])
+
+
 # -- sent twice ---------------------------------------------------------------------------------------
 
 
@@ -212,7 +226,7 @@ def test_the_longest_names_fit(store):
 def test_the_database_refuses_change(address, store):
     stored = store.append([event("i"), event("j")])
     copy = "SELECT 2, id, run, item, actor, verdict, label, note, action, undoes, resolves, at"
-    copy += ", before_verdict, before_label, before_note, digest FROM event WHERE seq = 1"
+    copy += ", before_verdict, before_label, before_note, digest, way FROM event WHERE seq = 1"
     statements = ["UPDATE event SET note = 'x'", "DELETE FROM event", "DELETE FROM event WHERE seq = 1"]
     statements += by_dialect(
         address,
@@ -233,6 +247,7 @@ def test_the_database_refuses_change(address, store):
         ("UPDATE event SET verdict = 'worse' WHERE seq = 4", 4),
         ("UPDATE event SET before_verdict = NULL WHERE seq = 3", 3),
         ("DELETE FROM event WHERE seq = 1", 2),
+        ("UPDATE event SET way = 'queue' WHERE seq = 3", 3),
         ("UPDATE event SET digest = (SELECT digest FROM event WHERE seq = 1) WHERE seq = 4", 4),
     ],
 )
@@ -520,12 +535,24 @@ def test_the_migrations_make_the_tables_of_the_code(address):
     store.close()
 
 
+def test_a_log_of_before_there_were_ways_is_as_it_was(address):
+    """Its table gets the column, its events and their digests stay."""
+    with contextlib.closing(open_store(address)) as store:
+        stored = store.append([event("i"), event("j", CAT)])
+    raw(address, "ALTER TABLE event DROP COLUMN way", f"UPDATE {VERSION_TABLE} SET version_num = '0001'")
+    with contextlib.closing(open_store(address)) as store:
+        assert store.since("run") == stored
+        assert store.verify().digest == stored[-1].digest
+        store.append([event("k", way="queue")])
+        assert store.verify().seq == 3
+
+
 def test_a_log_of_a_newer_version_is_refused_untouched(address):
     open_store(address).close()
     raw(address, f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
-    with pytest.raises(InputError, match="has version 9999, of a newer swaypoint; this one knows 0001"):
+    with pytest.raises(InputError, match="has version 9999, of a newer swaypoint; this one knows 0002"):
         open_store(address)
-    raw(address, f"UPDATE {VERSION_TABLE} SET version_num = '0001'")
+    raw(address, f"UPDATE {VERSION_TABLE} SET version_num = '0002'")
     open_store(address).close()
 
 

@@ -1,1 +1,1 @@
-"""The paper's studies, reproduced."""
+"""The paper's studies, reproduced; and wrong labels planted in sets of yours."""

@@ -17,6 +17,7 @@ ACCEPTED = 0.01
 """Share of wrong ones among the unseen points at which a review may stop."""
 _SHORT, _LONG = 50, 200  # decisions that the yield looks back on
 _SAMPLE = 300
+_QUEUED = ("queue", "")  # of a log of before, whose ways are not known, everything
 
 
 @dataclass(frozen=True)
@@ -67,17 +68,21 @@ class Yield:
     last_200: np.ndarray
 
 
-def yield_curve(items: Items, review: Review, *, sample: Collection[str] = (), most: int = 400) -> Yield:
-    """Over the points that are decided (no skip, no conflict), in the order of the first decision on each.
+def yield_curve(items: Items, review: Review, *, most: int = 400) -> Yield:
+    """Over the points of the queue that are decided (no skip, no conflict), in the order of the first
+    decision on each. What came by another way, a random sample or many at once, says nothing about the queue.
 
     Args:
-        sample: ids of the random audit sample; it says nothing about the queue and is left out.
         most: so many points at most, evenly spread, the last one among them.
     """
-    left_out = set(sample)
-    first = dict.fromkeys(e.item for e in review.events if e.decision is not None and e.decision.final)
+    first: dict[str, str] = {}
+    for event in review.events:
+        if event.decision is not None and event.decision.final:
+            first.setdefault(event.item, event.way)
     decisions = [
-        review.decision(item) for item in first if item not in left_out and items.position(item) is not None
+        review.decision(item)
+        for item, way in first.items()
+        if way in _QUEUED and items.position(item) is not None
     ]
     found = np.array([d.verdict in WRONG for d in decisions if d is not None and d.final], dtype=np.int64)
     sums = np.concatenate([[0], np.cumsum(found)])

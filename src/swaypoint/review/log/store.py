@@ -44,6 +44,7 @@ EVENTS = sa.Table(
     sa.Column("before_label", sa.Text),
     sa.Column("before_note", sa.Text),
     sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("way", sa.Text),
     sa.PrimaryKeyConstraint("seq", name="event_seq"),
     sa.Index("event_id", "id", unique=True),
     sa.Index("event_run", "run", "seq"),
@@ -245,6 +246,8 @@ def _given(event: Event) -> Event:
 def _digest(previous: str, event: Event) -> str:
     """SHA-256 in hex over ``previous`` and the event but its digest: JSON, keys sorted, ASCII, no spaces."""
     content = {name: value for name, value in vars(event).items() if name != "digest"}
+    if not event.way:  # as events were before there were ways
+        del content["way"]
     for name in ("decision", "before"):
         content[name] = None if content[name] is None else vars(content[name])
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
@@ -265,7 +268,7 @@ def _decision(verdict: Any, label: str | None, note: str | None) -> Decision | N
 
 
 def _event(row: Sequence[Any]) -> Event:
-    seq, key, run, item, actor, verdict, label, note, action, undoes, resolves, at, *before, digest = row
+    seq, key, run, item, actor, verdict, label, note, action, undoes, resolves, at, *before, digest, way = row
     return Event(
         id=key,
         run=run,
@@ -275,6 +278,7 @@ def _event(row: Sequence[Any]) -> Event:
         action=action,
         undoes=undoes,
         resolves=resolves,
+        way=way or "",
         seq=seq,
         at=at,
         before=_decision(*before),
@@ -284,6 +288,7 @@ def _event(row: Sequence[Any]) -> Event:
 
 def _row(event: Event) -> dict[str, Any]:
     row = {column.name: getattr(event, column.name, None) for column in EVENTS.columns}
+    row["way"] = event.way or None
     for prefix, decision in (("", event.decision), ("before_", event.before)):
         for name in ("verdict", "label", "note"):
             row[prefix + name] = getattr(decision, name, None)

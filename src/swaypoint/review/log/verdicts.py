@@ -13,6 +13,9 @@ Verdict = Literal["mislabeled", "correct", "under-represented", "boundary", "bad
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 WRONG: frozenset[Verdict] = frozenset({"mislabeled", "bad"})
 """Of a point that should not stay in the training set as it is."""
+WAYS = ("", "queue", "sample", "gallery", "bulk")
+"""By which a point came before its reviewer: one after the other, as a random sample, picked from many, or
+many at once; empty: not known, as in a log of before or from elsewhere."""
 _NOTE_LENGTH = 2000
 _NAME_LENGTH = 200  # three of them fit an index row of PostgreSQL
 
@@ -66,6 +69,7 @@ class Event:
             together.
         undoes: the action that this one compensates.
         resolves: it settles the point where reviewers differ.
+        way: one of :data:`WAYS`.
         seq, at, before, digest: given by the store: position in its log from 1, UTC time (ISO 8601), the
             actor's decision before, and the hash that chains it to the event before.
     """
@@ -78,6 +82,7 @@ class Event:
     action: str
     undoes: str | None = None
     resolves: bool = False
+    way: str = ""
     seq: int = 0
     at: str = ""
     before: Decision | None = None
@@ -89,8 +94,10 @@ def check_event(event: Event) -> None:
 
     Raises:
         InputError: a name (id, run, item, actor, action) is empty or beyond 200 characters; a text has a NUL
-            or half a surrogate pair.
+            or half a surrogate pair; there is no such way.
     """
+    if event.way not in WAYS:
+        raise InputError(f"way is {event.way!r}; expected one of {', '.join(WAYS[1:])}, or nothing")
     names = {"id": event.id, "run": event.run, "item": event.item, "actor": event.actor}
     names |= {"action": event.action} | ({} if event.undoes is None else {"undoes": event.undoes})
     for name, value in names.items():

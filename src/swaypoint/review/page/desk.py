@@ -53,6 +53,7 @@ class Action:
         decision: of a decide.
         item: of ``decide``.
         resolves: it settles where reviewers differ.
+        way: of ``decide``: by which the point came, see :data:`~swaypoint.review.log.verdicts.WAYS`.
         query, seq, ranges: of ``decide-all``: the view, and which of its places, from and to below.
         suggested: of ``decide-all`` with mislabeled: each point's own suggestion becomes its label; one
             whose label it is already is passed over.
@@ -63,6 +64,7 @@ class Action:
     decision: Decision | None = None
     item: str = ""
     resolves: bool = False
+    way: str = ""
     query: Query = field(default_factory=Query)
     seq: int = 0
     ranges: tuple[tuple[int, int], ...] = ()
@@ -87,7 +89,8 @@ class Action:
                 raise TypeError("label and note are text")
             action = replace(action, decision=Decision(value["verdict"], label, note))
             if do == "decide":
-                return replace(action, item=str(value["item"]), resolves=value.get("resolves") is True)
+                resolves, way = value.get("resolves") is True, str(value.get("way", ""))
+                return replace(action, item=str(value["item"]), resolves=resolves, way=way)
             return replace(
                 action,
                 query=Query.parse({str(name): str(part) for name, part in value["query"].items()}),
@@ -278,6 +281,7 @@ class Desk:
             action.decision,
             action=action.id,
             resolves=action.resolves and not self.blind,
+            way=action.way,
         )
 
     def _decided_all(self, actor: str, action: Action) -> list[Event]:
@@ -297,7 +301,7 @@ class Desk:
                 if decision.label == self.items.label(position):
                     continue
             identity = str(uuid5(UUID(action.id), item))
-            events.append(Event(identity, self.items.run, item, actor, decision, action=action.id))
+            events.append(Event(identity, self.items.run, item, actor, decision, action.id, way="bulk"))
         return events
 
     def _compensated(self, actor: str, action: Action) -> list[Event]:

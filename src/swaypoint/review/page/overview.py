@@ -109,7 +109,7 @@ def progress_page(desk: Desk, review: Review, query: Query) -> ProgressPage:
     items = desk.items
     drawn = select(Query(sample=query.sample), items, review, "") if query.sample else np.empty(0, np.int64)
     sample = [items.ids[position] for position in drawn.tolist()]
-    counts, curve = progress(items, review), yield_curve(items, review, sample=sample)
+    counts, curve = progress(items, review), yield_curve(items, review)
     tail = None
     if sample:
         population = unreviewed(items, drawn_at(query, review)).tolist()

@@ -216,7 +216,7 @@ function decide(verdict, { label = null, suggested = false } = {}) {
   if (!cell) return;
   const right = suggested ? cell.suggested : label;
   if (suggested && (right === undefined || right === cell.label)) return toast(right === undefined ? "The suggestion is hidden." : "The suggestion is its label.");
-  push({ do: "decide", item: cell.id, verdict, label: right });
+  push({ do: "decide", item: cell.id, verdict, label: right, way: "gallery" });
   selection.clear();
   go(i + 1);
 }

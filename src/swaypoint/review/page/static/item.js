@@ -16,6 +16,7 @@ const { query = "", seq = "" } = current.dataset;
 // In these views a point with a verdict is what one came to see.
 const again = /(^|&)(status=(reviewed|conflict)|verdict=)/.test(query);
 const pause = (time) => new Promise((resolve) => setTimeout(resolve, time));
+const way = /(^|&)sample=/.test(query) ? "sample" : "queue"; // by which its points come
 const address = (id) => `/item?at=${id}${query ? `&${query}` : ""}`;
 
 /** The article of an item, its picture decoded. */
@@ -101,7 +102,7 @@ function decide(verdict, label = null) {
   if (!id) return;
   const note = document.getElementById("note").value.trim();
   const resolves = document.getElementById("resolves")?.checked ?? false;
-  push({ do: "decide", item: id, verdict, label, note, resolves });
+  push({ do: "decide", item: id, verdict, label, note, resolves, way });
   toast(`${given}: ${named({ verdict, label })}`);
   advance();
 }
