@@ -25,6 +25,7 @@ from sklearn.decomposition import PCA
 from sklearn.kernel_approximation import Nystroem
 
 from swaypoint.scoring.wrong_labels import log_odds_margin, wrong_labels
+from swaypoint.studies.detection import calibration_error
 
 CLEANLAB = {
     "self_confidence": False,
@@ -33,7 +34,7 @@ CLEANLAB = {
     "normalized_margin, adjusted": True,
     "confidence_weighted_entropy": False,
 }
-FOLDS, BINS, STEPS = 5, 15, 50
+FOLDS, STEPS = 5, 50
 
 
 def average_precision(score: np.ndarray, wrong: np.ndarray) -> float:
@@ -50,12 +51,6 @@ def share_for(score: np.ndarray, wrong: np.ndarray, part: float = 0.9) -> float:
     """The share of the points to look at until ``part`` of the wrong ones have been seen."""
     found = wrong[np.argsort(-score, kind="stable")].cumsum()
     return float((np.searchsorted(found, np.ceil(part * wrong.sum())) + 1) / len(wrong))
-
-
-def calibration_error(p_wrong: np.ndarray, wrong: np.ndarray) -> float:
-    """Expected calibration error in bins of equal width."""
-    of = np.minimum((p_wrong * BINS).astype(int), BINS - 1)
-    return float(np.abs(np.bincount(of, p_wrong, BINS) - np.bincount(of, wrong, BINS)).sum() / len(wrong))
 
 
 def scores(p: np.ndarray, given: np.ndarray) -> Iterator[tuple[str, np.ndarray, np.ndarray | None, float]]:

@@ -10,6 +10,7 @@ import numpy as np
 
 RECALLS = (0.5, 0.9, 0.95)
 _RESAMPLES = 2000
+_BINS = 15
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,13 @@ def intervals(found: Sequence[Found], seed: int = 0) -> dict[str, tuple[float, f
         name: tuple(np.quantile(np.mean([measure(*one) for one in drawn], axis=0), (0.025, 0.975)).tolist())
         for name, measure in MEASURES.items()
     }
+
+
+def calibration_error(p_wrong: np.ndarray, wrong: np.ndarray) -> float:
+    """Expected calibration error of the probabilities ``p_wrong`` ``(n,)``, in 15 bins of equal width."""
+    of = np.minimum((p_wrong * _BINS).astype(int), _BINS - 1)
+    gap = np.bincount(of, p_wrong, _BINS) - np.bincount(of, wrong, _BINS)
+    return float(np.abs(gap).sum() / len(wrong))
 
 
 def mean_curve(found: Sequence[Found], at: np.ndarray) -> np.ndarray:

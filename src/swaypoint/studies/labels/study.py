@@ -15,7 +15,7 @@ from swaypoint.data.readers.builtin import PREFIX
 from swaypoint.errors import InputError, require
 from swaypoint.folder.writing import write_json, write_text
 from swaypoint.studies import pieces
-from swaypoint.studies.detection import Found
+from swaypoint.studies.detection import Found, calibration_error
 from swaypoint.studies.labels.noise import Noise, weak_probabilities
 from swaypoint.studies.labels.scored import scored
 from swaypoint.studies.labels.summary import Row, tables
@@ -24,7 +24,7 @@ SOURCES = ("sklearn:digits", "sklearn:breast_cancer", "sklearn:wine")
 NOISES = ("uniform:0.005", "uniform:0.05", "class:0.005", "class:0.05", "class:0.2", "record:0.05")
 FEWEST = 4
 """Wrong labels below which a draw says nothing."""
-_BINS, _FIRST = 15, 100
+_FIRST = 100
 _FACTS = ("true", "given", "p_wrong")
 
 
@@ -139,7 +139,7 @@ def _measured(path: Path) -> Iterator[Row]:
             measures=one.measures() | {"precision_100": one.precision(_FIRST)},
             recommended=beside.measures()["average_precision"],
             pairs=_by_pair(values[known], wrong[known], points["given"][known], points["true"][known]),
-            calibration=_calibration(points["p_wrong"], wrong) if score == "auto" else None,
+            calibration=calibration_error(points["p_wrong"], wrong) if score == "auto" else None,
             expected=float(points["p_wrong"].sum()) if score == "auto" else None,
             seconds=cell.measured["seconds"],
         )
@@ -157,10 +157,3 @@ def _by_pair(score: np.ndarray, wrong: np.ndarray, given: np.ndarray, true: np.n
         if of.sum() >= FEWEST:
             recall[f"{pair[0]}>{pair[1]}"] = float(seen[wrong][of].mean())
     return recall
-
-
-def _calibration(p_wrong: np.ndarray, wrong: np.ndarray) -> float:
-    """Expected calibration error in bins of equal width."""
-    of = np.minimum((p_wrong * _BINS).astype(int), _BINS - 1)
-    gap = np.bincount(of, p_wrong, _BINS) - np.bincount(of, wrong, _BINS)
-    return float(np.abs(gap).sum() / len(wrong))
