@@ -6,13 +6,10 @@ The extras are imported where they are used: conftest.py loads this file for the
 from __future__ import annotations
 
 import io
-import os
 import re
 import select
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +23,7 @@ import torch
 from torch import nn
 
 import swaypoint
+from forked import Forked
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.data.dataset import ReadOptions
 from swaypoint.folder.audit_folder import AuditFolder
@@ -181,7 +179,7 @@ class Server:
     port: int = 0
     address: str = ""
     said: str = ""
-    process: subprocess.Popen = field(init=False)
+    process: Forked = field(init=False)
 
     def __enter__(self) -> Server:
         return self.start()
@@ -190,13 +188,8 @@ class Server:
         self.stop()
 
     def start(self) -> Server:
-        command = [sys.executable, "-m", "swaypoint.cli", "review", self.folder, "--no-browser"]
-        self.process = subprocess.Popen(
-            [*map(str, command), "--port", str(self.port), *self.options],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, "COLUMNS": "200", "PYTHONUNBUFFERED": "1"},
+        self.process = Forked(
+            "review", str(self.folder), "--no-browser", "--port", str(self.port), *self.options
         )
         self.said, deadline = "", time.monotonic() + 60
         while not (found := re.search(r"review: (http://\S+:(\d+)/open\?token=\S+)\n", self.said)):

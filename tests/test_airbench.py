@@ -263,9 +263,11 @@ def test_few_images_are_seen_for_enough_steps(points):
 
 
 def test_the_default_of_images():
-    digits = read_dataset("sklearn:digits")
-    assert resolve(ModelOptions(), digits) == "airbench"
-    values = replace(digits, classes=(), labels=digits.labels.astype(np.float64))
+    digits = read_dataset("sklearn:digits")  # of 8 x 8 pixels
+    assert resolve(ModelOptions(), digits) == "resnet20"
+    larger = replace(digits, inputs=digits.inputs.repeat(2, axis=1).repeat(2, axis=2))
+    assert resolve(ModelOptions(), larger) == "airbench"
+    values = replace(larger, classes=(), labels=larger.labels.astype(np.float64))
     assert resolve(ModelOptions(), values) == "resnet20"
 
 

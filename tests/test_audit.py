@@ -69,11 +69,11 @@ def test_folder_is_complete(finished):
 def test_scores_are_those_of_the_saved_model(finished):
     """Recomputed from model.safetensors by dense autodiff."""
     from oracles import cooks_distance, rows_and_hessian
-    from swaypoint.models.recipes import AIRBENCH, build
+    from swaypoint.models.recipes import RESNET20, build
 
     scores = finished.scores().to_pandas()
     images = torch.from_numpy(read_dataset("sklearn:digits").inputs[scores["index"]])
-    model = build(AIRBENCH, images, 10, seed=0)
+    model = build(RESNET20, images, 10, seed=0)
     model.load_state_dict(load_file(finished.path / "model.safetensors"))
     model.eval()
     seen = []
@@ -88,7 +88,7 @@ def test_scores_are_those_of_the_saved_model(finished):
     )
     rows, _ = rows_and_hessian(torch.nn.functional.cross_entropy, matrix, phi, labels)
     _, hessian = rows_and_hessian(torch.nn.functional.cross_entropy, matrix, phi[seen], labels[seen])
-    ridge = torch.tensor([AIRBENCH.decay] * 256 + [0.0], dtype=torch.float64).repeat(10)
+    ridge = torch.tensor([RESNET20.decay] * 64 + [0.0], dtype=torch.float64).repeat(10)
     expected = cooks_distance(rows, hessian, ridge)
     np.testing.assert_allclose(scores["cook"], expected, rtol=2e-3)  # float32 features, other batches
     inverse = load_file(finished.path / "factor.safetensors")["inverse"]
@@ -268,7 +268,7 @@ def test_an_interrupted_training_says_so_and_resumes_to_the_same_scores(finished
 
 
 def test_a_full_disk_during_training_is_one_line_and_leaves_nothing_half_written(disk_of):
-    small_disk = disk_of("14m")  # the checkpoint of nine megabytes fits once, not twice
+    small_disk = disk_of("4m")  # the checkpoint of two megabytes fits once, not twice
     with pytest.raises(swaypoint.InputError, match=r"no space left on .* writing last\.ckpt"):
         swaypoint.audit("sklearn:digits", small_disk / "a", options=quick())
     assert sorted(file.name for file in (small_disk / "a").iterdir()) == ["last.ckpt", "manifest.json"]

@@ -32,7 +32,7 @@ def forms():
     yield "categorical", pandas.Series(pandas.Categorical(NAMES[INDEX])), NAMES
 
 
-@pytest.mark.parametrize("form", forms(), ids=lambda form: form[0])
+@pytest.mark.parametrize("form", list(forms()), ids=lambda form: form[0])
 def test_the_ranking_is_that_of_the_indices_and_has_the_labels_as_given(form):
     _, labels, names = form
     expected, found = ranked(INDEX), ranked(labels)

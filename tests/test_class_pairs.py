@@ -21,6 +21,7 @@ from swaypoint.findings import findings
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.models.predictor import Objective
 from swaypoint.report.html import render
+from swaypoint.report.terminal import suspected_words
 from swaypoint.review.items import Items
 from swaypoint.review.log.verdicts import Review
 from swaypoint.review.page.query import Query, select
@@ -136,6 +137,15 @@ def test_terminal_and_report_say_how_many(folder):
     assert "no bound" in page
     assert "lorry, big looks like car" in page
     assert "planted" in page
+
+
+def test_a_handful_of_wrong_labels_names_no_number_to_look_at(folder):
+    manifest = folder.manifest()
+    few = replace(manifest.suspected, expected=2.0, first=1640, precision=0.001)
+    words = suspected_words(replace(manifest, suspected=few))
+    assert words.startswith("about 2 of 3,000 labels")
+    assert "1,640" not in words
+    assert "too few to say how far to look" in words
 
 
 def test_flips_without_a_pattern_are_no_finding(tmp_path):

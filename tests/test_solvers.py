@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import cycle, islice
+
 import numpy as np
 import pytest
 import torch
@@ -74,6 +76,7 @@ def test_contraction_of_a_deep_perceptron_with_in_place_activations():
 @pytest.mark.parametrize("solver", ["exact", "cg", "auto"])
 def test_exact_solvers(converged, solver, kind):
     rows, expected, matrix = exact_forms(converged, kind)
+    rows, expected = rows[::4], expected[::4]
     inverse = invert(converged, kind, solver)
     torch.testing.assert_close(inverse.quadratic(rows).value, expected, rtol=1e-4, atol=0)
     torch.testing.assert_close(
@@ -139,7 +142,12 @@ class Matrix(Operator):
 def test_lissa_converges_to_the_solution(converged):
     rows, _, matrix = exact_forms(converged)
     curvature = converged.curvature()
-    inverse = LissaInverse(curvature, curvature.random_batches, depth=4000, repeats=2)
+    some = [
+        product(torch.eye(curvature.dimension).double()) for product in islice(curvature.random_batches(), 40)
+    ]
+    inverse = LissaInverse(
+        curvature, lambda: cycle([matrix.matmul for matrix in some]), depth=4000, repeats=2
+    )
     expected = torch.linalg.solve(matrix, rows[:3].T)
     solution = inverse.solve(rows[:3].T)
     assert float((solution.value - expected).norm() / expected.norm()) < 0.1
@@ -431,6 +439,8 @@ def test_no_solve_changes_its_inverse(converged, solver):
     """The same question has the same answer and outcome, whatever was asked between."""
     rows = torch.cat(list(converged.gradients()))
     inverse = invert(converged, solver=solver)
+    if isinstance(inverse, LissaInverse):
+        inverse._depth = 50  # that the batches are the same again shows at once
     before = dict(vars(inverse))
     first = inverse.solve(rows[:2].T)
     between = inverse.solve(1e6 * rows[2:9].T)
@@ -442,7 +452,7 @@ def test_no_solve_changes_its_inverse(converged, solver):
 
 
 def test_auto_says_why_of_every_solution(converged, monkeypatch):
-    rows = torch.cat(list(converged.gradients()))
+    rows = torch.cat(list(converged.gradients()))[:5]
     assert invert(converged).solve(rows.T).outcome.endswith("(auto: 44 parameters fit in memory)")
     monkeypatch.setattr(solver_choice, "DENSE_LIMIT", 10)
     for kind, words in (("ggn", "EK-FAC, error not known (auto: 44 "), ("hessian", "steps (auto: 44 ")):

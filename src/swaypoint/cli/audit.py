@@ -120,8 +120,8 @@ def audit(  # long: an option a parameter
         str,
         typer.Option(
             help="A pretrained one: hf:, st:, m2v:, timm: with a folder or a name on the hub, onnx:FILE; or"
-            " package.module:factory for yours; none trains a default: airbench for images (also"
-            " resnet20, vgg19, efficientnet_b0), mlp for rows; head (no training) for features, tfidf for"
+            " package.module:factory for yours; none trains a default: airbench for images, resnet20 for tiny"
+            " ones (also vgg19, efficientnet_b0), mlp for rows; head (no training) for features, tfidf for"
             " texts. Several with commas are ranked together.",
             rich_help_panel=MODEL,
         ),

@@ -3,7 +3,8 @@
 After Jordan (2024), "94 % on CIFAR-10 in 3.29 seconds on a single GPU" (arXiv 2404.00498, section 3), which
 goes back to Page's ResNet-9 (2019). What differs: narrower blocks (a CPU trains it), no label smoothing (the
 loss is that of which influence is taken), pictures that grow with the epochs in place of the average over
-weights, random mirroring in place of alternating, a bias on the head.
+weights, random mirroring in place of alternating, a bias on the head. Where training mirrors pictures,
+features are the mean over a picture and its mirror image, as there where it is tested.
 """
 
 from __future__ import annotations
@@ -56,7 +57,13 @@ class Pair(nn.Module):
 
 class Airbench(nn.Module):
     """Whitened patches of 2 x 2, three :class:`Pair`, the maximum over the picture, one linear layer: 256
-    features. Input (b, 3, H, W) in 0..1, of any side from 2 pixels on."""
+    features. Input (b, 3, H, W) in 0..1, of any side from 2 pixels on.
+
+    Attributes:
+        mirrored: (), bool: once trained, features are the mean over a picture and its mirror image.
+    """
+
+    mirrored: Tensor
 
     def __init__(self, standardize: Standardize, outputs: int) -> None:
         super().__init__()
@@ -67,6 +74,7 @@ class Airbench(nn.Module):
         nn.init.zeros_(self.whiten.bias)  # type: ignore[arg-type]
         widths = (filters, *WIDTHS)
         self.blocks = nn.Sequential(*(Pair(*pair) for pair in zip(widths, WIDTHS, strict=False)))
+        self.register_buffer("mirrored", torch.tensor(False))
         self.head = nn.Linear(WIDTHS[-1], outputs)
         nn.init.zeros_(self.head.bias)
         with torch.no_grad():
@@ -75,8 +83,14 @@ class Airbench(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if max(x.shape[2:]) > LARGEST:
             x = F.interpolate(x, size=(LARGEST, LARGEST), mode="bilinear", antialias=True)
+        features = self._features(x)
+        if not self.training and self.mirrored:
+            features = (features + self._features(x.flip(3))) / 2
+        return self.head(features)
+
+    def _features(self, x: Tensor) -> Tensor:
         x = self.blocks(F.gelu(self.whiten(self.standardize(x))))
-        return self.head(x.amax((2, 3)))
+        return x.amax((2, 3))
 
 
 def start(model: nn.Module, inputs: Tensor) -> None:

@@ -36,6 +36,8 @@ Report = Callable[[int, int, float, float], None]
 IMAGE_MODELS = ("airbench", "resnet20", "vgg19", "efficientnet_b0")
 FITTED = ("head", "tfidf")
 """Models of which a convex head is all that is fitted to the labels."""
+_SMALL = 16
+"""Pixels at the side of images below which ResNet-20 does better; docs/images.md has how much."""
 _TEXT_RIDGE = 0.1  # over n: scikit-learn's C = 10
 _TEXT_RIDGES = (3.0, 1.0, 0.3, 0.1, 0.03)  # over n, among which is chosen where that takes seconds
 _CHOSEN_WORK = 1e10  # n P^2
@@ -54,8 +56,8 @@ class ModelOptions:
             :mod:`~swaypoint.models.text_features`), a pretrained one
             (:mod:`swaypoint.models.pretrained`: ``"hf:FOLDER"``), ``"package.module:factory"`` (yours), or
             ``"none"``, which chooses by what the data are: mlp for rows, airbench for images (resnet20
-            where their labels are real values), head for features, tfidf for texts. Several with commas are
-            ranked together, see :meth:`each`.
+            where they have fewer than 16 pixels at the side, or their labels are real values), head for
+            features, tfidf for texts. Several with commas are ranked together, see :meth:`each`.
         weights: of yours, ``.safetensors`` or a ``.pt`` state dict; of ``"head"`` a head that is not to be
             fitted, see :func:`stored_head`.
         transform: ``"package.module:function"`` from one image or row to your model's input.
@@ -190,8 +192,10 @@ def resolve(options: ModelOptions, dataset: Dataset) -> str:
     """
     name = options.name
     if name == "none":
-        # The rates of airbench are those of classes' losses, whatever the unit of real values.
-        images = "airbench" if dataset.classes else "resnet20"
+        # The rates of airbench are those of classes' losses, whatever the unit of real values; and it halves
+        # the side three times.
+        small = dataset.kind == "images" and min(dataset.inputs.shape[1:3]) < _SMALL
+        images = "airbench" if dataset.classes and not small else "resnet20"
         name = {"images": images, "rows": "mlp", "features": "head", "texts": "tfidf"}[dataset.kind]
     if ":" in name:
         return name

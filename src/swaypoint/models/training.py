@@ -9,6 +9,7 @@ from swaypoint.data.dataset import Dataset
 from swaypoint.data.tensors import write_tensors
 from swaypoint.errors import InputError
 from swaypoint.folder.tensors import read_tensors
+from swaypoint.models.airbench import Airbench
 from swaypoint.models.loop import Plan, SplitData, said, seconds_of, train
 from swaypoint.models.predictor import Rows, Training
 from swaypoint.models.recipes import RECIPES, Recipe, build
@@ -58,6 +59,8 @@ def _train(
         torch.from_numpy(parts.validation),
     )
     recipe = recipe.adapted(inputs[split.train], split.targets[split.train])
+    if isinstance(model, Airbench):
+        model.mirrored.fill_(recipe.mirror)
     epochs = recipe.epochs if epochs is None else epochs
     if epochs < 1:
         raise InputError(f"epochs is {epochs}; expected at least 1")

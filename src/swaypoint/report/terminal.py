@@ -33,6 +33,7 @@ _ORDERS = {
 _PARTS = {"train": "train", "validation": "held-out"}
 """Of the accuracies and the fit of a regression."""
 _TREATED = 12  # columns of a table of which it is said what was done
+_HANDFUL = 5.0  # expected wrong labels, below which a number of points to look at means little
 _COLOURS = {"fit": "green", "caution": "yellow", "unfit": "red"}
 _WORDS = {"fit": "fit for influence", "caution": "use with caution", "unfit": "not fit"}
 _VERDICTS = {verdict: f"[{_COLOURS[verdict]}]{words}[/]" for verdict, words in _WORDS.items()}
@@ -236,6 +237,8 @@ def suspected_words(manifest: Manifest) -> str:
     )
     if not found.first or found.expected < 0.5:
         return words
+    if found.expected < _HANDFUL:
+        return f"{words}; too few to say how far to look: begin at the top of the ranking"
     order = "" if manifest.ranked_by == "auto" else " by the recommended score (--score auto)"
     return (
         f"{words}; look at the first {found.first:,}{order} to find nine in ten, expected precision there"
