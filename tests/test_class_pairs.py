@@ -148,6 +148,16 @@ def test_a_handful_of_wrong_labels_names_no_number_to_look_at(folder):
     assert "too few to say how far to look" in words
 
 
+def test_a_model_that_is_rarely_right_does_not_say_how_many_are_wrong(folder):
+    manifest = folder.manifest()
+    poor = replace(manifest.model, accuracy=replace(manifest.model.accuracy, validation=0.3))
+    many = replace(manifest.suspected, expected=1800.0)
+    words = suspected_words(replace(manifest, model=poor, suspected=many))
+    assert words == (
+        "how many labels are wrong cannot be told by a model that is right on 30% of the points held out"
+    )
+
+
 def test_flips_without_a_pattern_are_no_finding(tmp_path):
     features, _, true = points(seed=3)
     columns, index = tuple(f"x{i}" for i in range(8)), np.arange(len(true))

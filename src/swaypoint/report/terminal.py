@@ -226,6 +226,10 @@ def suspected_words(manifest: Manifest) -> str:
     if any(check.name == "Baseline" and check.verdict == "unfit" for check in checks):
         return "how many labels are wrong cannot be told by a model that is no better than one answer for all"
     ranked = sum(manifest.data.ranked.values())
+    held_out = manifest.model.accuracy.validation
+    if held_out is not None and held_out < 0.5 and found.expected > ranked / 3:
+        right = f"{held_out:.0%} of the points held out"
+        return f"how many labels are wrong cannot be told by a model that is right on {right}"
     by = "the model's own estimate"
     if found.second is not None:
         share = found.second.accuracy
