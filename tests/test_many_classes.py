@@ -7,6 +7,8 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch.nn import functional as F
@@ -229,6 +231,26 @@ def test_what_does_not_fit_is_refused_before_it_starts(size, words, tmp_path):
     assert isinstance(result.exception, swaypoint.InputError)
     assert re.search(words, str(result.exception))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_last_layer_that_is_too_wide_is_refused_before_its_network_is_trained(tmp_path):
+    labels = np.arange(4000) % 2000
+    columns = {f"x{i}": np.random.default_rng(i).normal(size=4000) for i in range(3)}
+    pq.write_table(
+        pa.table({**columns, "label": [f"c{label}" for label in labels]}), tmp_path / "wide.parquet"
+    )
+    stages = []
+    with pytest.raises(
+        swaypoint.InputError, match=r"2,000 outputs on 65 features needs 1\.6 GB and 1\.1 may"
+    ):
+        swaypoint.audit(
+            tmp_path / "wide.parquet",
+            tmp_path / "out",
+            scale=Scale(max_memory=1.0),
+            listener=Listener(stage=stages.append),
+        )
+    assert not (tmp_path / "out").exists()
+    assert not any("train" in stage for stage in stages)
 
 
 CHILD = """

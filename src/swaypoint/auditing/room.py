@@ -8,6 +8,7 @@ from swaypoint.auditing.options import AuditOptions
 from swaypoint.data.dataset import Dataset
 from swaypoint.errors import InputError
 from swaypoint.folder.documents import free_memory
+from swaypoint.models.recipes import RECIPES, build
 from swaypoint.scoring.rank import choose
 from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.risks.losses import as_loss
@@ -17,7 +18,7 @@ _CLASS_BYTES = 40
 
 
 def check_room(dataset: Dataset, model: str, options: AuditOptions, room: float | None) -> None:
-    """Refuse more classes than there is memory for.
+    """Refuse more classes, or a wider last layer of a default model, than there is memory for.
 
     Args:
         model: its name, resolved.
@@ -35,8 +36,19 @@ def check_room(dataset: Dataset, model: str, options: AuditOptions, room: float 
             " (--limit) or classes, more memory (--max-memory), or stream features in parquet files"
             " (--features)"
         )
-    if model == "head" and options.model.weights is None:
-        loss = as_loss(options.objective.loss)
-        outputs, width = loss.outputs(len(dataset.classes)), dataset.inputs.shape[1]
+    loss = as_loss(options.objective.loss)
+    outputs = loss.outputs(len(dataset.classes))
+    width = None if options.params is not None else _width(dataset, model, options, outputs)
+    if width is not None:
         blank = HeadWeights(torch.zeros(1).expand(outputs, width), torch.zeros(outputs), loss)
         choose(blank, options.of_the_head(), memory=room)
+
+
+def _width(dataset: Dataset, model: str, options: AuditOptions, outputs: int) -> int | None:
+    """Of the last layer, where it is known before anything is trained."""
+    if model == "head" and options.model.weights is None:
+        return int(dataset.inputs.shape[1])
+    if model in RECIPES:
+        few = torch.from_numpy(dataset.inputs[:2])
+        return int(build(RECIPES[model], few, outputs, seed=0).get_submodule("head").in_features)
+    return None
