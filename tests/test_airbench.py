@@ -271,6 +271,23 @@ def test_the_default_of_images():
     assert resolve(ModelOptions(), values) == "resnet20"
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_features_of_mirrored_pictures_are_the_mean_of_both(mirrored, split):
+    model = build(SMALL, split.inputs, 2, seed=0).eval()
+    model.mirrored.fill_(mirrored)
+    pictures = split.inputs[:9].permute(0, 3, 1, 2).float() / 255
+    with torch.no_grad():
+        plain = [
+            model.blocks(F.gelu(model.whiten(model.standardize(x)))) for x in (pictures, pictures.flip(3))
+        ]
+        features = [x.flatten(2).max(2).values for x in plain]
+        expected = model.head(torch.stack(features).mean(0) if mirrored else features[0])
+        torch.testing.assert_close(model(pictures), expected)
+        alike = torch.allclose(model(pictures), model(pictures.flip(3)), atol=1e-6)
+    assert alike is mirrored
+    assert "mirrored" in model.state_dict()  # who loads the weights has the same features
+
+
 def test_mirrored_photographs_mean_the_same_and_digits_do_not():
     photos, digits = drawn(400, 16), read_dataset("sklearn:digits")
     assert mirrors_alike(photos, (photos[:, 4:12, 4:12].float().mean((1, 2, 3)) > 127).long())

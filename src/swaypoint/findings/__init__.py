@@ -2,6 +2,7 @@
 
 from swaypoint.findings.base import SEVERITIES, Finding, Found, Severity, find, findings
 from swaypoint.findings.class_pairs import find_class_pairs
+from swaypoint.findings.duplicates import find_duplicates
 from swaypoint.findings.regions.finder import find_regions
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Severity",
     "find",
     "find_class_pairs",
+    "find_duplicates",
     "find_regions",
     "findings",
 ]

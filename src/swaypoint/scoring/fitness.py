@@ -23,7 +23,7 @@ COLLAPSED = 0.05
 MEMORISED = 0.1, 0.25
 """Gaps between the accuracies on training and held-out points from which on a model is to be used with
 caution, and is unfit; see docs/fitness.md."""
-_FEWER = 0.5
+_FEWER = 1 / 3
 _SAMPLE = 1000
 _ORDER: tuple[Verdict, ...] = ("fit", "caution", "unfit")
 
@@ -165,7 +165,7 @@ def accuracy_of(risk: LinearHeadRisk, data: FeatureBatches | None) -> float | No
 
 def by_heart(training: float | None, held_out: float | None, points: int) -> bool:
     """Whether what the model says of its training points is no longer its opinion of them: it fails the check
-    of :func:`memorisation`, or makes less than half of the errors there that it makes on points held out, as
+    of :func:`memorisation`, or makes less than a third of the errors there that it makes on points held out, as
     where few labels are wrong and all of them are learnt."""
     if training is None or held_out is None or not points:
         return False
