@@ -7,8 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.nn import functional as F
 
+import swaypoint
+from swaypoint.auditing.options import AuditOptions
+from swaypoint.data.dataset import Dataset
 from swaypoint.data.readers import read_dataset
 from swaypoint.models import loop
 from swaypoint.models.airbench import Airbench, Pair, whitening
@@ -286,6 +290,16 @@ def test_features_of_mirrored_pictures_are_the_mean_of_both(mirrored, split):
         alike = torch.allclose(model(pictures), model(pictures.flip(3)), atol=1e-6)
     assert alike is mirrored
     assert "mirrored" in model.state_dict()  # who loads the weights has the same features
+
+
+def test_a_training_that_mirrors_is_told_to_the_model(tmp_path):
+    photos = drawn(400, 16).numpy()
+    bright = (photos[:, 4:12, 4:12].mean((1, 2, 3)) > 127).astype(np.int64)
+    left = (photos[:, :, :8].mean((1, 2, 3)) > photos[:, :, 8:].mean((1, 2, 3))).astype(np.int64)
+    for name, labels in (("bright", bright), ("left", left)):
+        data = Dataset(name, "images", photos, labels, ("no", "yes"), (), np.arange(400), (), (), name)
+        folder = swaypoint.audit(data, tmp_path / name, options=AuditOptions(model=ModelOptions(epochs=1)))
+        assert bool(load_file(folder.path / "model.safetensors")["mirrored"]) is (name == "bright")
 
 
 def test_mirrored_photographs_mean_the_same_and_digits_do_not():

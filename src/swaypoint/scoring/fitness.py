@@ -165,8 +165,8 @@ def accuracy_of(risk: LinearHeadRisk, data: FeatureBatches | None) -> float | No
 
 def by_heart(training: float | None, held_out: float | None, points: int) -> bool:
     """Whether what the model says of its training points is no longer its opinion of them: it fails the check
-    of :func:`memorisation`, or makes less than a third of the errors there that it makes on points held out, as
-    where few labels are wrong and all of them are learnt."""
+    of :func:`memorisation`, or makes less than a third of the errors there that it makes on points held out,
+    as where few labels are wrong and all of them are learnt."""
     if training is None or held_out is None or not points:
         return False
     failed = any(check.verdict != "fit" for check in memorisation(training, held_out, points))
