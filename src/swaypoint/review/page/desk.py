@@ -16,7 +16,8 @@ import numpy as np
 
 from swaypoint.errors import InputError
 from swaypoint.review.items import Items, Related
-from swaypoint.review.log.verdicts import Decision, Event, Review, Store, StoreUnavailable
+from swaypoint.review.log.dealing import draw
+from swaypoint.review.log.verdicts import DRAW, Decision, Event, Review, Store, StoreUnavailable
 from swaypoint.review.page.query import Query, select
 
 _VIEWS, _RELATED = 32, 64
@@ -49,7 +50,7 @@ class Action:
 
     Attributes:
         id: a UUID by the page, so that sending it twice does it once.
-        do: ``decide`` on one item, ``decide-all`` of a view, ``undo`` or ``redo``.
+        do: ``decide`` on one item, ``decide-all`` of a view, ``undo``, ``redo``, or ``draw`` a random sample.
         decision: of a decide.
         item: of ``decide``.
         resolves: it settles where reviewers differ.
@@ -60,7 +61,7 @@ class Action:
     """
 
     id: str
-    do: Literal["decide", "decide-all", "undo", "redo"]
+    do: Literal["decide", "decide-all", "undo", "redo", "draw"]
     decision: Decision | None = None
     item: str = ""
     resolves: bool = False
@@ -79,10 +80,10 @@ class Action:
         """
         try:
             do = value["do"]
-            if do not in ("decide", "decide-all", "undo", "redo"):
+            if do not in ("decide", "decide-all", "undo", "redo", "draw"):
                 raise ValueError(f"do is {do!r}")
             action = cls(str(UUID(value["id"])), do)
-            if do in ("undo", "redo"):
+            if do in ("undo", "redo", "draw"):
                 return action
             label, note = value.get("label"), value.get("note", "")
             if not isinstance(note, str) or not isinstance(label, str | None):
@@ -90,6 +91,8 @@ class Action:
             action = replace(action, decision=Decision(value["verdict"], label, note))
             if do == "decide":
                 resolves, way = value.get("resolves") is True, str(value.get("way", ""))
+                if way == DRAW:
+                    raise ValueError("a verdict is no draw")
                 return replace(action, item=str(value["item"]), resolves=resolves, way=way)
             return replace(
                 action,
@@ -142,12 +145,13 @@ class Desk:
         for event in self.store.since(self.items.run, self._review.seq):
             self._review.apply(event)
             self._actions.setdefault(event.action, []).append(event)
-            if event.actor in self._own:
-                self._own[event.actor].apply(event)
+            for actor, own in self._own.items():
+                if actor == event.actor or event.way == DRAW:
+                    own.apply(event)
 
     def _seen_by(self, actor: str) -> Review:
         if actor not in self._own:
-            events = (event for event in self._review.events if event.actor == actor)
+            events = (one for one in self._review.events if one.actor == actor or one.way == DRAW)
             self._own[actor] = Review(self.items.run, events)
         return self._own[actor]
 
@@ -170,7 +174,9 @@ class Desk:
                 if now < review.seq:
                     upto = bisect_right(review.events, now, key=lambda event: event.seq)
                     review = Review(self.items.run, review.events[:upto])
-                known = View(query, now, select(query, self.items, review, actor, blind=self.blind))
+                own = self._seen_by(actor) if self.blind else None
+                chosen = select(query, self.items, review, actor, blind=self.blind, own=own)
+                known = View(query, now, chosen)
             self._views[key] = known
             while len(self._views) > _VIEWS:
                 self._views.popitem(last=False)
@@ -261,6 +267,9 @@ class Desk:
             self._follow()
             if action.id in self._actions:
                 return self._actions[action.id]  # the answer to the first try was lost
+            if action.do == "draw":
+                drawn = self._review.drawn
+                return [drawn] if drawn else self.store.append([draw(self.items, actor, action.id)])
             if action.do != "decide-all":
                 events = self._compensated(actor, action)
                 return self.store.append(events) if events else []  # before another undo looks
