@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from swaypoint.review.log.counting import (
     number,
 )
 from swaypoint.review.log.dealing import dealt
-from swaypoint.review.log.progress import SHORT, Yield
+from swaypoint.review.log.progress import SHORT, Yield, progress, yield_curve
 from swaypoint.review.log.verdicts import WRONG as WRONG_VERDICTS
 from swaypoint.review.log.verdicts import Review
 
@@ -223,6 +224,34 @@ def _more(count: Count) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.2g} %"
+
+
+def described(items: Items, review: Review) -> dict[str, Any]:
+    """All of it for a machine: progress, counts, how they are known and the advice."""
+    found, done = counts(items, review), progress(items, review)
+    event, drawn = review.drawn, None
+    if event is not None:
+        drawn = {"event": event.seq, "at": event.at, "by": event.actor, "of": event.item}
+        drawn["digest"] = event.digest
+
+    def plain(count: Count) -> dict[str, Any]:
+        return {**asdict(count), "unseen": count.unseen, "left": [count.left_low, count.left_high]}
+
+    return {
+        "run": items.run,
+        "confidence": CONFIDENCE,
+        "points": done.points,
+        "reviewed": done.reviewed,
+        "wrong": done.wrong,
+        "conflicts": done.conflicts,
+        "verdicts": done.verdicts,
+        "draw": drawn,
+        "whole": plain(found.whole),
+        "splits": [plain(one) for one in found.splits],
+        "classes": [plain(one) for one in found.classes],
+        "explained": explained(found, review),
+        "advice": advice(found.whole, yield_curve(items, review)),
+    }
 
 
 def explained(found: Counts, review: Review) -> list[str]:
