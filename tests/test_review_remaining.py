@@ -31,7 +31,8 @@ from swaypoint.review.log.counting import (
 )
 from swaypoint.review.log.dealing import dealt, draw
 from swaypoint.review.log.progress import yield_curve
-from swaypoint.review.log.remaining import ACCEPTED, Count, advice, counts, explained
+from swaypoint.review.log.remaining import ACCEPTED, Count, counts
+from swaypoint.review.log.statement import advice, explained
 from swaypoint.review.log.store import open_store
 from swaypoint.review.log.verdicts import Event, Review, check_event
 
@@ -307,7 +308,7 @@ def test_everything_judged_is_known():
     found = counts(points, review)
     assert (found.whole.low, found.whole.high, found.whole.unseen) == (10, 10, 0)
     assert [one.part for one in found.classes] == ["ant", "bee", "cat"], "small, but known"
-    assert explained(found, review) == ["10 of the 30 points are wrong: every one was judged."]
+    assert explained(found, review)[0] == "10 of the 30 points are wrong: every one was judged."
     assert advice(found.whole, NOTHING) == "Every point was reviewed."
 
 

@@ -75,7 +75,7 @@ def test_truth_from_a_file(items, truth, tmp_path):
     with pytest.raises(InputError, match=f"no label for the point of index {int(items.scores['index'][-1])}"):
         read_truth(items, tmp_path / "short.csv")
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(InputError, match="columns index and label"):
+    with pytest.raises(InputError, match="columns label and index"):
         read_truth(items, tmp_path / "other.csv")
 
 

@@ -11,14 +11,30 @@ import typer
 
 from swaypoint.cli.commands import Family
 from swaypoint.cli.review import stored_review
-from swaypoint.cli.terminal import Audit, Device, Json, Source, StoreAt, Threads, plain, progress, screen
+from swaypoint.cli.terminal import (
+    Audit,
+    Checks,
+    Device,
+    Json,
+    Source,
+    StoreAt,
+    Threads,
+    plain,
+    progress,
+    screen,
+)
 from swaypoint.errors import InputError
 
 family = Family()
 
 
 @family.command("progress")
-def show_progress(folder: Audit, store: StoreAt = None, as_json: Json = False) -> None:
+def show_progress(
+    folder: Audit,
+    store: StoreAt = None,
+    checks: Checks = None,
+    as_json: Json = False,
+) -> None:
     """How far a review is, how many points are wrong in all, judged or not, and whether one may stop.
 
     From the verdicts, and from a random sample once one was drawn on the page of the review; says how it is
@@ -29,12 +45,14 @@ def show_progress(folder: Audit, store: StoreAt = None, as_json: Json = False) -
     swaypoint progress photos-audit --json > progress.json
     """
     from swaypoint.folder.audit_folder import AuditFolder
+    from swaypoint.review.cleaning.checks import read_checks
     from swaypoint.review.items import Items
-    from swaypoint.review.log.remaining import described
+    from swaypoint.review.log.statement import described
 
     items = Items(AuditFolder(folder))
+    known = None if checks is None else read_checks(items, checks)
     with stored_review(items, store, new=False) as (review, _):
-        found = described(items, review)
+        found = described(items, review, known)
     if as_json:
         typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
         return
@@ -99,8 +117,9 @@ def simulate(  # long: an option a parameter
     swaypoint compare digits
     """
     from swaypoint.folder.audit_folder import AuditFolder
+    from swaypoint.review.cleaning.checks import differs
     from swaypoint.review.cleaning.records import label_name
-    from swaypoint.review.cleaning.simulated import ACTOR, Erring, differs, judged, read_truth, replay
+    from swaypoint.review.cleaning.simulated import ACTOR, Erring, judged, read_truth, replay
     from swaypoint.review.cleaning.source import read_source
     from swaypoint.review.items import Items
     from swaypoint.review.log.dealing import dealt, draw

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.csv as pa_csv
 
-from swaypoint.errors import InputError, reading
-from swaypoint.folder.documents import read_parquet, require_file
-from swaypoint.review.cleaning.policy import label_value
+from swaypoint.errors import InputError
+from swaypoint.review.cleaning.checks import differs, read_labels
 from swaypoint.review.items import Items
 from swaypoint.review.log.verdicts import Decision, Event
 
@@ -22,34 +20,17 @@ _SPACE = uuid.UUID("5f0b7b1e-6a0e-4b53-9f0a-3a2f8f4a7c10")
 
 
 def read_truth(items: Items, path: Path) -> list[str]:
-    """The true label of each point, by name, from a CSV or parquet file with the columns ``index`` (the
-    record's position in the source, as in scores.parquet) and ``label``.
+    """The true label of each point, by name, see :func:`~.checks.read_labels`.
 
     Raises:
         InputError: the file is of another form, or lacks a point.
     """
-    remedy = "expected CSV or parquet with the columns index and label"
-    require_file(path, remedy)
-    with reading(path, "a table of true labels", remedy):
-        table = read_parquet(path, remedy) if path.suffix == ".parquet" else pa_csv.read_csv(path)
-        found = dict(zip(table["index"].to_pylist(), table["label"].to_pylist(), strict=True))
-    truth = [found.get(int(index)) for index in items.scores["index"]]
-    if None in truth:
-        missing = int(items.scores["index"][truth.index(None)])
-        raise InputError(f"{path} has no label for the point of index {missing}; expected all points")
-    return [str(label) for label in truth]
-
-
-def differs(items: Items, position: int, true: str) -> bool:
-    """Whether the point's given label is another than ``true``, values to nine digits.
-
-    Raises:
-        InputError: values are asked for and ``true`` is none.
-    """
-    if items.classes:
-        return items.label(position) != true
-    value = label_value(items, true, f"the true label of {items.ids[position]}")
-    return not np.isclose(items.scores["label"][position], value, rtol=1e-9, atol=0.0)
+    found = read_labels(items, path)
+    missing = next((position for position in range(len(items)) if position not in found), None)
+    if missing is not None:
+        index = int(items.scores["index"][missing])
+        raise InputError(f"{path} has no label for the point of index {index}; expected all points")
+    return [found[position] for position in range(len(items))]
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,9 @@ _PRIOR = (0.5, 10.0)
 """Of a share of wrong points, Beta: any prior is valid, this one is narrow where few are wrong."""
 
 
-def bounds(states: np.ndarray, places: np.ndarray, dealt: np.ndarray) -> tuple[int, int]:
+def bounds(
+    states: np.ndarray, places: np.ndarray, dealt: np.ndarray, *, share: float = 1.0
+) -> tuple[int, int]:
     """How many points of a set are wrong, at least and at most, from a part of it in random order and from
     whatever else is known of it.
 
@@ -41,6 +43,7 @@ def bounds(states: np.ndarray, places: np.ndarray, dealt: np.ndarray) -> tuple[i
         places: of each point in the ranking of those that were dealt from, as a share of them, in [0, 1);
             negative of those that were not, but judged before, ``(n,)``.
         dealt: indices of the points that were dealt and judged, a first part of the random order, ``(t,)``.
+        share: of the error, as in :func:`count_interval`.
 
     >>> states = np.array([WRONG, RIGHT, RIGHT, UNSEEN])
     >>> bounds(states, np.arange(4) / 4, np.arange(3))
@@ -48,12 +51,12 @@ def bounds(states: np.ndarray, places: np.ndarray, dealt: np.ndarray) -> tuple[i
     """
     least, most = [], []
     for edge in EDGES:
-        share = WHOLE if edge == 0 else (1 - WHOLE) / (len(EDGES) - 1)
+        part = WHOLE if edge == 0 else (1 - WHOLE) / (len(EDGES) - 1)
         beyond = places >= edge
         tail, head = states[beyond], states[~beyond]
         seen = states[dealt[beyond[dealt]]]
         low, high = count_interval(
-            number(seen, WRONG), len(seen), len(tail), undecided=number(seen, UNDECIDED), share=share
+            number(seen, WRONG), len(seen), len(tail), undecided=number(seen, UNDECIDED), share=share * part
         )
         least.append(number(head, WRONG) + min(low, len(tail) - number(tail, RIGHT, UNDECIDED)))
         most.append(number(head, WRONG, UNDECIDED, UNSEEN) + max(high, number(tail, WRONG, UNDECIDED)))
@@ -97,18 +100,18 @@ def count_interval(
 def _interval(wrong: int, seen: int, size: int, error: float) -> tuple[int, int]:
     right = seen - wrong
     a, b = _PRIOR
-    least = log(error) + _beta(a + wrong, b + right) - _beta(a, b)
+    least = log(error) + beta(a + wrong, b + right) - beta(a, b)
 
     def kept(count: int) -> bool:
         return _choose(size - seen, count - wrong) - _choose(size, count) > least
 
     # The likelihood has one peak, and that is above its mean.
     peak = min(max((size + 1) * wrong // max(seen, 1), wrong), size - right)
-    low = _first(wrong, peak, kept)
-    return low, size - right - _first(0, size - right - peak, lambda less: kept(size - right - less))
+    low = first(wrong, peak, kept)
+    return low, size - right - first(0, size - right - peak, lambda less: kept(size - right - less))
 
 
-def _first(start: int, end: int, holds: Callable[[int], bool]) -> int:
+def first(start: int, end: int, holds: Callable[[int], bool]) -> int:
     """The first number of ``start … end`` that ``holds``; from it on all do, ``end`` among them."""
     while start < end:
         middle = (start + end) // 2
@@ -120,5 +123,6 @@ def _choose(n: int, k: int) -> float:
     return lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1)
 
 
-def _beta(a: float, b: float) -> float:
+def beta(a: float, b: float) -> float:
+    """Log of the beta function."""
     return lgamma(a) + lgamma(b) - lgamma(a + b)

@@ -1,27 +1,17 @@
-"""How many points of a set are wrong, judged or not, how that is known, and whether one may stop."""
+"""How many points of a set are wrong, judged or not: all that verdicts and the random sample tell."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from swaypoint.review.items import Items
-from swaypoint.review.log.counting import (
-    CONFIDENCE,
-    RIGHT,
-    UNDECIDED,
-    UNSEEN,
-    UPPER,
-    WHOLE,
-    WRONG,
-    bounds,
-    count_interval,
-    number,
-)
+from swaypoint.review.log.counting import RIGHT, UNDECIDED, UNSEEN, WRONG, bounds, number
 from swaypoint.review.log.dealing import dealt
-from swaypoint.review.log.progress import SHORT, Yield, progress, yield_curve
+from swaypoint.review.log.erring import VERDICTS_SHARE, Checked, Corrected, checked, corrected
+from swaypoint.review.log.recalibrated import recalibrated
 from swaypoint.review.log.verdicts import WRONG as WRONG_VERDICTS
 from swaypoint.review.log.verdicts import Review
 
@@ -29,8 +19,6 @@ ACCEPTED = 0.01
 """Share of wrong ones among the unseen points at which a review may stop."""
 ENOUGH = 30
 """Points of a class that the random sample has to hold before the class is counted on its own."""
-SAMPLE = 300
-"""Points of a random sample to begin with."""
 
 
 @dataclass(frozen=True)
@@ -84,19 +72,35 @@ class Count:
 
 
 @dataclass(frozen=True)
+class Expected:
+    """How many are wrong as the model expects it: the sum of its ``p_wrong``, and of that recalibrated."""
+
+    model: float
+    by_verdicts: float
+
+
+@dataclass(frozen=True)
 class Counts:
     """Of all points, by split where there are several, and by class where the sample allows: where it holds
     :data:`ENOUGH` points of the class, or all of the class are judged.
 
-    Each line holds with :data:`~.counting.CONFIDENCE` by itself.
+    Each line holds with :data:`~.counting.CONFIDENCE` by itself, if verdicts are right.
+
+    Attributes:
+        checked: how the reviewers did on the points whose label is known; () where none was given.
+        corrected: the whole for reviewers who err as often as these say; None without any.
+        expected: None before the draw, and where the audit has no ``p_wrong``.
     """
 
     whole: Count
     splits: tuple[Count, ...]
     classes: tuple[Count, ...]
+    checked: tuple[Checked, ...] = ()
+    corrected: Corrected | None = None
+    expected: Expected | None = None
 
 
-def counts(items: Items, review: Review) -> Counts:
+def counts(items: Items, review: Review, checks: Mapping[str, bool] | None = None) -> Counts:
     """From all verdicts of a review.
 
     Three kinds of points: what was judged before the draw is known exactly. What nobody had judged then lies
@@ -105,10 +109,13 @@ def counts(items: Items, review: Review) -> Counts:
     random pick: it is known, and counts as one once its turn has come. So nothing hangs on what a reviewer
     chooses to look at.
 
+    Args:
+        checks: by id of a point whose label is known, whether it is wrong.
+
     Raises:
         InputError: as :func:`~.dealing.dealt`, after a draw.
     """
-    found = _Found.of(items, review)
+    found = Known.of(items, review)
     every = np.ones(len(items), dtype=bool)
     splits, classes = items.splits if len(items.splits) > 1 else (), []
     for index, name in enumerate(items.classes):
@@ -116,13 +123,19 @@ def counts(items: Items, review: Review) -> Counts:
         if one.seen >= ENOUGH or (one.points and not one.unseen):
             classes.append(one)
     of = np.asarray(items.scores["split"]).astype(str) if splits else every
+    who = checked(review, checks or {})
     return Counts(
-        found.count(every, ""), tuple(found.count(of == name, name) for name in splits), tuple(classes)
+        whole=found.count(every),
+        splits=tuple(found.count(of == name, name) for name in splits),
+        classes=tuple(classes),
+        checked=who,
+        corrected=found.corrected(who) if who else None,
+        expected=found.expected(items.scores["p_wrong"]) if "p_wrong" in items.scores else None,
     )
 
 
 @dataclass(frozen=True)
-class _Found:
+class Known:
     """What is known of each point; ``places`` in the ranking of what nobody had judged at the draw, -1 of the
     others; ``order``: those dealt and judged without a gap."""
 
@@ -131,7 +144,7 @@ class _Found:
     order: np.ndarray
 
     @classmethod
-    def of(cls, items: Items, review: Review) -> _Found:
+    def of(cls, items: Items, review: Review) -> Known:
         states = np.full(len(items), UNSEEN, dtype=np.int8)
         for item in review.reviewed():
             position, decision = items.position(item), review.decision(item)
@@ -150,12 +163,12 @@ class _Found:
         gaps = np.flatnonzero(states[order] == UNSEEN)
         return cls(states, places, order[: gaps[0]] if len(gaps) else order)
 
-    def count(self, within: np.ndarray, part: str) -> Count:
-        """Of the points ``within`` ``(n,)``: of a random order of all, a random order of these."""
+    def count(self, within: np.ndarray, part: str = "", *, share: float = 1.0) -> Count:
+        """Of the points ``within`` ``(n,)``: a random order of all is one of these. See :func:`bounds`."""
         states = self.states[within]
         index = np.cumsum(within) - 1
         seen = index[self.order[within[self.order]]]
-        low, high = bounds(states, self.places[within], seen)
+        low, high = bounds(states, self.places[within], seen, share=share)
         rest = states[self.places[within] >= 0]
         return Count(
             part,
@@ -172,116 +185,21 @@ class _Found:
             high=high,
         )
 
-
-def advice(count: Count, curve: Yield) -> str:
-    """When to stop, in a few sentences.
-
-    The rule: stop where the interval's upper end is at most :data:`ACCEPTED` of what nobody has seen. It says
-    so wrongly in at most :data:`~.counting.UPPER` of all reviews, however often one looks.
-    """
-    if not count.unseen:
-        return "Every point was reviewed."
-    sure = f"with {_percent(CONFIDENCE)} confidence at whatever moment you look"
-    if not count.drawn:
-        size = min(SAMPLE, count.unseen)
-        most = count_interval(0, size, count.unseen, share=WHOLE)[1]
-        return (
-            "How many errors remain is not known: look at a random sample of the points that nobody has"
-            f" reviewed. None wrong among {size:,} would say, {sure}, that at most {most:,} of these"
-            f" {count.unseen:,} are."
+    def corrected(self, reviewers: Sequence[Checked]) -> Corrected:
+        """Of all points, see :func:`~.erring.corrected`."""
+        one = self.count(np.ones(len(self.states), dtype=bool), share=VERDICTS_SHARE)
+        return corrected(
+            one.low,
+            one.high,
+            one.points,
+            judged=one.judged - one.undecided,
+            found=one.wrong,
+            reviewers=reviewers,
         )
-    undecided = f" ({count.seen_undecided:,} undecided)" if count.seen_undecided else ""
-    share = count.left_high / count.unseen
-    found = (
-        f"Of {count.seen:,} random points of the {count.drawn:,} that nobody had reviewed,"
-        f" {count.seen_wrong:,} were wrong{undecided}: {sure}, {count.left_low:,} to {count.left_high:,} of"
-        f" the {count.unseen:,} that nobody has seen yet are, at most {_percent(share)}."
-    )
-    rule = f"Stop is said at {_percent(ACCEPTED)}, and wrongly in at most {100 * UPPER:.0f} of 100 reviews."
-    if count.enough:
-        return f"{found} Stop here. {rule}"
-    course = ""
-    if len(curve.decided) >= SHORT and curve.last_50[-1] > share:
-        course = f" The queue finds more: of its last {SHORT} {_percent(curve.last_50[-1])} were wrong."
-    return f"{found} Go on.{course} {rule} {_more(count)}"
 
-
-def _more(count: Count) -> str:
-    """How many more random points without an error would do, by the count of everything alone."""
-    low, high = 0, count.drawn - count.seen
-    while low < high:
-        more = (low + high) // 2
-        wrong = count.seen_wrong + count.seen_undecided
-        most = count_interval(wrong, count.seen + more, count.drawn, share=WHOLE)[1]
-        if most - count.found <= ACCEPTED * (count.unseen - more):
-            high = more
-        else:
-            low = more + 1
-    if low >= count.unseen:
-        return "No sample can say so here: look at all of them."
-    return f"That takes {low:,} more random points without an error, and more with one."
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %"
-
-
-def described(items: Items, review: Review) -> dict[str, Any]:
-    """All of it for a machine: progress, counts, how they are known and the advice."""
-    found, done = counts(items, review), progress(items, review)
-    event, drawn = review.drawn, None
-    if event is not None:
-        drawn = {"event": event.seq, "at": event.at, "by": event.actor, "of": event.item}
-        drawn["digest"] = event.digest
-
-    def plain(count: Count) -> dict[str, Any]:
-        return {**asdict(count), "unseen": count.unseen, "left": [count.left_low, count.left_high]}
-
-    return {
-        "run": items.run,
-        "confidence": CONFIDENCE,
-        "points": done.points,
-        "reviewed": done.reviewed,
-        "wrong": done.wrong,
-        "conflicts": done.conflicts,
-        "verdicts": done.verdicts,
-        "draw": drawn,
-        "whole": plain(found.whole),
-        "splits": [plain(one) for one in found.splits],
-        "classes": [plain(one) for one in found.classes],
-        "explained": explained(found, review),
-        "advice": advice(found.whole, yield_curve(items, review)),
-    }
-
-
-def explained(found: Counts, review: Review) -> list[str]:
-    """How many are wrong in all, and how that is known, in sentences."""
-    whole, event = found.whole, review.drawn
-    if whole.low == whole.high:
-        return [f"{whole.low:,} of the {whole.points:,} points are wrong: every one was judged."]
-    if event is None:
-        return [
-            f"At least {whole.low:,} of the {whole.points:,} points are wrong: those that were found.",
-            f"How many of the {whole.unseen:,} that nobody has judged are wrong too, a random sample tells.",
-        ]
-    sentences = [
-        f"Between {whole.low:,} and {whole.high:,} of the {whole.points:,} points are wrong"
-        f" ({_percent(CONFIDENCE)} sure, at whatever moment you look): {whole.wrong:,} were found, and"
-        f" {whole.left_low:,} to {whole.left_high:,} are among the {whole.unseen:,} that nobody has judged.",
-        f"How that is known: {whole.points - whole.drawn:,} points had been judged before the random sample"
-        f" was drawn (event {event.seq:,} of the log, {event.at[:10]}), so of them it is known exactly. The"
-        f" other {whole.drawn:,} were put into a random order that nobody could choose; of its first"
-        f" {whole.seen:,}, {whole.seen_wrong:,} were wrong. What was judged of the rest since is"
-        " taken as it is found.",
-    ]
-    if whole.undecided:
-        sentences.append(
-            f"{whole.undecided:,} undecided points (skipped, or reviewers differ) count as right in the lower"
-            " number and as wrong in the upper."
-        )
-    if found.splits or found.classes:
-        sentences.append(
-            f"Each line below holds with {_percent(CONFIDENCE)} by itself. A class has one where at least"
-            f" {ENOUGH} of its points came up in the random order, or all of it was judged."
-        )
-    return sentences
+    def expected(self, p: np.ndarray) -> Expected | None:
+        """By the probabilities ``p`` ``(n,)``; None while nothing was dealt."""
+        if not len(self.order):
+            return None
+        by_verdicts = recalibrated(p, self.states, self.places, self.order).of(p)
+        return Expected(float(p.sum()), float(by_verdicts.sum()))

@@ -11,7 +11,8 @@ import numpy as np
 from swaypoint.report import charts
 from swaypoint.review.log.agreement import Kappa, cohen, fleiss
 from swaypoint.review.log.progress import Progress, Yield, confusion, progress, yield_curve
-from swaypoint.review.log.remaining import SAMPLE, Counts, advice, counts, explained
+from swaypoint.review.log.remaining import Counts, counts
+from swaypoint.review.log.statement import SAMPLE, advice, explained
 from swaypoint.review.log.verdicts import WRONG, Review
 from swaypoint.review.page.desk import Desk
 from swaypoint.review.page.query import Query
