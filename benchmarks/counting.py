@@ -1,6 +1,6 @@
 """How often what a review says of the wrong points is not so, where somebody looks after every verdict.
 
-    python -m benchmarks.counting [--reviews 2000] [--shares 0.001,0.01,0.05,0.2] [--tables] [--out FILE]
+    python -m benchmarks.counting [--reviews 2000] [--shares 0.001,0.01,0.05,0.2] [--tables | --stop]
 
 Each simulated review works through the first 200 points of a ranking of 5,000 that finds wrong ones, draws
 the random sample, and goes on with two random points and one of the queue in turn, until 500 random points
@@ -8,7 +8,8 @@ were dealt. What is said is held against the truth after every verdict. The inte
 where none of the martingales behind them has reached its bound, none can miss, so they are computed where one
 has.
 
-`--out` keeps the figures of each cell; `--tables` prints those kept as the tables of docs/review.md.
+`--out` keeps the figures of each cell; `--tables` prints those kept as the tables of docs/review.md; `--stop`
+that of when a stop is said.
 """
 
 from __future__ import annotations
@@ -261,6 +262,38 @@ def tables(cells: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def stops(wrong: int, size: int = POINTS) -> tuple[list[float], float]:
+    """Probability that a stop is said within 500, 1,000, … 2,500 random points without a queue, by the count
+    of everything; and that it is said while more than is accepted are wrong. Exact, over all orders."""
+    going, said, early, within = {0: 1.0}, 0.0, 0.0, []
+    for seen in range(1, size // 2 + 1):
+        after: dict[int, float] = {}
+        for found, chance in going.items():
+            share = (wrong - found) / (size - seen + 1)
+            for count, part in ((found + 1, chance * share), (found, chance * (1 - share))):
+                if part > 1e-12:
+                    after[count] = after.get(count, 0.0) + part
+        going = {}
+        for found, chance in after.items():
+            left = counting.count_interval(found, seen, size, share=WHOLE)[1] - found
+            if left > ACCEPTED * (size - seen):
+                going[found] = chance
+                continue
+            said += chance
+            early += chance if wrong - found > ACCEPTED * (size - seen) else 0.0
+        if seen % 500 == 0:
+            within.append(said)
+    return within, early
+
+
+def stop_table() -> str:
+    lines = _header("wrong", *(f"within {t:,}" for t in range(500, POINTS // 2 + 1, 500)), "too early")
+    for share in (0, 0.001, 0.002, 0.005, 0.01, 0.011, 0.015, 0.05, 0.2):
+        within, early = stops(round(share * POINTS))
+        lines.append(_row(f"{100 * share:g} %", *map(_percent, within), _percent(early)))
+    return "\n".join(lines)
+
+
 def _true(one: dict) -> str:
     return f"{one['wrong'] * POINTS:.0f}"
 
@@ -285,7 +318,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--tables", action="store_true")
+    parser.add_argument("--stop", action="store_true")
     options = parser.parse_args()
+    if options.stop:
+        print(stop_table())
+        return
     kept = json.loads(options.out.read_text()) if options.out.exists() else []
     if not options.tables:
         for name in options.ways.split(","):

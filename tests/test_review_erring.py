@@ -169,3 +169,31 @@ def test_known_labels_are_read(audited_rows, tmp_path, column):
     file.write_text(f"{column},label\n7777777,0\n")
     with pytest.raises(InputError, match=r"none of its points is in sklearn:wine; expected CSV"):
         read_checks(items, file)
+
+
+def test_checks_come_up_among_the_queue_and_look_like_it(audited, tmp_path):
+    from swaypoint.folder.audit_folder import AuditFolder
+    from swaypoint.review.items import Items
+    from swaypoint.review.log.store import open_store
+    from swaypoint.review.page.desk import Desk
+    from swaypoint.review.page.query import QUEUE, Query
+
+    items, store = Items(AuditFolder(audited)), open_store(tmp_path / "review.sqlite")
+    try:
+        last = [items.ids[p] for p in np.argsort(-items.scores["rank"])[:5].tolist()]
+        plain, desk = Desk(items, store), Desk(items, store, checks=dict.fromkeys(last, True))
+        with desk.reading(), plain.reading():
+            usual, view = plain.view(QUEUE, "ann"), desk.view(QUEUE, "ann")
+            places = [place for place, p in enumerate(view.positions.tolist()) if items.ids[p] in last]
+            assert places == [9, 19, 29, 39, 49]
+            rest = [p for p in usual.positions.tolist() if items.ids[p] not in last]
+            assert [p for p in view.positions.tolist() if items.ids[p] not in last] == rest
+            shown = [desk.rank(view, p) for p in view.positions[:60].tolist()]
+            assert shown == sorted(shown), "none stands out"
+            check = int(view.positions[9])
+            assert desk.rank(usual, int(usual.positions[0])) == 1
+            elsewhere = desk.view(Query(), "ann")
+            assert desk.rank(elsewhere, check) == items.scores["rank"][check]
+            np.testing.assert_array_equal(elsewhere.positions, plain.view(Query(), "ann").positions)
+    finally:
+        store.close()

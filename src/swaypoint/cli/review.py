@@ -16,6 +16,7 @@ from swaypoint.cli.terminal import (
     RUN,
     SERVER,
     Audit,
+    Checks,
     Device,
     Source,
     StoreAt,
@@ -49,6 +50,7 @@ def review(  # long: an option a parameter
             rich_help_panel=RUN,
         ),
     ] = False,
+    checks: Checks = None,
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the page.", rich_help_panel=RUN)
     ] = True,
@@ -89,13 +91,15 @@ def review(  # long: an option a parameter
     # One point's products are small: several threads wait for each other three times as long as one takes.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from swaypoint.folder.audit_folder import AuditFolder
+    from swaypoint.review.cleaning.checks import read_checks
     from swaypoint.review.items import Items
     from swaypoint.review.log.store import open_store
     from swaypoint.review.page.serve import Serving, serve
 
     items = Items(AuditFolder(folder))
     password = _password(password_file, ask=host not in ("127.0.0.1", "localhost", "::1"))
-    serving = Serving(host, port, reviewer, password, tuple(allow_host or ()), tls_proxy, blind)
+    known = None if checks is None else read_checks(items, checks)
+    serving = Serving(host, port, reviewer, password, tuple(allow_host or ()), tls_proxy, blind, known)
     log = open_store(folder / "review.sqlite" if store is None else store)
     console = screen()
     try:

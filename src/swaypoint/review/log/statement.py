@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from swaypoint.review.items import Items
-from swaypoint.review.log.counting import CONFIDENCE, UPPER, WHOLE, count_interval
+from swaypoint.review.log.counting import CONFIDENCE, UPPER, WHOLE, count_interval, first
 from swaypoint.review.log.progress import SHORT, Yield, progress, yield_curve
 from swaypoint.review.log.remaining import ACCEPTED, ENOUGH, Count, Counts, counts
 from swaypoint.review.log.verdicts import Review
 
 SAMPLE = 300
 """Points of a random sample to begin with."""
+_STEPS = 100
 
 
 def advice(count: Count, curve: Yield) -> str:
@@ -51,18 +53,20 @@ def advice(count: Count, curve: Yield) -> str:
 
 def _more(count: Count) -> str:
     """How many more random points without an error would do, by the count of everything alone."""
-    low, high = 0, count.drawn - count.seen
-    while low < high:
-        more = (low + high) // 2
+
+    def enough(more: int) -> bool:
         wrong = count.seen_wrong + count.seen_undecided
         most = count_interval(wrong, count.seen + more, count.drawn, share=WHOLE)[1]
-        if most - count.found <= ACCEPTED * (count.unseen - more):
-            high = more
-        else:
-            low = more + 1
-    if low >= count.unseen:
-        return "No sample can say so here: look at all of them."
-    return f"That takes {low:,} more random points without an error, and more with one."
+        return most - count.found <= ACCEPTED * (count.unseen - more)
+
+    # Towards the end so few are left that not one of them may be wrong: not enough again.
+    last = min(count.drawn - count.seen, count.unseen - 1)
+    steps = [last * step // _STEPS for step in range(_STEPS + 1)]
+    for before, after in itertools.pairwise(steps):
+        if enough(after):
+            needed = first(before, after, enough)
+            return f"That takes {needed:,} more random points without an error, and more with one."
+    return "No sample can say so here: look at all of them."
 
 
 def _percent(share: float) -> str:

@@ -6,11 +6,11 @@ import threading
 import time
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
-from uuid import UUID, uuid5
+from uuid import NAMESPACE_OID, UUID, uuid5
 
 import numpy as np
 
@@ -18,10 +18,11 @@ from swaypoint.errors import InputError
 from swaypoint.review.items import Items, Related
 from swaypoint.review.log.dealing import draw
 from swaypoint.review.log.verdicts import DRAW, Decision, Event, Review, Store, StoreUnavailable
-from swaypoint.review.page.query import Query, select
+from swaypoint.review.page.query import QUEUE, Query, select
 
 _VIEWS, _RELATED = 32, 64
 _LOOKING, _LOOKING_SECONDS = 1000, 180.0
+_EVERY = 10  # a point whose label is known, among so many of the queue
 
 
 @dataclass(frozen=True)
@@ -112,13 +113,17 @@ class Desk:
 
     Args:
         blind: a reviewer sees nothing of what others said.
+        checks: points whose label is known, see :func:`~swaypoint.review.log.erring.checked`: they come up
+            among those of the queue, and look like them.
 
     Attributes:
         trouble: why the store cannot be read just now; empty if it can.
     """
 
-    def __init__(self, items: Items, store: Store, *, blind: bool = False) -> None:
-        self.items, self.store, self.blind = items, store, blind
+    def __init__(
+        self, items: Items, store: Store, *, blind: bool = False, checks: Mapping[str, bool] | None = None
+    ) -> None:
+        self.items, self.store, self.blind, self.checks = items, store, blind, checks or {}
         self.trouble = ""
         self._classes = frozenset(items.classes)
         self._review = Review(items.run)
@@ -176,11 +181,26 @@ class Desk:
                     review = Review(self.items.run, review.events[:upto])
                 own = self._seen_by(actor) if self.blind else None
                 chosen = select(query, self.items, review, actor, blind=self.blind, own=own)
-                known = View(query, now, chosen)
+                known = View(query, now, self._with_checks(chosen) if query == QUEUE else chosen)
             self._views[key] = known
             while len(self._views) > _VIEWS:
                 self._views.popitem(last=False)
             return replace(known, seq=now)
+
+    def _with_checks(self, queue: np.ndarray) -> np.ndarray:
+        """The queue, one of the points whose label is known among every so many, in an order of their own."""
+        order = sorted(self.checks, key=lambda item: uuid5(NAMESPACE_OID, f"{self.items.run}{item}").hex)
+        positions = np.array([self.items.position(item) for item in order], dtype=np.int64)
+        checks, rest = positions[np.isin(positions, queue)], queue[~np.isin(queue, positions)]
+        places = np.arange(1, len(checks) + 1) * (_EVERY - 1)
+        return np.insert(rest, np.minimum(places, len(rest)), checks)
+
+    def rank(self, view: View, position: int) -> int:
+        """As it is shown: in the queue a point whose label is known stands where the next other one does."""
+        if view.query == QUEUE and self.items.ids[position] in self.checks:
+            after = view.positions[view.place(position) :].tolist()
+            position = next((other for other in after if self.items.ids[other] not in self.checks), position)
+        return int(self.items.scores["rank"][position])
 
     def first_waiting(self, view: View, actor: str, start: int = 0) -> int | None:
         """The first point of ``view`` from the place ``start`` on, then from its beginning, that waits for

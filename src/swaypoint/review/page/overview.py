@@ -100,7 +100,8 @@ class ClassesPage:
 
 def progress_page(desk: Desk, review: Review) -> ProgressPage:
     items = desk.items
-    done, curve, number = progress(items, review), yield_curve(items, review), counts(items, review)
+    done, curve = progress(items, review), yield_curve(items, review)
+    number = counts(items, review, desk.checks)
     whole = number.whole
     # A sample goes on, three hundred more at a time: what was judged of it is its first part.
     size = min(SAMPLE * (whole.seen // SAMPLE + 1), whole.drawn)

@@ -114,6 +114,10 @@ class Query:
         return urlencode(said)
 
 
+QUEUE = Query(status="open")
+"""What nobody has judged, the most influential first: what a reviewer works through."""
+
+
 def _parsed(name: str, value: str) -> Any:
     if name == "lasso":
         corners = tuple(tuple(map(float, corner.split(","))) for corner in value.split(";"))
