@@ -24,6 +24,7 @@ from swaypoint.review.log.erring import (
     _surprise,
     checked,
     corrected,
+    overlapping,
     share_interval,
 )
 from swaypoint.review.log.remaining import counts
@@ -141,6 +142,23 @@ def test_checks_are_counted_by_reviewer():
     assert checked(reviewed(*said), {}) == ()
 
 
+def test_who_stands_apart_from_most_others():
+    said = [(who, "i0", BAD) for who in ("ann", "bob", "cy")]
+    said += [
+        ("ann", "i1", FINE),
+        ("bob", "i1", FINE),
+        ("cy", "i1", CAT),
+        ("ann", "i2", FINE),
+        ("bob", "i2", BAD),
+    ]
+    said += [("cy", "i3", FINE), ("bob", "i3", SKIP), ("cy", "i4", BAD)]
+    found = {one.reviewer: one for one in overlapping(reviewed(*said))}
+    # Of i1 Ann and Bob each see one who says right and one who says wrong.
+    assert found["cy"] == Checked("cy", 1, 1, 1, 0)
+    assert found["ann"] == Checked("ann", 0, 0, 2, 1)
+    assert found["bob"] == Checked("bob", 1, 1, 1, 0)
+
+
 def test_what_was_not_checked_is_said():
     points = Points(90)
     review = reviewed(draw(points, "ann", "the draw"), *(("ann", f"i{i}", FINE) for i in range(60)))
@@ -151,6 +169,7 @@ def test_what_was_not_checked_is_said():
         "of 20 points whose label is known to be right they took 0 for wrong, of 20 known to be wrong 20 for"
         in (" ".join(found["explained"]))
     )
+    assert found["checked"] == [{"reviewer": "ann", "right": 20, "alarms": 0, "wrong": 20, "misses": 20}]
     assert found["corrected"]["still_high"] == found["corrected"]["high"] > 0
 
 
@@ -189,7 +208,7 @@ def test_checks_come_up_among_the_queue_and_look_like_it(audited, tmp_path):
             rest = [p for p in usual.positions.tolist() if items.ids[p] not in last]
             assert [p for p in view.positions.tolist() if items.ids[p] not in last] == rest
             shown = [desk.rank(view, p) for p in view.positions[:60].tolist()]
-            assert shown == sorted(shown), "none stands out"
+            assert shown == list(range(1, 61)), "none stands out"
             check = int(view.positions[9])
             assert desk.rank(usual, int(usual.positions[0])) == 1
             elsewhere = desk.view(Query(), "ann")

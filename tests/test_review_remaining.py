@@ -325,7 +325,7 @@ def test_how_it_is_known_is_said():
     assert (
         "The other 990 were put into a random order that nobody could choose; of its first 50, 0 were" in text
     )
-    assert "1 undecided points" in text
+    assert "Undecided points, 1 by now" in text
 
 
 # -- when to stop -------------------------------------------------------------------------------------

@@ -136,7 +136,7 @@ def test_a_reviewer_who_errs_errs_as_often_as_said_and_alike_each_time(items, tr
         Erring(misses=2)
 
 
-def test_the_count_of_a_simulated_review_in_the_terminal(audit, items, tmp_path):
+def test_the_count_of_a_simulated_review_in_the_terminal(audit, items, truth, tmp_path):
     def command(*arguments):
         result = CliRunner().invoke(app, list(map(str, [*arguments, "--store", tmp_path / "log.sqlite"])))
         assert result.exit_code == 0, result.output
@@ -152,5 +152,10 @@ def test_the_count_of_a_simulated_review_in_the_terminal(audit, items, tmp_path)
     assert f"Between {whole['low']} and {whole['high']} of the {len(items)} points are wrong" in text
     assert sum(part["points"] for part in found["splits"]) == len(items)
     assert found["draw"]["event"] == round(0.2 * len(items)) + 1
+    known = tmp_path / "known.csv"
+    pa_csv.write_csv(pa.table({"index": items.scores["index"], "label": truth}), known)
+    checked = command("progress", audit.path, "--checks", known)
+    assert "By known labels" in checked
+    assert f"of {whole['wrong']} known to be wrong 0 for right" in checked
     command("simulate", audit.path, "--inspect", 0.2, "--sample", 60)
     assert json.loads(command("progress", audit.path, "--json")) == found, "the same events, kept once"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -71,6 +71,20 @@ def show_progress(
             numbers = (f"{part[name]:,}" for name in ("points", "judged", "wrong"))
             table.add_row(plain(part["part"]), *numbers, span)
         console.print(table)
+    _print_reviewers(found["checked"], "known labels")
+    _print_reviewers(found["overlaps"], "what most others say")
+
+
+def _print_reviewers(reviewers: list[dict[str, Any]], against: str) -> None:
+    if not reviewers:
+        return
+    from rich.table import Table
+
+    table = Table("reviewer", "right, taken for wrong", "wrong, taken for right", title=f"By {against}")
+    for one in reviewers:
+        alarms, misses = (f"{one[a]:,} of {one[b]:,}" for a, b in (("alarms", "right"), ("misses", "wrong")))
+        table.add_row(plain(one["reviewer"]), alarms, misses)
+    screen().print(table)
 
 
 @family.command()

@@ -49,6 +49,25 @@ def checked(review: Review, checks: Mapping[str, bool]) -> tuple[Checked, ...]:
     return tuple(Checked(actor, *counts) for actor, counts in sorted(found.items()))
 
 
+def overlapping(review: Review) -> tuple[Checked, ...]:
+    """As :func:`checked`, by the points that others decided on as well, held against what most of these say.
+
+    Others err too, often alike, so this tells who stands apart and nothing of how many are wrong: no count is
+    corrected by it. Where as many say one as the other there is nothing to hold against.
+    """
+    found: dict[str, list[int]] = {}
+    for item in review.reviewed():
+        says = {actor: d.verdict in WRONG for actor, d in review.all_on(item).items() if d.final}
+        for actor, own in says.items():
+            others = [say for other, say in says.items() if other != actor]
+            if 2 * sum(others) != len(others):
+                wrong = 2 * sum(others) > len(others)
+                counts = found.setdefault(actor, [0, 0, 0, 0])
+                counts[2 * wrong] += 1
+                counts[2 * wrong + 1] += own != wrong
+    return tuple(Checked(actor, *counts) for actor, counts in sorted(found.items()))
+
+
 @dataclass(frozen=True)
 class Corrected:
     """How many points are wrong, where verdicts are not taken for right.

@@ -9,6 +9,7 @@ from typing import Any
 
 from swaypoint.review.items import Items
 from swaypoint.review.log.counting import CONFIDENCE, UPPER, WHOLE, count_interval, first
+from swaypoint.review.log.erring import overlapping
 from swaypoint.review.log.progress import SHORT, Yield, progress, yield_curve
 from swaypoint.review.log.remaining import ACCEPTED, ENOUGH, Count, Counts, counts
 from swaypoint.review.log.verdicts import Review
@@ -98,6 +99,7 @@ def described(items: Items, review: Review, checks: Mapping[str, bool] | None = 
         "splits": [plain(one) for one in found.splits],
         "classes": [plain(one) for one in found.classes],
         "checked": [asdict(one) for one in found.checked],
+        "overlaps": [asdict(one) for one in overlapping(review)],
         "corrected": None if found.corrected is None else asdict(found.corrected),
         "expected": None if found.expected is None else asdict(found.expected),
         "explained": explained(found, review),
@@ -128,8 +130,8 @@ def explained(found: Counts, review: Review) -> list[str]:
     ]
     if whole.undecided:
         sentences.append(
-            f"{whole.undecided:,} undecided points (skipped, or reviewers differ) count as right in the lower"
-            " number and as wrong in the upper."
+            f"Undecided points, {whole.undecided:,} by now (skipped, or reviewers differ), count as right in"
+            " the lower number and as wrong in the upper."
         )
     sentences.append(_of_errors(found))
     if found.expected is not None:
@@ -139,8 +141,8 @@ def explained(found: Counts, review: Review) -> list[str]:
         )
     if found.splits or found.classes:
         sentences.append(
-            f"Each line below holds with {_percent(CONFIDENCE)} by itself. A class has one where at least"
-            f" {ENOUGH} of its points came up in the random order, or all of it was judged."
+            f"Each line of the table holds with {_percent(CONFIDENCE)} by itself. A class has one where at"
+            f" least {ENOUGH} of its points came up in the random order, or all of it was judged."
         )
     return sentences
 
@@ -156,9 +158,14 @@ def _of_errors(found: Counts) -> str:
         sum(getattr(one, name) for one in found.checked) for name in ("right", "alarms", "wrong", "misses")
     )
     said = found.corrected
-    return (
+    known = (
         f"Reviewers err: of {right:,} points whose label is known to be right they took {alarms:,} for wrong,"
-        f" of {wrong:,} known to be wrong {misses:,} for right. Allowing for that, between {said.low:,} and"
+        f" of {wrong:,} known to be wrong {misses:,} for right."
+    )
+    if (said.low, said.high) == (0, found.whole.points):
+        return f"{known} These are too few to say how many are wrong in fact."
+    return (
+        f"{known} Allowing for that, between {said.low:,} and"
         f" {said.high:,} of the {found.whole.points:,} are wrong, and {said.still_low:,} to"
         f" {said.still_high:,} of them are not found yet."
     )

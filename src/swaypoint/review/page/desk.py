@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 from uuid import NAMESPACE_OID, UUID, uuid5
 
@@ -181,26 +182,29 @@ class Desk:
                     review = Review(self.items.run, review.events[:upto])
                 own = self._seen_by(actor) if self.blind else None
                 chosen = select(query, self.items, review, actor, blind=self.blind, own=own)
-                known = View(query, now, self._with_checks(chosen) if query == QUEUE else chosen)
+                if self.checks and query == QUEUE:
+                    chosen = self._queue[np.isin(self._queue, chosen)]
+                known = View(query, now, chosen)
             self._views[key] = known
             while len(self._views) > _VIEWS:
                 self._views.popitem(last=False)
             return replace(known, seq=now)
 
-    def _with_checks(self, queue: np.ndarray) -> np.ndarray:
-        """The queue, one of the points whose label is known among every so many, in an order of their own."""
-        order = sorted(self.checks, key=lambda item: uuid5(NAMESPACE_OID, f"{self.items.run}{item}").hex)
-        positions = np.array([self.items.position(item) for item in order], dtype=np.int64)
-        checks, rest = positions[np.isin(positions, queue)], queue[~np.isin(queue, positions)]
-        places = np.arange(1, len(checks) + 1) * (_EVERY - 1)
-        return np.insert(rest, np.minimum(places, len(rest)), checks)
-
     def rank(self, view: View, position: int) -> int:
-        """As it is shown: in the queue a point whose label is known stands where the next other one does."""
-        if view.query == QUEUE and self.items.ids[position] in self.checks:
-            after = view.positions[view.place(position) :].tolist()
-            position = next((other for other in after if self.items.ids[other] not in self.checks), position)
+        """As it is shown: in the queue by the order in which its points come up."""
+        if self.checks and view.query == QUEUE:
+            return int(np.flatnonzero(self._queue == position)[0]) + 1
         return int(self.items.scores["rank"][position])
+
+    @cached_property
+    def _queue(self) -> np.ndarray:
+        """All points by rank, but that those whose label is known come as every so many'th, in an order that
+        does not tell them."""
+        order = sorted(self.checks, key=lambda item: uuid5(NAMESPACE_OID, f"{self.items.run}{item}").hex)
+        checks = np.array([self.items.position(item) for item in order], dtype=np.int64)
+        ranked = self.items.order("rank")
+        rest = ranked[~np.isin(ranked, checks)]
+        return np.insert(rest, np.minimum(np.arange(1, len(checks) + 1) * (_EVERY - 1), len(rest)), checks)
 
     def first_waiting(self, view: View, actor: str, start: int = 0) -> int | None:
         """The first point of ``view`` from the place ``start`` on, then from its beginning, that waits for
