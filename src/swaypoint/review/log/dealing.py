@@ -42,11 +42,10 @@ def dealt(items: Items, review: Review) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _dealt(items: Items, digest: str, judged: frozenset[str]) -> np.ndarray:
-    def key(position: int) -> bytes:
-        return hashlib.sha256(f"{digest}{items.ids[position]}".encode()).digest()
-
-    order = sorted((p for p in range(len(items)) if items.ids[p] not in judged), key=key)
-    positions = np.array(order, dtype=np.int64)
+    left = np.array([p for p, item in enumerate(items.ids) if item not in judged], dtype=np.int64)
+    keys = b"".join(hashlib.sha256(f"{digest}{items.ids[p]}".encode()).digest() for p in left.tolist())
+    words = np.frombuffer(keys, dtype=">u8").reshape(-1, 4).astype(np.uint64)
+    positions = left[np.lexsort(words.T[::-1])]
     positions.setflags(write=False)
     return positions
 
@@ -54,7 +53,6 @@ def _dealt(items: Items, digest: str, judged: frozenset[str]) -> np.ndarray:
 @lru_cache(maxsize=8)
 def _ranking(items: Items) -> str:
     """A digest of the ids in the order of the ranking."""
-    found = hashlib.sha256()
-    for position in np.argsort(items.scores["rank"], kind="stable").tolist():
-        found.update(f"{items.ids[position]}\n".encode())
-    return f"ranking:{found.hexdigest()}"
+    order = np.argsort(items.scores["rank"], kind="stable").tolist()
+    lines = "".join(f"{items.ids[position]}\n" for position in order)
+    return f"ranking:{hashlib.sha256(lines.encode()).hexdigest()}"

@@ -117,17 +117,19 @@ def counts(items: Items, review: Review, checks: Mapping[str, bool] | None = Non
     """
     found = Known.of(items, review)
     every = np.ones(len(items), dtype=bool)
-    splits, classes = items.splits if len(items.splits) > 1 else (), []
-    for index, name in enumerate(items.classes):
-        one = found.count(items.scores["label"] == index, name)
-        if one.seen >= ENOUGH or (one.points and not one.unseen):
-            classes.append(one)
+    splits = items.splits if len(items.splits) > 1 else ()
+    label, k = items.scores["label"], len(items.classes)
+    # Most of a thousand classes have no line: one look at all of them tells which have.
+    came = np.bincount(label[found.order].astype(np.int64), minlength=k) if k else np.empty(0, dtype=np.int64)
+    open_ = np.unique(label[found.states == UNSEEN])
+    shown = [c for c in range(k) if came[c] >= ENOUGH or c not in open_]
+    classes = [found.count(label == c, items.classes[c]) for c in shown]
     of = np.asarray(items.scores["split"]).astype(str) if splits else every
     who = checked(review, checks or {})
     return Counts(
         whole=found.count(every),
         splits=tuple(found.count(of == name, name) for name in splits),
-        classes=tuple(classes),
+        classes=tuple(one for one in classes if one.points),
         checked=who,
         corrected=found.corrected(who) if who else None,
         expected=found.expected(items.scores["p_wrong"]) if "p_wrong" in items.scores else None,
@@ -165,11 +167,11 @@ class Known:
 
     def count(self, within: np.ndarray, part: str = "", *, share: float = 1.0) -> Count:
         """Of the points ``within`` ``(n,)``: a random order of all is one of these. See :func:`bounds`."""
-        states = self.states[within]
-        index = np.cumsum(within) - 1
-        seen = index[self.order[within[self.order]]]
-        low, high = bounds(states, self.places[within], seen, share=share)
-        rest = states[self.places[within] >= 0]
+        members = np.flatnonzero(within)
+        states, places = self.states[members], self.places[members]
+        seen = np.searchsorted(members, self.order[within[self.order]])
+        low, high = bounds(states, places, seen, share=share)
+        rest = states[places >= 0]
         return Count(
             part,
             points=len(states),
