@@ -1,60 +1,339 @@
-"""How often the count of wrong points is missed where somebody looks after every verdict, and how often "stop
-here" is said too early.
+"""How often what a review says of the wrong points is not so, where somebody looks after every verdict.
 
-    python -m benchmarks.counting [--reviews 2000] [--points 5000] [--drawn 500]
+    python -m benchmarks.counting [--reviews 2000] [--shares 0.001,0.01,0.05,0.2] [--tables | --stop]
+
+Each simulated review works through the first 200 points of a ranking of 5,000 that finds wrong ones, draws
+the random sample, and goes on with two random points and one of the queue in turn, until 500 random points
+were dealt. What is said is held against the truth after every verdict. The intervals are those of the page:
+where none of the martingales behind them has reached its bound, none can miss, so they are computed where one
+has.
+
+`--out` keeps the figures of each cell; `--tables` prints those kept as the tables of docs/review.md; `--stop`
+that of when a stop is said.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
-from functools import lru_cache
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
+from scipy.special import betaln, gammaln, xlog1py, xlogy
 
-from swaypoint.review.log.counting import CONFIDENCE, count_interval
-from swaypoint.review.log.progress import ACCEPTED
+from swaypoint.review.log import counting, erring
+from swaypoint.review.log.counting import EDGES, LOWER, RIGHT, UNDECIDED, UNSEEN, UPPER, WHOLE, WRONG
+from swaypoint.review.log.erring import Checked, corrected
+from swaypoint.review.log.remaining import ACCEPTED, Count, Known
 
 SHARES = (0.001, 0.01, 0.05, 0.2)
-_interval = lru_cache(maxsize=None)(count_interval)
+OUT = Path("docs/counting.json")
+POINTS, QUEUED, DEALT = 5000, 200, 500
+CHECKS = 100  # of right labels and of wrong ones each
 
 
-def missed(wrong: int, points: int, drawn: int, reviews: int, seed: int) -> tuple[float, float, float]:
-    """Share of the reviews in which an interval along the way misses ``wrong``; in which the last one does;
-    in which a stop is said while more than is accepted are wrong among the unseen."""
-    rng = np.random.default_rng([seed, wrong])
-    always = last = stopped = 0
+@dataclass(frozen=True)
+class Way:
+    """Of reviewers: shares of points that they leave undecided, of right ones that they take for wrong, and
+    of wrong ones that they take for right."""
+
+    name: str
+    undecided: float = 0.0
+    alarms: float = 0.0
+    misses: float = 0.0
+
+
+WAYS = (Way("right"), Way("undecided", undecided=0.02), Way("erring", alarms=0.01, misses=0.1))
+
+
+@dataclass(frozen=True)
+class Review:
+    """One simulated review of points in the order of their ranking.
+
+    Attributes:
+        truth: which are wrong, ``(n,)`` bool; ``said``: state of each once it is judged, ``(n,)``.
+        times: when each is judged, from 1, ``(n,)``; those of before the draw 0, the rest infinite.
+        order: the random order; ``reach``: how many of it are judged without a gap by each time,
+            ``(T + 1,)``.
+        checks: alarms and misses on the checks by each time, ``(2, T + 1)``, of as many ``asked``.
+    """
+
+    truth: np.ndarray
+    said: np.ndarray
+    times: np.ndarray
+    order: np.ndarray
+    reach: np.ndarray
+    checks: np.ndarray
+    asked: np.ndarray
+
+    def known(self, time: int) -> Known:
+        states = np.where(self.times <= time, self.said, UNSEEN).astype(np.int8)
+        places = np.full(len(states), -1.0)
+        drawn = np.flatnonzero(self.times > 0)
+        places[drawn] = np.arange(len(drawn)) / len(drawn)
+        return Known(states, places, self.order[: self.reach[time]])
+
+
+def simulated(share: float, way: Way, rng: np.random.Generator) -> Review:
+    wrong = round(share * POINTS)
+    # Without replacement by weights (Efraimidis & Spirakis): the first tenth holds about half of them.
+    keys = np.log(np.geomspace(1, 1e-3, POINTS)) + rng.gumbel(size=POINTS)
+    truth = np.zeros(POINTS, dtype=bool)
+    truth[np.argsort(-keys)[:wrong]] = True
+    err = rng.random(POINTS) < np.where(truth, way.misses, way.alarms)
+    said = np.where(truth ^ err, WRONG, RIGHT)
+    said[rng.random(POINTS) < way.undecided] = UNDECIDED
+    times = np.full(POINTS, np.inf)
+    times[:QUEUED] = 0
+    order = QUEUED + rng.permutation(POINTS - QUEUED)
+    time = at = queue = done = 0
+    queue = QUEUED
+    reach = [0]
+    while done < DEALT:
+        if time % 3 == 2:
+            while times[queue] < np.inf:
+                queue += 1
+            chosen = queue
+        else:
+            chosen = order[at]  # all before it are judged
+            done += 1
+        time += 1
+        times[chosen] = time
+        while at < len(order) and times[order[at]] < np.inf:
+            at += 1
+        reach.append(at)
+    asked = np.minimum(np.arange(time + 1) * 2 * CHECKS // time, 2 * CHECKS)
+    hits = rng.random((2, CHECKS)) < [[way.alarms], [way.misses]]
+    sums = np.concatenate([np.zeros((2, 1), dtype=int), hits.cumsum(1)], 1)
+    halves = np.stack([(asked + 1) // 2, asked // 2])
+    checks = np.stack([sums[0, halves[0]], sums[1, halves[1]]])
+    return Review(truth, said, times, order, np.array(reach), checks, halves)
+
+
+def _choose(n: np.ndarray, k: np.ndarray) -> np.ndarray:
+    return np.where((k < 0) | (k > n), -np.inf, gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))
+
+
+def crossed(found: np.ndarray, seen: np.ndarray, size: int, wrong: int, error: float) -> np.ndarray:
+    """Where the martingale at the truth has reached 1 / error, so that an interval may miss it."""
+    a, b = counting._PRIOR
+    mixture = betaln(a + found, b + seen - found) - betaln(a, b)
+    likelihood = _choose(size - seen, wrong - found) - _choose(np.array(size), np.array(wrong))
+    return likelihood <= math.log(error) + mixture + 1e-9
+
+
+def suspicious(review: Review, within: np.ndarray, share: float) -> np.ndarray:
+    """Times at which the count of the points ``within`` may miss, by any of its tails, ``(T + 1,)`` bool."""
+    drawn = review.times > 0
+    places = np.where(drawn, np.cumsum(drawn) - 1, -1) / drawn.sum()
+    flags = np.zeros(len(review.order) + 1, dtype=bool)
+    for edge in EDGES:
+        part = share * (WHOLE if edge == 0 else (1 - WHOLE) / (len(EDGES) - 1))
+        tail = within & drawn & (places >= edge)
+        came = tail[review.order]
+        seen = np.concatenate([[0], np.cumsum(came)])
+        for error, states in ((LOWER, (WRONG,)), (UPPER, (WRONG, UNDECIDED))):
+            wrong = np.isin(review.said, states)
+            found = np.concatenate([[0], np.cumsum(came & wrong[review.order])])
+            flags |= crossed(found, seen, int(tail.sum()), int((tail & wrong).sum()), error * part)
+    return flags[review.reach]
+
+
+def rates_suspicious(review: Review, way: Way) -> np.ndarray:
+    """Times at which a part of the correction may miss."""
+    a, b = erring._PRIOR
+    flags = np.zeros(len(review.reach), dtype=bool)
+
+    def over(found: np.ndarray, of: np.ndarray, rate: float, error: float) -> np.ndarray:
+        mixture = betaln(a + found, b + of - found) - betaln(a, b)
+        return xlogy(found, rate) + xlog1py(of - found, -rate) <= math.log(error) + mixture + 1e-9
+
+    # The lower end has the smaller error, so where the upper one's is not reached neither is.
+    for found, of, rate in zip(review.checks, review.asked, (way.alarms, way.misses), strict=True):
+        flags |= over(found, of, rate, UPPER * erring._RATE)
+    times = np.sort(review.times[review.times < np.inf])
+    false = np.sort(review.times[(~review.truth) & (review.said == WRONG)])
+    judged, alarms = (np.searchsorted(each, np.arange(len(flags)), side="right") for each in (times, false))
+    flags |= over(alarms, judged, way.alarms, UPPER * erring._FALSE)
+    err, least = (review.said == WRONG) != review.truth, -math.log(UPPER * erring._CHANCE)
+    for kind, rate in ((review.truth, way.misses), (~review.truth, way.alarms)):
+        if erring._surprise(int((err & kind).sum()), rate, int(kind.sum())) > least:
+            flags[:] = True
+    return flags
+
+
+@dataclass
+class Cell:
+    """Reviews, and shares of them in which something that was said was not so at some moment; and means of
+    what was said at the end."""
+
+    way: str
+    wrong: float
+    reviews: int
+    count: float = 0.0
+    remaining: float = 0.0
+    stopped: float = 0.0
+    of_class: float = 0.0
+    corrected: float = 0.0
+    still: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+    corrected_low: float = 0.0
+    corrected_high: float = 0.0
+
+    def add(self, name: str, value: float) -> None:
+        setattr(self, name, getattr(self, name) + value / self.reviews)
+
+
+def cell(share: float, way: Way, reviews: int, seed: int) -> Cell:
+    found = Cell(way.name, share, reviews)
+    rng = np.random.default_rng([seed, round(share * POINTS), [one.name for one in WAYS].index(way.name)])
+    every = np.ones(POINTS, dtype=bool)
     for _ in range(reviews):
-        found = np.cumsum(rng.permutation(points)[:drawn] < wrong).tolist()
-        bounds = [_interval(s, t, points) for t, s in enumerate(found, start=1)]
-        held = [low <= wrong <= high for low, high in bounds]
-        always += not all(held)
-        last += not held[-1]
-        stopped += any(
-            high - s <= ACCEPTED * (points - t) < wrong - s
-            for t, (s, (_, high)) in enumerate(zip(found, bounds, strict=True), start=1)
-        )
-    return always / reviews, last / reviews, stopped / reviews
+        review = simulated(share, way, rng)
+        last = len(review.reach) - 1
+        one = review.known(last).count(every)
+        found.add("low", one.low)
+        found.add("high", one.high)
+        if way.name == "erring":
+            _add_corrected(found, review, way)
+            continue
+        missed = set()
+        for time in np.flatnonzero(suspicious(review, every, 1.0)).tolist():
+            missed |= _missed(review, review.known(time).count(every), time)
+        for name in missed:
+            found.add(name, 1)
+        within = rng.random(POINTS) < 0.2  # a class, whatever it is
+        for time in np.flatnonzero(suspicious(review, within, 1.0)).tolist():
+            one = review.known(time).count(within)
+            if not one.low <= (review.truth & within).sum() <= one.high:
+                found.add("of_class", 1)
+                break
+    return found
+
+
+def _missed(review: Review, count: Count, time: int) -> set[str]:
+    left = int((review.truth & (review.times > time)).sum())
+    missed = set() if count.low <= review.truth.sum() <= count.high else {"count"}
+    missed |= set() if count.left_low <= left <= count.left_high else {"remaining"}
+    return missed | ({"stopped"} if count.enough and left > ACCEPTED * count.unseen else set())
+
+
+def _add_corrected(found: Cell, review: Review, way: Way) -> None:
+    every, last = np.ones(POINTS, dtype=bool), len(review.reach) - 1
+    flags = suspicious(review, every, erring.VERDICTS_SHARE) | rates_suspicious(review, way)
+    missed = set()
+    for time in sorted({*np.flatnonzero(flags).tolist(), last}):
+        known = review.known(time)
+        one = known.count(every, share=erring.VERDICTS_SHARE)
+        checks = Checked("r", *np.stack([review.asked[:, time], review.checks[:, time]], 1).ravel().tolist())
+        said = corrected(one.low, one.high, POINTS, judged=one.judged, found=one.wrong, reviewers=[checks])
+        still = int((review.truth & (known.states != WRONG)).sum())
+        missed |= set() if said.low <= review.truth.sum() <= said.high else {"corrected"}
+        missed |= set() if said.still_low <= still <= said.still_high else {"still"}
+        if time == last:
+            found.add("corrected_low", said.low)
+            found.add("corrected_high", said.high)
+    for name in missed:
+        found.add(name, 1)
+
+
+def tables(cells: list[dict]) -> str:
+    """Markdown, of what :func:`main` kept."""
+    reviews = cells[0]["reviews"]
+    error = 1.96 * math.sqrt(0.05 * 0.95 / reviews)
+    lines = [f"({reviews:,} reviews a line; 5 % ± {100 * error:.1f} is what the confidence allows)", ""]
+    said = ("count missed", "remaining missed", "stopped too early", "a class missed")
+    lines += _header("reviewers", "wrong", *said, "count at the end")
+    for one in (one for one in cells if one["way"] != "erring"):
+        rates = [_percent(one[name]) for name in ("count", "remaining", "stopped", "of_class")]
+        end = f"{one['low']:.0f} to {one['high']:.0f} (true: {_true(one)})"
+        lines.append(_row(one["way"], f"{100 * one['wrong']:g} %", *rates, end))
+    lines += [
+        "",
+        *_header("wrong", "corrected missed", "not found, missed", "by verdicts", "corrected", "true"),
+    ]
+    for one in (one for one in cells if one["way"] == "erring"):
+        rates = [_percent(one[name]) for name in ("corrected", "still")]
+        ends = [f"{one[name + 'low']:.0f} to {one[name + 'high']:.0f}" for name in ("", "corrected_")]
+        lines.append(_row(f"{100 * one['wrong']:g} %", *rates, *ends, _true(one)))
+    return "\n".join(lines)
+
+
+def stops(wrong: int, size: int = POINTS) -> tuple[list[float], float]:
+    """Probability that a stop is said within 500, 1,000, … 2,500 random points without a queue, by the count
+    of everything; and that it is said while more than is accepted are wrong. Exact, over all orders."""
+    going, said, early, within = {0: 1.0}, 0.0, 0.0, []
+    for seen in range(1, size // 2 + 1):
+        after: dict[int, float] = {}
+        for found, chance in going.items():
+            share = (wrong - found) / (size - seen + 1)
+            for count, part in ((found + 1, chance * share), (found, chance * (1 - share))):
+                if part > 1e-12:
+                    after[count] = after.get(count, 0.0) + part
+        going = {}
+        for found, chance in after.items():
+            left = counting.count_interval(found, seen, size, share=WHOLE)[1] - found
+            if left > ACCEPTED * (size - seen):
+                going[found] = chance
+                continue
+            said += chance
+            early += chance if wrong - found > ACCEPTED * (size - seen) else 0.0
+        if seen % 500 == 0:
+            within.append(said)
+    return within, early
+
+
+def stop_table() -> str:
+    lines = _header("wrong", *(f"within {t:,}" for t in range(500, POINTS // 2 + 1, 500)), "too early")
+    for share in (0, 0.001, 0.002, 0.005, 0.01, 0.011, 0.015, 0.05, 0.2):
+        within, early = stops(round(share * POINTS))
+        lines.append(_row(f"{100 * share:g} %", *map(_percent, within), _percent(early)))
+    return "\n".join(lines)
+
+
+def _true(one: dict) -> str:
+    return f"{one['wrong'] * POINTS:.0f}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _row(*values: str) -> str:
+    return f"| {' | '.join(values)} |"
+
+
+def _header(*names: str) -> list[str]:
+    return [_row(*names), "|" + "---|" * len(names)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--reviews", type=int, default=2000)
-    parser.add_argument("--points", type=int, default=5000)
-    parser.add_argument("--drawn", type=int, default=500)
+    parser.add_argument("--shares", default=",".join(map(str, SHARES)))
+    parser.add_argument("--ways", default=",".join(way.name for way in WAYS))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--tables", action="store_true")
+    parser.add_argument("--stop", action="store_true")
     options = parser.parse_args()
-    error = math.sqrt((1 - CONFIDENCE) * CONFIDENCE / options.reviews)
-    print(
-        f"{options.reviews} reviews a line, {options.drawn} of {options.points} points; ± {1.96 * error:.3f}"
-    )
-    print("| wrong | missed at some moment | missed at the end | stopped too early |\n|---|---|---|---|")
-    for share in SHARES:
-        wrong = round(share * options.points)
-        found = missed(wrong, options.points, options.drawn, options.reviews, options.seed)
-        print(
-            f"| {100 * share:g} % | " + " | ".join(f"{100 * rate:.1f} %" for rate in found) + " |", flush=True
-        )
+    if options.stop:
+        print(stop_table())
+        return
+    kept = json.loads(options.out.read_text()) if options.out.exists() else []
+    if not options.tables:
+        for name in options.ways.split(","):
+            for share in map(float, options.shares.split(",")):
+                way = next(way for way in WAYS if way.name == name)
+                found = asdict(cell(share, way, options.reviews, options.seed))
+                print(json.dumps(found), flush=True)
+                kept = [one for one in kept if (one["way"], one["wrong"]) != (name, share)] + [found]
+                kept.sort(key=lambda one: ([way.name for way in WAYS].index(one["way"]), one["wrong"]))
+                options.out.write_text(json.dumps(kept, indent=1) + "\n")
+    print(tables(kept))
 
 
 if __name__ == "__main__":

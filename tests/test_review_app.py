@@ -319,11 +319,40 @@ def test_progress_and_classes_count_what_was_said(site):
     assert np.trace(classes["validated"]) == 0
     assert np.sum(classes["validated"]) == 4
     assert np.sum(classes["suggested"]) == len(site.items)
-    sample = page.json(f"/item.json?{progress['sample']}")
-    page.decide(sample["id"])
-    seen = page.json(f"/progress.json?{progress['sample']}")
+
+
+def test_a_random_sample_is_drawn_once_and_dealt_to_all(site):
+    page, bob = site.page(), site.page("bob")
+    page.decide(site.items.ids[5])
+    before = page.json("/progress.json")
+    assert "sampled" not in before
+    assert "no random sample was drawn" in page.json(f"/item.json?{before['sample']}", 400)["error"]
+    assert "error" in page.decide(site.items.ids[6], way="draw")
+    assert page.act("draw") == bob.act("draw"), "the first one's"
+    drawn = [event for event in site.log() if event.way == "draw"]
+    assert [event.actor for event in drawn] == ["ada"]
+    sample = page.json(f"/item.json?{before['sample']}")
+    assert sample["count"] == 300
+    page.decide(sample["id"], "bad", way="sample")
+    seen = bob.json("/progress.json")
     assert seen["sampled"] == [300, 1]
-    assert seen["tail"]["seen"] == 1
+    whole = seen["number"]["whole"]
+    assert (whole["drawn"], whole["seen"], whole["seen_wrong"]) == (len(site.items) - 1, 1, 1)
+    said = page.get("/progress").text
+    assert f"Between 1 and {whole['high']:,} of the {len(site.items):,} points are wrong" in said
+    assert [line["part"] for line in seen["number"]["splits"]] == list(site.items.splits)
+
+
+def test_a_blind_reviewer_is_dealt_what_they_have_not_judged(audited, tmp_path):
+    site = Site(Path(shutil.copytree(audited, tmp_path / "digits")), blind=True)
+    ada, bob = site.page("ada"), site.page("bob")
+    for item in site.items.ids[:3]:
+        ada.decide(item)
+    ada.act("draw")
+    for page, left in ((ada, 3), (bob, 0)):
+        whole = page.json("/progress.json")["number"]["whole"]
+        assert (whole["drawn"], whole["judged"]) == (len(site.items) - left, left)
+        assert page.json("/item.json?sample=100000")["count"] == len(site.items) - left
 
 
 def test_a_link_that_makes_no_sense_says_so(site):

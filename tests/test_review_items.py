@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from urllib.parse import parse_qsl
 
@@ -20,7 +21,7 @@ from swaypoint.errors import InputError
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.items import item_id, project
 from swaypoint.review.items import Items
-from swaypoint.review.log.progress import audit_sample
+from swaypoint.review.log.dealing import dealt, draw
 from swaypoint.review.log.verdicts import VERDICTS, Decision, Event, Review
 from swaypoint.review.page.query import Query, inside, select
 
@@ -161,7 +162,7 @@ queries = st.builds(
     disagree=st.booleans(),
     top=st.integers(0, 10**6),
     near=st.text("0123456789abcdef", max_size=20),
-    sample=st.just(()) | st.tuples(st.integers(1, 999), st.integers(0, 999)),
+    sample=st.integers(0, 999),
     lasso=st.lists(st.tuples(coordinates, coordinates), max_size=4).map(tuple),
     x=st.text(max_size=5),
     y=st.text(max_size=5),
@@ -182,8 +183,7 @@ def test_an_address_reproduces_its_query(query):
         ("top", "many", "makes no sense"),
         ("lasso", "1,2;3", "makes no sense"),
         ("lasso", ";".join(["0,0"] * 501), "makes no sense"),
-        ("sample", "0,1", "makes no sense"),
-        ("sample", "10", "makes no sense"),
+        ("sample", "300,1", "makes no sense"),
         ("status", "done", "expected one of all, open"),
         ("verdict", "wrong", "expected one of mislabeled, correct"),
     ],
@@ -266,14 +266,19 @@ def test_similar_points_come_first(items):
 
 
 def test_a_sample_stays_what_it_was_when_it_was_drawn(items):
-    before = said(items, ("ada", 0, FINE))
-    later = said(items, ("ada", 0, FINE), ("ada", 1, FINE), ("bob", 2, WRONG))
-    drawn = [items.position(item) for item in audit_sample(items, before, 50, 1)]
-    query = Query(sample=(50, 1))
-    assert chosen(query, items, before) == chosen(query, items, later) == drawn
-    assert set(chosen(Query(sample=(50, 1), label=("3",)), items, later)) == {
-        p for p in drawn if items.label(p) == "3"
+    first, event = said(items, ("ada", 0, FINE)).events[0], draw(items, "ada", "the draw")
+    events = [first, replace(event, seq=2, digest="5eed")]
+    before, order = Review(items.run, events), dealt(items, Review(items.run, events)).tolist()
+    later = Review(items.run, [*events, replace(first, id="x", seq=3, item=items.ids[1])])
+    assert 0 not in order
+    assert len(order) == len(items) - 1
+    query = Query(sample=50)
+    assert chosen(query, items, before) == chosen(query, items, later) == order[:50]
+    assert set(chosen(Query(sample=50, label=("3",)), items, later)) == {
+        p for p in order[:50] if items.label(p) == "3"
     }
+    with pytest.raises(InputError, match="no random sample was drawn"):
+        chosen(query, items, said(items, ("ada", 0, FINE)))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from swaypoint.cli.main import app
 from swaypoint.errors import InputError
 from swaypoint.models.predictor import ModelOptions
 from swaypoint.review.cleaning.policy import clean
-from swaypoint.review.cleaning.simulated import read_truth, replay
+from swaypoint.review.cleaning.simulated import Erring, read_truth, replay
 from swaypoint.review.cleaning.source import read_source
 from swaypoint.review.items import Items
 from swaypoint.review.log.store import open_store
@@ -75,7 +75,7 @@ def test_truth_from_a_file(items, truth, tmp_path):
     with pytest.raises(InputError, match=f"no label for the point of index {int(items.scores['index'][-1])}"):
         read_truth(items, tmp_path / "short.csv")
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(InputError, match="columns index and label"):
+    with pytest.raises(InputError, match="columns label and index"):
         read_truth(items, tmp_path / "other.csv")
 
 
@@ -118,3 +118,44 @@ def test_commands_from_ranking_to_proof(audit, items):
     page = (path / "compare.html").read_text()
     for name in items.classes:
         assert name in page
+
+
+def test_a_reviewer_who_errs_errs_as_often_as_said_and_alike_each_time(items, truth):
+    erring = Erring(misses=0.3, alarms=0.2)
+    saying = [erring.says(wrong, str(i)) for wrong in (True, False) for i in range(4000)]
+    assert np.mean(saying[:4000]) == pytest.approx(0.7, abs=0.03)
+    assert np.mean(saying[4000:]) == pytest.approx(0.2, abs=0.03)
+    assert replay(items, truth, 50, erring=erring) == replay(items, truth, 80, erring=erring)[:50]
+    always = replay(items, truth, len(items), erring=Erring(1.0, 1.0))
+    by = {event.item: event.decision for event in always}
+    for position, label in enumerate(truth):
+        said, given = by[items.ids[position]], items.label(position)
+        assert said.verdict == ("correct" if label != given else "mislabeled")
+        assert said.label != given
+    with pytest.raises(InputError, match="misses is 2"):
+        Erring(misses=2)
+
+
+def test_the_count_of_a_simulated_review_in_the_terminal(audit, items, truth, tmp_path):
+    def command(*arguments):
+        result = CliRunner().invoke(app, list(map(str, [*arguments, "--store", tmp_path / "log.sqlite"])))
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    command("simulate", audit.path, "--inspect", 0.2, "--sample", 60)
+    assert "of its first 60" in (text := command("progress", audit.path))
+    found = json.loads(command("progress", audit.path, "--json"))
+    whole, planted = found["whole"], items.manifest.flipped.planted
+    assert found["reviewed"] == whole["judged"] == round(0.2 * len(items)) + 60
+    assert (whole["seen"], whole["drawn"]) == (60, len(items) - round(0.2 * len(items)))
+    assert whole["wrong"] <= whole["low"] <= planted <= whole["high"] < len(items)
+    assert f"Between {whole['low']} and {whole['high']} of the {len(items)} points are wrong" in text
+    assert sum(part["points"] for part in found["splits"]) == len(items)
+    assert found["draw"]["event"] == round(0.2 * len(items)) + 1
+    known = tmp_path / "known.csv"
+    pa_csv.write_csv(pa.table({"index": items.scores["index"], "label": truth}), known)
+    checked = command("progress", audit.path, "--checks", known)
+    assert "By known labels" in checked
+    assert f"of {whole['wrong']} known to be wrong 0 for right" in checked
+    command("simulate", audit.path, "--inspect", 0.2, "--sample", 60)
+    assert json.loads(command("progress", audit.path, "--json")) == found, "the same events, kept once"

@@ -16,6 +16,7 @@ from swaypoint.cli.terminal import (
     RUN,
     SERVER,
     Audit,
+    Checks,
     Device,
     Source,
     StoreAt,
@@ -49,6 +50,7 @@ def review(  # long: an option a parameter
             rich_help_panel=RUN,
         ),
     ] = False,
+    checks: Checks = None,
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the page.", rich_help_panel=RUN)
     ] = True,
@@ -89,13 +91,15 @@ def review(  # long: an option a parameter
     # One point's products are small: several threads wait for each other three times as long as one takes.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from swaypoint.folder.audit_folder import AuditFolder
+    from swaypoint.review.cleaning.checks import read_checks
     from swaypoint.review.items import Items
     from swaypoint.review.log.store import open_store
     from swaypoint.review.page.serve import Serving, serve
 
     items = Items(AuditFolder(folder))
     password = _password(password_file, ask=host not in ("127.0.0.1", "localhost", "::1"))
-    serving = Serving(host, port, reviewer, password, tuple(allow_host or ()), tls_proxy, blind)
+    known = None if checks is None else read_checks(items, checks)
+    serving = Serving(host, port, reviewer, password, tuple(allow_host or ()), tls_proxy, blind, known)
     log = open_store(folder / "review.sqlite" if store is None else store)
     console = screen()
     try:
@@ -167,7 +171,7 @@ def export(
 
     options = ExportOptions(policy, split, columns, link, source)  # type: ignore[arg-type]  # checked there
     items = Items(AuditFolder(folder))
-    with _stored_review(items, store, new=False) as (review, _), progress() as listener:
+    with stored_review(items, store, new=False) as (review, _), progress() as listener:
         written = write(items, review, out, to, options=options, on_progress=listener.records)
     console = screen()
     for note in written.notes:
@@ -249,7 +253,7 @@ def import_verdicts(
         console.print(f"{count:,} scores added as the column cleanlab, large = look first", highlight=False)
         return
     items = Items(AuditFolder(folder))
-    with _stored_review(items, store, new=True) as (review, log):
+    with stored_review(items, store, new=True) as (review, log):
         found = read_verdicts(file, kind, items, review, reviewer)
         if log is not None and found.events:
             log.append(found.events)
@@ -288,7 +292,7 @@ def compare(
 
     items, console = Items(AuditFolder(folder)), screen()
     with (
-        _stored_review(items, store, new=False) as (review, _),
+        stored_review(items, store, new=False) as (review, _),
         progress() as listener,
         using_threads(threads),
     ):
@@ -303,93 +307,8 @@ def compare(
     console.print(f"page: {plain(str(folder / 'compare.html'))}", soft_wrap=True, highlight=False)
 
 
-@family.command()
-def simulate(  # long: an option a parameter
-    folder: Audit,
-    inspect: Annotated[
-        float, typer.Option(help="Share of the ranking that the reviewer works through.")
-    ] = 0.05,
-    truth: Annotated[
-        Path | None,
-        typer.Option(
-            help="CSV or parquet with the columns index and label: what is right.",
-            show_default="the labels before the audit planted wrong ones",
-        ),
-    ] = None,
-    curve: Annotated[
-        str | None,
-        typer.Option(help="Also train after these shares: 0,0.01,0.05 (writes AUDIT/cost.html)."),
-    ] = None,
-    seeds: Annotated[int, typer.Option(help="Models to train at each share of the curve.")] = 3,
-    store: StoreAt = None,
-    source: Source = None,
-    device: Device = "auto",
-    threads: Threads = None,
-) -> None:
-    """For studies: a reviewer who knows the truth works down the ranking; what does it find, and cost?
-
-    swaypoint audit sklearn:digits --flip 0.02 --out digits
-
-    swaypoint simulate digits --inspect 0.05
-
-    swaypoint compare digits
-    """
-    from swaypoint.folder.audit_folder import AuditFolder
-    from swaypoint.review.cleaning.records import label_name
-    from swaypoint.review.cleaning.simulated import differs, read_truth, replay
-    from swaypoint.review.cleaning.source import read_source
-    from swaypoint.review.items import Items
-
-    if not 0.0 <= inspect <= 1.0:
-        raise InputError(f"inspect is {inspect}; expected a share, 0 <= share <= 1")
-    items, console = Items(AuditFolder(folder)), screen()
-    found = read_source(items, source) if truth is None or curve is not None else None
-    if truth is not None:
-        right = read_truth(items, truth)
-    else:
-        assert found is not None
-        if not found.planted:
-            raise InputError(f"{folder} has no planted labels; give the true ones with --truth")
-        right = [label_name(items, label) for label in found.given[found.ranked]]
-    events = replay(items, right, round(inspect * len(items)))
-    with _stored_review(items, store, new=True) as (_, log):
-        assert log is not None
-        log.append(events)
-    wrong = sum(event.decision is not None and event.decision.verdict == "mislabeled" for event in events)
-    every = sum(differs(items, position, label) for position, label in enumerate(right))
-    console.print(
-        f"{len(events):,} of {len(items):,} points inspected: {wrong} of {every} wrong labels found"
-    )
-    if curve is None or found is None:
-        return
-    from swaypoint.data.hardware import using_threads
-    from swaypoint.folder.writing import write_json, write_text
-    from swaypoint.review.cleaning import compare as comparing
-    from swaypoint.review.cleaning import comparison as pages
-
-    counts = [round(share * len(items)) for share in _shares(curve)]
-    with progress() as listener, using_threads(threads):
-        trial = comparing.trial(items, found, device=device, listener=listener)
-        costs = comparing.cost_curve(trial, items, replay(items, right, len(items)), counts, seeds=seeds)
-    write_json(folder / "cost.json", [asdict(cost) for cost in costs])
-    write_text(folder / "cost.html", pages.render_cost(costs, len(items), every, items.name))
-    console.print(f"page: {plain(str(folder / 'cost.html'))}", soft_wrap=True, highlight=False)
-
-
-def _shares(text: str) -> list[float]:
-    try:
-        shares = sorted({float(part) for part in text.split(",")})
-    except ValueError:
-        shares = [-1.0]
-    if not all(0.0 <= share <= 1.0 for share in shares):
-        raise InputError(
-            f"curve is {text!r}; expected shares between 0 and 1 with commas, such as 0,0.01,0.05"
-        )
-    return shares
-
-
 @contextmanager
-def _stored_review(items: Items, store: str | None, *, new: bool) -> Iterator[tuple[Review, Store | None]]:
+def stored_review(items: Items, store: str | None, *, new: bool) -> Iterator[tuple[Review, Store | None]]:
     """The review of an audit and its log; without one that is there, none is made unless it is ``new``."""
     from swaypoint.review.log.verdicts import Review, StoreUnavailable
 

@@ -34,6 +34,14 @@ StoreAt = Annotated[
         show_default="AUDIT/review.sqlite",
     ),
 ]
+Checks = Annotated[
+    Path | None,
+    typer.Option(
+        help="Points whose label is known, to tell how often reviewers err: CSV or parquet with the columns"
+        " label, and index or id.",
+        metavar="FILE",
+    ),
+]
 Source = Annotated[Path | None, typer.Option(help="Where the audited data is now, if moved.")]
 Json = Annotated[bool, typer.Option("--json", help="For a machine: as JSON.")]
 Device = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu or cuda.")]

@@ -10,10 +10,10 @@ from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 from swaypoint.errors import InputError, reading
+from swaypoint.review.cleaning.checks import differs
 from swaypoint.review.cleaning.claims import Claim, actor, decided, decision, point, read_text
 from swaypoint.review.cleaning.exporters import Exporter, exporters
 from swaypoint.review.cleaning.records import Records
-from swaypoint.review.cleaning.simulated import differs
 from swaypoint.review.items import Items
 from swaypoint.review.log.verdicts import VERDICTS
 

@@ -1,22 +1,15 @@
-"""How far a review is, what it finds, and what it may leave: counts, yield curve, errors that remain."""
+"""How far a review is, and what it finds: counts, yield curve, classes."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 
 import numpy as np
 
-from swaypoint.errors import InputError
 from swaypoint.review.items import Items
-from swaypoint.review.log.counting import CONFIDENCE, count_interval
 from swaypoint.review.log.verdicts import VERDICTS, WRONG, Review, Verdict
 
-ACCEPTED = 0.01
-"""Share of wrong ones among the unseen points at which a review may stop."""
-_SHORT, _LONG = 50, 200  # decisions that the yield looks back on
-_SAMPLE = 300
+SHORT, _LONG = 50, 200  # decisions that the yield looks back on
 _QUEUED = ("queue", "")  # of a log of before, whose ways are not known, everything
 
 
@@ -93,139 +86,7 @@ def yield_curve(items: Items, review: Review, *, most: int = 400) -> Yield:
         shares: np.ndarray = (sums[decided] - sums[start]) / (decided - start)
         return shares
 
-    return Yield(decided, last(_SHORT), last(_LONG))
-
-
-def audit_sample(items: Items, review: Review, size: int, seed: int) -> list[str]:
-    """Ids of points to look at for :func:`remaining`, uniform among those that nobody has reviewed, in random
-    order (so that its first part is a uniform sample too); all where there are fewer.
-
-    Keep them: after the next verdict the same seed chooses others.
-
-    Raises:
-        InputError: ``size`` < 1.
-    """
-    if size < 1:
-        raise InputError(f"the random sample has {size} points; expected at least 1")
-    chosen = np.random.default_rng(seed).permutation(unreviewed(items, review))[:size]
-    return [items.ids[position] for position in chosen]
-
-
-def unreviewed(items: Items, review: Review) -> np.ndarray:
-    """Positions that nobody has reviewed."""
-    unseen = np.ones(len(items), dtype=bool)
-    for item in review.reviewed():
-        position = items.position(item)
-        if position is not None:
-            unseen[position] = False
-    return np.flatnonzero(unseen)
-
-
-@dataclass(frozen=True)
-class Tail:
-    """What a random sample says of the points that nobody had reviewed when it was drawn.
-
-    Attributes:
-        drawn: how many those were; ``unseen``: of these nobody has reviewed now.
-        seen: points of the sample that were looked at, in its order without a gap.
-        wrong: those of them found mislabeled or bad.
-        undecided: those of them skipped or in conflict.
-        low, high: wrong ones among the unseen, an interval of :data:`~.counting.CONFIDENCE` that holds at
-            every moment of the review.
-    """
-
-    drawn: int
-    unseen: int
-    seen: int
-    wrong: int
-    undecided: int
-    low: int
-    high: int
-
-
-def remaining(
-    items: Items, review: Review, sample: Sequence[str], population: Collection[int]
-) -> Tail | None:
-    """The errors that remain, from a random sample; None while none of it was looked at.
-
-    :func:`~.counting.count_interval` says how many of the ``population`` are wrong; those found since, by
-    whatever way, are taken off. The undecided count for right in the lower bound and for wrong in the upper.
-
-    Args:
-        sample: ids from :func:`audit_sample`. What was looked at out of its turn, such as by the queue, is
-            no random pick and counts once its turn has come.
-        population: positions that the sample was drawn from, see :func:`unreviewed`.
-    """
-    seen = list(takewhile(lambda item: bool(review.all_on(item)), sample))
-    if not seen:
-        return None
-    wrong, undecided = _judged(review, seen)
-    found, open_ = _judged(review, (items.ids[p] for p in population if review.all_on(items.ids[p])))
-    low, high = count_interval(wrong, len(seen), len(population), undecided=undecided)
-    unseen = sum(not review.all_on(items.ids[position]) for position in population)
-    low, high = max(low - found - open_, 0), min(max(high - found, 0), unseen)
-    return Tail(len(population), unseen, len(seen), wrong, undecided, low, high)
-
-
-def _judged(review: Review, reviewed: Iterable[str]) -> tuple[int, int]:
-    """How many of these are wrong, and undecided."""
-    decisions = [review.decision(item) for item in reviewed]
-    undecided = sum(decision is None or not decision.final for decision in decisions)
-    return sum(decision is not None and decision.verdict in WRONG for decision in decisions), undecided
-
-
-def advice(tail: Tail | None, curve: Yield, points: int) -> str:
-    """When to stop, in a few sentences.
-
-    The rule: stop where the interval's upper end is at most :data:`ACCEPTED` of what nobody has seen. It says
-    so wrongly in at most 1 - :data:`~.counting.CONFIDENCE` of all reviews, however often one looks.
-
-    Args:
-        points: that nobody has reviewed, from which a sample would be drawn.
-    """
-    sure = f"with {CONFIDENCE:.0%} confidence at whatever moment you look".replace("%", " %")
-    if tail is None:
-        size = min(_SAMPLE, points)
-        if not size:
-            return "Every point was reviewed."
-        most = count_interval(0, size, points)[1]
-        return (
-            "How many errors remain is not known: look at a random sample of the points that nobody has"
-            f" reviewed. None wrong among {size:,} would say, {sure}, that at most {most:,} of these"
-            f" {points:,} are."
-        )
-    undecided = f" ({tail.undecided:,} undecided)" if tail.undecided else ""
-    found = (
-        f"Of {tail.seen:,} random points of the {tail.drawn:,} that nobody had reviewed, {tail.wrong:,} were"
-        f" wrong{undecided}: {sure}, {tail.low:,} to {tail.high:,} of the {tail.unseen:,} that nobody has"
-        f" seen yet are, at most {_percent(tail.high / max(tail.unseen, 1))}."
-    )
-    rule = f"Stop is said at {_percent(ACCEPTED)}, and wrongly in at most one of twenty reviews."
-    if tail.high <= ACCEPTED * tail.unseen:
-        return f"{found} Stop here. {rule}"
-    course = ""
-    if len(curve.decided) >= _SHORT and curve.last_50[-1] > tail.high / max(tail.unseen, 1):
-        course = f" The queue finds more: of its last {_SHORT} {_percent(curve.last_50[-1])} were wrong."
-    return f"{found} Go on.{course} {rule} {_more(tail)}"
-
-
-def _more(tail: Tail) -> str:
-    """How many more random points without an error would do."""
-    low, high = 0, tail.drawn - tail.seen
-    while low < high:
-        more = (low + high) // 2
-        most = count_interval(tail.wrong + tail.undecided, tail.seen + more, tail.drawn)[1]
-        if most - tail.wrong <= ACCEPTED * (tail.unseen - more):
-            high = more
-        else:
-            low = more + 1
-    if low >= tail.unseen:
-        return "No sample can say so here: look at all of them."
-    return f"That takes {low:,} more random points without an error, and more with one."
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %"
+    return Yield(decided, last(SHORT), last(_LONG))
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,11 @@ Verdict = Literal["mislabeled", "correct", "under-represented", "boundary", "bad
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 WRONG: frozenset[Verdict] = frozenset({"mislabeled", "bad"})
 """Of a point that should not stay in the training set as it is."""
-WAYS = ("", "queue", "sample", "gallery", "bulk")
+DRAW = "draw"
+WAYS = ("", "queue", "sample", "gallery", "bulk", DRAW)
 """By which a point came before its reviewer: one after the other, as a random sample, picked from many, or
-many at once; empty: not known, as in a log of before or from elsewhere."""
+many at once; empty: not known, as in a log of before or from elsewhere. That of a random draw itself, which
+decides nothing, is :data:`DRAW`."""
 _NOTE_LENGTH = 2000
 _NAME_LENGTH = 200  # three of them fit an index row of PostgreSQL
 
@@ -64,7 +66,8 @@ class Event:
     Attributes:
         id: a UUID given by who made it, so that sending it twice adds it once.
         run: key of the audit.
-        item: id of the point, see :class:`~swaypoint.review.items.Items`.
+        item: id of the point, see :class:`~swaypoint.review.items.Items`; of a draw, what was drawn from, see
+            :func:`~swaypoint.review.log.dealing.draw`.
         action: shared by the events of one action of the reviewer (a bulk verdict), which undo takes back
             together.
         undoes: the action that this one compensates.
@@ -98,6 +101,8 @@ def check_event(event: Event) -> None:
     """
     if event.way not in WAYS:
         raise InputError(f"way is {event.way!r}; expected one of {', '.join(WAYS[1:])}, or nothing")
+    if event.way == DRAW and event.decision is not None:
+        raise InputError("an event that draws a sample decides nothing; give the verdict in one of its own")
     names = {"id": event.id, "run": event.run, "item": event.item, "actor": event.actor}
     names |= {"action": event.action} | ({} if event.undoes is None else {"undoes": event.undoes})
     for name, value in names.items():
@@ -161,6 +166,10 @@ class Review:
     """Where a review stands: the events of one run, folded.
 
     Reading is by item id; ``None`` where nothing was said.
+
+    Attributes:
+        drawn: the event by which a random sample was drawn, the first one.
+        judged_before: items with a decision that stood at that moment.
     """
 
     def __init__(self, run: str, events: Iterable[Event] = ()) -> None:
@@ -172,6 +181,8 @@ class Review:
         self._moves: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
         self._events: list[Event] = []
         self._actions: dict[str, dict[str, list[Event]]] = {}
+        self.drawn: Event | None = None
+        self.judged_before: frozenset[str] = frozenset()
         for event in events:
             self.apply(event)
 
@@ -181,6 +192,10 @@ class Review:
             return
         self.seq = event.seq
         self._events.append(event)
+        if event.way == DRAW and event.decision is None:
+            if self.drawn is None:
+                self.drawn, self.judged_before = event, frozenset(self.reviewed())
+            return
         self._actions.setdefault(event.actor, {}).setdefault(event.action, []).append(event)
         own = self._by_item.setdefault(event.item, {})
         if event.decision is None:

@@ -269,7 +269,7 @@ def _add_pages(  # long: a page after the other
 
     @page("progress")
     def progress(request: Request, query: Query, review: Review, actor: str) -> Any:
-        return overview.progress_page(desk, review, query)
+        return overview.progress_page(desk, review)
 
     @page("classes")
     def classes(request: Request, query: Query, review: Review, actor: str) -> Any:

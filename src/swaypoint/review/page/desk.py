@@ -6,21 +6,24 @@ import threading
 import time
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
-from uuid import UUID, uuid5
+from uuid import NAMESPACE_OID, UUID, uuid5
 
 import numpy as np
 
 from swaypoint.errors import InputError
 from swaypoint.review.items import Items, Related
-from swaypoint.review.log.verdicts import Decision, Event, Review, Store, StoreUnavailable
-from swaypoint.review.page.query import Query, select
+from swaypoint.review.log.dealing import draw
+from swaypoint.review.log.verdicts import DRAW, Decision, Event, Review, Store, StoreUnavailable
+from swaypoint.review.page.query import QUEUE, Query, select
 
 _VIEWS, _RELATED = 32, 64
 _LOOKING, _LOOKING_SECONDS = 1000, 180.0
+_EVERY = 10  # a point whose label is known, among so many of the queue
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Action:
 
     Attributes:
         id: a UUID by the page, so that sending it twice does it once.
-        do: ``decide`` on one item, ``decide-all`` of a view, ``undo`` or ``redo``.
+        do: ``decide`` on one item, ``decide-all`` of a view, ``undo``, ``redo``, or ``draw`` a random sample.
         decision: of a decide.
         item: of ``decide``.
         resolves: it settles where reviewers differ.
@@ -60,7 +63,7 @@ class Action:
     """
 
     id: str
-    do: Literal["decide", "decide-all", "undo", "redo"]
+    do: Literal["decide", "decide-all", "undo", "redo", "draw"]
     decision: Decision | None = None
     item: str = ""
     resolves: bool = False
@@ -79,10 +82,10 @@ class Action:
         """
         try:
             do = value["do"]
-            if do not in ("decide", "decide-all", "undo", "redo"):
+            if do not in ("decide", "decide-all", "undo", "redo", "draw"):
                 raise ValueError(f"do is {do!r}")
             action = cls(str(UUID(value["id"])), do)
-            if do in ("undo", "redo"):
+            if do in ("undo", "redo", "draw"):
                 return action
             label, note = value.get("label"), value.get("note", "")
             if not isinstance(note, str) or not isinstance(label, str | None):
@@ -90,6 +93,8 @@ class Action:
             action = replace(action, decision=Decision(value["verdict"], label, note))
             if do == "decide":
                 resolves, way = value.get("resolves") is True, str(value.get("way", ""))
+                if way == DRAW:
+                    raise ValueError("a verdict is no draw")
                 return replace(action, item=str(value["item"]), resolves=resolves, way=way)
             return replace(
                 action,
@@ -109,13 +114,17 @@ class Desk:
 
     Args:
         blind: a reviewer sees nothing of what others said.
+        checks: points whose label is known, see :func:`~swaypoint.review.log.erring.checked`: they come up
+            among those of the queue, and look like them.
 
     Attributes:
         trouble: why the store cannot be read just now; empty if it can.
     """
 
-    def __init__(self, items: Items, store: Store, *, blind: bool = False) -> None:
-        self.items, self.store, self.blind = items, store, blind
+    def __init__(
+        self, items: Items, store: Store, *, blind: bool = False, checks: Mapping[str, bool] | None = None
+    ) -> None:
+        self.items, self.store, self.blind, self.checks = items, store, blind, checks or {}
         self.trouble = ""
         self._classes = frozenset(items.classes)
         self._review = Review(items.run)
@@ -142,12 +151,13 @@ class Desk:
         for event in self.store.since(self.items.run, self._review.seq):
             self._review.apply(event)
             self._actions.setdefault(event.action, []).append(event)
-            if event.actor in self._own:
-                self._own[event.actor].apply(event)
+            for actor, own in self._own.items():
+                if actor == event.actor or event.way == DRAW:
+                    own.apply(event)
 
     def _seen_by(self, actor: str) -> Review:
         if actor not in self._own:
-            events = (event for event in self._review.events if event.actor == actor)
+            events = (one for one in self._review.events if one.actor == actor or one.way == DRAW)
             self._own[actor] = Review(self.items.run, events)
         return self._own[actor]
 
@@ -170,11 +180,31 @@ class Desk:
                 if now < review.seq:
                     upto = bisect_right(review.events, now, key=lambda event: event.seq)
                     review = Review(self.items.run, review.events[:upto])
-                known = View(query, now, select(query, self.items, review, actor, blind=self.blind))
+                own = self._seen_by(actor) if self.blind else None
+                chosen = select(query, self.items, review, actor, blind=self.blind, own=own)
+                if self.checks and query == QUEUE:
+                    chosen = self._queue[np.isin(self._queue, chosen)]
+                known = View(query, now, chosen)
             self._views[key] = known
             while len(self._views) > _VIEWS:
                 self._views.popitem(last=False)
             return replace(known, seq=now)
+
+    def rank(self, view: View, position: int) -> int:
+        """As it is shown: in the queue by the order in which its points come up."""
+        if self.checks and view.query == QUEUE:
+            return int(np.flatnonzero(self._queue == position)[0]) + 1
+        return int(self.items.scores["rank"][position])
+
+    @cached_property
+    def _queue(self) -> np.ndarray:
+        """All points by rank, but that those whose label is known come as every so many'th, in an order that
+        does not tell them."""
+        order = sorted(self.checks, key=lambda item: uuid5(NAMESPACE_OID, f"{self.items.run}{item}").hex)
+        checks = np.array([self.items.position(item) for item in order], dtype=np.int64)
+        ranked = self.items.order("rank")
+        rest = ranked[~np.isin(ranked, checks)]
+        return np.insert(rest, np.minimum(np.arange(1, len(checks) + 1) * (_EVERY - 1), len(rest)), checks)
 
     def first_waiting(self, view: View, actor: str, start: int = 0) -> int | None:
         """The first point of ``view`` from the place ``start`` on, then from its beginning, that waits for
@@ -261,6 +291,9 @@ class Desk:
             self._follow()
             if action.id in self._actions:
                 return self._actions[action.id]  # the answer to the first try was lost
+            if action.do == "draw":
+                drawn = self._review.drawn
+                return [drawn] if drawn else self.store.append([draw(self.items, actor, action.id)])
             if action.do != "decide-all":
                 events = self._compensated(actor, action)
                 return self.store.append(events) if events else []  # before another undo looks

@@ -10,22 +10,13 @@ import numpy as np
 
 from swaypoint.report import charts
 from swaypoint.review.log.agreement import Kappa, cohen, fleiss
-from swaypoint.review.log.progress import (
-    Progress,
-    Tail,
-    Yield,
-    advice,
-    confusion,
-    progress,
-    remaining,
-    unreviewed,
-    yield_curve,
-)
+from swaypoint.review.log.progress import Progress, Yield, confusion, progress, yield_curve
+from swaypoint.review.log.remaining import Counts, counts
+from swaypoint.review.log.statement import SAMPLE, advice, explained
 from swaypoint.review.log.verdicts import WRONG, Review
 from swaypoint.review.page.desk import Desk
-from swaypoint.review.page.query import Query, drawn_at, select
+from swaypoint.review.page.query import Query
 
-SAMPLE = 300
 _MATRIX = 14
 _PAIRS = 40
 _AGREEING = 6
@@ -47,11 +38,12 @@ class ProgressPage:
 
     Attributes:
         chart: the yield as SVG; empty before the first decision.
-        decided: points with a final verdict, without the sample's.
+        decided: points of the queue with a final verdict.
         last_50, last_200: share of wrong ones among the queue's last so many.
         advice: when to stop.
-        sample: the address of the random sample that ``tail`` is about, or of a new one.
-        sampled: points of the sample, and how many of them were looked at.
+        number: how many points are wrong in all; ``explained``: how that is known, sentences.
+        sample: the address of the random sample.
+        sampled: points of the sample there, and how many of them were looked at; None before it is drawn.
         reviewers: name and number of points with a verdict that stands.
     """
 
@@ -62,7 +54,8 @@ class ProgressPage:
     last_50: float | None
     last_200: float | None
     advice: str
-    tail: Tail | None
+    number: Counts
+    explained: tuple[str, ...]
     sample: str
     sampled: tuple[int, int] | None
     reviewers: tuple[tuple[str, int], ...]
@@ -105,28 +98,26 @@ class ClassesPage:
     validated: tuple[tuple[int, ...], ...] | None
 
 
-def progress_page(desk: Desk, review: Review, query: Query) -> ProgressPage:
+def progress_page(desk: Desk, review: Review) -> ProgressPage:
     items = desk.items
-    drawn = select(Query(sample=query.sample), items, review, "") if query.sample else np.empty(0, np.int64)
-    sample = [items.ids[position] for position in drawn.tolist()]
-    counts, curve = progress(items, review), yield_curve(items, review)
-    tail = None
-    if sample:
-        population = unreviewed(items, drawn_at(query, review)).tolist()
-        tail = remaining(items, review, sample, population)
+    done, curve = progress(items, review), yield_curve(items, review)
+    number = counts(items, review, desk.checks)
+    whole = number.whole
+    # A sample goes on, three hundred more at a time: what was judged of it is its first part.
+    size = min(SAMPLE * (whole.seen // SAMPLE + 1), whole.drawn)
     said = Counter(actor for item in review.reviewed() for actor in review.all_on(item))
-    seen = sum(bool(review.all_on(item)) for item in sample)
     return ProgressPage(
-        counts=counts,
-        wrong=counts.wrong,
+        counts=done,
+        wrong=done.wrong,
         chart=_chart(curve) if len(curve.decided) else "",
         decided=int(curve.decided[-1]) if len(curve.decided) else 0,
         last_50=float(curve.last_50[-1]) if len(curve.decided) else None,
         last_200=float(curve.last_200[-1]) if len(curve.decided) else None,
-        advice=advice(tail, curve, counts.points - counts.reviewed),
-        tail=tail,
-        sample=Query(sample=query.sample or (SAMPLE, review.seq)).address(),
-        sampled=(len(sample), seen) if sample else None,
+        advice=advice(whole, curve),
+        number=number,
+        explained=tuple(explained(number, review)),
+        sample=Query(sample=size or SAMPLE).address(),
+        sampled=(size, whole.seen) if whole.drawn else None,
         reviewers=tuple(said.most_common()),
         agreement=_agreement(review),
     )

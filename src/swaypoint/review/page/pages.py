@@ -262,7 +262,7 @@ def item_page(desk: Desk, review: Review, view: View, actor: str, position: int)
         previous=_beside(items, view, place, -1),
         following=_beside(items, view, place, +1),
         waiting=None if waiting in (None, position) else items.ids[waiting],  # type: ignore[index]
-        rank=int(items.scores["rank"][position]),
+        rank=desk.rank(view, position),
         split=items.split(position),
         source=items.source(position),
         label=items.label(position),

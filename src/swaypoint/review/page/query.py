@@ -13,7 +13,7 @@ from swaypoint.errors import InputError
 from swaypoint.findings.class_pairs import looks_like
 from swaypoint.findings.regions import Range
 from swaypoint.review.items import Items
-from swaypoint.review.log.progress import audit_sample
+from swaypoint.review.log.dealing import dealt
 from swaypoint.review.log.verdicts import VERDICTS, Review
 
 STATUSES = ("all", "open", "reviewed", "conflict")
@@ -38,8 +38,8 @@ class Query:
         disagree: only points whose label is not the suggested one.
         top: only the first so many of the ranking.
         near: id of a point; the most similar to it (itself first) come first, whatever ``sort`` says.
-        sample: ``(size, seq)``: the random sample of what nobody had reviewed at the event ``seq``, see
-            :func:`swaypoint.review.log.progress.audit_sample`, in its order.
+        sample: only the first so many of the review's random sample, in its order, see
+            :func:`swaypoint.review.log.dealing.dealt`.
         lasso: corners of a polygon on the map, (x, y) each.
         x, y: columns of a table that the map shows, and the lasso means, instead of its own coordinates;
             both or none.
@@ -59,7 +59,7 @@ class Query:
     disagree: bool = False
     top: int = 0
     near: str = ""
-    sample: tuple[int, ...] = ()
+    sample: int = 0
     lasso: tuple[tuple[float, float], ...] = ()
     x: str = ""
     y: str = ""
@@ -73,8 +73,8 @@ class Query:
 
     @classmethod
     def parse(cls, values: Mapping[str, str]) -> Query:
-        """From an address's parameters; lists have commas (``%2C`` within a name), a lasso ``x,y;x,y``, a
-        sample ``size,seq``. Names that are no field are passed over.
+        """From an address's parameters; lists have commas (``%2C`` within a name), a lasso ``x,y;x,y``.
+        Names that are no field are passed over.
 
         Raises:
             InputError: a value that makes no sense.
@@ -107,13 +107,15 @@ class Query:
                 continue
             if field.name == "lasso":
                 said[field.name] = ";".join(f"{x:.4g},{y:.4g}" for x, y in value)
-            elif field.name == "sample":
-                said[field.name] = ",".join(map(str, value))
             elif isinstance(value, tuple):
                 said[field.name] = ",".join(map(quoted, value))
             else:
                 said[field.name] = "1" if value is True else str(value)
         return urlencode(said)
+
+
+QUEUE = Query(status="open")
+"""What nobody has judged, the most influential first: what a reviewer works through."""
 
 
 def _parsed(name: str, value: str) -> Any:
@@ -122,12 +124,7 @@ def _parsed(name: str, value: str) -> Any:
         if len(corners) > _CORNERS or any(len(corner) != 2 for corner in corners):
             raise ValueError
         return corners
-    if name == "sample":
-        size, seq = map(int, value.split(","))
-        if size < 1 or seq < 0:
-            raise ValueError
-        return size, seq
-    if name in ("top", "region"):
+    if name in ("top", "region", "sample"):
         return max(0, int(value))
     if name == "disagree":
         return value in ("1", "true", "on")
@@ -141,7 +138,9 @@ def quoted(name: str) -> str:
     return quote(name, safe=" ")
 
 
-def select(query: Query, items: Items, review: Review, actor: str, *, blind: bool = False) -> np.ndarray:
+def select(
+    query: Query, items: Items, review: Review, actor: str, *, blind: bool = False, own: Review | None = None
+) -> np.ndarray:
     """Positions ``(m,)`` int64 of the points that ``query`` asks for, in its order.
 
     Args:
@@ -149,10 +148,11 @@ def select(query: Query, items: Items, review: Review, actor: str, *, blind: boo
         blind: what others said counts for nothing; else a point that anyone reviewed is not open. And
             what would tell the model's opinion of a point (suggested, like, kind, disagree) then finds none
             that another reviewed.
+        own: in a blind review, the actor's own: what they had not judged is what they are dealt of.
 
     Raises:
         InputError: no such column to sort by, or no such class or point; conflicts asked for in a blind
-            review.
+            review; a sample before one was drawn.
     """
     kept = np.ones(len(items), dtype=bool)
     for column, names in (("label", query.label), ("suggested_label", query.suggested)):
@@ -184,7 +184,7 @@ def select(query: Query, items: Items, review: Review, actor: str, *, blind: boo
         kept &= _by_review(query, items, review, actor, blind=blind)
     if blind and (query.suggested or query.like or query.kind or query.disagree):
         kept[_reviewed_by_others(items, review, actor)] = False
-    order = _sample(query, items, review) if query.sample else _order(query, items)
+    order = dealt(items, own or review)[: query.sample] if query.sample else _order(query, items)
     return order[kept[order]]
 
 
@@ -205,17 +205,6 @@ def _in_region(number: int, items: Items) -> np.ndarray:
     kept = np.zeros(len(items), dtype=bool)
     kept[list(items.regions[number - 1].members)] = True
     return kept
-
-
-def _sample(query: Query, items: Items, review: Review) -> np.ndarray:
-    drawn = audit_sample(items, drawn_at(query, review), *query.sample)
-    return np.array([items.position(item) for item in drawn], dtype=np.int64)
-
-
-def drawn_at(query: Query, review: Review) -> Review:
-    """The review as it was when the query's sample was drawn."""
-    seq = query.sample[1]
-    return Review(review.run, (event for event in review.events if event.seq <= seq))
 
 
 def _values(items: Items, names: tuple[str, ...]) -> list[float]:

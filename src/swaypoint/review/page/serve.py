@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -39,7 +39,7 @@ class Serving:
         password: lets in who has no address; must be there if ``host`` is not this machine alone.
         names: further names by which the server is reached.
         tls_proxy: a proxy in front speaks TLS.
-        blind: see :class:`~swaypoint.review.page.desk.Desk`.
+        blind, checks: see :class:`~swaypoint.review.page.desk.Desk`.
     """
 
     host: str = "127.0.0.1"
@@ -49,6 +49,7 @@ class Serving:
     names: tuple[str, ...] = ()
     tls_proxy: bool = False
     blind: bool = False
+    checks: Mapping[str, bool] | None = None
 
     def __post_init__(self) -> None:
         if self.host in LOOPBACK:
@@ -75,7 +76,7 @@ def serve(
     port = int(listening.getsockname()[1])
     gate = Gate(kept_secret(items.folder.path / ".review.key"), run=items.run, password=serving.password)
     door = Door(gate, _names(serving), secure=serving.tls_proxy)
-    app = create_app(Desk(items, store, blind=serving.blind), door)
+    app = create_app(Desk(items, store, blind=serving.blind, checks=serving.checks), door)
     named = serving.host if serving.host not in _EVERYWHERE else "127.0.0.1"
     shown = f"[{named}]" if ":" in named else named
     address = f"http://{shown}:{port}/open?token={gate.invite(reviewer_name(serving.reviewer))}"

@@ -1,16 +1,20 @@
-// The common keys; and this browser remembers which random sample the reviewer is looking at.
+// The common keys; and the random sample is drawn before its first point is shown.
 
-import { run } from "./page.js";
+import { post, toast, uuid } from "./page.js";
 import { listen } from "./keys.js";
 import "./palette.js";
 
-const key = `swaypoint-sample:${run}`;
-const here = new URLSearchParams(location.search).get("sample");
-const kept = localStorage.getItem(key);
-if (here) localStorage.setItem(key, here);
-else if (kept) location.replace(`/progress?${new URLSearchParams({ sample: kept })}`);
-document.getElementById("sample").addEventListener("click", (event) => {
-  localStorage.setItem(key, new URL(event.currentTarget.href).searchParams.get("sample"));
+document.querySelector("#sample[data-draw]")?.addEventListener("click", async (event) => {
+  event.preventDefault();
+  const { href } = event.currentTarget;
+  try {
+    const response = await post("/actions", { actions: [{ id: uuid(), do: "draw" }] });
+    const answer = await response.json();
+    const problem = answer.error ?? answer.results[0].error;
+    if (problem) toast(problem);
+    else location.assign(href);
+  } catch {
+    toast("Not connected: nothing was drawn; try again.");
+  }
 });
-document.getElementById("new-sample")?.addEventListener("click", () => localStorage.removeItem(key));
 listen({});
