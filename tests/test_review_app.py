@@ -341,7 +341,8 @@ def test_a_verdict_is_in_the_log_when_it_is_answered(site):
     page, item = site.page(), site.items.ids[5]
     result = page.decide(item, "mislabeled", label="8", note="looks like one")
     decision = {"verdict": "mislabeled", "label": "8", "note": "looks like one"}
-    assert result == {"count": 1, "items": [{"id": item, "decision": decision}]}
+    of = {"rank": int(site.items.scores["rank"][5]), "label": site.items.label(5)}
+    assert result == {"count": 1, "items": [{"id": item, **of, "decision": decision, "before": None}]}
     (event,) = site.log()
     assert (event.actor, event.item, event.decision.label) == ("ada", item, "8")
 

@@ -3,7 +3,7 @@
 // A node belongs to one place of the view and is kept while that place is in sight; it is never drawn
 // anew, only patched, so that its picture does not blink.
 
-import { h, named, picture, slotted, smooth, toast } from "./page.js";
+import { h, named, painted, picture, slotted, smooth, toast } from "./page.js";
 import { forget, known, push, queue } from "./queue.js";
 import { deciding, listen } from "./keys.js";
 import { ask } from "./palette.js";
@@ -146,6 +146,9 @@ function fill(node, cell, i) {
     ? h("img", { src, class: `slot-${slot}`, alt: "", draggable: "false", decoding: "async" })
     : h("dl", { class: "values" }, ...cell.values.flatMap(([name, value]) => [h("dt", {}, name), h("dd", { class: value.length > LONG ? "text" : "", dir: "auto" }, value)]));
   node.classList.toggle("card", !cell.picture);
+  const tell = () => painted(() => (node.dataset.painted = "1"));
+  if (cell.picture) body.decode().catch(() => {}).then(tell);
+  else tell();
   node.append(...(cell.picture ? [h("div", { class: "frame slot" }, body, h("span", { class: "badge" })), caption] : [caption, body, h("span", { class: "badge" })]));
 }
 
@@ -208,12 +211,20 @@ function ranges() {
 
 // -- verdicts ---------------------------------------------------------------------------------------
 
+/** Whether the point at `i` has been painted and is in sight. */
+function seen(i) {
+  const node = nodes.get(i);
+  const top = Math.floor(i / form.columns) * form.height - grid.scrollTop;
+  return node?.dataset.painted && top > -form.height && top < grid.clientHeight;
+}
+
 function decide(verdict, { label = null, suggested = false } = {}) {
   if (!count) return;
   if (selection.size > 1) return decideAll(verdict, label, suggested);
   const i = selection.size ? [...selection][0] : focus;
   const cell = cellAt(i);
   if (!cell) return;
+  if (!seen(i)) return go(i); // it is brought in sight first
   const right = suggested ? cell.suggested : label;
   if (suggested && (right === undefined || right === cell.label)) return toast(right === undefined ? "The suggestion is hidden." : "The suggestion is its label.");
   push({ do: "decide", item: cell.id, verdict, label: right, way: "gallery" });
@@ -331,7 +342,6 @@ listen({
 
 queue.addEventListener("done", ({ detail: { action, result } }) => {
   if (action.do !== "decide" && !result.error) {
-    if (action.do !== "decide-all" && result.count) toast(`${action.do === "undo" ? "Undone" : "Done again"}: ${result.count.toLocaleString("en")} ${result.count > 1 ? "verdicts" : "verdict"}`);
     if (action.do === "decide-all") toast(`${result.count.toLocaleString("en")} verdicts saved`);
     forget(); // the server's word on every cell is newer
     windows.clear();

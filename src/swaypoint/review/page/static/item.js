@@ -1,8 +1,8 @@
 // One item after the other: verdicts move on to the next, which is there already.
 
-import { h, named, picture, smooth, toast } from "./page.js";
+import { h, keep, kept, named, painted, picture, reviewer, run, smooth, toast } from "./page.js";
 import { known, push, queue, settled } from "./queue.js";
-import { deciding, listen } from "./keys.js";
+import { deciding, hint, listen } from "./keys.js";
 import { ask } from "./palette.js";
 
 const AHEAD = 3;
@@ -10,6 +10,7 @@ const FRAME = 17;
 const KEPT = 16;
 const zoom = document.getElementById("zoom");
 const ready = new Map(); // id -> promise of an article
+const draft = (id) => `swaypoint-note:${run}:${reviewer}:${id}`; // a note on its way
 let current = document.getElementById("item");
 const { query = "", seq = "" } = current.dataset;
 
@@ -56,6 +57,7 @@ async function show(id, { back = false } = {}) {
     node = await article(id);
   } catch {
     toast("The item cannot be loaded: no connection.");
+    look();
     return;
   }
   current.replaceWith(node);
@@ -63,6 +65,12 @@ async function show(id, { back = false } = {}) {
   history[back ? "pushState" : "replaceState"]({ id }, "", address(id));
   prepare();
   if (!zoom.hidden) zoomIn();
+}
+
+/** A verdict is taken of what has been painted, so that no key decides what nobody saw. */
+function look() {
+  const node = current;
+  painted(() => (node.dataset.painted = "1"));
 }
 
 /** Say so where the picture is no larger than what the model saw. */
@@ -75,6 +83,8 @@ function tell() {
 /** What this tab knows better than the page as it was fetched. */
 function prepare() {
   tell();
+  hint(current);
+  look();
   document.getElementById("picture")?.addEventListener("load", tell);
   const own = known(current.dataset.id);
   if (own) {
@@ -85,6 +95,8 @@ function prepare() {
     line.replaceChildren(...(decision ? ["Your verdict: ", h("span", { class: `verdict ${decision.verdict}${pending ? " pending" : ""}` }, named(decision))] : []));
     if (decision?.note && !document.getElementById("note").value) document.getElementById("note").value = decision.note;
   }
+  const half = kept(draft(current.dataset.id), null);
+  if (half !== null) document.getElementById("note").value = half;
   for (const button of current.querySelectorAll(".choices button, .verdicts button"))
     button.setAttribute("aria-pressed", String(isChosen(button)));
   ahead(current);
@@ -98,9 +110,11 @@ function isChosen(button) {
 }
 
 function decide(verdict, label = null) {
-  const { id, label: given } = current.dataset;
-  if (!id) return;
+  const { id, label: given, painted: seen } = current.dataset;
+  if (!id || !seen) return;
+  delete current.dataset.painted; // decided: the next key is for the next point
   const note = document.getElementById("note").value.trim();
+  keep(draft(id), null);
   const resolves = document.getElementById("resolves")?.checked ?? false;
   push({ do: "decide", item: id, verdict, label, note, resolves, way });
   toast(`${given}: ${named({ verdict, label })}`);
@@ -179,11 +193,12 @@ queue.addEventListener("done", ({ detail: { action, result } }) => {
   }
   ready.clear(); // they show what was taken back
   if (!result.count) return;
-  const [{ id, decision }] = result.items;
-  const what = result.count > 1 ? `${result.count} verdicts` : named(decision);
-  toast(action.do === "undo" ? `Undone: now ${what}` : `Done again: ${what}`);
+  const [{ id }] = result.items;
   if (action.do === "undo") show(id);
   else prepare();
+});
+document.addEventListener("input", ({ target }) => {
+  if (target.id === "note") keep(draft(current.dataset.id), target.value || null);
 });
 addEventListener("popstate", () => location.reload());
 if (current.dataset.id) {

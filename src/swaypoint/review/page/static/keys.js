@@ -1,15 +1,10 @@
 // Keys to commands; each page brings its own commands, by name.
 
 import { push, queue, settled } from "./queue.js";
-import { post, toast } from "./page.js";
+import { commandOf, hint } from "./keymap.js";
+import { named, post, toast } from "./page.js";
 
-const NAMES = {
-  f: "correct", m: "mislabeled", u: "under-represented", b: "boundary", x: "bad", s: "skip",
-  z: "undo", Z: "redo", g: "similar", n: "note", "/": "filter", "?": "help", " ": "zoom",
-  ArrowLeft: "left", ArrowRight: "right", ArrowUp: "up", ArrowDown: "down",
-  h: "left", l: "right", k: "up", j: "down", H: "left", L: "right", K: "up", J: "down",
-  Enter: "open", Escape: "leave", Home: "first", End: "last", PageUp: "back", PageDown: "on",
-};
+const MOVING = new Set(["left", "right", "up", "down", "back", "on"]); // what a held key may go on with
 const TYPING = "input:not([type=checkbox]):not([type=radio]), textarea, select, [contenteditable]";
 
 const shared = {
@@ -44,8 +39,10 @@ export function listen(commands) {
     }
     const control = event.target.closest("button, a, summary, input");
     if (control && (event.key === "Enter" || event.key === " ")) return; // presses it
-    if (/^[1-9]$/.test(event.key)) act(all.number && ((e) => all.number(Number(e.key), e)), event);
-    else act(all[NAMES[event.key]], event);
+    const command = commandOf(event);
+    if (event.repeat && !MOVING.has(command)) return event.preventDefault();
+    if (/^[1-9]$/.test(command)) act(all.number && ((e) => all.number(Number(e.key), e)), event);
+    else act(all[command], event);
   });
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button[data-do]");
@@ -89,8 +86,15 @@ function submitOnChange() {
   });
 }
 
+/** What an undo or a redo did, in words. */
+function told(done, { count, items: [{ rank, label, decision, before }] }) {
+  const what = count > 1 ? `${count.toLocaleString("en")} verdicts` : `#${rank}, labelled ${label}`;
+  if (done === "redo") return `Done again: ${what}: ${named(decision)}`;
+  return `Undone: ${what}: ${named(before)}${decision ? `; it is ${named(decision)} again` : ""}`;
+}
+
 queue.addEventListener("done", ({ detail: { action, result } }) => {
-  if (action.do !== "undo" && action.do !== "redo") return;
-  if (!result.error && !result.count) toast(`Nothing to ${action.do}.`);
+  if ((action.do !== "undo" && action.do !== "redo") || result.error) return;
+  toast(result.count ? told(action.do, result) : `Nothing to ${action.do}.`);
 });
-export { settled };
+export { hint, settled };

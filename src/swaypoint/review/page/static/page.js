@@ -35,6 +35,28 @@ export const slotted = (cells, i) => {
   return { src: sheet(cells.slice(start, start + SLOTS).map((cell) => cell.id)), slot: i - start };
 };
 
+/** What this browser keeps under a name, or `otherwise`. */
+export function kept(name, otherwise) {
+  try {
+    return JSON.parse(localStorage.getItem(name)) ?? otherwise;
+  } catch {
+    return otherwise; // closed, or not ours
+  }
+}
+
+/** Keep a value, or forget it: null. Where the browser keeps nothing it holds for this page alone. */
+export function keep(name, value) {
+  try {
+    if (value === null) localStorage.removeItem(name);
+    else localStorage.setItem(name, JSON.stringify(value));
+  } catch {
+    // full or closed
+  }
+}
+
+/** Call `then` when the page has been painted as it is now. */
+export const painted = (then) => requestAnimationFrame(() => requestAnimationFrame(then));
+
 let fading = 0;
 export function toast(text) {
   const line = document.getElementById("toast");
