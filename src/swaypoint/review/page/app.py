@@ -24,6 +24,7 @@ from swaypoint.review.page.desk import Action, Desk, View
 from swaypoint.review.page.pictures import SLOTS, Pictures, Sheets, Thumbnails
 from swaypoint.review.page.query import STATUSES, Query, quoted, sortable
 from swaypoint.review.page.security import Gate, Guard, Session, form_field, is_form, reviewer_name
+from swaypoint.review.page.trust import trust
 from swaypoint.scoring.kinds import KINDS, REGRESSION_KINDS
 
 _HERE = Path(__file__).parent
@@ -98,6 +99,7 @@ class _Templates:
             "slots": SLOTS,
             "static": f"/static/{self.assets.digest}",
             "trouble": self.desk.trouble,
+            "trust": trust(self.desk.items.manifest.diagnostics),
         }
         return HTMLResponse(self._environment.get_template(f"{name}.html").render(shared | values), status)
 

@@ -16,12 +16,11 @@ from swaypoint.review.log.verdicts import VERDICTS, Decision, Review
 from swaypoint.review.page.desk import Desk, View
 from swaypoint.review.page.pictures import seen_size
 from swaypoint.review.page.query import Query
-from swaypoint.scoring.kinds import BOUNDARY, OUTLIER, SPARSE
+from swaypoint.review.page.reasons import Reason, reasons
 
 WINDOW = 200
 _CARD_COLUMNS = 6
 _CARD_TEXT = 200
-_VOTING = 10
 _CHOICES = 9
 
 
@@ -74,15 +73,6 @@ class Choice:
     key: str
     label: str
     probability: float | None
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Why a point may be influential: in words, and how strongly, 0..1."""
-
-    name: str
-    words: str
-    share: float
 
 
 @dataclass(frozen=True)
@@ -273,7 +263,7 @@ def item_page(desk: Desk, review: Review, view: View, actor: str, position: int)
         interval=None if between is None else (f"{between[0]:.6g}", f"{between[1]:.6g}"),
         outside=between is not None and not between[0] <= value <= between[1],
         choices=choices,
-        reasons=_reasons(items, position, near, hidden=hidden),
+        reasons=reasons(items, position, near, hidden=hidden),
         picture=items.pictured,
         seen=seen_size(items, position) if items.kind == "images" else None,
         values=tuple(items.others(position).items()),
@@ -311,51 +301,6 @@ def _choices(items: Items, position: int, *, hidden: bool) -> tuple[float | None
     others = [one for one in likely if one.label != given][:_CHOICES]
     choices = (Choice(str(i), one.label, one.probability) for i, one in enumerate(others, start=1))
     return certainty, tuple(choices)
-
-
-def _reasons(items: Items, position: int, near: Related, *, hidden: bool) -> tuple[Reason, ...]:
-    """Label, boundary and sparse region: the three of Picard et al. (2022), each as far as it is known."""
-    reasons = []
-    margin = float(items.scores["margin"][position])
-    given, suggested = items.label(position), items.suggested(position)
-    if not hidden and margin == margin:
-        if margin < 0:
-            manner = "clearly prefers" if margin <= -BOUNDARY else "leans to"
-            words = f"left out, the model {manner} {suggested} over {given}"
-        else:
-            manner = "is sure of" if margin >= BOUNDARY else "still holds, but barely,"
-            words = f"left out, the model {manner} {given}"
-        reasons.append(Reason("label", f"{words} (margin {margin:+.2f})", (1 - margin) / 2))
-    elif not hidden:
-        reasons.append(_residual(items, position))
-    if len(near.positions) and not items.classes:
-        reasons.append(_values_near(items, position, near))
-    if len(near.positions) and items.classes:
-        labels = items.scores["label"]
-        voting = near.positions[:_VOTING]
-        same = int((labels[voting] == labels[position]).sum())
-        words = f"{same} of its {len(voting)} nearest neighbours carry the label {given}"
-        reasons.append(Reason("neighbours", words, 1 - same / len(voting)))
-    leverage = float(items.leverage[position])
-    words = "few points are like it" if leverage > SPARSE else "many points are like it"
-    reasons.append(Reason("region", f"{words} (leverage {leverage:.1f} × mean)", min(1.0, leverage / 5)))
-    return tuple(reasons)
-
-
-def _residual(items: Items, position: int) -> Reason:
-    words = f"left out, the model predicts {items.suggested(position)} instead of {items.label(position)}"
-    if "studentised" not in items.scores or not np.isfinite(items.scores["studentised"][position]):
-        return Reason("value", words, 0.5)
-    off = abs(float(items.scores["studentised"][position]))
-    return Reason("value", f"{words}, {off:.1f} standard deviations off", min(1.0, off / (2 * OUTLIER)))
-
-
-def _values_near(items: Items, position: int, near: Related) -> Reason:
-    """Where the value stands among those of its neighbours."""
-    values = items.scores["label"][near.positions[:_VOTING]]
-    low, high, own = float(values.min()), float(values.max()), float(items.scores["label"][position])
-    words = f"its {len(values)} nearest neighbours carry {low:.6g} to {high:.6g}"
-    return Reason("neighbours", words, 0.0 if low <= own <= high else 1.0)
 
 
 def _scores(items: Items, position: int) -> tuple[tuple[str, float], ...]:
