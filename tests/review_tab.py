@@ -41,7 +41,7 @@ def tab(browser):
     problems, contexts = [], []
 
     def open_(address: str, **options):
-        context = browser.new_context(viewport={"width": 1280, "height": 800}, **options)
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(10_000)

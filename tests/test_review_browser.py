@@ -437,7 +437,7 @@ def test_accessible_by_name_and_at_every_width(tab, folder):
     """Each control has a name, nothing is wider than the window, and the focus is visible."""
     unnamed = """() => [
       ...document.querySelectorAll('button, a, input, select, textarea, summary, img, canvas')]
-      .filter((n) => n.checkVisibility() && !n.matches('[type=hidden]'))
+      .filter((n) => n.checkVisibility() && !n.matches('[type=hidden], [aria-hidden=true]'))
       .filter((n) => !(n.getAttribute('aria-label') || n.textContent.trim() || n.labels?.length ||
         n.getAttribute('alt') !== null || n.title)).map((n) => n.outerHTML)"""
     with Server(folder, ("--reviewer", "Ada")) as server:

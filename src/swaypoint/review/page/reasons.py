@@ -79,6 +79,8 @@ def _times(own: float, other: float, what: str) -> str:
     if not (np.isfinite(other) and other > 0.0):
         return ""
     ratio = own / other
+    if ratio >= 10_000:
+        return f"over 10,000 times {what}"
     return f"{ratio:,.0f} times {what}" if ratio >= 10 else f"{ratio:.2g} times {what}"
 
 

@@ -4,11 +4,11 @@ import { h, keep, kept, named, painted, picture, reviewer, run, smooth, toast } 
 import { known, push, queue, settled } from "./queue.js";
 import { deciding, hint, listen } from "./keys.js";
 import { ask } from "./palette.js";
+import { close, view, viewing } from "./viewer.js";
 
 const AHEAD = 3;
 const FRAME = 17;
 const KEPT = 16;
-const zoom = document.getElementById("zoom");
 const ready = new Map(); // id -> promise of an article
 const draft = (id) => `swaypoint-note:${run}:${reviewer}:${id}`; // a note on its way
 let current = document.getElementById("item");
@@ -64,7 +64,22 @@ async function show(id, { back = false } = {}) {
   current = node;
   history[back ? "pushState" : "replaceState"]({ id }, "", address(id));
   prepare();
-  if (!zoom.hidden) zoomIn();
+  if (viewing()) zoomIn();
+  else arrive();
+  read();
+}
+
+/** The heading has the focus, and the picture is in sight. */
+function arrive() {
+  if (!document.activeElement.closest("dialog, form")) document.getElementById("title").focus({ preventScroll: true });
+  const { top } = current.getBoundingClientRect();
+  if (top < 0 || top > innerHeight / 2) current.scrollIntoView({ block: "start" });
+}
+
+/** Read out what is there now. */
+function read() {
+  const parts = ["#title", ".claim", ".along span"].map((name) => current.querySelector(name).textContent.trim().replace(/\.$/, ""));
+  document.getElementById("live").textContent = parts.join(". ");
 }
 
 /** A verdict is taken of what has been painted, so that no key decides what nobody saw. */
@@ -152,16 +167,14 @@ function number(n) {
 function zoomIn() {
   const { id } = current.dataset;
   if (!id || !document.getElementById("picture")) return;
-  zoom.replaceChildren(smooth(h("img", { src: picture(id, true), alt: document.getElementById("picture").alt })));
-  zoom.hidden = false;
+  view(picture(id, true), document.getElementById("picture").alt);
 }
 
 const step = (name) => () => (current.dataset[name] ? show(current.dataset[name]) : toast(name === "previous" ? "This is the first." : "This is the last."));
 const leave = () => {
-  if (!zoom.hidden) zoom.hidden = true;
+  if (viewing()) close();
   else location.assign(`/gallery${query ? `?${query}` : ""}`);
 };
-zoom.addEventListener("click", () => (zoom.hidden = true));
 
 listen({
   ...deciding(decide),
@@ -175,7 +188,7 @@ listen({
   previous: step("previous"),
   following: step("following"),
   similar: () => current.dataset.id && location.assign(`/gallery?near=${current.dataset.id}`),
-  zoom: () => (zoom.hidden ? zoomIn() : (zoom.hidden = true)),
+  zoom: () => (viewing() ? close() : zoomIn()),
   leave,
   note: () => document.getElementById("note")?.focus(),
   keep: () => {
@@ -205,4 +218,5 @@ if (current.dataset.id) {
   smooth(document.getElementById("picture"));
   history.replaceState({ id: current.dataset.id }, "", address(current.dataset.id));
   prepare();
+  if (document.activeElement === document.body) document.getElementById("title").focus({ preventScroll: true });
 }
