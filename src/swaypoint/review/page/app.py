@@ -21,6 +21,7 @@ from swaypoint.review.log.verdicts import VERDICTS, Event, Review, StoreUnavaila
 from swaypoint.review.page import overview, pages
 from swaypoint.review.page.assets import Assets
 from swaypoint.review.page.desk import Action, Desk, View
+from swaypoint.review.page.names import shortened
 from swaypoint.review.page.pictures import SLOTS, Pictures, Sheets, Thumbnails
 from swaypoint.review.page.query import STATUSES, Query, quoted, sortable
 from swaypoint.review.page.security import Gate, Guard, Session, form_field, is_form, reviewer_name
@@ -85,6 +86,7 @@ class _Templates:
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        self._short = {name: asdict(one) for name, one in shortened(desk.items.classes).items()}
         self._environment.filters |= {"quoted": quoted, "count": "{:,}".format}
 
     def html(self, request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
@@ -99,6 +101,7 @@ class _Templates:
             "slots": SLOTS,
             "static": f"/static/{self.assets.digest}",
             "trouble": self.desk.trouble,
+            "short": self._short,
             "trust": trust(self.desk.items.manifest.diagnostics),
         }
         return HTMLResponse(self._environment.get_template(f"{name}.html").render(shared | values), status)

@@ -14,6 +14,7 @@ from swaypoint.review.cuts import Axis
 from swaypoint.review.items import Items, Related
 from swaypoint.review.log.verdicts import VERDICTS, Decision, Review
 from swaypoint.review.page.desk import Desk, View
+from swaypoint.review.page.differences import Difference, differences
 from swaypoint.review.page.pictures import seen_size
 from swaypoint.review.page.query import Query
 from swaypoint.review.page.reasons import Reason, reasons
@@ -77,7 +78,8 @@ class Choice:
 
 @dataclass(frozen=True)
 class Tile:
-    """A related point; ``value`` is its distance or influence, ``same`` that it carries the same label."""
+    """A related point; ``value`` is its distance or influence, ``same`` that it carries the same label;
+    of a row ``differs`` says in what it is another, of a text ``values`` what it is."""
 
     id: str
     label: str
@@ -85,6 +87,7 @@ class Tile:
     value: float
     picture: bool
     values: tuple[tuple[str, str], ...]
+    differs: tuple[Difference, ...]
 
 
 @dataclass(frozen=True)
@@ -321,7 +324,8 @@ def _tiles(items: Items, position: int, related: Related) -> tuple[Tile, ...]:
             not items.classes or bool(labels[other] == labels[position]),
             float(value),
             picture,
-            () if picture else _values(items, other, 3),
+            _values(items, other, 3) if items.kind == "texts" else (),
+            () if picture or items.kind == "texts" else differences(items, position, other),
         )
         for other, value in zip(related.positions.tolist(), related.values.tolist(), strict=True)
     )

@@ -3,7 +3,7 @@
 // A node belongs to one place of the view and is kept while that place is in sight; it is never drawn
 // anew, only patched, so that its picture does not blink.
 
-import { h, named, painted, picture, slotted, toast } from "./page.js";
+import { brief, h, lengthy, named, painted, picture, slotted, toast } from "./page.js";
 import { forget, known, push, queue } from "./queue.js";
 import { deciding, listen } from "./keys.js";
 import { ask } from "./palette.js";
@@ -76,7 +76,7 @@ async function pump() {
 function measure() {
   const width = grid.clientWidth - 24;
   const height = grid.clientHeight;
-  const caption = pictures ? 28 : 0;
+  const caption = pictures ? (lengthy ? 46 : 28) : 0;
   const least = pictures ? Math.min(118, Math.max(100, width / 3.2)) : Math.min(250, width);
   let columns = Math.max(1, Math.floor(width / least));
   const tall = (n) => (pictures ? width / n + caption : 186);
@@ -136,14 +136,14 @@ function patch(node, i) {
 }
 
 const short = ({ verdict, label }) =>
-  verdict === "mislabeled" ? (label === null || label === undefined ? "wrong" : `→ ${label}`) : { correct: "✓ fine", "under-represented": "under-repr." }[verdict] ?? verdict;
+  verdict === "mislabeled" ? (label === null || label === undefined ? "wrong" : `→ ${brief(label, "narrow")}`) : { correct: "✓ fine", "under-represented": "under-repr." }[verdict] ?? verdict;
 
 function fill(node, cell, i) {
   node.dataset.id = cell.id;
   const differs = cell.suggested !== undefined && cell.suggested !== cell.label;
   const caption = h("div", { class: "caption" },
-    h("span", { class: "line" }, h("b", {}, cell.label), differs ? h("span", { class: "hot" }, ` → ${cell.suggested}`) : null),
-    h("span", { class: "rank" }, `${cell.split === "train" ? "" : `${cell.split.replace("_", " ")} · `}#${cell.rank.toLocaleString("en")}`));
+    h("span", { class: "line" }, h("b", { title: cell.label }, brief(cell.label, "narrow")), differs ? h("span", { class: "hot", title: cell.suggested }, ` → ${brief(cell.suggested, "narrow")}`) : null),
+    h("span", { class: "rank" }, cell.split === "train" ? null : h("span", { class: "of" }, `${cell.split.replace("_", " ")} · `), `#${cell.rank.toLocaleString("en")}`));
   const { src, slot } = slotted(windows.get(Math.floor(i / WINDOW)), i % WINDOW);
   const body = cell.picture
     ? h("img", { src, class: `slot-${slot}`, alt: "", draggable: "false", decoding: "async" })
@@ -382,6 +382,7 @@ queue.addEventListener("done", ({ detail: { action, result } }) => {
 });
 queue.addEventListener("change", draw);
 
+grid.classList.toggle("lengthy", lengthy);
 windows.set(0, given);
 measure();
 const before = JSON.parse(sessionStorage.getItem(place) ?? "null");

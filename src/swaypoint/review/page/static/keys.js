@@ -13,6 +13,7 @@ const shared = {
   help: () => document.getElementById("keys").showModal(),
   filter: () => {
     const field = document.getElementById("text");
+    if (field) document.getElementById("filters-shown").checked = true; // of a narrow window
     field?.focus();
     field?.select();
   },
@@ -79,7 +80,7 @@ function submitOnChange() {
     const query = new URLSearchParams(values).toString();
     location.assign(form.getAttribute("action") + (query ? `?${query}` : ""));
   };
-  form.addEventListener("change", (event) => event.target.id !== "text" && go());
+  form.addEventListener("change", (event) => event.target.name && event.target.id !== "text" && go());
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     go();

@@ -1,7 +1,7 @@
 // The map: every point on a canvas; a lasso becomes a filter in the address. A cut is the same along two
 // columns of a table, with axes, and dots by influence.
 
-import { h, picture, toast } from "./page.js";
+import { brief, h, picture, toast } from "./page.js";
 import { listen } from "./keys.js";
 import { COLOURS, swatch, trace } from "./shapes.js";
 import "./palette.js";
@@ -214,7 +214,7 @@ function tell() {
   if (points) for (let i = 0; i < points.n; i++) if (points.shown[i]) counts[of(i)]++;
   const shown = names.map((name, i) => [name, i]).filter(([, i]) => counts[i] || names.length < 13).slice(0, 40);
   legend.className = "";
-  legend.replaceChildren(...shown.map(([name, i]) => h("li", {}, swatch(i, colours[i]), h("span", { class: "name" }, name), h("span", { class: "n" }, counts[i].toLocaleString("en")))));
+  legend.replaceChildren(...shown.map(([name, i]) => h("li", {}, swatch(i, colours[i]), h("span", { class: "name", title: name }, brief(name, "wide")), h("span", { class: "n" }, counts[i].toLocaleString("en")))));
 }
 
 function ramp(colour) {

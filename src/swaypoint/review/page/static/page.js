@@ -6,6 +6,11 @@ export const reviewer = meta("reviewer");
 export const csrf = meta("csrf");
 export const classes = JSON.parse(document.getElementById("classes")?.textContent ?? "[]");
 
+const short = JSON.parse(document.getElementById("short")?.textContent ?? "{}");
+/** A class's name where there is little room: "wide" of a button, "narrow" of a thumbnail. */
+export const brief = (name, room) => short[name]?.[room] ?? name;
+export const lengthy = Object.keys(short).length > 0;
+
 /** An element; text is always a text node, so nothing that a label holds becomes markup. */
 export function h(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
