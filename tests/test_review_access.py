@@ -26,13 +26,15 @@ def violations(page) -> list[str]:
     return [f"{one['id']}: {[node['target'] for node in one['nodes']]}" for one in found]
 
 
-@pytest.mark.parametrize(
-    ("dark", "phone"),
-    [
-        (False, False),
-        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((True, False), (False, True))),
-    ],
-)
+def test_axe_finds_nothing_where_verdicts_are_given(tab, folder):
+    with served(folder) as server:
+        page = opened(tab, server)
+        press(page, "1")
+        assert violations(page) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dark", "phone"), [(False, False), (True, False), (False, True)])
 def test_axe_finds_nothing_on_any_page(tab, folder, dark, phone):
     with served(folder) as server:
         options = {"color_scheme": "dark" if dark else "light", **(PHONE if phone else {})}
@@ -95,6 +97,7 @@ def test_the_first_verdict_is_a_tab_away_and_the_focus_goes_on(tab, folder):
         expect(plain.locator("[data-do=correct]")).to_be_focused()
 
 
+@pytest.mark.slow
 def test_on_a_phone_the_next_picture_is_in_sight_and_one_tap_undoes(tab, folder):
     with served(folder) as server:
         page = opened(tab, server, **PHONE)
@@ -113,6 +116,7 @@ def test_on_a_phone_the_next_picture_is_in_sight_and_one_tap_undoes(tab, folder)
     assert decisions(folder, "Ada") == {}
 
 
+@pytest.mark.slow
 def test_points_are_selected_by_touch(tab, folder):
     with served(folder) as server:
         page = opened(tab, server, **PHONE)
@@ -140,6 +144,7 @@ def test_points_are_selected_by_touch(tab, folder):
     assert decisions(folder, "Ada") == expected | dict.fromkeys((ids[2], ids[5]), Decision("bad"))
 
 
+@pytest.mark.slow
 def test_a_picture_is_zoomed_moved_and_lit(tab, folder):
     with served(folder) as server:
         page = opened(tab, server, has_touch=True)
@@ -186,6 +191,7 @@ def test_a_picture_is_zoomed_moved_and_lit(tab, folder):
         assert page.evaluate(lit) == "brightness(1) contrast(1)"
 
 
+@pytest.mark.slow
 def test_two_fingers_zoom_the_map_and_draw_no_lasso(tab, folder):
     with served(folder) as server:
         page = opened(tab, server, **PHONE)

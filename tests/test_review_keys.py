@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from playwright.sync_api import expect
 
 from review_tab import current, decisions, opened, press, saved, served
@@ -49,6 +50,7 @@ def test_a_held_key_decides_once_and_an_unseen_point_never(tab, folder):
         assert len(decisions(folder, "Ada")) == 3
 
 
+@pytest.mark.slow
 def test_undo_says_what_it_undoes(tab, folder):
     items = Items(AuditFolder(folder))
     with served(folder) as server:
@@ -66,6 +68,7 @@ def test_undo_says_what_it_undoes(tab, folder):
         expect(page.locator("#toast")).to_have_text(f"Undone: #1, labelled {label}: boundary")
 
 
+@pytest.mark.slow
 def test_keys_under_caps_lock_changed_and_turned_off(tab, folder):
     with served(folder) as server:
         page = opened(tab, server)
@@ -104,6 +107,7 @@ def test_keys_under_caps_lock_changed_and_turned_off(tab, folder):
     assert decisions(folder, "Ada") == dict.fromkeys((first, second), Decision("correct"))
 
 
+@pytest.mark.slow
 def test_a_half_written_note_outlasts_a_reload(tab, folder):
     with served(folder) as server:
         page = opened(tab, server)

@@ -21,6 +21,7 @@ from swaypoint.review.log.verdicts import VERDICTS, Event, Review, StoreUnavaila
 from swaypoint.review.page import overview, pages
 from swaypoint.review.page.assets import Assets
 from swaypoint.review.page.desk import Action, Desk, View
+from swaypoint.review.page.glossary import SENTENCES
 from swaypoint.review.page.names import shortened
 from swaypoint.review.page.pictures import SLOTS, Pictures, Sheets, Thumbnails
 from swaypoint.review.page.query import STATUSES, Query, quoted, sortable
@@ -102,6 +103,7 @@ class _Templates:
             "static": f"/static/{self.assets.digest}",
             "trouble": self.desk.trouble,
             "short": self._short,
+            "glossary": SENTENCES,
             "trust": trust(self.desk.items.manifest.diagnostics),
         }
         return HTMLResponse(self._environment.get_template(f"{name}.html").render(shared | values), status)

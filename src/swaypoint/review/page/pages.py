@@ -276,8 +276,8 @@ def item_page(desk: Desk, review: Review, view: View, actor: str, position: int)
         conflict=review.conflict(item),
         neighbours=_tiles(items, position, near),
         # What the model holds of other points tells what it holds of this one.
-        proponents=() if hidden else _tiles(items, position, supports),
-        opponents=() if hidden else _tiles(items, position, contradicts),
+        proponents=() if hidden else _telling(items, _tiles(items, position, supports), same=True),
+        opponents=() if hidden else _telling(items, _tiles(items, position, contradicts), same=False),
         texts=texts,
         words=any_marked(texts) and items.has_words and not hidden,
         sides=sides,
@@ -329,6 +329,16 @@ def _tiles(items: Items, position: int, related: Related) -> tuple[Tile, ...]:
         )
         for other, value in zip(related.positions.tolist(), related.values.tolist(), strict=True)
     )
+
+
+def _telling(items: Items, tiles: tuple[Tile, ...], *, same: bool) -> tuple[Tile, ...]:
+    """Supporters or opponents where most of them carry what one expects: the point's own label, or another.
+
+    Else influence runs through features that the classes share: it tells of the model, and a person would
+    take it for evidence about the label. Of real values all.
+    """
+    expected = sum(tile.same == same for tile in tiles)
+    return tiles if not items.classes or 2 * expected > len(tiles) else ()
 
 
 def finished(view: View) -> Finished:

@@ -4,6 +4,7 @@ import { h, keep, kept, named, painted, picture, reviewer, run, smooth, toast } 
 import { known, push, queue, settled } from "./queue.js";
 import { deciding, hint, listen } from "./keys.js";
 import { ask } from "./palette.js";
+import { hide } from "./tips.js";
 import { close, view, viewing } from "./viewer.js";
 
 const AHEAD = 3;
@@ -60,6 +61,7 @@ async function show(id, { back = false } = {}) {
     look();
     return;
   }
+  hide();
   current.replaceWith(node);
   current = node;
   history[back ? "pushState" : "replaceState"]({ id }, "", address(id));
@@ -170,9 +172,24 @@ function zoomIn() {
   view(picture(id, true), document.getElementById("picture").alt);
 }
 
+// A first visit: until it is read once in this browser, or when it is asked for.
+const MET = "swaypoint-met";
+const first = document.getElementById("first-visit");
+const greet = () => (first.hidden = kept(MET, false) && location.hash !== "#first-visit");
+function meet() {
+  keep(MET, true);
+  history.replaceState(history.state, "", location.pathname + location.search);
+  greet();
+  document.getElementById("title").focus({ preventScroll: true });
+}
+document.getElementById("met").addEventListener("click", meet);
+addEventListener("hashchange", greet);
+greet();
+
 const step = (name) => () => (current.dataset[name] ? show(current.dataset[name]) : toast(name === "previous" ? "This is the first." : "This is the last."));
 const leave = () => {
   if (viewing()) close();
+  else if (!first.hidden) meet();
   else location.assign(`/gallery${query ? `?${query}` : ""}`);
 };
 

@@ -1,5 +1,6 @@
 // Keys to commands; each page brings its own commands, by name.
 
+import "./tips.js";
 import { push, queue, settled } from "./queue.js";
 import { commandOf, hint } from "./keymap.js";
 import { named, post, toast } from "./page.js";
