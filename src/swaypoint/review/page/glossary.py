@@ -27,19 +27,16 @@ SENTENCES = MappingProxyType(
         "order": "This audit puts first what is most probably wrong, by the recommended score.",
         # related points
         "alike": "The points that look most like this one to the model.",
-        "supporters": "Training points from which the model learnt what speaks for this label. They"
-        " are left out"
-        " where most of them carry another label: then they tell of the model, and little of this point.",
+        "supporters": "Training points from which the model learnt what speaks for this label. They are left"
+        " out where most of them carry another: then they tell of the model, and little of this point.",
         "opponents": "Training points from which the model learnt what speaks against this label."
-        " They are left"
-        " out where most of them carry this very label.",
+        " They are left out where most of them carry this very label.",
         # scores
         "cook": "How far the model would move without this point (Cook's distance). Larger is farther.",
         "loss": "How badly the model does on this point. Larger is worse.",
         "loo_loss": "How badly a model that has never seen this point does on it. Larger is worse.",
-        "margin": "Probability of its label less that of the best other class, by a model that has"
-        " never seen it:"
-        " 1 is sure of the label, -1 is sure of another.",
+        "margin": "Probability of its label less that of the best other class, by a model that has never"
+        " seen it: 1 is sure of the label, -1 is sure of another.",
         "leverage": "How alone the point is. Larger: fewer are like it.",
         "auto": "The recommended score for wrong labels. Larger is more probably wrong.",
         "p_wrong": "How probable it is that the label is wrong, 0 to 1.",
