@@ -90,6 +90,7 @@ WATCH = """() => {
 }"""
 
 
+MOVED = "id => ((item) => item.dataset.id !== id && item.dataset.painted)(document.getElementById('item'))"
 ANSWERS = """() => performance.getEntriesByType('resource').filter((e) => e.name.endsWith('/actions'))
   .map((e) => e.responseEnd - e.requestStart)"""
 
@@ -195,7 +196,8 @@ def entered(browser: Browser, address: str) -> tuple[str, BrowserContext]:
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     page = context.new_page()
     page.goto(address)
-    page.wait_for_selector("#item[data-id]")
+    page.wait_for_selector("#item[data-painted]")
+    page.locator("#met").click()  # a first visit
     return address.partition("/open")[0], context
 
 
@@ -245,7 +247,7 @@ def _jumps(context: BrowserContext, base: str) -> None:
 def _verdicts(context: BrowserContext, base: str, path: Path) -> None:
     page = context.new_page()
     page.goto(f"{base}/item?status=open")
-    page.wait_for_selector("#item[data-id]")
+    page.wait_for_selector("#item[data-painted]")
     page.wait_for_timeout(1500)
     page.evaluate(WATCH)
     for i in range(VERDICTS):
@@ -293,7 +295,7 @@ def _decide(page: Page, count: int) -> None:
         before = page.get_attribute("#item", "data-id")
         suggested = "1" if page.locator(".claim b.hot").count() else "f"
         page.keyboard.press({4: "b", 9: "f", 15: "u", 20: "x"}.get(i, suggested))
-        page.wait_for_function("id => document.getElementById('item').dataset.id !== id", arg=before)
+        page.wait_for_function(MOVED, arg=before)
     page.wait_for_selector("#state[data-pending='0']", state="attached")
 
 

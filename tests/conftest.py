@@ -7,6 +7,7 @@ from hypothesis import settings
 
 from cases import case, problem  # noqa: F401
 from review_audit import audited, audited_hostile, audited_rows, folder, photo_audits, photos  # noqa: F401
+from review_tab import browser, tab  # noqa: F401
 
 collect_ignore = ["toy_package"]  # another package: test_extending.py installs it
 settings.register_profile("fuzz", print_blob=True)  # for make fuzz, see mutations.fuzz

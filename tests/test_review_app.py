@@ -216,7 +216,7 @@ def test_an_item_has_its_reasons_choices_and_relations(site):
     page = site.page()
     item = page.json("/item.json?status=open")
     position = site.items.position(item["id"])
-    assert [reason["name"] for reason in item["reasons"]] == ["label", "neighbours", "region"]
+    assert [reason["name"] for reason in item["reasons"]][:2] == ["influence", "label"]
     assert item["label"] not in [choice["label"] for choice in item["choices"]]
     assert [choice["key"] for choice in item["choices"]] == list("123456789")
     assert item["choices"][0]["label"] == site.items.suggested(position) != item["label"]
@@ -370,7 +370,8 @@ def test_a_verdict_is_in_the_log_when_it_is_answered(site):
     page, item = site.page(), site.items.ids[5]
     result = page.decide(item, "mislabeled", label="8", note="looks like one")
     decision = {"verdict": "mislabeled", "label": "8", "note": "looks like one"}
-    assert result == {"count": 1, "items": [{"id": item, "decision": decision}]}
+    of = {"rank": int(site.items.scores["rank"][5]), "label": site.items.label(5)}
+    assert result == {"count": 1, "items": [{"id": item, **of, "decision": decision, "before": None}]}
     (event,) = site.log()
     assert (event.actor, event.item, event.decision.label) == ("ada", item, "8")
 
@@ -392,7 +393,8 @@ def test_undo_and_redo(site):
     page.decide(a, "bad")
     page.decide(a, "boundary")
     page.decide(b)
-    assert page.act("undo")["items"] == [{"id": b, "decision": None}]
+    (undone,) = page.act("undo")["items"]
+    assert (undone["id"], undone["decision"], undone["before"]["verdict"]) == (b, None, "correct")
     assert page.act("undo")["items"][0]["decision"]["verdict"] == "bad"
     assert page.act("redo")["items"][0]["decision"]["verdict"] == "boundary"
     assert site.page("bob").act("undo")["count"] == 0  # not another's

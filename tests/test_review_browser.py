@@ -15,71 +15,11 @@ import pytest
 from playwright.sync_api import expect
 from safetensors.numpy import load_file, save_file
 
-from chromium import launched
-from review_audit import HOSTILE, Server, verdicts
+from review_audit import HOSTILE, Server
+from review_tab import current, decisions, moved, opened, press, saved
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.review.items import Items
 from swaypoint.review.log.verdicts import Decision
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with launched() as found:
-        yield found
-
-
-@pytest.fixture
-def tab(browser):
-    """Opens tabs of a browser profile each; a script error or a blocked resource fails the test."""
-    problems, contexts = [], []
-
-    def open_(address: str, **options):
-        context = browser.new_context(viewport={"width": 1280, "height": 800}, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(10_000)
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("console", lambda m: problems.append(m.text) if "Content Security" in m.text else None)
-        page.goto(address)
-        return page
-
-    yield open_
-    for context in contexts:
-        context.close()
-    assert problems == []
-
-
-def opened(tab, server, **options):
-    page = tab(server.address, **options)
-    page.wait_for_url("**/item?*")
-    page.wait_for_selector("#item[data-id]")
-    return page
-
-
-def current(page):
-    return page.locator("#item").get_attribute("data-id")
-
-
-def press(page, key):
-    """A key that decides, and the next item."""
-    before = current(page)
-    page.keyboard.press(key)
-    moved(page, before)
-    return before
-
-
-def moved(page, before):
-    page.wait_for_function("id => document.getElementById('item').dataset.id !== id", arg=before, polling=30)
-
-
-def saved(page):
-    page.wait_for_selector("#state[data-pending='0']", state="attached")
-
-
-def decisions(folder, actor):
-    review = verdicts(folder)
-    return {item: review.by(actor, item) for item in review.reviewed() if review.by(actor, item)}
-
 
 CHOICES = "[...document.querySelectorAll('[data-do=relabel]')].map((button) => button.dataset.label)"
 DECODED = """() => {
@@ -174,7 +114,6 @@ def test_every_verdict_by_mouse(tab, folder):
         page.get_by_role("option", name="not known").click()
         moved(page, before)
         saved(page)
-        page.locator(".menu summary").click()
         page.locator("#undo").click()
         page.wait_for_function("id => document.getElementById('item').dataset.id === id", arg=before)
     said = [decision.verdict for decision in decisions(folder, "Ada").values()]
@@ -267,7 +206,7 @@ def test_two_reviewers_at_once(tab, folder):
         bob.wait_for_url("**/name")
         bob.locator("#field").fill("Bob")
         bob.keyboard.press("Enter")
-        bob.wait_for_selector("#item[data-id]")
+        bob.wait_for_selector("#item[data-painted]")
         for _ in range(12):
             press(ada, "f")
             press(bob, "b")
@@ -487,7 +426,7 @@ def test_a_blind_second_review_hides_the_suggestion(tab, folder):
         bob.wait_for_url("**/name")
         bob.locator("#field").fill("Bob")
         bob.locator("button").click()
-        bob.wait_for_selector("#item[data-id]")
+        bob.wait_for_selector("#item[data-painted]")
         assert current(bob) == item
         expect(bob.locator(".claim")).to_contain_text("hidden")
         assert "Ada" not in bob.locator("#item").inner_text()
@@ -498,7 +437,7 @@ def test_accessible_by_name_and_at_every_width(tab, folder):
     """Each control has a name, nothing is wider than the window, and the focus is visible."""
     unnamed = """() => [
       ...document.querySelectorAll('button, a, input, select, textarea, summary, img, canvas')]
-      .filter((n) => n.checkVisibility() && !n.matches('[type=hidden]'))
+      .filter((n) => n.checkVisibility() && !n.matches('[type=hidden], [aria-hidden=true]'))
       .filter((n) => !(n.getAttribute('aria-label') || n.textContent.trim() || n.labels?.length ||
         n.getAttribute('alt') !== null || n.title)).map((n) => n.outerHTML)"""
     with Server(folder, ("--reviewer", "Ada")) as server:

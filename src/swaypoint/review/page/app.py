@@ -16,13 +16,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from swaypoint.errors import InputError
 from swaypoint.report.page import PARTS
+from swaypoint.review.items import Items
 from swaypoint.review.log.verdicts import VERDICTS, Event, Review, StoreUnavailable
 from swaypoint.review.page import overview, pages
 from swaypoint.review.page.assets import Assets
 from swaypoint.review.page.desk import Action, Desk, View
+from swaypoint.review.page.glossary import SENTENCES
+from swaypoint.review.page.names import shortened
 from swaypoint.review.page.pictures import SLOTS, Pictures, Sheets, Thumbnails
 from swaypoint.review.page.query import STATUSES, Query, quoted, sortable
 from swaypoint.review.page.security import Gate, Guard, Session, form_field, is_form, reviewer_name
+from swaypoint.review.page.trust import trust
 from swaypoint.scoring.kinds import KINDS, REGRESSION_KINDS
 
 _HERE = Path(__file__).parent
@@ -83,6 +87,7 @@ class _Templates:
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        self._short = {name: asdict(one) for name, one in shortened(desk.items.classes).items()}
         self._environment.filters |= {"quoted": quoted, "count": "{:,}".format}
 
     def html(self, request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
@@ -97,6 +102,9 @@ class _Templates:
             "slots": SLOTS,
             "static": f"/static/{self.assets.digest}",
             "trouble": self.desk.trouble,
+            "short": self._short,
+            "glossary": SENTENCES,
+            "trust": trust(self.desk.items.manifest.diagnostics),
         }
         return HTMLResponse(self._environment.get_template(f"{name}.html").render(shared | values), status)
 
@@ -344,7 +352,7 @@ def _add_writing(app: FastAPI, desk: Desk) -> None:
         parsed = [_parsed(value) for value in sent]
         done = iter(desk.perform(actor, [action for action in parsed if isinstance(action, Action)]))
         results = [next(done) if isinstance(action, Action) else action for action in parsed]
-        return JSONResponse({"results": [_result(result) for result in results]})
+        return JSONResponse({"results": [_result(result, desk.items) for result in results]})
 
     @app.post("/actions")
     async def actions(request: Request) -> Response:
@@ -360,12 +368,22 @@ def _parsed(value: Any) -> Action | InputError:
         return error
 
 
-def _result(result: list[Event] | InputError) -> dict[str, Any]:
-    """The points that changed (the first hundred) with what the reviewer says of them now."""
+def _result(result: list[Event] | InputError, items: Items) -> dict[str, Any]:
+    """The points that changed (the first hundred), and what the reviewer said of them before and says now."""
     if isinstance(result, InputError):
         return {"error": str(result)}
-    changed = [
-        {"id": event.item, "decision": None if event.decision is None else asdict(event.decision)}
-        for event in result[:100]
-    ]
-    return {"count": len(result), "items": changed}
+    return {"count": len(result), "items": [_changed(event, items) for event in result[:100]]}
+
+
+def _changed(event: Event, items: Items) -> dict[str, Any]:
+    position = items.position(event.item)
+    named = (
+        {}
+        if position is None
+        else {"rank": int(items.scores["rank"][position]), "label": items.label(position)}
+    )
+    said = {
+        name: None if one is None else asdict(one)
+        for name, one in (("decision", event.decision), ("before", event.before))
+    }
+    return {"id": event.item, **named, **said}

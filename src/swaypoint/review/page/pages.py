@@ -14,14 +14,14 @@ from swaypoint.review.cuts import Axis
 from swaypoint.review.items import Items, Related
 from swaypoint.review.log.verdicts import VERDICTS, Decision, Review
 from swaypoint.review.page.desk import Desk, View
+from swaypoint.review.page.differences import Difference, differences
 from swaypoint.review.page.pictures import seen_size
 from swaypoint.review.page.query import Query
-from swaypoint.scoring.kinds import BOUNDARY, OUTLIER, SPARSE
+from swaypoint.review.page.reasons import Reason, reasons
 
 WINDOW = 200
 _CARD_COLUMNS = 6
 _CARD_TEXT = 200
-_VOTING = 10
 _CHOICES = 9
 
 
@@ -77,17 +77,9 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Reason:
-    """Why a point may be influential: in words, and how strongly, 0..1."""
-
-    name: str
-    words: str
-    share: float
-
-
-@dataclass(frozen=True)
 class Tile:
-    """A related point; ``value`` is its distance or influence, ``same`` that it carries the same label."""
+    """A related point; ``value`` is its distance or influence, ``same`` that it carries the same label;
+    of a row ``differs`` says in what it is another, of a text ``values`` what it is."""
 
     id: str
     label: str
@@ -95,6 +87,7 @@ class Tile:
     value: float
     picture: bool
     values: tuple[tuple[str, str], ...]
+    differs: tuple[Difference, ...]
 
 
 @dataclass(frozen=True)
@@ -273,7 +266,7 @@ def item_page(desk: Desk, review: Review, view: View, actor: str, position: int)
         interval=None if between is None else (f"{between[0]:.6g}", f"{between[1]:.6g}"),
         outside=between is not None and not between[0] <= value <= between[1],
         choices=choices,
-        reasons=_reasons(items, position, near, hidden=hidden),
+        reasons=reasons(items, position, near, hidden=hidden),
         picture=items.pictured,
         seen=seen_size(items, position) if items.kind == "images" else None,
         values=tuple(items.others(position).items()),
@@ -283,8 +276,8 @@ def item_page(desk: Desk, review: Review, view: View, actor: str, position: int)
         conflict=review.conflict(item),
         neighbours=_tiles(items, position, near),
         # What the model holds of other points tells what it holds of this one.
-        proponents=() if hidden else _tiles(items, position, supports),
-        opponents=() if hidden else _tiles(items, position, contradicts),
+        proponents=() if hidden else _telling(items, _tiles(items, position, supports), same=True),
+        opponents=() if hidden else _telling(items, _tiles(items, position, contradicts), same=False),
         texts=texts,
         words=any_marked(texts) and items.has_words and not hidden,
         sides=sides,
@@ -313,51 +306,6 @@ def _choices(items: Items, position: int, *, hidden: bool) -> tuple[float | None
     return certainty, tuple(choices)
 
 
-def _reasons(items: Items, position: int, near: Related, *, hidden: bool) -> tuple[Reason, ...]:
-    """Label, boundary and sparse region: the three of Picard et al. (2022), each as far as it is known."""
-    reasons = []
-    margin = float(items.scores["margin"][position])
-    given, suggested = items.label(position), items.suggested(position)
-    if not hidden and margin == margin:
-        if margin < 0:
-            manner = "clearly prefers" if margin <= -BOUNDARY else "leans to"
-            words = f"left out, the model {manner} {suggested} over {given}"
-        else:
-            manner = "is sure of" if margin >= BOUNDARY else "still holds, but barely,"
-            words = f"left out, the model {manner} {given}"
-        reasons.append(Reason("label", f"{words} (margin {margin:+.2f})", (1 - margin) / 2))
-    elif not hidden:
-        reasons.append(_residual(items, position))
-    if len(near.positions) and not items.classes:
-        reasons.append(_values_near(items, position, near))
-    if len(near.positions) and items.classes:
-        labels = items.scores["label"]
-        voting = near.positions[:_VOTING]
-        same = int((labels[voting] == labels[position]).sum())
-        words = f"{same} of its {len(voting)} nearest neighbours carry the label {given}"
-        reasons.append(Reason("neighbours", words, 1 - same / len(voting)))
-    leverage = float(items.leverage[position])
-    words = "few points are like it" if leverage > SPARSE else "many points are like it"
-    reasons.append(Reason("region", f"{words} (leverage {leverage:.1f} × mean)", min(1.0, leverage / 5)))
-    return tuple(reasons)
-
-
-def _residual(items: Items, position: int) -> Reason:
-    words = f"left out, the model predicts {items.suggested(position)} instead of {items.label(position)}"
-    if "studentised" not in items.scores or not np.isfinite(items.scores["studentised"][position]):
-        return Reason("value", words, 0.5)
-    off = abs(float(items.scores["studentised"][position]))
-    return Reason("value", f"{words}, {off:.1f} standard deviations off", min(1.0, off / (2 * OUTLIER)))
-
-
-def _values_near(items: Items, position: int, near: Related) -> Reason:
-    """Where the value stands among those of its neighbours."""
-    values = items.scores["label"][near.positions[:_VOTING]]
-    low, high, own = float(values.min()), float(values.max()), float(items.scores["label"][position])
-    words = f"its {len(values)} nearest neighbours carry {low:.6g} to {high:.6g}"
-    return Reason("neighbours", words, 0.0 if low <= own <= high else 1.0)
-
-
 def _scores(items: Items, position: int) -> tuple[tuple[str, float], ...]:
     left_out = {"index", "label", "suggested_label", "rank"}
     return tuple(
@@ -376,10 +324,21 @@ def _tiles(items: Items, position: int, related: Related) -> tuple[Tile, ...]:
             not items.classes or bool(labels[other] == labels[position]),
             float(value),
             picture,
-            () if picture else _values(items, other, 3),
+            _values(items, other, 3) if items.kind == "texts" else (),
+            () if picture or items.kind == "texts" else differences(items, position, other),
         )
         for other, value in zip(related.positions.tolist(), related.values.tolist(), strict=True)
     )
+
+
+def _telling(items: Items, tiles: tuple[Tile, ...], *, same: bool) -> tuple[Tile, ...]:
+    """Supporters or opponents where most of them carry what one expects: the point's own label, or another.
+
+    Else influence runs through features that the classes share: it tells of the model, and a person would
+    take it for evidence about the label. Of real values all.
+    """
+    expected = sum(tile.same == same for tile in tiles)
+    return tiles if not items.classes or 2 * expected > len(tiles) else ()
 
 
 def finished(view: View) -> Finished:

@@ -3,21 +3,22 @@
 // A node belongs to one place of the view and is kept while that place is in sight; it is never drawn
 // anew, only patched, so that its picture does not blink.
 
-import { h, named, picture, slotted, smooth, toast } from "./page.js";
+import { brief, h, lengthy, named, painted, picture, slotted, toast } from "./page.js";
 import { forget, known, push, queue } from "./queue.js";
 import { deciding, listen } from "./keys.js";
 import { ask } from "./palette.js";
+import { close, view, viewing } from "./viewer.js";
 
 const WINDOW = 200;
 const NODES = 96;
 const ASK_FROM = 500;
 const LONG = 40; // characters of a value that is a text, not a number or a category
+const LONG_PRESS = 450; // ms
 const PAUSE = 25; // between two windows, in ms: the server allows fifty requests a second
 const main = document.getElementById("main");
 const grid = document.getElementById("grid");
 const space = document.getElementById("space");
 const bar = document.getElementById("selection");
-const zoom = document.getElementById("zoom");
 const { query, seq } = main.dataset;
 const count = Number(main.dataset.count);
 const place = `swaypoint-place:${query}`;
@@ -27,6 +28,8 @@ const nodes = new Map(); // place in the view -> node
 const selection = new Set();
 const given = JSON.parse(document.getElementById("window").textContent).cells;
 const pictures = given[0]?.picture ?? true;
+let several = false;
+let held = -1; // the place whose long press has selected it
 let anchor = 0;
 let focus = 0;
 let form = { columns: 1, width: 1, height: 1, across: 0, down: 0 };
@@ -73,7 +76,7 @@ async function pump() {
 function measure() {
   const width = grid.clientWidth - 24;
   const height = grid.clientHeight;
-  const caption = pictures ? 28 : 0;
+  const caption = pictures ? (lengthy ? 46 : 28) : 0;
   const least = pictures ? Math.min(118, Math.max(100, width / 3.2)) : Math.min(250, width);
   let columns = Math.max(1, Math.floor(width / least));
   const tall = (n) => (pictures ? width / n + caption : 186);
@@ -133,19 +136,22 @@ function patch(node, i) {
 }
 
 const short = ({ verdict, label }) =>
-  verdict === "mislabeled" ? (label === null || label === undefined ? "wrong" : `→ ${label}`) : { correct: "✓ fine", "under-represented": "under-repr." }[verdict] ?? verdict;
+  verdict === "mislabeled" ? (label === null || label === undefined ? "wrong" : `→ ${brief(label, "narrow")}`) : { correct: "✓ fine", "under-represented": "under-repr." }[verdict] ?? verdict;
 
 function fill(node, cell, i) {
   node.dataset.id = cell.id;
   const differs = cell.suggested !== undefined && cell.suggested !== cell.label;
   const caption = h("div", { class: "caption" },
-    h("span", { class: "line" }, h("b", {}, cell.label), differs ? h("span", { class: "hot" }, ` → ${cell.suggested}`) : null),
-    h("span", { class: "rank" }, `${cell.split === "train" ? "" : `${cell.split.replace("_", " ")} · `}#${cell.rank.toLocaleString("en")}`));
+    h("span", { class: "line" }, h("b", { title: cell.label }, brief(cell.label, "narrow")), differs ? h("span", { class: "hot", title: cell.suggested }, ` → ${brief(cell.suggested, "narrow")}`) : null),
+    h("span", { class: "rank" }, cell.split === "train" ? null : h("span", { class: "of" }, `${cell.split.replace("_", " ")} · `), `#${cell.rank.toLocaleString("en")}`));
   const { src, slot } = slotted(windows.get(Math.floor(i / WINDOW)), i % WINDOW);
   const body = cell.picture
     ? h("img", { src, class: `slot-${slot}`, alt: "", draggable: "false", decoding: "async" })
     : h("dl", { class: "values" }, ...cell.values.flatMap(([name, value]) => [h("dt", {}, name), h("dd", { class: value.length > LONG ? "text" : "", dir: "auto" }, value)]));
   node.classList.toggle("card", !cell.picture);
+  const tell = () => painted(() => (node.dataset.painted = "1"));
+  if (cell.picture) body.decode().catch(() => {}).then(tell);
+  else tell();
   node.append(...(cell.picture ? [h("div", { class: "frame slot" }, body, h("span", { class: "badge" })), caption] : [caption, body, h("span", { class: "badge" })]));
 }
 
@@ -168,7 +174,7 @@ function go(to, event) {
   reveal();
   draw();
   told();
-  if (!zoom.hidden) zoomIn();
+  if (viewing()) zoomIn();
 }
 
 function reveal() {
@@ -183,8 +189,19 @@ function told() {
   bar.querySelector("[data-do=open]").hidden = selection.size !== 1;
 }
 
+/** From now on each click or tap adds to the selection, or takes away. */
+function gather(on) {
+  several = on;
+  bar.querySelector("[data-do=several]").setAttribute("aria-pressed", String(on));
+}
+
+function toggle(i) {
+  selection.has(i) ? selection.delete(i) : selection.add(i);
+}
+
 function clear() {
   selection.clear();
+  gather(false);
   draw();
   told();
 }
@@ -208,12 +225,20 @@ function ranges() {
 
 // -- verdicts ---------------------------------------------------------------------------------------
 
+/** Whether the point at `i` has been painted and is in sight. */
+function seen(i) {
+  const node = nodes.get(i);
+  const top = Math.floor(i / form.columns) * form.height - grid.scrollTop;
+  return node?.dataset.painted && top > -form.height && top < grid.clientHeight;
+}
+
 function decide(verdict, { label = null, suggested = false } = {}) {
   if (!count) return;
   if (selection.size > 1) return decideAll(verdict, label, suggested);
   const i = selection.size ? [...selection][0] : focus;
   const cell = cellAt(i);
   if (!cell) return;
+  if (!seen(i)) return go(i); // it is brought in sight first
   const right = suggested ? cell.suggested : label;
   if (suggested && (right === undefined || right === cell.label)) return toast(right === undefined ? "The suggestion is hidden." : "The suggestion is its label.");
   push({ do: "decide", item: cell.id, verdict, label: right, way: "gallery" });
@@ -258,8 +283,7 @@ function zoomIn() {
   const cell = cellAt(focus);
   if (!cell?.picture) return;
   const text = `#${cell.rank} labelled ${cell.label}${cell.suggested !== undefined && cell.suggested !== cell.label ? `, suggested ${cell.suggested}` : ""}`;
-  zoom.replaceChildren(smooth(h("img", { src: picture(cell.id, true), alt: text })), h("p", {}, text));
-  zoom.hidden = false;
+  view(picture(cell.id, true), text);
 }
 
 function open() {
@@ -291,7 +315,8 @@ space.addEventListener("click", (event) => {
   if (!node) return;
   const i = Number(node.id.slice(5));
   if (event.shiftKey) return go(i, event);
-  if (event.ctrlKey || event.metaKey) selection.has(i) ? selection.delete(i) : selection.add(i);
+  if (held === i) return (held = -1); // the finger that held it was lifted
+  if (several || event.ctrlKey || event.metaKey) toggle(i);
   else {
     const only = selection.size === 1 && selection.has(i);
     selection.clear();
@@ -299,14 +324,31 @@ space.addEventListener("click", (event) => {
   }
   go(i);
 });
+
+// A finger that rests on a point selects it, and then each tap one more.
+let resting = 0;
+space.addEventListener("pointerdown", (event) => {
+  const node = event.target.closest(".cell");
+  clearTimeout(resting);
+  held = -1;
+  if (event.pointerType !== "touch" || !node) return;
+  resting = setTimeout(() => {
+    held = Number(node.id.slice(5));
+    gather(true);
+    selection.add(held);
+    go(held);
+  }, LONG_PRESS);
+});
+for (const name of ["pointerup", "pointercancel", "pointerleave"]) space.addEventListener(name, () => clearTimeout(resting));
+space.addEventListener("contextmenu", (event) => held >= 0 && event.preventDefault());
 space.addEventListener("dblclick", (event) => {
   const node = event.target.closest(".cell");
   if (!node) return;
+  if (several) return;
   selection.clear();
   focus = Number(node.id.slice(5));
   open();
 });
-zoom.addEventListener("click", () => (zoom.hidden = true));
 
 listen({
   left: (event) => go(focus - 1, event),
@@ -324,14 +366,14 @@ listen({
   all: everything,
   none: clear,
   open,
-  zoom: () => (zoom.hidden ? zoomIn() : (zoom.hidden = true)),
+  zoom: () => (viewing() ? close() : zoomIn()),
   similar: () => cellAt(focus) && location.assign(`/gallery?near=${cellAt(focus).id}`),
-  leave: () => (zoom.hidden ? clear() : (zoom.hidden = true)),
+  several: () => gather(!several),
+  leave: () => (viewing() ? close() : clear()),
 });
 
 queue.addEventListener("done", ({ detail: { action, result } }) => {
   if (action.do !== "decide" && !result.error) {
-    if (action.do !== "decide-all" && result.count) toast(`${action.do === "undo" ? "Undone" : "Done again"}: ${result.count.toLocaleString("en")} ${result.count > 1 ? "verdicts" : "verdict"}`);
     if (action.do === "decide-all") toast(`${result.count.toLocaleString("en")} verdicts saved`);
     forget(); // the server's word on every cell is newer
     windows.clear();
@@ -340,6 +382,7 @@ queue.addEventListener("done", ({ detail: { action, result } }) => {
 });
 queue.addEventListener("change", draw);
 
+grid.classList.toggle("lengthy", lengthy);
 windows.set(0, given);
 measure();
 const before = JSON.parse(sessionStorage.getItem(place) ?? "null");

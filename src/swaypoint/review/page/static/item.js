@@ -1,15 +1,17 @@
 // One item after the other: verdicts move on to the next, which is there already.
 
-import { h, named, picture, smooth, toast } from "./page.js";
+import { h, keep, kept, named, painted, picture, reviewer, run, smooth, toast } from "./page.js";
 import { known, push, queue, settled } from "./queue.js";
-import { deciding, listen } from "./keys.js";
+import { deciding, hint, listen } from "./keys.js";
 import { ask } from "./palette.js";
+import { hide } from "./tips.js";
+import { close, view, viewing } from "./viewer.js";
 
 const AHEAD = 3;
 const FRAME = 17;
 const KEPT = 16;
-const zoom = document.getElementById("zoom");
 const ready = new Map(); // id -> promise of an article
+const draft = (id) => `swaypoint-note:${run}:${reviewer}:${id}`; // a note on its way
 let current = document.getElementById("item");
 const { query = "", seq = "" } = current.dataset;
 
@@ -56,13 +58,36 @@ async function show(id, { back = false } = {}) {
     node = await article(id);
   } catch {
     toast("The item cannot be loaded: no connection.");
+    look();
     return;
   }
+  hide();
   current.replaceWith(node);
   current = node;
   history[back ? "pushState" : "replaceState"]({ id }, "", address(id));
   prepare();
-  if (!zoom.hidden) zoomIn();
+  if (viewing()) zoomIn();
+  else arrive();
+  read();
+}
+
+/** The heading has the focus, and the picture is in sight. */
+function arrive() {
+  if (!document.activeElement.closest("dialog, form")) document.getElementById("title").focus({ preventScroll: true });
+  const { top } = current.getBoundingClientRect();
+  if (top < 0 || top > innerHeight / 2) current.scrollIntoView({ block: "start" });
+}
+
+/** Read out what is there now. */
+function read() {
+  const parts = ["#title", ".claim", ".along span"].map((name) => current.querySelector(name).textContent.trim().replace(/\.$/, ""));
+  document.getElementById("live").textContent = parts.join(". ");
+}
+
+/** A verdict is taken of what has been painted, so that no key decides what nobody saw. */
+function look() {
+  const node = current;
+  painted(() => (node.dataset.painted = "1"));
 }
 
 /** Say so where the picture is no larger than what the model saw. */
@@ -75,6 +100,8 @@ function tell() {
 /** What this tab knows better than the page as it was fetched. */
 function prepare() {
   tell();
+  hint(current);
+  look();
   document.getElementById("picture")?.addEventListener("load", tell);
   const own = known(current.dataset.id);
   if (own) {
@@ -85,6 +112,8 @@ function prepare() {
     line.replaceChildren(...(decision ? ["Your verdict: ", h("span", { class: `verdict ${decision.verdict}${pending ? " pending" : ""}` }, named(decision))] : []));
     if (decision?.note && !document.getElementById("note").value) document.getElementById("note").value = decision.note;
   }
+  const half = kept(draft(current.dataset.id), null);
+  if (half !== null) document.getElementById("note").value = half;
   for (const button of current.querySelectorAll(".choices button, .verdicts button"))
     button.setAttribute("aria-pressed", String(isChosen(button)));
   ahead(current);
@@ -98,9 +127,11 @@ function isChosen(button) {
 }
 
 function decide(verdict, label = null) {
-  const { id, label: given } = current.dataset;
-  if (!id) return;
+  const { id, label: given, painted: seen } = current.dataset;
+  if (!id || !seen) return;
+  delete current.dataset.painted; // decided: the next key is for the next point
   const note = document.getElementById("note").value.trim();
+  keep(draft(id), null);
   const resolves = document.getElementById("resolves")?.checked ?? false;
   push({ do: "decide", item: id, verdict, label, note, resolves, way });
   toast(`${given}: ${named({ verdict, label })}`);
@@ -138,16 +169,29 @@ function number(n) {
 function zoomIn() {
   const { id } = current.dataset;
   if (!id || !document.getElementById("picture")) return;
-  zoom.replaceChildren(smooth(h("img", { src: picture(id, true), alt: document.getElementById("picture").alt })));
-  zoom.hidden = false;
+  view(picture(id, true), document.getElementById("picture").alt);
 }
+
+// A first visit: until it is read once in this browser, or when it is asked for.
+const MET = "swaypoint-met";
+const first = document.getElementById("first-visit");
+const greet = () => (first.hidden = kept(MET, false) && location.hash !== "#first-visit");
+function meet() {
+  keep(MET, true);
+  history.replaceState(history.state, "", location.pathname + location.search);
+  greet();
+  document.getElementById("title").focus({ preventScroll: true });
+}
+document.getElementById("met").addEventListener("click", meet);
+addEventListener("hashchange", greet);
+greet();
 
 const step = (name) => () => (current.dataset[name] ? show(current.dataset[name]) : toast(name === "previous" ? "This is the first." : "This is the last."));
 const leave = () => {
-  if (!zoom.hidden) zoom.hidden = true;
+  if (viewing()) close();
+  else if (!first.hidden) meet();
   else location.assign(`/gallery${query ? `?${query}` : ""}`);
 };
-zoom.addEventListener("click", () => (zoom.hidden = true));
 
 listen({
   ...deciding(decide),
@@ -161,7 +205,7 @@ listen({
   previous: step("previous"),
   following: step("following"),
   similar: () => current.dataset.id && location.assign(`/gallery?near=${current.dataset.id}`),
-  zoom: () => (zoom.hidden ? zoomIn() : (zoom.hidden = true)),
+  zoom: () => (viewing() ? close() : zoomIn()),
   leave,
   note: () => document.getElementById("note")?.focus(),
   keep: () => {
@@ -179,15 +223,17 @@ queue.addEventListener("done", ({ detail: { action, result } }) => {
   }
   ready.clear(); // they show what was taken back
   if (!result.count) return;
-  const [{ id, decision }] = result.items;
-  const what = result.count > 1 ? `${result.count} verdicts` : named(decision);
-  toast(action.do === "undo" ? `Undone: now ${what}` : `Done again: ${what}`);
+  const [{ id }] = result.items;
   if (action.do === "undo") show(id);
   else prepare();
+});
+document.addEventListener("input", ({ target }) => {
+  if (target.id === "note") keep(draft(current.dataset.id), target.value || null);
 });
 addEventListener("popstate", () => location.reload());
 if (current.dataset.id) {
   smooth(document.getElementById("picture"));
   history.replaceState({ id: current.dataset.id }, "", address(current.dataset.id));
   prepare();
+  if (document.activeElement === document.body) document.getElementById("title").focus({ preventScroll: true });
 }

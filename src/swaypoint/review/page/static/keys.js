@@ -1,15 +1,11 @@
 // Keys to commands; each page brings its own commands, by name.
 
+import "./tips.js";
 import { push, queue, settled } from "./queue.js";
-import { post, toast } from "./page.js";
+import { commandOf, hint } from "./keymap.js";
+import { named, post, toast } from "./page.js";
 
-const NAMES = {
-  f: "correct", m: "mislabeled", u: "under-represented", b: "boundary", x: "bad", s: "skip",
-  z: "undo", Z: "redo", g: "similar", n: "note", "/": "filter", "?": "help", " ": "zoom",
-  ArrowLeft: "left", ArrowRight: "right", ArrowUp: "up", ArrowDown: "down",
-  h: "left", l: "right", k: "up", j: "down", H: "left", L: "right", K: "up", J: "down",
-  Enter: "open", Escape: "leave", Home: "first", End: "last", PageUp: "back", PageDown: "on",
-};
+const MOVING = new Set(["left", "right", "up", "down", "back", "on"]); // what a held key may go on with
 const TYPING = "input:not([type=checkbox]):not([type=radio]), textarea, select, [contenteditable]";
 
 const shared = {
@@ -18,6 +14,7 @@ const shared = {
   help: () => document.getElementById("keys").showModal(),
   filter: () => {
     const field = document.getElementById("text");
+    if (field) document.getElementById("filters-shown").checked = true; // of a narrow window
     field?.focus();
     field?.select();
   },
@@ -44,8 +41,10 @@ export function listen(commands) {
     }
     const control = event.target.closest("button, a, summary, input");
     if (control && (event.key === "Enter" || event.key === " ")) return; // presses it
-    if (/^[1-9]$/.test(event.key)) act(all.number && ((e) => all.number(Number(e.key), e)), event);
-    else act(all[NAMES[event.key]], event);
+    const command = commandOf(event);
+    if (event.repeat && !MOVING.has(command)) return event.preventDefault();
+    if (/^[1-9]$/.test(command)) act(all.number && ((e) => all.number(Number(e.key), e)), event);
+    else act(all[command], event);
   });
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button[data-do]");
@@ -82,15 +81,22 @@ function submitOnChange() {
     const query = new URLSearchParams(values).toString();
     location.assign(form.getAttribute("action") + (query ? `?${query}` : ""));
   };
-  form.addEventListener("change", (event) => event.target.id !== "text" && go());
+  form.addEventListener("change", (event) => event.target.name && event.target.id !== "text" && go());
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     go();
   });
 }
 
+/** What an undo or a redo did, in words. */
+function told(done, { count, items: [{ rank, label, decision, before }] }) {
+  const what = count > 1 ? `${count.toLocaleString("en")} verdicts` : `#${rank}, labelled ${label}`;
+  if (done === "redo") return `Done again: ${what}: ${named(decision)}`;
+  return `Undone: ${what}: ${named(before)}${decision ? `; it is ${named(decision)} again` : ""}`;
+}
+
 queue.addEventListener("done", ({ detail: { action, result } }) => {
-  if (action.do !== "undo" && action.do !== "redo") return;
-  if (!result.error && !result.count) toast(`Nothing to ${action.do}.`);
+  if ((action.do !== "undo" && action.do !== "redo") || result.error) return;
+  toast(result.count ? told(action.do, result) : `Nothing to ${action.do}.`);
 });
-export { settled };
+export { hint, settled };

@@ -1,8 +1,9 @@
 // The map: every point on a canvas; a lasso becomes a filter in the address. A cut is the same along two
 // columns of a table, with axes, and dots by influence.
 
-import { h, picture, toast } from "./page.js";
+import { brief, h, picture, toast } from "./page.js";
 import { listen } from "./keys.js";
+import { COLOURS, swatch, trace } from "./shapes.js";
 import "./palette.js";
 
 const main = document.getElementById("main");
@@ -12,8 +13,8 @@ const legend = document.getElementById("legend");
 const { labels, verdicts, axes } = JSON.parse(document.getElementById("legend-data").textContent);
 const { query, seq } = main.dataset;
 const CORNERS = 80;
-const DISCS = 10000;
-const TEN = ["#3b7dd8", "#e0813b", "#3f9d63", "#c94a53", "#8a63c4", "#9a6b52", "#d770ac", "#7a838c", "#b0a02f", "#35a8b8"];
+const SHAPED = 10000;
+const LEGIBLE = 5; // pixels from which on a shape can be told
 const VERDICT = { mislabeled: "--hot", correct: "--ok", "under-represented": "--accent", boundary: "--warn", bad: "--bad", skip: "--soft" };
 
 let points = null; // {n, xy, label, rank, verdict, shown, strength of a cut}
@@ -39,7 +40,7 @@ async function load() {
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const mode = () => document.querySelector("[name=colour]:checked").value;
-const hue = (i) => (i < TEN.length ? TEN[i] : `hsl(${(i * 137.508) % 360} 55% 55%)`);
+const hue = (i) => css(`--c${i % COLOURS}`);
 const STEPS = 12;
 
 /** Group of each point and the groups' colours, the last drawn on top. */
@@ -52,7 +53,7 @@ function groups() {
     const scale = Math.log(points.n + 1);
     const colours = Array.from({ length: STEPS }, (_, i) => mixed(i / (STEPS - 1)));
     // By the logarithm of the rank: the top of the ranking is what one looks for.
-    return { of: (i) => Math.min(STEPS - 1, Math.floor(STEPS * (1 - Math.log(points.rank[i]) / scale))), colours, names: null };
+    return { of: (i) => Math.min(STEPS - 1, Math.floor(STEPS * (1 - Math.log(points.rank[i]) / scale))), colours, names: null, plain: true };
   }
   return { of: (i) => points.label[i], colours: labels.length ? labels.map((_, i) => hue(i)) : [css("--accent")], names: labels };
 }
@@ -91,7 +92,7 @@ function paint() {
   const start = performance.now();
   const context = canvas.getContext("2d");
   context.clearRect(0, 0, canvas.width, canvas.height);
-  const { of, colours } = groups();
+  const { of, colours, plain } = groups();
   const ratio = devicePixelRatio || 1;
   const side = Math.max(1.5, Math.min(7, 260 / Math.sqrt(points.n)) * Math.sqrt(view.scale)) * ratio;
   const order = grouped(of, colours.length);
@@ -102,22 +103,23 @@ function paint() {
     const more = (wide(i) - side) / 2;
     context.fillRect(cx + points.xy[2 * i] * u - more, cy - points.xy[2 * i + 1] * u - more, wide(i), wide(i));
   };
-  const disc = (i) => {
+  const shape = (i, group) => {
     const [x, y] = [cx + points.xy[2 * i] * u + side / 2, cy - points.xy[2 * i + 1] * u + side / 2];
-    context.moveTo(x + wide(i) / 2, y);
-    context.arc(x, y, wide(i) / 2, 0, 7);
+    const inSight = x > -side && y > -side && x < canvas.width + side && y < canvas.height + side;
+    if (inSight) trace(context, plain ? 0 : group, x, y, wide(i) / 2);
   };
-  const put = points.n > DISCS ? square : disc; // ten times as fast, and too small to tell
+  // Squares are ten times as fast.
+  const put = points.n > SHAPED && side < LEGIBLE * ratio ? square : shape;
   paintAxes(context, ratio);
   context.fillStyle = css("--line");
   context.beginPath();
-  for (let i = 0; i < points.n; i++) if (!points.shown[i]) put(i);
+  for (let i = 0; i < points.n; i++) if (!points.shown[i]) put(i, 0);
   context.fill();
   context.globalAlpha = points.n > 20000 ? 0.75 : 0.9;
   order.forEach((members, group) => {
     context.fillStyle = colours[group];
     context.beginPath();
-    for (const i of members) put(i);
+    for (const i of members) put(i, group);
     context.fill();
   });
   context.globalAlpha = 1;
@@ -204,7 +206,7 @@ function paintLasso(context, ratio) {
 function tell() {
   const { colours, names, of } = groups();
   if (!names) {
-    legend.replaceChildren(h("li", {}, "most influential"), ...colours.toReversed().map((colour) => swatch(colour)), h("li", {}, "least"));
+    legend.replaceChildren(h("li", {}, "most influential"), ...colours.toReversed().map(ramp), h("li", {}, "least"));
     legend.className = "ramp";
     return;
   }
@@ -212,11 +214,11 @@ function tell() {
   if (points) for (let i = 0; i < points.n; i++) if (points.shown[i]) counts[of(i)]++;
   const shown = names.map((name, i) => [name, i]).filter(([, i]) => counts[i] || names.length < 13).slice(0, 40);
   legend.className = "";
-  legend.replaceChildren(...shown.map(([name, i]) => h("li", {}, swatch(colours[i]), h("span", { class: "name" }, name), h("span", { class: "n" }, counts[i].toLocaleString("en")))));
+  legend.replaceChildren(...shown.map(([name, i]) => h("li", {}, swatch(i, colours[i]), h("span", { class: "name", title: name }, brief(name, "wide")), h("span", { class: "n" }, counts[i].toLocaleString("en")))));
 }
 
-function swatch(colour) {
-  const box = h("span", { class: "swatch" });
+function ramp(colour) {
+  const box = h("li", { class: "swatch", "aria-hidden": "true" });
   box.style.background = colour;
   return box;
 }
@@ -269,16 +271,44 @@ async function hover(event) {
   tip.style.transform = `translate(${Math.max(0, Math.min(x + 12, canvas.clientWidth - tip.offsetWidth))}px, ${Math.max(0, y - 40)}px)`;
 }
 
+/** Larger by `factor`, while what is at (px, py) stays there. */
+function zoom(factor, px, py) {
+  const [x, y] = toMap(px, py);
+  view.scale = Math.max(0.3, Math.min(60, view.scale * factor));
+  const [nx, ny] = toMap(px, py);
+  view.x += x - nx;
+  view.y += y - ny;
+  draw();
+}
+
+/** Two fingers: what is between them stays between them. */
+function pinch(event) {
+  const [last, now] = [fingers.get(event.pointerId), pixel(event)];
+  const other = [...fingers].find(([id]) => id !== event.pointerId)[1];
+  const apart = (point) => Math.max(1, Math.hypot(point[0] - other[0], point[1] - other[1]));
+  view.x -= (now[0] - last[0]) / 2 / unit();
+  view.y += (now[1] - last[1]) / 2 / unit();
+  zoom(apart(now) / apart(last), (now[0] + other[0]) / 2, (now[1] + other[1]) / 2);
+  fingers.set(event.pointerId, now);
+}
+
+const fingers = new Map();
 let resting = 0;
 canvas.addEventListener("pointerdown", (event) => {
   if (event.button !== 0) return;
   canvas.setPointerCapture(event.pointerId);
+  fingers.set(event.pointerId, pixel(event));
+  if (fingers.size > 1) {
+    [lasso, drag, cross] = [[], null, null];
+    return draw();
+  }
   const at = pixel(event);
   drag = { from: at, moved: false, pan: event.shiftKey };
   cross = null;
   lasso = event.shiftKey ? [] : [toMap(...at)];
 });
 canvas.addEventListener("pointermove", (event) => {
+  if (fingers.size > 1 && fingers.has(event.pointerId)) return pinch(event);
   if (!drag) {
     clearTimeout(resting);
     resting = setTimeout(() => hover(event), 60);
@@ -293,8 +323,15 @@ canvas.addEventListener("pointermove", (event) => {
   } else lasso.push(toMap(px, py));
   draw();
 });
+canvas.addEventListener("pointercancel", (event) => {
+  fingers.delete(event.pointerId);
+  [lasso, drag] = [[], null];
+  draw();
+});
 canvas.addEventListener("pointerup", async (event) => {
-  const { moved, pan } = drag ?? {};
+  fingers.delete(event.pointerId);
+  if (!drag) return; // after two fingers
+  const { moved, pan } = drag;
   drag = null;
   if (pan) return;
   if (moved) return finish();
@@ -310,13 +347,7 @@ canvas.addEventListener("pointerleave", () => {
 });
 canvas.addEventListener("wheel", (event) => {
   event.preventDefault();
-  const [px, py] = pixel(event);
-  const [x, y] = toMap(px, py);
-  view.scale = Math.max(0.3, Math.min(60, view.scale * Math.exp(-event.deltaY * 0.0015)));
-  const [nx, ny] = toMap(px, py);
-  view.x += x - nx;
-  view.y += y - ny;
-  draw();
+  zoom(Math.exp(-event.deltaY * 0.0015), ...pixel(event));
 }, { passive: false });
 canvas.addEventListener("keydown", (event) => {
   const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];

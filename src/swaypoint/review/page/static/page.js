@@ -6,6 +6,11 @@ export const reviewer = meta("reviewer");
 export const csrf = meta("csrf");
 export const classes = JSON.parse(document.getElementById("classes")?.textContent ?? "[]");
 
+const short = JSON.parse(document.getElementById("short")?.textContent ?? "{}");
+/** A class's name where there is little room: "wide" of a button, "narrow" of a thumbnail. */
+export const brief = (name, room) => short[name]?.[room] ?? name;
+export const lengthy = Object.keys(short).length > 0;
+
 /** An element; text is always a text node, so nothing that a label holds becomes markup. */
 export function h(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -34,6 +39,28 @@ export const slotted = (cells, i) => {
   const start = i - (i % SLOTS);
   return { src: sheet(cells.slice(start, start + SLOTS).map((cell) => cell.id)), slot: i - start };
 };
+
+/** What this browser keeps under a name, or `otherwise`. */
+export function kept(name, otherwise) {
+  try {
+    return JSON.parse(localStorage.getItem(name)) ?? otherwise;
+  } catch {
+    return otherwise; // closed, or not ours
+  }
+}
+
+/** Keep a value, or forget it: null. Where the browser keeps nothing it holds for this page alone. */
+export function keep(name, value) {
+  try {
+    if (value === null) localStorage.removeItem(name);
+    else localStorage.setItem(name, JSON.stringify(value));
+  } catch {
+    // full or closed
+  }
+}
+
+/** Call `then` when the page has been painted as it is now. */
+export const painted = (then) => requestAnimationFrame(() => requestAnimationFrame(then));
 
 let fading = 0;
 export function toast(text) {
