@@ -407,6 +407,11 @@ def test_all_as_suggested_leaves_out_what_is_so_already(site):
         ({"do": "decide", "item": "{id}", "verdict": "bad", "note": "x" * 2001}, "at most 2,000"),
         ({"do": "decide", "item": "{id}", "verdict": "bad", "id": "1"}, "no sense"),
         ({"do": "decide-all", "query": [], "seq": 0, "ranges": [], "verdict": "bad"}, "no sense"),
+        ({"do": "decide-all", "query": {}, "seq": 2**70, "ranges": [], "verdict": "bad"}, "no sense"),
+        (
+            {"do": "decide-all", "query": {}, "seq": 0, "ranges": [[0, 10**30]], "verdict": "bad"},
+            "too large",
+        ),
         (
             {"do": "decide-all", "query": {"sort": "x"}, "seq": 0, "ranges": [[0, 1]], "verdict": "bad"},
             "sort is",
@@ -615,6 +620,16 @@ def test_an_oversized_request_that_hides_its_size_is_refused(site):
 def test_a_body_that_is_nonsense_is_no_crash(site, body):
     answer = site.page().post("/actions", body)
     assert answer.status_code in (200, 400)
+    assert "error" in answer.text
+    assert site.log() == []
+
+
+@pytest.mark.parametrize("number", ["Infinity", "-Infinity", "NaN", "1e999"])
+@pytest.mark.parametrize("place", ['"seq": %s, "ranges": [[0, 1]]', '"seq": 0, "ranges": [[0, %s]]'])
+def test_a_number_that_is_none_is_refused(site, number, place):
+    sent = f'"id": "{uuid4()}", "do": "decide-all", "query": {{}}, "verdict": "bad", {place % number}'
+    answer = site.page().post("/actions", f'{{"actions": [{{{sent}}}]}}'.encode())
+    assert answer.status_code == (200 if number == "1e999" else 400)  # JSON, of a float that has no end
     assert "error" in answer.text
     assert site.log() == []
 

@@ -267,6 +267,26 @@ def test_verify_names_what_was_changed_past_the_guard(address, store, change, na
         store.verify()
 
 
+@pytest.mark.parametrize("value", ["X'80'", "CAST(X'80' AS TEXT)", "'worse'"])
+def test_an_event_that_is_none_is_named(tmp_path, value):
+    """By whoever reads the log, not only by who verifies it."""
+    file = tmp_path / "review.sqlite"
+    with contextlib.closing(open_store(file)) as store:
+        store.append([event("i"), event("j"), event("k")])
+        raw(str(file), "DROP TRIGGER event_no_update", f"UPDATE event SET verdict = {value} WHERE seq = 2")
+        for use in (store.verify, lambda: store.since("run")):
+            with pytest.raises(InputError, match=r"review\.sqlite: event 2 .*restore the log from a copy"):
+                use()
+
+
+def test_the_log_is_its_owners(tmp_path):
+    """Names and notes are in it: other users of the machine cannot read them."""
+    with contextlib.closing(open_store(tmp_path / "review.sqlite")) as store:
+        store.append([event("i")])
+        found = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+    assert found == dict.fromkeys(["review.sqlite", "review.sqlite-wal", "review.sqlite-shm"], 0o600)
+
+
 def test_commits_reach_the_disk(tmp_path, server_url):  # noqa: F811
     with Sqlite(tmp_path / "review.sqlite").engine().connect() as connection:
         pragmas = {"journal_mode": "wal", "synchronous": 2, "busy_timeout": 15_000}

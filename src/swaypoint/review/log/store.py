@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swaypoint.errors import InputError, require
+from swaypoint.errors import InputError, require, shortened
 from swaypoint.review.log.databases import PATIENCE, Database, database
 from swaypoint.review.log.migrations import VERSION_TABLE, upgrade
 from swaypoint.review.log.verdicts import Anchor, Decision, Event, Store, StoreUnavailable, check_event
@@ -127,9 +127,10 @@ class SqlStore(Store):
             InputError: the file is damaged.
             StoreUnavailable: the database cannot be reached.
         """
-        query = sa.select(EVENTS).where(EVENTS.c.run == run, EVENTS.c.seq > seq).order_by(EVENTS.c.seq)
+        query = sa.select(EVENTS).where(EVENTS.c.run == run, EVENTS.c.seq > seq)
         with self._explained(), self._engine.connect() as connection:
-            return [_event(row) for row in connection.execute(query)]
+            rows = self._rows(connection, query)
+            return [self._read(row) for row in rows]
 
     def verify(self, anchors: Sequence[Anchor] = ()) -> Anchor:
         """See :meth:`Store.verify`.
@@ -140,8 +141,7 @@ class SqlStore(Store):
         """
         count, digest, known = 0, "", {anchor.seq: anchor.digest for anchor in anchors}
         with self._explained(), self._engine.connect() as connection:
-            query = sa.select(EVENTS).order_by(EVENTS.c.seq)
-            for row in connection.execution_options(yield_per=1000).execute(query):
+            for row in self._rows(connection.execution_options(yield_per=1000), sa.select(EVENTS)):
                 count, digest = count + 1, _redone(digest, row)
                 if (row.seq, row.digest) != (count, digest):
                     raise InputError(
@@ -159,6 +159,28 @@ class SqlStore(Store):
                 f" {max(lost)}: its end was cut off; restore it from a copy"
             )
         return Anchor(count, digest)
+
+    def _rows(self, connection: sa.Connection, query: sa.Select[Any]) -> Iterator[sa.Row[Any]]:
+        """Those that ``query`` asks for, in order; one that cannot even be read is named."""
+        try:
+            yield from connection.execute(query.order_by(EVENTS.c.seq))
+        except (sa.exc.OperationalError, sa.exc.DataError, TypeError, ValueError) as error:
+            found = _unreadable(connection, query)
+            if found is None:
+                raise
+            raise self._corrupt(found, error) from error
+
+    def _read(self, row: Sequence[Any]) -> Event:
+        try:
+            return _event(row)
+        except InputError as error:
+            raise self._corrupt(row[0], error) from error
+
+    def _corrupt(self, seq: Any, error: Exception) -> InputError:
+        detail = shortened(str(getattr(error, "orig", error)))
+        return InputError(
+            f"{self._database.name}: event {seq} is corrupt ({detail}); restore the log from a copy"
+        )
 
     def close(self) -> None:
         self._engine.dispose()
@@ -187,6 +209,17 @@ class SqlStore(Store):
             raise self._database.explain(error) from error
         except sa.exc.TimeoutError as error:
             raise StoreUnavailable(f"{self._database.name} is busy; try again") from error
+
+
+def _unreadable(connection: sa.Connection, query: sa.Select[Any]) -> Any:
+    """The number of the first event whose row the driver cannot turn into values; None where none is such."""
+    numbers = connection.execute(query.with_only_columns(EVENTS.c.seq).order_by(EVENTS.c.seq)).scalars().all()
+    for seq in numbers:
+        try:
+            connection.execute(sa.select(EVENTS).where(EVENTS.c.seq == seq)).all()
+        except (sa.exc.OperationalError, sa.exc.DataError, TypeError, ValueError):
+            return seq
+    return None
 
 
 def _stored(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Event]:
@@ -269,6 +302,9 @@ def _decision(verdict: Any, label: str | None, note: str | None) -> Decision | N
 
 def _event(row: Sequence[Any]) -> Event:
     seq, key, run, item, actor, verdict, label, note, action, undoes, resolves, at, *before, digest, way = row
+    texts = (key, run, item, actor, verdict, label, note, action, undoes, at, *before, digest, way)
+    if not (isinstance(seq, int) and all(value is None or isinstance(value, str) for value in texts)):
+        raise InputError("a value of it is no text")  # SQLite keeps anything in any column
     return Event(
         id=key,
         run=run,

@@ -184,12 +184,16 @@ def _text(request: Request, body: bytes, name: str) -> str:
 
 def _json(body: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(body)
+        value = json.loads(body, parse_constant=_no_number)
     except (ValueError, RecursionError):
         raise InputError("the request is no JSON") from None
     if not isinstance(value, dict):
         raise InputError("the request is no JSON object")
     return value
+
+
+def _no_number(text: str) -> Any:
+    raise InputError(f"the request is no JSON: {text} is no number there")
 
 
 # -- pages ------------------------------------------------------------------------------------------

@@ -94,14 +94,22 @@ class Action:
             return replace(
                 action,
                 query=Query.parse({str(name): str(part) for name, part in value["query"].items()}),
-                seq=int(value["seq"]),
-                ranges=tuple((int(start), int(stop)) for start, stop in value["ranges"]),
+                seq=_whole(value["seq"]),
+                ranges=tuple((_whole(start), _whole(stop)) for start, stop in value["ranges"]),
                 suggested=value.get("suggested") is True,
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             if isinstance(error, InputError):
                 raise
             raise InputError(f"an action that makes no sense: {error}") from None
+
+
+def _whole(value: Any) -> int:
+    """A number of 64 bits; 1e999 is an infinite one to the parser of JSON."""
+    number = int(value)
+    if abs(number) >= 2**63:
+        raise ValueError(f"{value} is too large")
+    return number
 
 
 class Desk:
