@@ -147,6 +147,9 @@ def export(
     columns: Annotated[
         bool, typer.Option(help="Add ranking and verdicts to the source's own columns.")
     ] = True,
+    reviewers: Annotated[
+        bool, typer.Option("--reviewers", help="With reviewers' names and notes, else left out.")
+    ] = False,
     link: Annotated[
         bool, typer.Option("--link", help="imagefolder: link the files instead of copying them.")
     ] = False,
@@ -165,7 +168,7 @@ def export(
     from swaypoint.review.cleaning.export import export as write
     from swaypoint.review.items import Items
 
-    options = ExportOptions(policy, split, columns, link, source)  # type: ignore[arg-type]  # checked there
+    options = ExportOptions(policy, split, columns, link, source, reviewers)  # type: ignore[arg-type]  # checked there
     items = Items(AuditFolder(folder))
     with _stored_review(items, store, new=False) as (review, _), progress() as listener:
         written = write(items, review, out, to, options=options, on_progress=listener.records)
