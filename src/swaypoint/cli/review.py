@@ -270,6 +270,10 @@ def compare(
             help="Another dataset to measure on.", show_default="the points that the model was not trained on"
         ),
     ] = None,
+    transform: Annotated[
+        str | None,
+        typer.Option(help="As the audit had it: your code, which the folder alone does not get run."),
+    ] = None,
     store: StoreAt = None,
     source: Source = None,
     device: Device = "auto",
@@ -296,7 +300,9 @@ def compare(
         using_threads(threads),
     ):
         found = read_source(items, source, listener.records)
-        trial = comparing.trial(items, found, test=test, device=device, listener=listener)
+        trial = comparing.trial(
+            items, found, test=test, transform=transform, device=device, listener=listener
+        )
         cleaned = trial.cleaned(items, review, policy)  # type: ignore[arg-type]  # checked there
         judged = trial.judged(items, review, policy)  # type: ignore[arg-type]
         result = comparing.compare(trial, cleaned, seeds=seeds, judged=judged)
