@@ -181,6 +181,30 @@ def test_every_verdict_by_mouse(tab, folder):
     assert sorted(said) == sorted(["correct", "mislabeled", "boundary", "under-represented", "bad", "skip"])
 
 
+def test_what_the_server_fails_on_is_not_sent_for_ever(tab, folder):
+    with Server(folder, ("--reviewer", "Ada")) as server:
+        page, sent = opened(tab, server), []
+        bad = current(page)
+
+        def answer(route):
+            sent.append(route.request.post_data)
+            return route.fulfill(status=500, body="{}") if bad in sent[-1] else route.continue_()
+
+        page.route("**/actions", answer)
+        press(page, "f")
+        good = press(page, "f")
+        expect(page.locator("#trouble")).to_contain_text("fails on 1 of your verdicts", timeout=15_000)
+        expect(page.locator("#state")).to_have_text("1 pending")
+        alone = [body for body in sent if bad in body and good not in body]
+        assert len(alone) == 4
+        page.wait_for_timeout(3500)
+        assert [body for body in sent if bad in body and good not in body] == alone
+        page.unroute("**/actions")
+        page.reload()
+        saved(page)
+        assert {bad, good} <= {*verdicts(folder).reviewed()}
+
+
 def test_the_address_is_the_filter(tab, folder):
     items = Items(AuditFolder(folder))
     threes = int((items.scores["label"] == 3).sum())
