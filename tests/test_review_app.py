@@ -19,9 +19,10 @@ from PIL import Image
 
 import swaypoint.review.page.security as security
 from review_audit import HOSTILE
-from review_site import BASE, Site
+from review_site import BASE, HOST, Site
 from swaypoint.errors import InputError
 from swaypoint.folder.writing import write_arrow
+from swaypoint.review.log.sessions import Session, Sessions
 from swaypoint.review.log.verdicts import VERDICTS, StoreUnavailable
 from swaypoint.review.page.pictures import SLOTS, decoded, encoded, placeholder, sheet
 from swaypoint.review.page.security import (
@@ -29,7 +30,6 @@ from swaypoint.review.page.security import (
     CSRF_HEADER,
     Allowance,
     Gate,
-    Session,
     kept_secret,
     reviewer_name,
 )
@@ -67,9 +67,9 @@ PATHS = ["/", "/item", "/gallery", "/gallery.json", "/map", "/map.bin", "/progre
 def test_without_a_session_there_is_nothing(site, path, cookie):
     stranger = site.stranger()
     if cookie is not None:
-        body, _, signature = site.gate.seal(Session("a", "ada")).partition(".")
+        body, _, signature = site.gate.seal(Session("a", "ada"), HOST).partition(".")
         value = cookie.format(body=body, signature=signature[::-1])
-        stranger.cookies.set(site.gate.cookie, value)
+        stranger.cookies.set(site.gate.cookie(HOST), value)
     answer = stranger.get(path.format(id=site.items.ids[0]))
     assert answer.status_code == 403
     assert site.items.ids[0] not in answer.text
@@ -113,8 +113,9 @@ def test_an_old_session_has_ended(site, monkeypatch):
 
 
 def test_another_audits_session_is_none(site):
-    other = Gate(b"s" * 32, run="another")
-    assert site.gate.session(other.seal(Session("a", "ada"))) is None
+    other = Gate(b"s" * 32, run="another", sessions=Sessions(site.store, "another"))
+    assert other.session(other.seal(Session("a", "ada"), HOST), HOST) is not None
+    assert site.gate.session(other.seal(Session("a", "ada"), HOST), HOST) is None
 
 
 def test_a_reviewer_gives_a_name_first(site):
@@ -558,7 +559,11 @@ def test_another_host_name_is_refused(site, host):
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost:1234", "LOCALHOST", "[::1]:8000"])
 def test_this_machines_names_are_taken(site, host):
-    assert site.page().get("/gallery", headers={"host": host}).status_code == 200
+    stranger = site.stranger()
+    opened = stranger.get("/open", params={"token": site.gate.invite("ada")}, headers={"host": host})
+    cookie = opened.headers["set-cookie"].split(";")[0]
+    answer = stranger.get("/gallery", headers={"host": host, "cookie": cookie})
+    assert answer.status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -659,7 +664,7 @@ def elements(text):
 
 def test_markup_stays_text(audited_hostile, tmp_path):
     site = Site(Path(shutil.copytree(audited_hostile, tmp_path / "hostile")))
-    page = site.page(HOSTILE)
+    page = site.page(HOSTILE, owner=True)
     cell = page.json("/gallery.json")["cells"][0]
     note = "</script><script>window.hacked=3</script>"
     page.decide(cell["id"], "mislabeled", label=HOSTILE, note=note)

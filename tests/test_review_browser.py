@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -284,6 +285,7 @@ def test_two_reviewers_at_once(tab, folder):
         ada = opened(tab, server)
         ada.locator(".menu summary").click()
         ada.locator("#invite").click()
+        ada.locator("#invitation-make").click()
         expect(ada.locator("#invitation-address")).to_have_value(re.compile("token="))
         invitation = ada.locator("#invitation-address").input_value()
         ada.keyboard.press("Escape")
@@ -312,6 +314,35 @@ def test_two_reviewers_at_once(tab, folder):
         saved(ada)
         ada.goto(f"{server.base}/item?status=conflict")
         expect(ada.locator("h1")).to_have_text("Nothing matches")
+
+
+def test_the_session_reaches_no_other_port(tab, folder):
+    """Cookies know of hosts alone: another server on this machine would be sent it."""
+    sent = []
+
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self):
+            sent.append(self.headers.get("cookie", ""))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    other = ThreadingHTTPServer(("127.0.0.1", 0), Other)
+    threading.Thread(target=other.serve_forever, daemon=True).start()
+    with Server(folder, ("--reviewer", "Ada")) as server:
+        page = opened(tab, server)
+        for host in ("127.0.0.1", "localhost"):
+            page.goto(f"http://{host}:{other.server_port}/")
+        assert len(sent) >= 2
+        assert set(sent) == {""}
+        page.goto(server.base)
+        page.wait_for_selector("#item[data-id]")  # still in
+        page.locator(".menu summary").click()
+        page.locator("#logout").click()
+        expect(page.locator("h1")).to_have_text("This review is closed to strangers")
+    other.shutdown()
 
 
 def test_a_verdict_outlasts_an_outage_and_a_reload(tab, folder):

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
-from review_site import Site
+import swaypoint.review.page.security as security
+from review_site import BASE, HOST, Page, Site
 from swaypoint.cli.main import app
 from swaypoint.data.readers import read_dataset
 from swaypoint.errors import InputError
+from swaypoint.review.log.sessions import Session, Sessions
+from swaypoint.review.log.verdicts import Decision, Event
+from swaypoint.review.page.security import Gate
+from swaypoint.review.page.serve import Serving
 
 CODE = "import pathlib\npathlib.Path(__file__).with_name('ran').touch()\ndef f(*_): return 0\n"
 
@@ -129,3 +138,130 @@ def test_the_users_own_table_may_repeat_itself(tmp_path):
     file = bomb(tmp_path / "own.parquet", pa.table({"x": zeros, "label": zeros}))
     with pytest.raises(InputError, match="class"):  # read, and found to be of one class
         read_dataset(file)
+
+
+# -- who is who ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def site(folder):
+    made = Site(folder)
+    yield made
+    made.store.close()
+
+
+def invited(page, name=""):
+    """Another browser, by the address that ``page`` makes."""
+    answer = page.post("/invite", {"name": name})
+    if answer.status_code != 200:
+        return answer
+    guest = Page.__new__(Page)
+    guest.client = TestClient(page.client.app, base_url=BASE, follow_redirects=False)
+    assert guest.client.get(answer.json()["address"]).status_code == 200
+    shown = guest.get("/item" if name else "/name").text
+    guest.csrf = re.search(r'name="csrf" content="(\w+)"', shown)[1]
+    return guest
+
+
+def test_an_invitation_binds_a_name(site):
+    ada = site.page("Ada")
+    bob = invited(ada, "Bob")
+    bob.decide(site.items.ids[0], "bad")
+    assert [event.actor for event in site.log()] == ["Bob"]
+    for name in ("Ada", "Bob", "Carl"):
+        assert bob.post("/name", {"name": name}).status_code == 403
+    assert bob.get("/name").headers["location"] == "/"
+    bob.decide(site.items.ids[1], "bad")
+    assert {event.actor for event in site.log()} == {"Bob"}
+
+
+@pytest.mark.parametrize("name", ["Ada", "ADA", "Ａｄａ", " ada\n", "Zoe", "eve"])
+def test_no_name_is_taken_twice(site, name):
+    """Neither of who is in, was invited, or has reviewed before."""
+    ada = site.page("Ada")
+    site.store.append([Event(str(uuid4()), site.items.run, site.items.ids[5], "Eve", Decision("bad"), "a")])
+    ada.post("/invite", {"name": "Zoe"})
+    guest = invited(ada)
+    refused = guest.post("/name", {"name": name})
+    assert (refused.status_code, "is taken" in refused.text) == (409, True)
+    assert invited(ada, name).status_code == 409
+    assert guest.post("/name", {"name": "Bob"}).status_code == 200
+    guest.decide(site.items.ids[0])
+    assert site.log()[-1].actor == "Bob"
+    assert guest.act("undo")["count"] == 1
+    assert guest.act("undo")["count"] == 0  # Eve's stands
+
+
+def test_the_owner_takes_names_over(site):
+    site.page("Ada").decide(site.items.ids[0])
+    owner = site.page("", owner=True)
+    assert owner.post("/name", {"name": "Ada"}).status_code == 200
+    assert owner.act("undo")["count"] == 1
+    assert invited(owner, "Ada").act("undo")["count"] == 0
+    named = [(one.reviewer, one.owner) for one in Sessions(site.store, site.items.run).all()]
+    assert named == [("Ada", False), ("Ada", True), ("Ada", False)]  # it is in the log that they did
+
+
+def test_a_used_cookie_of_before_the_name_takes_no_second(site):
+    guest = invited(site.page("Ada"))
+    before = dict(guest.client.cookies)
+    guest.post("/name", {"name": "Bob"})
+    guest.client.cookies.clear()
+    guest.client.cookies.update(before)
+    assert guest.post("/name", {"name": "Carl"}).status_code == 403
+
+
+def test_a_session_ends_where_one_logs_out(site):
+    page = site.page("Ada")
+    cookie = dict(page.client.cookies)
+    assert page.client.post("/logout").status_code == 403  # not by another page
+    assert page.post("/logout", {}).status_code == 200
+    assert page.get("/gallery").status_code == 403
+    page.client.cookies.update(cookie)  # which somebody kept
+    assert page.get("/gallery").status_code == 403
+    (session,) = Sessions(site.store, site.items.run).all()
+    assert (session.reviewer, session.end) == ("Ada", "closed")
+
+
+def test_sessions_are_in_the_chain(site):
+    page = site.page("Ada")
+    page.post("/logout", {})
+    assert site.store.verify().seq == 2
+    assert site.log() == []  # no verdicts
+
+
+def test_a_session_revoked_elsewhere_ends_here(site, folder, monkeypatch):
+    ada, bob = site.page("Ada"), site.page("Bob")
+    told = command("sessions", folder)
+    assert told.exit_code == 0
+    (line,) = (line for line in told.stdout.splitlines() if " Bob " in line)
+    assert command("sessions", folder, "--revoke", line.split()[0]).exit_code == 0
+    monkeypatch.setattr(security, "_FOLLOWED_SECONDS", 0.0)
+    assert bob.get("/gallery").status_code == 403
+    assert ada.get("/gallery").status_code == 200
+    assert "revoked" in command("sessions", folder).stdout
+    assert command("sessions", folder, "--revoke", "Ada").exit_code == 0  # all of one reviewer's
+    assert ada.get("/gallery").status_code == 403
+    assert "no open session" in str(command("sessions", folder, "--revoke", "Ada").exception)
+    site.page("Ada")  # invited anew by the owner
+
+
+def test_a_session_lasts_as_long_as_is_said(site, monkeypatch):
+    gate = Gate(b"s" * 32, run=site.items.run, sessions=Sessions(site.store, site.items.run), hours=0.5)
+    sealed, now = gate.seal(Session("a", "ada"), HOST), time.time()
+    assert gate.session(sealed, HOST) is not None
+    monkeypatch.setattr(security.time, "time", lambda: now + 1801)
+    assert gate.session(sealed, HOST) is None
+    for hours in ("0", "-1", "nan", "1e9"):
+        with pytest.raises(InputError, match="session-hours"):
+            Serving(hours=float(hours))
+
+
+def test_a_cookie_is_good_at_its_own_host_and_port_alone(site):
+    page = site.page("Ada")
+    (cookie,) = page.client.cookies.jar
+    for host in ("127.0.0.1:8001", "127.0.0.1", "localhost:8000", "[::1]:8000"):
+        for name in (cookie.name, site.gate.cookie(host)):
+            sent = {"host": host, "cookie": f"{name}={cookie.value}"}
+            assert site.stranger().get("/gallery", headers=sent).status_code == 403
+    assert site.gate.cookie("127.0.0.1:8001") != cookie.name

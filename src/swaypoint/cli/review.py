@@ -79,6 +79,9 @@ def review(  # long: an option a parameter
     tls_proxy: Annotated[
         bool, typer.Option("--tls-proxy", help="A proxy in front speaks TLS.", rich_help_panel=SERVER)
     ] = False,
+    session_hours: Annotated[
+        float, typer.Option(help="After so long a reviewer needs a new invitation.", rich_help_panel=SERVER)
+    ] = 720.0,
 ) -> None:
     """Open the page on which a person works through the ranking: verdicts by one key, each saved at once.
 
@@ -95,7 +98,8 @@ def review(  # long: an option a parameter
 
     items = Items(AuditFolder(folder))
     password = _password(password_file, ask=host not in ("127.0.0.1", "localhost", "::1"))
-    serving = Serving(host, port, reviewer, password, tuple(allow_host or ()), tls_proxy, blind)
+    names = tuple(allow_host or ())
+    serving = Serving(host, port, reviewer, password, names, tls_proxy, blind, session_hours)
     log = open_store(folder / "review.sqlite" if store is None else store)
     console = screen()
     try:
@@ -178,44 +182,6 @@ def export(
     counts = f"{written.records:,} records, {written.relabeled:,} relabeled, {written.dropped:,} left out"
     console.print(f"{plain(str(written.path))}: {counts}", soft_wrap=True, highlight=False)
     console.print(f"changes: {plain(str(written.changes))}", soft_wrap=True, highlight=False)
-
-
-@family.command()
-def verify(
-    folder: Audit,
-    store: StoreAt = None,
-    anchor: Annotated[
-        Path | None,
-        typer.Option(
-            help="A file, kept elsewhere, of where the log ended before: checked, and a line added.",
-            metavar="FILE",
-        ),
-    ] = None,
-) -> None:
-    """Check that no verdict of a review was changed since it was given: the exit code is 1 if one was.
-
-    Prints the number of events and the digest of all of them; whoever has it can tell later whether the log
-    was cut off or written anew. Review, export and compare check the log themselves, without an anchor.
-
-    swaypoint verify photos-audit --anchor ../anchors/photos.txt
-    """
-    from swaypoint.review.log.anchors import read_anchors, write_anchors
-    from swaypoint.review.log.store import open_store
-
-    place: str | Path = folder / "review.sqlite" if store is None else store
-    if isinstance(place, Path) and not place.exists():
-        raise InputError(f"{place} is not there: nobody has reviewed {folder} yet")
-    known = read_anchors(anchor) if anchor is not None and anchor.exists() else []
-    log = open_store(place)
-    try:
-        last = log.verify(known)
-    finally:
-        log.close()
-    if anchor is not None:
-        write_anchors(anchor, known, last)
-    screen().print(
-        f"{last.seq:,} events, as they were written; digest {last.digest or 'of none'}", soft_wrap=True
-    )
 
 
 @family.command("import")

@@ -16,18 +16,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from swaypoint.errors import InputError
 from swaypoint.report.page import PARTS
+from swaypoint.review.log.sessions import Session
 from swaypoint.review.log.verdicts import VERDICTS, Event, Review, StoreUnavailable
 from swaypoint.review.page import overview, pages
 from swaypoint.review.page.assets import Assets
 from swaypoint.review.page.desk import Action, Desk, View
 from swaypoint.review.page.pictures import SLOTS, Pictures, Sheets, Thumbnails
 from swaypoint.review.page.query import STATUSES, Query, quoted, sortable
-from swaypoint.review.page.security import Gate, Guard, Session, form_field, is_form, reviewer_name
+from swaypoint.review.page.security import Gate, Guard, form_field, is_form, reviewer_name
 from swaypoint.scoring.kinds import KINDS, REGRESSION_KINDS
 
 _HERE = Path(__file__).parent
 _ACTIONS = 64
-_MONTH = 30 * 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -119,13 +119,14 @@ class _Templates:
 
 
 def _add_entrance(app: FastAPI, templates: _Templates) -> None:
-    gate = templates.door.gate
+    gate, desk = templates.door.gate, templates.desk
 
-    def admit(response: Response, session: Session) -> Response:
+    def admit(request: Request, response: Response, session: Session) -> Response:
+        host = request.headers["host"]
         response.set_cookie(
-            gate.cookie,
-            gate.seal(session),
-            max_age=_MONTH,
+            gate.cookie(host),
+            gate.seal(session, host),
+            max_age=gate.seconds,
             httponly=True,
             samesite="strict",
             secure=templates.door.secure,
@@ -140,11 +141,11 @@ def _add_entrance(app: FastAPI, templates: _Templates) -> None:
                 return RedirectResponse("/", 303)
             return templates.html(request, "refused", 403, page="refused")
         # Not a redirect: from a link in a mail, the browser would not send the strict cookie along.
-        return admit(templates.html(request, "opened", page="opened"), session)
+        return admit(request, templates.html(request, "opened", page="opened"), session)
 
     def entered(request: Request, session: Session) -> Response:
         answer = RedirectResponse("/", 303) if is_form(request.headers) else JSONResponse({"ok": True})
-        return admit(answer, session)
+        return admit(request, answer, session)
 
     def stopped(request: Request, page: str, status: int, reason: str) -> Response:
         if is_form(request.headers):
@@ -160,18 +161,39 @@ def _add_entrance(app: FastAPI, templates: _Templates) -> None:
 
     @app.get("/name")
     def name(request: Request) -> Response:
-        return templates.html(request, "name", page="name")
+        session: Session = request.state.session
+        bound = session.reviewer and not session.owner
+        return RedirectResponse("/", 303) if bound else templates.html(request, "name", page="name")
 
     @app.post("/name")
     async def set_name(request: Request) -> Response:
+        session: Session = request.state.session
+        if session.reviewer and not session.owner:
+            return stopped(request, "name", 403, f"You are here as {session.reviewer}, and stay so.")
         reviewer = reviewer_name(_text(request, await request.body(), "name"))
         if not reviewer:
             return stopped(request, "name", 400, "A name has at least one letter.")
-        return entered(request, Session(request.state.session.id, reviewer))
+        named = await run_in_threadpool(lambda: gate.name(session, reviewer, desk.reviewers()))
+        if named is None:
+            return stopped(request, "name", 409, f"{reviewer} is taken. Is it you? Ask for an invitation.")
+        return entered(request, named)
 
     @app.post("/invite")
-    def invite(request: Request) -> Response:
-        return JSONResponse({"address": str(request.base_url) + f"open?token={gate.invite()}"})
+    async def invite(request: Request) -> Response:
+        session: Session = request.state.session
+        said = reviewer_name(str(_json(await request.body()).get("name", "")))
+        bound = said and not session.owner
+        if bound and not await run_in_threadpool(lambda: gate.free(said, desk.reviewers())):
+            return JSONResponse({"error": f"{said} is taken: only the owner can invite them again."}, 409)
+        token = gate.invite(said, by=session.reviewer)
+        return JSONResponse({"address": str(request.base_url) + f"open?token={token}"})
+
+    @app.post("/logout")
+    def logout(request: Request) -> Response:
+        gate.close(request.state.session)
+        response = JSONResponse({"ok": True})
+        response.delete_cookie(gate.cookie(request.headers["host"]))
+        return response
 
 
 def _text(request: Request, body: bytes, name: str) -> str:

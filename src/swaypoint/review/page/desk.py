@@ -159,6 +159,11 @@ class Desk:
             self._own[actor] = Review(self.items.run, events)
         return self._own[actor]
 
+    def reviewers(self) -> set[str]:
+        """Everyone who ever said something, taken back or not."""
+        with self.reading() as review:
+            return {event.actor for event in review.events}
+
     def hides_suggestion(self, actor: str, item: str) -> bool:
         """In a blind review, of a point that another reviewed already."""
         return self.blind and bool(self._review.all_on(item).keys() - {actor})

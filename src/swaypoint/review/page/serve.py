@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 import webbrowser
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import uvicorn
 
 from swaypoint.errors import InputError
 from swaypoint.review.items import Items
+from swaypoint.review.log.sessions import Sessions
 from swaypoint.review.log.verdicts import Store
 from swaypoint.review.page.app import Door, create_app
 from swaypoint.review.page.desk import Desk
-from swaypoint.review.page.security import LOOPBACK, Gate, kept_secret, reviewer_name
+from swaypoint.review.page.security import LOOPBACK, SESSION_HOURS, Gate, kept_secret, reviewer_name
 
 _DYNAMIC = 49_152  # first of the ports that nobody owns
 _EVERYWHERE = ("0.0.0.0", "::")
 _SHORTEST_PASSWORD = 8
+_MOST_HOURS = 24 * 366
 EXPOSED = (
     "Other machines can reach this page, and everything between them and this one can read the password and"
     " the data: there is no TLS. Put a proxy that speaks TLS in front (and say --tls-proxy), or leave --host"
@@ -40,6 +44,7 @@ class Serving:
         names: further names by which the server is reached.
         tls_proxy: a proxy in front speaks TLS.
         blind: see :class:`~swaypoint.review.page.desk.Desk`.
+        hours: how long a session lasts.
     """
 
     host: str = "127.0.0.1"
@@ -49,8 +54,13 @@ class Serving:
     names: tuple[str, ...] = ()
     tls_proxy: bool = False
     blind: bool = False
+    hours: float = SESSION_HOURS
 
     def __post_init__(self) -> None:
+        if not 0 < self.hours <= _MOST_HOURS:
+            raise InputError(
+                f"--session-hours is {self.hours:g}; expected more than 0, at most {_MOST_HOURS}"
+            )
         if self.host in LOOPBACK:
             return
         if self.password is None:
@@ -73,19 +83,26 @@ def serve(
     """
     listening = _listen(serving, items.run)
     port = int(listening.getsockname()[1])
-    gate = Gate(kept_secret(items.folder.path / ".review.key"), run=items.run, password=serving.password)
-    door = Door(gate, _names(serving), secure=serving.tls_proxy)
+    gate = Gate(
+        kept_secret(items.folder.path / ".review.key"),
+        run=items.run,
+        sessions=Sessions(store, items.run),
+        password=serving.password,
+        hours=serving.hours,
+    )
+    door = Door(gate, _names(serving) | {gate.host}, secure=serving.tls_proxy)
     app = create_app(Desk(items, store, blind=serving.blind), door)
-    named = serving.host if serving.host not in _EVERYWHERE else "127.0.0.1"
-    shown = f"[{named}]" if ":" in named else named
-    address = f"http://{shown}:{port}/open?token={gate.invite(reviewer_name(serving.reviewer))}"
+    token = gate.invite(reviewer_name(serving.reviewer), owner=True)
+    address, plain = (f"http://{name}/open?token={token}" for name in _places(serving, gate, port))
     if serving.host not in LOOPBACK and not serving.tls_proxy:
         tell(EXPOSED.format(port=port))
     tell(f"review: {address}")
+    if plain != address:
+        tell(f"Should the browser not find that name (Safari): {plain}")
     tell("The address lets one browser in, once. Ctrl+C stops; every verdict is saved as it is given.")
     threading.Thread(target=items.influences, args=(0,), daemon=True).start()  # the first one is slow
     if browser:
-        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+        threading.Thread(target=webbrowser.open, args=(_for_browser(address, plain),), daemon=True).start()
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -99,6 +116,24 @@ def serve(
     )
     with listening:
         uvicorn.Server(config).run(sockets=[listening])
+
+
+def _for_browser(address: str, plain: str) -> str:
+    """Safari asks the system for names, which may not know those under localhost; others know themselves."""
+    if sys.platform != "darwin":
+        return address
+    try:
+        socket.getaddrinfo(urlsplit(address).hostname, None)
+    except OSError:
+        return plain
+    return address
+
+
+def _places(serving: Serving, gate: Gate, port: int) -> tuple[str, str]:
+    """Host and port to open: by the name of its own where only this machine is listened to; and without."""
+    named = serving.host if serving.host not in _EVERYWHERE else "127.0.0.1"
+    plain = f"[{named}]:{port}" if ":" in named else f"{named}:{port}"
+    return (f"{gate.host}:{port}" if serving.host in LOOPBACK else plain), plain
 
 
 def _listen(serving: Serving, run: str) -> socket.socket:
