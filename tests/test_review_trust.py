@@ -265,3 +265,76 @@ def test_a_cookie_is_good_at_its_own_host_and_port_alone(site):
             sent = {"host": host, "cookie": f"{name}={cookie.value}"}
             assert site.stranger().get("/gallery", headers=sent).status_code == 403
     assert site.gate.cookie("127.0.0.1:8001") != cookie.name
+
+
+# -- blind --------------------------------------------------------------------------------------------
+
+KNOWN = {"index", "rank", "split", "label", "cook", "leverage"}  # all else is what the model holds of it
+BLIND = [
+    *("/item.json?status=open", "/item?status=open", "/item?status=open&sort=-leverage"),
+    *("/gallery?sort=label", "/gallery.json?sort=-label", "/gallery.json?status=open&sort=index"),
+    *("/gallery.json?verdict=bad", "/map", "/map.bin"),
+    *("/progress", "/progress.json", "/classes", "/classes.json"),
+]
+LEAKS = [
+    *("sort=suggested_label", "sort=-suggested_label", "sort=loss", "sort=-auto", "sort=margin"),
+    *("suggested=3", "disagree=1", "kind=mislabeled", "like=3", "near={id}", "region=1"),
+]
+
+
+@pytest.fixture
+def twins(audited, tmp_path):
+    """Blind reviews of two audits that differ in what the model suggests, and nothing else."""
+    made = []
+    for name in ("one", "other"):
+        folder = Path(shutil.copytree(audited, tmp_path / name))
+        if made:
+            table, generator = pq.read_table(folder / "scores.parquet"), np.random.default_rng(0)
+            for place, column in enumerate(table.column_names):
+                if column not in KNOWN:
+                    shuffled = table[column].take(pa.array(generator.permutation(len(table))))
+                    table = table.set_column(place, table.field(place), shuffled)
+            pq.write_table(table, folder / "scores.parquet")
+        made.append(Site(folder, blind=True))
+    yield made
+    for site in made:
+        site.store.close()
+
+
+def test_a_blind_view_does_not_depend_on_the_suggestion(twins):
+    first = [site.page("Ada") for site in twins]
+    ids = twins[0].items.ids
+    assert (twins[0].items.scores["suggested_label"] != twins[1].items.scores["suggested_label"]).any()
+    for page in first:
+        page.decide(ids[3], "bad", way="queue")
+        page.decide(ids[4], "mislabeled", label="7", way="queue")
+    pages = [site.page("Bob") for site in twins]
+    for page in pages:
+        page.decide(ids[3], "boundary", way="queue")
+        page.decide(ids[7], "bad", way="queue")
+    for path in (*BLIND, *(f"/item.json?at={ids[i]}" for i in (3, 4, 5)), f"/item?at={ids[4]}"):
+        one, other = (page.get(path) for page in pages)
+        assert one.status_code == 200
+        content = [
+            answer.text.replace(page.csrf, "") for answer, page in zip((one, other), pages, strict=True)
+        ]
+        assert content[0] == content[1], path
+    for site in twins:
+        assert "suggested" not in {event.decision.label for event in site.log()}
+
+
+@pytest.mark.parametrize("leak", LEAKS)
+@pytest.mark.parametrize("view", ["gallery.json", "item.json", "map.bin", "gallery"])
+def test_what_would_tell_the_suggestion_is_refused(twins, leak, view):
+    page = twins[0].page()
+    answer = page.get(f"/{view}?{leak.format(id=twins[0].items.ids[0])}")
+    assert answer.status_code == 400
+    assert "blind review" in answer.text
+
+
+def test_a_blind_reviewer_cannot_take_over_what_is_hidden(twins):
+    page = twins[0].page()
+    sent = {"query": {}, "seq": 0, "ranges": [[0, 50]], "verdict": "mislabeled", "suggested": True}
+    assert "blind review" in page.act("decide-all", **sent)["error"]
+    assert "blind review" in page.act("decide-all", **sent | {"query": {"disagree": "1"}})["error"]
+    assert twins[0].log() == []

@@ -22,7 +22,7 @@ from swaypoint.review.page import overview, pages
 from swaypoint.review.page.assets import Assets
 from swaypoint.review.page.desk import Action, Desk, View
 from swaypoint.review.page.pictures import SLOTS, Pictures, Sheets, Thumbnails
-from swaypoint.review.page.query import STATUSES, Query, quoted, sortable
+from swaypoint.review.page.query import BLIND_ORDERS, STATUSES, Query, quoted, sortable
 from swaypoint.review.page.security import Gate, Guard, form_field, is_form, reviewer_name
 from swaypoint.scoring.kinds import KINDS, REGRESSION_KINDS
 
@@ -54,6 +54,7 @@ def create_app(desk: Desk, door: Door) -> ASGIApp:
     app.mount("/picture", Pictures(desk.items))
     app.mount("/static", templates.assets)
     _add_entrance(app, templates)
+    _add_sessions(app, templates)
     _add_pages(app, templates)
     _add_writing(app, desk)
 
@@ -177,6 +178,10 @@ def _add_entrance(app: FastAPI, templates: _Templates) -> None:
         if named is None:
             return stopped(request, "name", 409, f"{reviewer} is taken. Is it you? Ask for an invitation.")
         return entered(request, named)
+
+
+def _add_sessions(app: FastAPI, templates: _Templates) -> None:
+    gate, desk = templates.door.gate, templates.desk
 
     @app.post("/invite")
     async def invite(request: Request) -> Response:
@@ -329,7 +334,10 @@ def _number(request: Request, name: str) -> int | None:
 def _filters(desk: Desk) -> dict[str, Any]:
     """What the filter bar offers."""
     names = [
-        name for name in sortable(desk.items) if name not in ("index", "rank", "label", "suggested_label")
+        name
+        for name in sortable(desk.items)
+        if name not in ("index", "rank", "label", "suggested_label")
+        and not (desk.blind and name not in BLIND_ORDERS)
     ]
     sorts = [("rank", "most influential"), ("-rank", "least influential"), ("index", "dataset order")]
     for name in names:

@@ -116,7 +116,7 @@ class Desk:
     """Items and their review, which follows the store, so that several servers on one agree.
 
     Args:
-        blind: a reviewer sees nothing of what others said.
+        blind: a reviewer sees nothing of what others said, nor of what the model suggests.
 
     Attributes:
         trouble: why the store cannot be read just now; empty if it can.
@@ -163,10 +163,6 @@ class Desk:
         """Everyone who ever said something, taken back or not."""
         with self.reading() as review:
             return {event.actor for event in review.events}
-
-    def hides_suggestion(self, actor: str, item: str) -> bool:
-        """In a blind review, of a point that another reviewed already."""
-        return self.blind and bool(self._review.all_on(item).keys() - {actor})
 
     def view(self, query: Query, actor: str, seq: int | None = None) -> View:
         """What ``query`` asks for, as of the event ``seq``, or now.
@@ -300,6 +296,8 @@ class Desk:
     def _decided_all(self, actor: str, action: Action) -> list[Event]:
         assert action.decision is not None
         self._check_label(action.decision)
+        if self.blind and action.suggested:
+            raise InputError("a blind review shows no suggestions, and so takes none over")
         view = self.view(action.query, actor, action.seq)
         chosen = np.zeros(len(view), dtype=bool)
         for start, stop in action.ranges:
@@ -308,8 +306,6 @@ class Desk:
         for position in view.positions[chosen].tolist():
             item, decision = self.items.ids[position], action.decision
             if action.suggested and decision.verdict == "mislabeled":
-                if self.hides_suggestion(actor, item):
-                    continue
                 decision = replace(decision, label=self.items.suggested(position))
                 if decision.label == self.items.label(position):
                     continue
