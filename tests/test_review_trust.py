@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from uuid import uuid4
@@ -15,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import uvicorn
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
@@ -25,8 +29,9 @@ from swaypoint.data.readers import read_dataset
 from swaypoint.errors import InputError
 from swaypoint.review.log.sessions import Session, Sessions
 from swaypoint.review.log.verdicts import Decision, Event
+from swaypoint.review.page import connections
 from swaypoint.review.page.security import Gate
-from swaypoint.review.page.serve import Serving
+from swaypoint.review.page.serve import Serving, configured
 
 CODE = "import pathlib\npathlib.Path(__file__).with_name('ran').touch()\ndef f(*_): return 0\n"
 
@@ -338,3 +343,127 @@ def test_a_blind_reviewer_cannot_take_over_what_is_hidden(twins):
     assert "blind review" in page.act("decide-all", **sent)["error"]
     assert "blind review" in page.act("decide-all", **sent | {"query": {"disagree": "1"}})["error"]
     assert twins[0].log() == []
+
+
+# -- connections and clients --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """The port of a server of an application that says "ok"; connections wait half a second for a request."""
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.5)
+    monkeypatch.setattr(connections, "most_connections", lambda: 20)
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(configured(app, Serving()))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    yield listening.getsockname()[1]
+    server.should_exit = True
+    thread.join(10)
+
+
+def asked(port, *parts, pause=0.0):
+    """What comes back for the parts of a request; b"" where the server closes without an answer."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        for part in parts:
+            try:
+                client.sendall(part)
+            except OSError:
+                return b""
+            time.sleep(pause)
+        return answered(client)
+
+
+def answered(client):
+    """Up to the end of the application's one answer, or of the connection."""
+    found = b""
+    while not found.endswith(b"ok"):
+        try:
+            part = client.recv(1000)
+        except ConnectionResetError:
+            part = b""
+        if not part:
+            break
+        found += part
+    return found
+
+
+REQUEST = b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"
+
+
+def test_a_connection_that_asks_nothing_is_closed(served):
+    started = time.monotonic()
+    assert asked(served) == b""
+    assert asked(served, b"GET / HTTP/1.1\r\n") == b""
+    now_and_then = [b"GET / HTTP/1.1\r\n", *[b"a: b\r\n"] * 20]
+    assert asked(served, *now_and_then, pause=0.1) == b""
+    assert time.monotonic() - started < 10
+    assert asked(served, REQUEST).endswith(b"ok")
+    assert asked(served, REQUEST[:5], REQUEST[5:], pause=0.1).endswith(b"ok")
+
+
+def test_a_connection_at_rest_between_requests_stays(served):
+    with socket.create_connection(("127.0.0.1", served), timeout=10) as client:
+        for _ in range(2):
+            client.sendall(REQUEST)
+            assert answered(client).endswith(b"ok")
+            time.sleep(0.8)
+        client.sendall(REQUEST[:20])
+        assert answered(client) == b""  # a request that was begun does not
+
+
+def test_many_silent_connections_keep_nobody_out(served, monkeypatch):
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 60.0)
+    silent = [socket.create_connection(("127.0.0.1", served), timeout=10) for _ in range(100)]
+    for _ in range(10):
+        assert asked(served, REQUEST).endswith(b"ok")
+    closed = 0
+    for client in silent:
+        client.settimeout(0.2)
+        with contextlib.suppress(TimeoutError):
+            closed += client.recv(1) == b""
+        client.close()
+    assert 80 <= closed < 100
+
+
+def test_as_many_connections_as_files_allow(monkeypatch):
+    monkeypatch.setattr("resource.getrlimit", lambda _: (256, 256))
+    assert connections.most_connections() == 128
+    monkeypatch.setattr("resource.getrlimit", lambda _: (-1, -1))  # without limit
+    assert connections.most_connections() == 512
+
+
+@pytest.mark.parametrize(
+    ("proxies", "shared"), [(("127.0.0.1",), False), (("127.0.0.0/8",), False), ((), True)]
+)
+def test_logins_are_limited_by_client_behind_a_proxy_too(folder, proxies, shared):
+    site = Site(folder, password="correct horse")
+    config = configured(site.app, Serving(proxies=proxies))
+    config.load()
+    proxy = TestClient(config.loaded_app, base_url=BASE, client=("127.0.0.1", 5000))
+
+    def tried(client, forged=""):
+        said = f"{forged}{client}"
+        return proxy.post("/login", json={"password": "x"}, headers={"x-forwarded-for": said}).status_code
+
+    assert [tried("203.0.113.5") for _ in range(12)][-1] == 429
+    assert tried("203.0.113.5", forged="198.51.100.1, ") == 429  # what the client itself says is not believed
+    assert tried("203.0.113.6") == (429 if shared else 403)
+    site.store.close()
+
+
+def test_who_is_no_trusted_proxy_says_nothing_of_its_client(folder):
+    site = Site(folder, password="correct horse")
+    config = configured(site.app, Serving(proxies=("10.0.0.1",)))
+    config.load()
+    client = TestClient(config.loaded_app, base_url=BASE, client=("192.0.2.1", 5000))
+    said = [{"x-forwarded-for": f"203.0.113.{i}"} for i in range(12)]
+    assert [client.post("/login", json={"password": "x"}, headers=h).status_code for h in said][-1] == 429
+    with pytest.raises(InputError, match="trusted-proxy is 'proxy'"):
+        Serving(proxies=("proxy",))
+    site.store.close()

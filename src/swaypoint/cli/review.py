@@ -79,6 +79,13 @@ def review(  # long: an option a parameter
     tls_proxy: Annotated[
         bool, typer.Option("--tls-proxy", help="A proxy in front speaks TLS.", rich_help_panel=SERVER)
     ] = False,
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Address of a proxy that is believed about who its client is: logins are limited by client.",
+            rich_help_panel=SERVER,
+        ),
+    ] = None,
     session_hours: Annotated[
         float, typer.Option(help="After so long a reviewer needs a new invitation.", rich_help_panel=SERVER)
     ] = 720.0,
@@ -98,8 +105,8 @@ def review(  # long: an option a parameter
 
     items = Items(AuditFolder(folder))
     password = _password(password_file, ask=host not in ("127.0.0.1", "localhost", "::1"))
-    names = tuple(allow_host or ())
-    serving = Serving(host, port, reviewer, password, names, tls_proxy, blind, session_hours)
+    names, proxies = tuple(allow_host or ()), tuple(trusted_proxy or ())
+    serving = Serving(host, port, reviewer, password, names, tls_proxy, blind, session_hours, proxies)
     log = open_store(folder / "review.sqlite" if store is None else store)
     console = screen()
     try:

@@ -9,15 +9,18 @@ import webbrowser
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_network
 from urllib.parse import urlsplit
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from swaypoint.errors import InputError
 from swaypoint.review.items import Items
 from swaypoint.review.log.sessions import Sessions
 from swaypoint.review.log.verdicts import Store
 from swaypoint.review.page.app import Door, create_app
+from swaypoint.review.page.connections import BoundedConnection
 from swaypoint.review.page.desk import Desk
 from swaypoint.review.page.security import LOOPBACK, SESSION_HOURS, Gate, kept_secret, reviewer_name
 
@@ -45,6 +48,7 @@ class Serving:
         tls_proxy: a proxy in front speaks TLS.
         blind: see :class:`~swaypoint.review.page.desk.Desk`.
         hours: how long a session lasts.
+        proxies: addresses, or networks, of proxies that are believed when they say who the client is.
     """
 
     host: str = "127.0.0.1"
@@ -55,12 +59,20 @@ class Serving:
     tls_proxy: bool = False
     blind: bool = False
     hours: float = SESSION_HOURS
+    proxies: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.hours <= _MOST_HOURS:
             raise InputError(
                 f"--session-hours is {self.hours:g}; expected more than 0, at most {_MOST_HOURS}"
             )
+        for proxy in self.proxies:
+            try:
+                ip_network(proxy)
+            except ValueError:
+                raise InputError(
+                    f"--trusted-proxy is {proxy!r}; expected an address such as 127.0.0.1, or 10.0.0.0/8"
+                ) from None
         if self.host in LOOPBACK:
             return
         if self.password is None:
@@ -103,19 +115,25 @@ def serve(
     threading.Thread(target=items.influences, args=(0,), daemon=True).start()  # the first one is slow
     if browser:
         threading.Thread(target=webbrowser.open, args=(_for_browser(address, plain),), daemon=True).start()
-    config = uvicorn.Config(
+    with listening:
+        uvicorn.Server(configured(app, serving)).run(sockets=[listening])
+
+
+def configured(app: ASGIApp, serving: Serving) -> uvicorn.Config:
+    """How the server runs the application."""
+    return uvicorn.Config(
         app,
+        http=BoundedConnection,
         log_level="warning",
         access_log=False,  # it would show the token
         server_header=False,
-        proxy_headers=False,
+        proxy_headers=bool(serving.proxies),
+        forwarded_allow_ips=list(serving.proxies),
         lifespan="off",
         ws="none",
         timeout_keep_alive=60,
         timeout_graceful_shutdown=3,
     )
-    with listening:
-        uvicorn.Server(config).run(sockets=[listening])
 
 
 def _for_browser(address: str, plain: str) -> str:
