@@ -226,7 +226,7 @@ def test_the_longest_names_fit(store):
 def test_the_database_refuses_change(address, store):
     stored = store.append([event("i"), event("j")])
     copy = "SELECT 2, id, run, item, actor, verdict, label, note, action, undoes, resolves, at"
-    copy += ", before_verdict, before_label, before_note, digest, way FROM event WHERE seq = 1"
+    copy += ", before_verdict, before_label, before_note, digest, way, seal FROM event WHERE seq = 1"
     statements = ["UPDATE event SET note = 'x'", "DELETE FROM event", "DELETE FROM event WHERE seq = 1"]
     statements += by_dialect(
         address,
@@ -556,10 +556,11 @@ def test_the_migrations_make_the_tables_of_the_code(address):
 
 
 def test_a_log_of_before_there_were_ways_is_as_it_was(address):
-    """Its table gets the column, its events and their digests stay."""
+    """Its table gets the columns, also that of seals; its events and their digests stay."""
     with contextlib.closing(open_store(address)) as store:
         stored = store.append([event("i"), event("j", CAT)])
-    raw(address, "ALTER TABLE event DROP COLUMN way", f"UPDATE {VERSION_TABLE} SET version_num = '0001'")
+    drop = [f"ALTER TABLE event DROP COLUMN {name}" for name in ("way", "seal")]
+    raw(address, *drop, f"UPDATE {VERSION_TABLE} SET version_num = '0001'")
     with contextlib.closing(open_store(address)) as store:
         assert store.since("run") == stored
         assert store.verify().digest == stored[-1].digest
@@ -570,9 +571,9 @@ def test_a_log_of_before_there_were_ways_is_as_it_was(address):
 def test_a_log_of_a_newer_version_is_refused_untouched(address):
     open_store(address).close()
     raw(address, f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
-    with pytest.raises(InputError, match="has version 9999, of a newer swaypoint; this one knows 0002"):
+    with pytest.raises(InputError, match="has version 9999, of a newer swaypoint; this one knows 0004"):
         open_store(address)
-    raw(address, f"UPDATE {VERSION_TABLE} SET version_num = '0002'")
+    raw(address, f"UPDATE {VERSION_TABLE} SET version_num = '0004'")
     open_store(address).close()
 
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import hmac
+import io
 import json
+import os
 import re
 import shutil
+import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -23,11 +30,16 @@ from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 import swaypoint.review.page.security as security
+from review_audit import Server
 from review_site import BASE, HOST, Page, Site
 from swaypoint.cli.main import app
 from swaypoint.data.readers import read_dataset
 from swaypoint.errors import InputError
+from swaypoint.folder.audit_folder import AuditFolder
+from swaypoint.review.items import Items
+from swaypoint.review.log.anchors import check_log
 from swaypoint.review.log.sessions import Session, Sessions
+from swaypoint.review.log.store import open_store
 from swaypoint.review.log.verdicts import Decision, Event
 from swaypoint.review.page import connections
 from swaypoint.review.page.security import Gate
@@ -467,3 +479,160 @@ def test_who_is_no_trusted_proxy_says_nothing_of_its_client(folder):
     with pytest.raises(InputError, match="trusted-proxy is 'proxy'"):
         Serving(proxies=("proxy",))
     site.store.close()
+
+
+# -- forged logs --------------------------------------------------------------------------------------
+
+
+def forge(folder: Path, *statements: str) -> None:
+    """Past the guard of the table, as somebody who can write the file."""
+    with contextlib.closing(sqlite3.connect(folder / "review.sqlite")) as connection, connection:
+        for trigger in ("event_no_update", "event_no_delete", "event_no_replace"):
+            connection.execute(f"DROP TRIGGER IF EXISTS {trigger}")
+        for statement in statements:
+            connection.execute(statement)
+
+
+def chained_anew(folder: Path) -> None:
+    """Every verdict is "correct", and the digests are as they should be."""
+    with contextlib.closing(open_store(folder / "review.sqlite", sealed=False)) as log:
+        found = log.since(AuditFolder(folder).manifest().key)
+    (folder / "review.sqlite").unlink()
+    with contextlib.closing(open_store(folder / "review.sqlite", sealed=False)) as log:
+        log.append([replace(one, decision=Decision("correct")) for one in found])
+        assert log.verify().seq == len(found)  # a chain as good as any
+
+
+CUT = "DELETE FROM event WHERE seq > 2"
+EDIT = "UPDATE event SET verdict = 'correct', label = NULL WHERE seq = 3"
+UNSEALED = "UPDATE event SET seal = NULL WHERE seq > 2"
+FALSE = "UPDATE event SET seal = (SELECT seal FROM event WHERE seq = 1) WHERE seq = 2"
+
+
+@pytest.fixture
+def reviewed(rows):
+    """An audit with four verdicts, checked once."""
+    with contextlib.closing(open_store(rows / "review.sqlite")) as log:
+        items = Items(AuditFolder(rows))
+        for i, verdict in enumerate(["bad", "correct", "bad", "boundary"]):
+            log.append([Event(str(uuid4()), items.run, items.ids[i], "Ada", Decision(verdict), str(i))])
+    assert command("verify", rows).exit_code == 0
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("attack", "words"),
+    [
+        (lambda folder: forge(folder, EDIT), "event 3 .* is not as it was written"),
+        (lambda folder: forge(folder, CUT), "ends at event 2, and when it was anchored it had 4"),
+        (lambda folder: forge(folder, FALSE), "event 2 .* has a false seal"),
+        (lambda folder: forge(folder, UNSEALED), "event 3 .* has no seal"),
+        (chained_anew, "at event 4 the log is not what it was when it was anchored.*; if you began it anew"),
+    ],
+)
+def test_a_forgery_is_found_before_the_log_is_used(reviewed, attack, words, tmp_path, monkeypatch):
+    attack(reviewed)
+    monkeypatch.setattr("swaypoint.review.page.serve.serve", lambda *_, **__: pytest.fail("served"))
+    export = ("export", "--to", "csv", "--out", tmp_path / "out.csv")
+    for name, *options in (("verify",), ("review", "--no-browser"), ("compare",), export):
+        done = command(name, reviewed, *options)
+        assert re.search(words, str(done.exception)), (name, done.exception)
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_forgery_without_the_key_is_found_without_any_anchor(reviewed, monkeypatch):
+    """An auditor who is given the key, on another machine."""
+    kept = Path(os.environ["SWAYPOINT_KEYS"])
+    auditor = kept.with_name("auditor")
+    auditor.mkdir()
+    shutil.copy(kept / "own.key", auditor / "reviewers.key")
+    monkeypatch.setenv("SWAYPOINT_KEYS", str(auditor))
+    assert command("verify", reviewed).exit_code == 0
+    with contextlib.closing(open_store(reviewed / "review.sqlite", sealed=False)) as log:
+        items = Items(AuditFolder(reviewed))
+        log.append([Event(str(uuid4()), items.run, items.ids[9], "Ada", Decision("bad"), "x")])
+    assert "has no seal: somebody without your key added it" in str(command("verify", reviewed).exception)
+
+
+def test_who_has_no_part_in_a_log_can_still_open_it(reviewed, monkeypatch):
+    monkeypatch.setenv("SWAYPOINT_KEYS", str(Path(os.environ["SWAYPOINT_KEYS"]).with_name("stranger")))
+    assert command("verify", reviewed).exit_code == 0
+    assert command("export", reviewed, "--to", "csv", "--out", reviewed / "out.csv").exit_code == 0
+
+
+def test_a_colleagues_events_take_their_key(reviewed, monkeypatch):
+    mine = Path(os.environ["SWAYPOINT_KEYS"])
+    theirs = mine.with_name("colleague")
+    monkeypatch.setenv("SWAYPOINT_KEYS", str(theirs))
+    with contextlib.closing(open_store(reviewed / "review.sqlite")) as log:
+        items = Items(AuditFolder(reviewed))
+        log.append([Event(str(uuid4()), items.run, items.ids[9], "Bob", Decision("bad"), "x")])
+    assert command("verify", reviewed).exit_code == 0
+    monkeypatch.setenv("SWAYPOINT_KEYS", str(mine))
+    assert "event 5" in str(command("verify", reviewed).exception)
+    assert "the seal of a key that is not here" in str(command("verify", reviewed).exception)
+    shutil.copy(theirs / "own.key", mine / "bob.key")
+    assert command("verify", reviewed).exit_code == 0
+
+
+def test_the_key_is_its_owners_and_outside_of_the_audit(reviewed):
+    (key,) = Path(os.environ["SWAYPOINT_KEYS"]).glob("*.key")
+    assert key.stat().st_mode & 0o777 == 0o600
+    secret = key.read_bytes()
+    assert len(secret) == 32
+    assert not [file for file in reviewed.rglob("*") if file.is_file() and secret in file.read_bytes()]
+    log = sqlite3.connect(reviewed / "review.sqlite")
+    for digest, seal in log.execute("SELECT digest, seal FROM event"):
+        assert seal.split(":")[1] == hmac.new(secret, digest.encode(), "sha256").hexdigest()
+    log.close()
+
+
+def test_without_a_place_for_keys_there_are_no_seals(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SWAYPOINT_KEYS", str(tmp_path / "file" / "keys"))
+    with contextlib.closing(open_store(tmp_path / "review.sqlite")) as log:
+        log.append([Event("e", "run", "i", "Ada", Decision("bad"), "a")])
+        assert check_log(log).seq == 1
+
+
+def test_a_log_of_before_there_were_seals_goes_on_with_them(rows):
+    items = Items(AuditFolder(rows))
+    events = [Event(str(uuid4()), items.run, items.ids[i], "Ada", Decision("bad"), str(i)) for i in range(4)]
+    with contextlib.closing(open_store(rows / "review.sqlite", sealed=False)) as log:
+        log.append(events[:2])
+    assert command("verify", rows).exit_code == 0
+    with contextlib.closing(open_store(rows / "review.sqlite")) as log:
+        log.append(events[2:])
+    assert command("verify", rows).exit_code == 0
+    forge(rows, "UPDATE event SET note = 'x' WHERE seq = 1")  # sealed with all that follows it
+    assert "event 1" in str(command("verify", rows).exception)
+
+
+def test_told_to_go_on_what_is_written_says_so(reviewed, tmp_path):
+    forge(reviewed, CUT)
+    told = command("export", reviewed, "--to", "csv", "--out", tmp_path / "out.csv", "--unverified")
+    assert told.exit_code == 0
+    assert "note: the log did not verify:" in told.stdout
+    first = (tmp_path / "out.changes.csv").read_text().splitlines()[1]
+    assert "the log did not verify" in first
+    assert "its end was cut off" in first
+    told = command("compare", reviewed, "--unverified", "--seeds", "1")
+    assert told.exit_code == 0, told.exception
+    assert "its end was cut off" in told.stdout
+    assert "its end was cut off" in json.loads((reviewed / "compare.json").read_text())["unverified"]
+    assert "did not verify" in (reviewed / "compare.html").read_text()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_the_digest_is_said_at_the_close(rows, how):
+    with Server(rows, ("--reviewer", "Ada")) as server:
+        urllib.request.urlopen(server.plain).read()  # Ada comes in, which is an event
+        server.process.send_signal(how)
+        said = server.process.communicate(timeout=30)[0]
+        server.process.stdout = io.StringIO()
+    with contextlib.closing(open_store(rows / "review.sqlite")) as log:
+        last = log.verify()
+    assert last.seq == 1
+    assert f"closed: 1 events; digest {last.digest}\n" in said
+    forge(rows, "DELETE FROM event")
+    assert "when it was anchored it had 1" in str(command("verify", rows).exception)

@@ -29,18 +29,19 @@ def verify(
     """Check that no verdict of a review was changed since it was given: the exit code is 1 if one was.
 
     Prints the number of events and the digest of all of them; whoever has it can tell later whether the log
-    was cut off or written anew. Review, export and compare check the log themselves, without an anchor.
+    was cut off or written anew. Review, export and compare check the log themselves. How far it was is also
+    kept with the key that seals it, in your own folder of settings (SWAYPOINT_KEYS).
 
     swaypoint verify photos-audit --anchor ../anchors/photos.txt
     """
-    from swaypoint.review.log.anchors import read_anchors, write_anchors
+    from swaypoint.review.log.anchors import check_log, read_anchors, write_anchors
     from swaypoint.review.log.store import open_store
 
     place = _place(folder, store)
     known = read_anchors(anchor) if anchor is not None and anchor.exists() else []
     log = open_store(place)
     try:
-        last = log.verify(known)
+        last = check_log(log, known)
     finally:
         log.close()
     if anchor is not None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from swaypoint.review.log.verdicts import Review, Store
 
 family = Family()
+Unverified = Annotated[
+    bool,
+    typer.Option("--unverified", help="Go on with a log that does not verify; what is written says so."),
+]
 
 
 @family.command()
@@ -100,6 +104,7 @@ def review(  # long: an option a parameter
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from swaypoint.folder.audit_folder import AuditFolder
     from swaypoint.review.items import Items
+    from swaypoint.review.log.anchors import check_log
     from swaypoint.review.log.store import open_store
     from swaypoint.review.page.serve import Serving, serve
 
@@ -109,15 +114,17 @@ def review(  # long: an option a parameter
     serving = Serving(host, port, reviewer, password, names, tls_proxy, blind, session_hours, proxies)
     log = open_store(folder / "review.sqlite" if store is None else store)
     console = screen()
+
+    def tell(text: str) -> None:
+        console.print(plain(text), soft_wrap=True, highlight=False)
+
+    def closed() -> None:
+        last = check_log(log)
+        tell(f"closed: {last.seq:,} events; digest {last.digest or 'of none'}")
+
     try:
-        log.verify()
-        serve(
-            items,
-            log,
-            serving,
-            tell=lambda text: console.print(plain(text), soft_wrap=True, highlight=False),
-            browser=browser,
-        )
+        check_log(log)
+        serve(items, log, serving, tell=tell, browser=browser, at_end=closed)
     finally:
         log.close()
 
@@ -164,6 +171,7 @@ def export(
     link: Annotated[
         bool, typer.Option("--link", help="imagefolder: link the files instead of copying them.")
     ] = False,
+    unverified: Unverified = False,
     source: Source = None,
 ) -> None:
     """Write the audited dataset with the verdicts applied; the source stays as it is.
@@ -179,9 +187,12 @@ def export(
     from swaypoint.review.cleaning.export import export as write
     from swaypoint.review.items import Items
 
-    options = ExportOptions(policy, split, columns, link, source, reviewers)  # type: ignore[arg-type]  # checked there
     items = Items(AuditFolder(folder))
-    with _stored_review(items, store, new=False) as (review, _), progress() as listener:
+    with (
+        _stored_review(items, store, new=False, unverified=unverified) as (review, _, doubt),
+        progress() as listener,
+    ):
+        options = ExportOptions(policy, split, columns, link, source, reviewers, doubt)  # type: ignore[arg-type]
         written = write(items, review, out, to, options=options, on_progress=listener.records)
     console = screen()
     for note in written.notes:
@@ -225,7 +236,7 @@ def import_verdicts(
         console.print(f"{count:,} scores added as the column cleanlab, large = look first", highlight=False)
         return
     items = Items(AuditFolder(folder))
-    with _stored_review(items, store, new=True) as (review, log):
+    with _stored_review(items, store, new=True) as (review, log, _):
         found = read_verdicts(file, kind, items, review, reviewer)
         if log is not None and found.events:
             log.append(found.events)
@@ -248,6 +259,7 @@ def compare(
         typer.Option(help="As the audit had it: your code, which the folder alone does not get run."),
     ] = None,
     store: StoreAt = None,
+    unverified: Unverified = False,
     source: Source = None,
     device: Device = "auto",
     threads: Threads = None,
@@ -268,7 +280,7 @@ def compare(
 
     items, console = Items(AuditFolder(folder)), screen()
     with (
-        _stored_review(items, store, new=False) as (review, _),
+        _stored_review(items, store, new=False, unverified=unverified) as (review, _, doubt),
         progress() as listener,
         using_threads(threads),
     ):
@@ -279,9 +291,10 @@ def compare(
         cleaned = trial.cleaned(items, review, policy)  # type: ignore[arg-type]  # checked there
         judged = trial.judged(items, review, policy)  # type: ignore[arg-type]
         result = comparing.compare(trial, cleaned, seeds=seeds, judged=judged)
-    write_json(folder / "compare.json", {"policy": policy, "test": test, **asdict(result)})
-    write_text(folder / "compare.html", pages.render(result, items.name))
-    pages.show(result, console)
+    said = {"policy": policy, "test": test} | ({"unverified": doubt} if doubt else {})
+    write_json(folder / "compare.json", said | asdict(result))
+    write_text(folder / "compare.html", pages.render(result, items.name, doubt=doubt))
+    pages.show(result, console, doubt=doubt)
     console.print(f"page: {plain(str(folder / 'compare.html'))}", soft_wrap=True, highlight=False)
 
 
@@ -334,7 +347,7 @@ def simulate(  # long: an option a parameter
             raise InputError(f"{folder} has no planted labels; give the true ones with --truth")
         right = [label_name(items, label) for label in found.given[found.ranked]]
     events = replay(items, right, round(inspect * len(items)))
-    with _stored_review(items, store, new=True) as (_, log):
+    with _stored_review(items, store, new=True) as (_, log, _):
         assert log is not None
         log.append(events)
     wrong = sum(event.decision is not None and event.decision.verdict == "mislabeled" for event in events)
@@ -370,22 +383,40 @@ def _shares(text: str) -> list[float]:
     return shares
 
 
+class _Stored(NamedTuple):
+    """A review, its log where there is one, and why that did not verify."""
+
+    review: Review
+    log: Store | None
+    doubt: str = ""
+
+
 @contextmanager
-def _stored_review(items: Items, store: str | None, *, new: bool) -> Iterator[tuple[Review, Store | None]]:
-    """The review of an audit and its log; without one that is there, none is made unless it is ``new``."""
+def _stored_review(
+    items: Items, store: str | None, *, new: bool, unverified: bool = False
+) -> Iterator[_Stored]:
+    """The review of an audit and its log; without one that is there, none is made unless it is ``new``. One
+    that does not verify is refused, unless ``unverified`` says to go on."""
     from swaypoint.review.log.verdicts import Review, StoreUnavailable
 
     place: str | Path = items.folder.path / "review.sqlite" if store is None else store
     if isinstance(place, Path) and not place.exists() and not new:
-        yield Review(items.run), None
+        yield _Stored(Review(items.run), None)
         return
+    from swaypoint.review.log.anchors import check_log
     from swaypoint.review.log.store import open_store
 
     try:
         log = open_store(place)
         try:
-            log.verify()
-            yield Review(items.run, log.since(items.run)), log
+            doubt = ""
+            try:
+                check_log(log)
+            except InputError as error:
+                if not unverified:
+                    raise
+                doubt = str(error)
+            yield _Stored(Review(items.run, log.since(items.run)), log, doubt)
         finally:
             log.close()
     except StoreUnavailable as error:

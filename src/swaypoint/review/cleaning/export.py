@@ -28,6 +28,10 @@ CHANGES = ("id", "source", "label_before", "label_after", "verdict", "reviewer",
 """Columns of the changelog; ``label_after`` is empty where the record was left out, and those that tell of
 people are there only where reviewers are asked for."""
 
+UNVERIFIED = "the log did not verify"
+"""In place of an id in the changelog's first line, with the reason as its source, where the log was not as
+written."""
+
 
 @dataclass(frozen=True)
 class ExportOptions:
@@ -40,6 +44,8 @@ class ExportOptions:
         link: link the source's own files instead of copying them, where the format copies any.
         source: where the source is now; default: where it was.
         reviewers: with reviewers' names and notes.
+        doubt: why the log of verdicts did not verify, where it is exported all the same: the first line of
+            the changelog says it.
     """
 
     policy: Policy = "flag"
@@ -48,6 +54,7 @@ class ExportOptions:
     link: bool = False
     source: Path | None = None
     reviewers: bool = False
+    doubt: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,21 +115,23 @@ def export(
     with _staged(out, folder=exporter.folder) as staged:
         write(chosen, staged)
         changes = staged / "changes.csv" if exporter.folder else staged.with_name(_changes(out))
-        _write_changes(chosen, changed, changes)
+        _write_changes(chosen, changed, changes, options.doubt)
     return Exported(
         out,
         out / "changes.csv" if exporter.folder else out.with_name(_changes(out)),
         records=len(chosen),
         relabeled=int((asked & cleaned.kept & other).sum()),
         dropped=int(dropped.sum()),
-        notes=tuple(_notes(chosen)),
+        notes=(*((f"the log did not verify: {options.doubt}",) if options.doubt else ()), *_notes(chosen)),
     )
 
 
-def _write_changes(chosen: Records, changed: np.ndarray, path: Path) -> None:
+def _write_changes(chosen: Records, changed: np.ndarray, path: Path, doubt: str) -> None:
     """The changelog of the records ``changed``, positions in the dataset."""
     kept = set(chosen.rows.tolist())
-    rows = []
+    rows: list[tuple[str | None, ...]] = []
+    if doubt:
+        rows.append((UNVERIFIED, doubt, *[None] * (len(CHANGES) - 2)))
     for row in changed.tolist():
         ruling = chosen.ruling(row)
         assert ruling is not None

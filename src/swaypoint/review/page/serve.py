@@ -85,13 +85,20 @@ class Serving:
 
 
 def serve(
-    items: Items, store: Store, serving: Serving, *, tell: Callable[[str], None], browser: bool = True
+    items: Items,
+    store: Store,
+    serving: Serving,
+    *,
+    tell: Callable[[str], None],
+    browser: bool = True,
+    at_end: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve until interrupted.
 
     Args:
         tell: takes the address and the warnings.
         browser: open the address.
+        at_end: called once nobody is served any more, however it ends.
     """
     listening = _listen(serving, items.run)
     port = int(listening.getsockname()[1])
@@ -116,7 +123,19 @@ def serve(
     if browser:
         threading.Thread(target=webbrowser.open, args=(_for_browser(address, plain),), daemon=True).start()
     with listening:
-        uvicorn.Server(configured(app, serving)).run(sockets=[listening])
+        _Server(configured(app, serving), at_end).run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """One that says when it has ended: after a signal, ``run`` sends itself the same again."""
+
+    def __init__(self, config: uvicorn.Config, at_end: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._at_end = at_end
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        self._at_end()
 
 
 def configured(app: ASGIApp, serving: Serving) -> uvicorn.Config:
