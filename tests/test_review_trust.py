@@ -42,8 +42,8 @@ from swaypoint.review.log.sessions import Session, Sessions
 from swaypoint.review.log.store import open_store
 from swaypoint.review.log.verdicts import Decision, Event
 from swaypoint.review.page import connections
-from swaypoint.review.page.security import Gate
-from swaypoint.review.page.serve import Serving, configured
+from swaypoint.review.page.security import Gate, session_secret
+from swaypoint.review.page.serve import Serving, _beside, _places, configured
 
 CODE = "import pathlib\npathlib.Path(__file__).with_name('ran').touch()\ndef f(*_): return 0\n"
 
@@ -282,6 +282,41 @@ def test_a_cookie_is_good_at_its_own_host_and_port_alone(site):
             sent = {"host": host, "cookie": f"{name}={cookie.value}"}
             assert site.stranger().get("/gallery", headers=sent).status_code == 403
     assert site.gate.cookie("127.0.0.1:8001") != cookie.name
+
+
+def test_who_has_no_name_yet_sees_nothing_and_invites_nobody(folder):
+    """In a blind review, the verdicts of all."""
+    site = Site(folder, blind=True)
+    site.page("Ada").decide(site.items.ids[0])
+    guest = site.page("")
+    for answer in (guest.get("/map.bin"), guest.get("/item.json"), guest.post("/invite", {"name": "Bob"})):
+        assert (answer.status_code, answer.json()) == (403, {"error": "Give your name first."})
+    site.store.close()
+
+
+def test_the_sender_of_an_audit_cannot_come_in(tmp_path, monkeypatch):
+    """They know the key that lies in its folder."""
+    mine = session_secret(tmp_path / ".review.key")
+    assert session_secret(tmp_path / ".review.key") == mine  # reviewers stay in
+    monkeypatch.setenv("SWAYPOINT_KEYS", str(tmp_path / "senders"))
+    assert session_secret(tmp_path / ".review.key") != mine
+    monkeypatch.setenv("SWAYPOINT_KEYS", "/dev/null/keys")  # without a place for a key of one's own
+    assert session_secret(tmp_path / ".review.key") != session_secret(tmp_path / ".review.key")
+
+
+def test_the_name_of_its_own_leads_to_no_other_server():
+    """It means both 127.0.0.1 and ::1; a browser tries one, and there another user may listen."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        (beside,) = _beside(listening)
+        with beside, pytest.raises(OSError, match="in use"):
+            socket.create_server(("::1", port), family=socket.AF_INET6)
+        with socket.create_server(("::1", port), family=socket.AF_INET6):
+            assert _beside(listening) is None
+    gate = Gate(b"s" * 32, run="run", sessions=None)
+    assert _places(Serving(), gate, True, 80)[0] == f"{gate.host}:80"
+    assert _places(Serving(), gate, False, 80)[0] == "127.0.0.1:80"
+    assert _places(Serving("0.0.0.0", password="correct horse"), gate, True, 80)[0] == "127.0.0.1:80"
 
 
 # -- blind --------------------------------------------------------------------------------------------

@@ -106,6 +106,7 @@ def review(  # long: an option a parameter
     from swaypoint.review.items import Items
     from swaypoint.review.log.anchors import check_log
     from swaypoint.review.log.store import open_store
+    from swaypoint.review.log.verdicts import StoreUnavailable
     from swaypoint.review.page.serve import Serving, serve
 
     items = Items(AuditFolder(folder))
@@ -119,8 +120,11 @@ def review(  # long: an option a parameter
         console.print(plain(text), soft_wrap=True, highlight=False)
 
     def closed() -> None:
-        last = check_log(log)
-        tell(f"closed: {last.seq:,} events; digest {last.digest or 'of none'}")
+        try:
+            last = check_log(log)
+            tell(f"closed: {last.seq:,} events; digest {last.digest or 'of none'}")
+        except (InputError, StoreUnavailable) as error:
+            tell(f"error: {error}")
 
     try:
         check_log(log)

@@ -186,6 +186,8 @@ def _add_sessions(app: FastAPI, templates: _Templates) -> None:
     @app.post("/invite")
     async def invite(request: Request) -> Response:
         session: Session = request.state.session
+        if not session.reviewer:
+            return _nameless()
         said = reviewer_name(str(_json(await request.body()).get("name", "")))
         bound = said and not session.owner
         if bound and not await run_in_threadpool(lambda: gate.free(said, desk.reviewers())):
@@ -199,6 +201,10 @@ def _add_sessions(app: FastAPI, templates: _Templates) -> None:
         response = JSONResponse({"ok": True})
         response.delete_cookie(gate.cookie(request.headers["host"]))
         return response
+
+
+def _nameless() -> Response:
+    return JSONResponse({"error": "Give your name first."}, 403)
 
 
 def _text(request: Request, body: bytes, name: str) -> str:
@@ -260,7 +266,7 @@ def _add_pages(  # long: a page after the other
 
             def as_json(request: Request) -> Response:
                 if not (actor := request.state.session.reviewer):
-                    return JSONResponse({"error": "Give your name first."}, 403)
+                    return _nameless()
                 _, content = value(request, actor)
                 return content if isinstance(content, Response) else _compact(content)
 
@@ -312,7 +318,9 @@ def _add_pages(  # long: a page after the other
 
     @app.get("/map.bin")
     def map_points(request: Request) -> Response:
-        actor, query = request.state.session.reviewer, Query.parse(request.query_params)
+        if not (actor := request.state.session.reviewer):  # who may see everybody's verdicts
+            return _nameless()
+        query = Query.parse(request.query_params)
         with desk.reading(actor) as review:
             points = pages.map_points(desk, review, _view(desk, request, query, actor), actor)
         return Response(points, media_type="application/octet-stream")
@@ -383,7 +391,7 @@ def _add_writing(app: FastAPI, desk: Desk) -> None:
     @app.post("/actions")
     async def actions(request: Request) -> Response:
         if not (actor := request.state.session.reviewer):
-            return JSONResponse({"error": "Give your name first."}, 403)
+            return _nameless()
         return await run_in_threadpool(perform, actor, await request.body())
 
 

@@ -33,6 +33,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from swaypoint.review.log.keys import user_keys
 from swaypoint.review.log.sessions import CLOSED, Session, Sessions, same_name
 from swaypoint.review.log.verdicts import StoreUnavailable
 
@@ -81,6 +82,15 @@ def kept_secret(path: Path) -> bytes:
     with os.fdopen(handle, "wb") as file:
         file.write(secret)
     return secret
+
+
+def session_secret(path: Path) -> bytes:
+    """What signs sessions: by the key in ``path``, see :func:`kept_secret`, and by the user's own, which is
+    not in the folder, as who gave the folder away must not come in. Without one of the user's, a new one."""
+    keys = user_keys()
+    if keys is None:
+        return secrets.token_bytes(32)
+    return hmac.digest(keys.secrets[keys.own], kept_secret(path), "sha256")
 
 
 class Gate:

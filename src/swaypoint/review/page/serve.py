@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import sys
 import threading
 import webbrowser
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from ipaddress import ip_network
 from urllib.parse import urlsplit
@@ -22,7 +23,7 @@ from swaypoint.review.log.verdicts import Store
 from swaypoint.review.page.app import Door, create_app
 from swaypoint.review.page.connections import BoundedConnection
 from swaypoint.review.page.desk import Desk
-from swaypoint.review.page.security import LOOPBACK, SESSION_HOURS, Gate, kept_secret, reviewer_name
+from swaypoint.review.page.security import LOOPBACK, SESSION_HOURS, Gate, reviewer_name, session_secret
 
 _DYNAMIC = 49_152  # first of the ports that nobody owns
 _EVERYWHERE = ("0.0.0.0", "::")
@@ -102,8 +103,9 @@ def serve(
     """
     listening = _listen(serving, items.run)
     port = int(listening.getsockname()[1])
+    beside = _beside(listening)
     gate = Gate(
-        kept_secret(items.folder.path / ".review.key"),
+        session_secret(items.folder.path / ".review.key"),
         run=items.run,
         sessions=Sessions(store, items.run),
         password=serving.password,
@@ -112,7 +114,9 @@ def serve(
     door = Door(gate, _names(serving) | {gate.host}, secure=serving.tls_proxy)
     app = create_app(Desk(items, store, blind=serving.blind), door)
     token = gate.invite(reviewer_name(serving.reviewer), owner=True)
-    address, plain = (f"http://{name}/open?token={token}" for name in _places(serving, gate, port))
+    address, plain = (
+        f"http://{name}/open?token={token}" for name in _places(serving, gate, beside is not None, port)
+    )
     if serving.host not in LOOPBACK and not serving.tls_proxy:
         tell(EXPOSED.format(port=port))
     tell(f"review: {address}")
@@ -122,8 +126,11 @@ def serve(
     threading.Thread(target=items.influences, args=(0,), daemon=True).start()  # the first one is slow
     if browser:
         threading.Thread(target=webbrowser.open, args=(_for_browser(address, plain),), daemon=True).start()
-    with listening:
-        _Server(configured(app, serving), at_end).run(sockets=[listening])
+    sockets = [listening, *(beside or ())]
+    with ExitStack() as stack:
+        for one in sockets:
+            stack.enter_context(one)
+        _Server(configured(app, serving), at_end).run(sockets=sockets)
 
 
 class _Server(uvicorn.Server):
@@ -166,11 +173,12 @@ def _for_browser(address: str, plain: str) -> str:
     return address
 
 
-def _places(serving: Serving, gate: Gate, port: int) -> tuple[str, str]:
-    """Host and port to open: by the name of its own where only this machine is listened to; and without."""
+def _places(serving: Serving, gate: Gate, ours: bool, port: int) -> tuple[str, str]:
+    """Host and port to open: by the name of its own where only this machine is listened to, and the port is
+    ``ours`` alone; and without."""
     named = serving.host if serving.host not in _EVERYWHERE else "127.0.0.1"
     plain = f"[{named}]:{port}" if ":" in named else f"{named}:{port}"
-    return (f"{gate.host}:{port}" if serving.host in LOOPBACK else plain), plain
+    return (f"{gate.host}:{port}" if ours and serving.host in LOOPBACK else plain), plain
 
 
 def _listen(serving: Serving, run: str) -> socket.socket:
@@ -192,6 +200,22 @@ def _listen(serving: Serving, run: str) -> socket.socket:
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listening
     raise InputError(f"cannot listen on {serving.host} port {serving.port}: {reason}")
+
+
+def _beside(listening: socket.socket) -> list[socket.socket] | None:
+    """Where this machine is listened to, its other address, at the same port: a name under localhost means
+    both, and a browser may try the other first. None: somebody else has it."""
+    pairs = {"127.0.0.1": (socket.AF_INET6, "::1"), "::1": (socket.AF_INET, "127.0.0.1")}
+    host, port = listening.getsockname()[:2]
+    if host not in pairs:
+        return []
+    family, other = pairs[host]
+    try:
+        found = socket.create_server((other, port), family=family, backlog=256)
+    except OSError as error:
+        return None if error.errno == errno.EADDRINUSE else []  # as where there is no IPv6
+    found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return [found]
 
 
 def _names(serving: Serving) -> frozenset[str]:
