@@ -528,10 +528,10 @@ def test_a_lasso_is_a_filter(tab, folder):
         page.wait_for_load_state()
 
 
-def test_a_blind_second_review_hides_the_suggestion(tab, folder):
+def test_a_blind_review_hides_the_suggestion(tab, folder):
     with Server(folder, ("--reviewer", "Ada", "--blind")) as server:
         ada = opened(tab, server)
-        expect(ada.locator(".claim")).to_contain_text("suggests")
+        expect(ada.locator(".claim")).to_contain_text("hidden")
         item = press(ada, "1")
         saved(ada)
         invitation = ada.evaluate(
