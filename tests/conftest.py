@@ -1,6 +1,7 @@
 """Fixtures that several files share."""
 
 import subprocess
+from uuid import uuid4
 
 import pytest
 from hypothesis import settings
@@ -11,6 +12,12 @@ from review_tab import browser, tab  # noqa: F401
 
 collect_ignore = ["toy_package"]  # another package: test_extending.py installs it
 settings.register_profile("fuzz", print_blob=True)  # for make fuzz, see mutations.fuzz
+
+
+@pytest.fixture(autouse=True)
+def own_keys(tmp_path_factory, monkeypatch):
+    """Logs are sealed with a key of the test's own, not with that of who runs it."""
+    monkeypatch.setenv("SWAYPOINT_KEYS", str(tmp_path_factory.getbasetemp() / "keys" / uuid4().hex))
 
 
 @pytest.fixture

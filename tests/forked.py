@@ -40,8 +40,8 @@ def _run(output, arguments) -> None:
         os.dup2(descriptor, stream)
     sys.stdout, sys.stderr = (os.fdopen(stream, "w", buffering=1) for stream in (1, 2))
     os.environ |= {"COLUMNS": "200"}
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as where a shell starts it
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     from swaypoint.cli.main import main
 
     sys.argv = ["swaypoint", *arguments]

@@ -202,6 +202,11 @@ class Server:
         return self
 
     @property
+    def plain(self) -> str:
+        """The address without a name of its own, for clients that do not know those under localhost."""
+        return re.sub(r"//[^/]+?:(\d+)/", r"//127.0.0.1:\1/", self.address)
+
+    @property
     def base(self) -> str:
         return self.address.partition("/open")[0]
 

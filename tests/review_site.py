@@ -10,22 +10,24 @@ from starlette.testclient import TestClient
 
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.review.items import Items
+from swaypoint.review.log.sessions import Sessions
 from swaypoint.review.log.store import open_store
 from swaypoint.review.page.app import Door, create_app
 from swaypoint.review.page.desk import Desk
 from swaypoint.review.page.security import CSRF_HEADER, LOOPBACK, Gate
 
-BASE = "http://127.0.0.1:8000"
+HOST = "127.0.0.1:8000"
+BASE = f"http://{HOST}"
 
 
 class Page:
     """One browser: its cookie and the token of its writes."""
 
-    def __init__(self, site: Site, reviewer: str = "ada") -> None:
+    def __init__(self, site: Site, reviewer: str = "ada", *, owner: bool = False) -> None:
         self.client = TestClient(site.app, base_url=BASE, follow_redirects=False)
-        self.client.get("/open", params={"token": site.gate.invite(reviewer)})
+        self.client.get("/open", params={"token": site.gate.invite(reviewer, owner=owner)})
         (cookie,) = self.client.cookies.jar
-        self.csrf = site.gate.csrf(site.gate.session(cookie.value))
+        self.csrf = site.gate.csrf(site.gate.session(cookie.value, HOST))
 
     def get(self, path: str, **values):
         return self.client.get(path, **values)
@@ -54,12 +56,13 @@ class Site:
 
     def __init__(self, path: Path, *, blind: bool = False, password: str | None = None) -> None:
         self.items, self.store = Items(AuditFolder(path)), open_store(path / "review.sqlite")
-        self.gate = Gate(b"s" * 32, run=self.items.run, password=password)
+        sessions = Sessions(self.store, self.items.run)
+        self.gate = Gate(b"s" * 32, run=self.items.run, sessions=sessions, password=password)
         self.desk = Desk(self.items, self.store, blind=blind)
         self.app = create_app(self.desk, Door(self.gate, LOOPBACK))
 
-    def page(self, reviewer: str = "ada") -> Page:
-        return Page(self, reviewer)
+    def page(self, reviewer: str = "ada", *, owner: bool = False) -> Page:
+        return Page(self, reviewer, owner=owner)
 
     def stranger(self) -> TestClient:
         return TestClient(self.app, base_url=BASE, follow_redirects=False)

@@ -19,9 +19,10 @@ from PIL import Image
 
 import swaypoint.review.page.security as security
 from review_audit import HOSTILE
-from review_site import BASE, Site
+from review_site import BASE, HOST, Site
 from swaypoint.errors import InputError
 from swaypoint.folder.writing import write_arrow
+from swaypoint.review.log.sessions import Session, Sessions
 from swaypoint.review.log.verdicts import VERDICTS, StoreUnavailable
 from swaypoint.review.page.pictures import SLOTS, decoded, encoded, placeholder, sheet
 from swaypoint.review.page.security import (
@@ -29,7 +30,6 @@ from swaypoint.review.page.security import (
     CSRF_HEADER,
     Allowance,
     Gate,
-    Session,
     kept_secret,
     reviewer_name,
 )
@@ -67,9 +67,9 @@ PATHS = ["/", "/item", "/gallery", "/gallery.json", "/map", "/map.bin", "/progre
 def test_without_a_session_there_is_nothing(site, path, cookie):
     stranger = site.stranger()
     if cookie is not None:
-        body, _, signature = site.gate.seal(Session("a", "ada")).partition(".")
+        body, _, signature = site.gate.seal(Session("a", "ada"), HOST).partition(".")
         value = cookie.format(body=body, signature=signature[::-1])
-        stranger.cookies.set(site.gate.cookie, value)
+        stranger.cookies.set(site.gate.cookie(HOST), value)
     answer = stranger.get(path.format(id=site.items.ids[0]))
     assert answer.status_code == 403
     assert site.items.ids[0] not in answer.text
@@ -113,8 +113,9 @@ def test_an_old_session_has_ended(site, monkeypatch):
 
 
 def test_another_audits_session_is_none(site):
-    other = Gate(b"s" * 32, run="another")
-    assert site.gate.session(other.seal(Session("a", "ada"))) is None
+    other = Gate(b"s" * 32, run="another", sessions=Sessions(site.store, "another"))
+    assert other.session(other.seal(Session("a", "ada"), HOST), HOST) is not None
+    assert site.gate.session(other.seal(Session("a", "ada"), HOST), HOST) is None
 
 
 def test_a_reviewer_gives_a_name_first(site):
@@ -438,6 +439,11 @@ def test_all_as_suggested_leaves_out_what_is_so_already(site):
         ({"do": "decide", "item": "{id}", "verdict": "bad", "note": "x" * 2001}, "at most 2,000"),
         ({"do": "decide", "item": "{id}", "verdict": "bad", "id": "1"}, "no sense"),
         ({"do": "decide-all", "query": [], "seq": 0, "ranges": [], "verdict": "bad"}, "no sense"),
+        ({"do": "decide-all", "query": {}, "seq": 2**70, "ranges": [], "verdict": "bad"}, "no sense"),
+        (
+            {"do": "decide-all", "query": {}, "seq": 0, "ranges": [[0, 10**30]], "verdict": "bad"},
+            "too large",
+        ),
         (
             {"do": "decide-all", "query": {"sort": "x"}, "seq": 0, "ranges": [[0, 1]], "verdict": "bad"},
             "sort is",
@@ -508,8 +514,9 @@ def test_a_blind_reviewer_sees_nothing_of_the_others(folder):
     site = Site(folder, blind=True)
     ada, bob = site.page("ada"), site.page("bob")
     item = ada.json("/item.json?status=open")
-    assert item["suggested"]
-    ada.decide(item["id"], "mislabeled", label=item["suggested"], note="obvious")
+    assert "suggested" not in item
+    label = next(name for name in site.items.classes if name != item["label"])
+    ada.decide(item["id"], "mislabeled", label=label, note="obvious")
     second = bob.json("/item.json?status=open")
     assert second["id"] == item["id"]  # everyone reviews everything
     assert second["hidden"]
@@ -584,7 +591,11 @@ def test_another_host_name_is_refused(site, host):
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost:1234", "LOCALHOST", "[::1]:8000"])
 def test_this_machines_names_are_taken(site, host):
-    assert site.page().get("/gallery", headers={"host": host}).status_code == 200
+    stranger = site.stranger()
+    opened = stranger.get("/open", params={"token": site.gate.invite("ada")}, headers={"host": host})
+    cookie = opened.headers["set-cookie"].split(";")[0]
+    answer = stranger.get("/gallery", headers={"host": host, "cookie": cookie})
+    assert answer.status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -650,6 +661,16 @@ def test_a_body_that_is_nonsense_is_no_crash(site, body):
     assert site.log() == []
 
 
+@pytest.mark.parametrize("number", ["Infinity", "-Infinity", "NaN", "1e999"])
+@pytest.mark.parametrize("place", ['"seq": %s, "ranges": [[0, 1]]', '"seq": 0, "ranges": [[0, %s]]'])
+def test_a_number_that_is_none_is_refused(site, number, place):
+    sent = f'"id": "{uuid4()}", "do": "decide-all", "query": {{}}, "verdict": "bad", {place % number}'
+    answer = site.page().post("/actions", f'{{"actions": [{{{sent}}}]}}'.encode())
+    assert answer.status_code == (200 if number == "1e999" else 400)  # JSON, of a float that has no end
+    assert "error" in answer.text
+    assert site.log() == []
+
+
 SQL = "'; DROP TABLE event; --"
 
 
@@ -675,7 +696,7 @@ def elements(text):
 
 def test_markup_stays_text(audited_hostile, tmp_path):
     site = Site(Path(shutil.copytree(audited_hostile, tmp_path / "hostile")))
-    page = site.page(HOSTILE)
+    page = site.page(HOSTILE, owner=True)
     cell = page.json("/gallery.json")["cells"][0]
     note = "</script><script>window.hacked=3</script>"
     page.decide(cell["id"], "mislabeled", label=HOSTILE, note=note)

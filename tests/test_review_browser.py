@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 from playwright.sync_api import expect
 from safetensors.numpy import load_file, save_file
 
-from review_audit import HOSTILE, Server
+from review_audit import HOSTILE, Server, verdicts
 from review_tab import current, decisions, moved, opened, press, saved
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.review.items import Items
@@ -120,6 +121,30 @@ def test_every_verdict_by_mouse(tab, folder):
     assert sorted(said) == sorted(["correct", "mislabeled", "boundary", "under-represented", "bad", "skip"])
 
 
+def test_what_the_server_fails_on_is_not_sent_for_ever(tab, folder):
+    with Server(folder, ("--reviewer", "Ada")) as server:
+        page, sent = opened(tab, server), []
+        bad = current(page)
+
+        def answer(route):
+            sent.append(route.request.post_data)
+            return route.fulfill(status=500, body="{}") if bad in sent[-1] else route.continue_()
+
+        page.route("**/actions", answer)
+        press(page, "f")
+        good = press(page, "f")
+        expect(page.locator("#trouble")).to_contain_text("fails on 1 of your verdicts", timeout=15_000)
+        expect(page.locator("#state")).to_have_text("1 pending")
+        alone = [body for body in sent if bad in body and good not in body]
+        assert len(alone) == 4
+        page.wait_for_timeout(3500)
+        assert [body for body in sent if bad in body and good not in body] == alone
+        page.unroute("**/actions")
+        page.reload()
+        saved(page)
+        assert {bad, good} <= {*verdicts(folder).reviewed()}
+
+
 def test_the_address_is_the_filter(tab, folder):
     items = Items(AuditFolder(folder))
     threes = int((items.scores["label"] == 3).sum())
@@ -199,6 +224,7 @@ def test_two_reviewers_at_once(tab, folder):
         ada = opened(tab, server)
         ada.locator(".menu summary").click()
         ada.locator("#invite").click()
+        ada.locator("#invitation-make").click()
         expect(ada.locator("#invitation-address")).to_have_value(re.compile("token="))
         invitation = ada.locator("#invitation-address").input_value()
         ada.keyboard.press("Escape")
@@ -227,6 +253,35 @@ def test_two_reviewers_at_once(tab, folder):
         saved(ada)
         ada.goto(f"{server.base}/item?status=conflict")
         expect(ada.locator("h1")).to_have_text("Nothing matches")
+
+
+def test_the_session_reaches_no_other_port(tab, folder):
+    """Cookies know of hosts alone: another server on this machine would be sent it."""
+    sent = []
+
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self):
+            sent.append(self.headers.get("cookie", ""))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    other = ThreadingHTTPServer(("127.0.0.1", 0), Other)
+    threading.Thread(target=other.serve_forever, daemon=True).start()
+    with Server(folder, ("--reviewer", "Ada")) as server:
+        page = opened(tab, server)
+        for host in ("127.0.0.1", "localhost"):
+            page.goto(f"http://{host}:{other.server_port}/")
+        assert len(sent) >= 2
+        assert set(sent) == {""}
+        page.goto(server.base)
+        page.wait_for_selector("#item[data-id]")  # still in
+        page.locator(".menu summary").click()
+        page.locator("#logout").click()
+        expect(page.locator("h1")).to_have_text("This review is closed to strangers")
+    other.shutdown()
 
 
 def test_a_verdict_outlasts_an_outage_and_a_reload(tab, folder):
@@ -412,10 +467,10 @@ def test_a_lasso_is_a_filter(tab, folder):
         page.wait_for_load_state()
 
 
-def test_a_blind_second_review_hides_the_suggestion(tab, folder):
+def test_a_blind_review_hides_the_suggestion(tab, folder):
     with Server(folder, ("--reviewer", "Ada", "--blind")) as server:
         ada = opened(tab, server)
-        expect(ada.locator(".claim")).to_contain_text("suggests")
+        expect(ada.locator(".claim")).to_contain_text("hidden")
         item = press(ada, "1")
         saved(ada)
         invitation = ada.evaluate(

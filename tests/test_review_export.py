@@ -165,6 +165,7 @@ class Case:
     options: AuditOptions = field(default_factory=lambda: AuditOptions(validation=0.25, top=5))
 
 
+SIGNS = "=+-@\t\r\n＝＋－＠"  # a spreadsheet takes what starts with one for a formula
 SMALL = ReadOptions(image_size=SIDE)
 CASES = {
     "folder": Case("pets", folder, "pictures", SMALL),
@@ -269,7 +270,7 @@ def reviewed(items):
 
 
 def run(audit, out, to, review=None, **options):
-    items = audit.items
+    items, options = audit.items, {"reviewers": True} | options
     return export(items, review or reviewed(items), out, to, options=ExportOptions(**options))
 
 
@@ -539,17 +540,18 @@ def test_a_saved_dataset(audits, tmp_path):
 
 
 def test_cells_of_csv_are_neutral_and_come_back():
-    texts = ["=1", "+1", "-1", "@x", "\tx", "\rx", "'=1", "''-", "'quoted'", "a=b", "", None, "-1\n=2"]
+    texts = [f"{sign}1" for sign in SIGNS]
+    texts += ["'=1", "'＝1", "''-", "'quoted'", "\n=1", "-1\n=2", "a=b", "", None]
     written = neutral(pa.array(texts))
-    assert not any(text and text[0] in "=+-@\t\r" for text in written.to_pylist())
+    assert not any(text and text[0] in SIGNS for text in written.to_pylist())
     assert literal(written).to_pylist() == texts
 
 
-@given(st.lists(st.text(alphabet="'=+-@\t\r\nab,\"", max_size=6)))
+@given(st.lists(st.text(alphabet="'=+-@\t\r\n＝＠ab,\"", max_size=6)))
 @settings(deadline=None)
 def test_neutral_cells_are_one_to_one(texts):
     written = neutral(pa.array(texts, pa.string()))
-    assert not any(text and text[0] in "=+-@\t\r" for text in written.to_pylist())
+    assert not any(text and text[0] in SIGNS for text in written.to_pylist())
     assert literal(written).to_pylist() == texts
 
 
@@ -662,6 +664,35 @@ def test_changes(audits, tmp_path):
     assert (bad["label_after"], bad["verdict"]) == ("", "bad")
     run(audit, tmp_path / "flagged.csv", "csv", policy="flag")
     assert read_cells(tmp_path / "flagged.changes.csv")["id"] == []
+
+
+PEOPLE = ("Ada Lovelace", "not a cat, I think")
+
+
+def said_by_people(items):
+    """A verdict, a conflict and a resolution."""
+    said = [Decision("mislabeled", another(items, i), PEOPLE[1]) for i in range(3)]
+    other = Decision("correct", note=PEOPLE[1])
+    words = [(items.ids[i], PEOPLE[0], one) for i, one in enumerate(said)]
+    return review_of(items, *words, *((item, "bob", other) for item in items.ids[1:3]), resolves=True)
+
+
+@pytest.mark.parametrize("to", [*exporters])
+def test_reviewers_and_their_notes_stay_here_unless_asked(to, audits, tmp_path):
+    audit = audits("texts" if to == "textfolder" else "folder")
+    review = said_by_people(audit.items)
+    run(audit, tmp_path / "out", to, review, policy="relabel", reviewers=False)
+    written = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+    if to == "parquet":
+        table = pq.read_table(tmp_path / "out")
+        assert not {"reviewer", "note"} & {*table.column_names}
+        written += str(table.to_pylist()).encode()
+    assert b"mislabeled" in written  # in the changelog, if nowhere else
+    for words in PEOPLE:
+        assert words.encode() not in written
+    run(audit, tmp_path / "asked", to, review, policy="relabel")
+    changes = next(tmp_path.rglob("asked*/changes.csv"), tmp_path / "asked.changes.csv").read_text()
+    assert all(words in changes for words in PEOPLE)
 
 
 # -- Label Studio ---------------------------------------------------------------------------------
@@ -1104,6 +1135,9 @@ def test_command_line(audits, tmp_path, monkeypatch):
     assert store.verify().seq == 8
     store.close()
     output = command("export", folder_, "--to", "imagefolder", "--policy", "relabel", "--out", "clean")
+    assert "ann" not in (tmp_path / "clean" / "changes.csv").read_text()
+    command("export", folder_, "--to", "csv", "--out", "who.csv", "--reviewers")
+    assert "ann; bob" in (tmp_path / "who.csv").read_text()
     assert f"clean: {N - 2} records, 1 relabeled, 2 left out\n" in output
     assert "changes: clean/changes.csv" in output
     issues(items).to_csv("issues.csv", index=False)

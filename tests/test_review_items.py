@@ -249,13 +249,10 @@ def test_a_blind_reviewer_sees_nothing_of_the_others(items):
     review = said(items, ("bob", 4, WRONG), ("ada", 9, FINE), ("bob", 9, WRONG))
     assert chosen(Query(status="reviewed"), items, review, blind=True) == [9]
     assert 4 in chosen(Query(status="open"), items, review, blind=True)
-    # A filter by the model's opinion would tell it of points whose second review this is.
-    both = [4, 9]
-    for query in (Query(suggested=tuple(items.classes)), Query(kind=("mislabeled", "typical", "boundary"))):
-        assert not set(both) & set(chosen(query, items, review, blind=True))
-    assert set(both) <= set(chosen(Query(suggested=tuple(items.classes)), items, review, "bob"))
-    with pytest.raises(InputError, match="blind"):
-        chosen(Query(status="conflict"), items, review, blind=True)
+    opinions = (Query(suggested=tuple(items.classes)), Query(kind=("mislabeled", "typical", "boundary")))
+    for query in (Query(status="conflict"), *opinions):
+        with pytest.raises(InputError, match="blind"):
+            chosen(query, items, review, blind=True)
 
 
 def test_similar_points_come_first(items):

@@ -226,7 +226,7 @@ def test_the_longest_names_fit(store):
 def test_the_database_refuses_change(address, store):
     stored = store.append([event("i"), event("j")])
     copy = "SELECT 2, id, run, item, actor, verdict, label, note, action, undoes, resolves, at"
-    copy += ", before_verdict, before_label, before_note, digest, way FROM event WHERE seq = 1"
+    copy += ", before_verdict, before_label, before_note, digest, way, seal FROM event WHERE seq = 1"
     statements = ["UPDATE event SET note = 'x'", "DELETE FROM event", "DELETE FROM event WHERE seq = 1"]
     statements += by_dialect(
         address,
@@ -265,6 +265,26 @@ def test_verify_names_what_was_changed_past_the_guard(address, store, change, na
     )
     with pytest.raises(InputError, match=rf"event {named} \(id {stored[named - 1].id}\) is not as it was"):
         store.verify()
+
+
+@pytest.mark.parametrize("value", ["X'80'", "CAST(X'80' AS TEXT)", "'worse'"])
+def test_an_event_that_is_none_is_named(tmp_path, value):
+    """By whoever reads the log, not only by who verifies it."""
+    file = tmp_path / "review.sqlite"
+    with contextlib.closing(open_store(file)) as store:
+        store.append([event("i"), event("j"), event("k")])
+        raw(str(file), "DROP TRIGGER event_no_update", f"UPDATE event SET verdict = {value} WHERE seq = 2")
+        for use in (store.verify, lambda: store.since("run")):
+            with pytest.raises(InputError, match=r"review\.sqlite: event 2 .*restore the log from a copy"):
+                use()
+
+
+def test_the_log_is_its_owners(tmp_path):
+    """Names and notes are in it: other users of the machine cannot read them."""
+    with contextlib.closing(open_store(tmp_path / "review.sqlite")) as store:
+        store.append([event("i")])
+        found = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+    assert found == dict.fromkeys(["review.sqlite", "review.sqlite-wal", "review.sqlite-shm"], 0o600)
 
 
 def test_commits_reach_the_disk(tmp_path, server_url):  # noqa: F811
@@ -536,10 +556,11 @@ def test_the_migrations_make_the_tables_of_the_code(address):
 
 
 def test_a_log_of_before_there_were_ways_is_as_it_was(address):
-    """Its table gets the column, its events and their digests stay."""
+    """Its table gets the columns, also that of seals; its events and their digests stay."""
     with contextlib.closing(open_store(address)) as store:
         stored = store.append([event("i"), event("j", CAT)])
-    raw(address, "ALTER TABLE event DROP COLUMN way", f"UPDATE {VERSION_TABLE} SET version_num = '0001'")
+    drop = [f"ALTER TABLE event DROP COLUMN {name}" for name in ("way", "seal")]
+    raw(address, *drop, f"UPDATE {VERSION_TABLE} SET version_num = '0001'")
     with contextlib.closing(open_store(address)) as store:
         assert store.since("run") == stored
         assert store.verify().digest == stored[-1].digest
@@ -550,9 +571,9 @@ def test_a_log_of_before_there_were_ways_is_as_it_was(address):
 def test_a_log_of_a_newer_version_is_refused_untouched(address):
     open_store(address).close()
     raw(address, f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
-    with pytest.raises(InputError, match="has version 9999, of a newer swaypoint; this one knows 0002"):
+    with pytest.raises(InputError, match="has version 9999, of a newer swaypoint; this one knows 0003"):
         open_store(address)
-    raw(address, f"UPDATE {VERSION_TABLE} SET version_num = '0002'")
+    raw(address, f"UPDATE {VERSION_TABLE} SET version_num = '0003'")
     open_store(address).close()
 
 

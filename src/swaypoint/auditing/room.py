@@ -50,5 +50,7 @@ def _width(dataset: Dataset, model: str, options: AuditOptions, outputs: int) ->
         return int(dataset.inputs.shape[1])
     if model in RECIPES:
         few = torch.from_numpy(dataset.inputs[:2])
-        return int(build(RECIPES[model], few, outputs, seed=0).get_submodule("head").in_features)
+        head = build(RECIPES[model], few, outputs, seed=0).get_submodule("head")
+        assert isinstance(head, torch.nn.Linear)
+        return head.in_features
     return None

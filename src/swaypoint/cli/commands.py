@@ -19,7 +19,7 @@ from swaypoint.errors import not_an_audit
 
 _Called = TypeVar("_Called", bound=Callable[..., Any])
 
-FAMILIES = ("audit", "labels", "report", "review", "reviewed", "study")
+FAMILIES = ("audit", "labels", "report", "review", "reviewed", "log", "study")
 """The modules of this package that hold commands, each a :class:`Family` named ``family``."""
 
 

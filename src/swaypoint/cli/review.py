@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from swaypoint.review.log.verdicts import Review, Store
 
 family = Family()
+Unverified = Annotated[
+    bool,
+    typer.Option("--unverified", help="Go on with a log that does not verify; what is written says so."),
+]
 
 
 @family.command()
@@ -81,6 +85,16 @@ def review(  # long: an option a parameter
     tls_proxy: Annotated[
         bool, typer.Option("--tls-proxy", help="A proxy in front speaks TLS.", rich_help_panel=SERVER)
     ] = False,
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Address of a proxy that is believed about who its client is: logins are limited by client.",
+            rich_help_panel=SERVER,
+        ),
+    ] = None,
+    session_hours: Annotated[
+        float, typer.Option(help="After so long a reviewer needs a new invitation.", rich_help_panel=SERVER)
+    ] = 720.0,
 ) -> None:
     """Open the page on which a person works through the ranking: verdicts by one key, each saved at once.
 
@@ -93,24 +107,32 @@ def review(  # long: an option a parameter
     from swaypoint.folder.audit_folder import AuditFolder
     from swaypoint.review.cleaning.checks import read_checks
     from swaypoint.review.items import Items
+    from swaypoint.review.log.anchors import check_log
     from swaypoint.review.log.store import open_store
+    from swaypoint.review.log.verdicts import StoreUnavailable
     from swaypoint.review.page.serve import Serving, serve
 
     items = Items(AuditFolder(folder))
     password = _password(password_file, ask=host not in ("127.0.0.1", "localhost", "::1"))
     known = None if checks is None else read_checks(items, checks)
-    serving = Serving(host, port, reviewer, password, tuple(allow_host or ()), tls_proxy, blind, known)
+    names, proxies = tuple(allow_host or ()), tuple(trusted_proxy or ())
+    serving = Serving(host, port, reviewer, password, names, tls_proxy, blind, session_hours, proxies, known)
     log = open_store(folder / "review.sqlite" if store is None else store)
     console = screen()
+
+    def tell(text: str) -> None:
+        console.print(plain(text), soft_wrap=True, highlight=False)
+
+    def closed() -> None:
+        try:
+            last = check_log(log)
+            tell(f"closed: {last.seq:,} events; digest {last.digest or 'of none'}")
+        except (InputError, StoreUnavailable) as error:
+            tell(f"error: {error}")
+
     try:
-        log.verify()
-        serve(
-            items,
-            log,
-            serving,
-            tell=lambda text: console.print(plain(text), soft_wrap=True, highlight=False),
-            browser=browser,
-        )
+        check_log(log)
+        serve(items, log, serving, tell=tell, browser=browser, at_end=closed)
     finally:
         log.close()
 
@@ -151,9 +173,13 @@ def export(
     columns: Annotated[
         bool, typer.Option(help="Add ranking and verdicts to the source's own columns.")
     ] = True,
+    reviewers: Annotated[
+        bool, typer.Option("--reviewers", help="With reviewers' names and notes, else left out.")
+    ] = False,
     link: Annotated[
         bool, typer.Option("--link", help="imagefolder: link the files instead of copying them.")
     ] = False,
+    unverified: Unverified = False,
     source: Source = None,
 ) -> None:
     """Write the audited dataset with the verdicts applied; the source stays as it is.
@@ -169,9 +195,12 @@ def export(
     from swaypoint.review.cleaning.export import export as write
     from swaypoint.review.items import Items
 
-    options = ExportOptions(policy, split, columns, link, source)  # type: ignore[arg-type]  # checked there
     items = Items(AuditFolder(folder))
-    with stored_review(items, store, new=False) as (review, _), progress() as listener:
+    with (
+        stored_review(items, store, new=False, unverified=unverified) as (review, _, doubt),
+        progress() as listener,
+    ):
+        options = ExportOptions(policy, split, columns, link, source, reviewers, doubt)  # type: ignore[arg-type]
         written = write(items, review, out, to, options=options, on_progress=listener.records)
     console = screen()
     for note in written.notes:
@@ -179,44 +208,6 @@ def export(
     counts = f"{written.records:,} records, {written.relabeled:,} relabeled, {written.dropped:,} left out"
     console.print(f"{plain(str(written.path))}: {counts}", soft_wrap=True, highlight=False)
     console.print(f"changes: {plain(str(written.changes))}", soft_wrap=True, highlight=False)
-
-
-@family.command()
-def verify(
-    folder: Audit,
-    store: StoreAt = None,
-    anchor: Annotated[
-        Path | None,
-        typer.Option(
-            help="A file, kept elsewhere, of where the log ended before: checked, and a line added.",
-            metavar="FILE",
-        ),
-    ] = None,
-) -> None:
-    """Check that no verdict of a review was changed since it was given: the exit code is 1 if one was.
-
-    Prints the number of events and the digest of all of them; whoever has it can tell later whether the log
-    was cut off or written anew. Review, export and compare check the log themselves, without an anchor.
-
-    swaypoint verify photos-audit --anchor ../anchors/photos.txt
-    """
-    from swaypoint.review.log.anchors import read_anchors, write_anchors
-    from swaypoint.review.log.store import open_store
-
-    place: str | Path = folder / "review.sqlite" if store is None else store
-    if isinstance(place, Path) and not place.exists():
-        raise InputError(f"{place} is not there: nobody has reviewed {folder} yet")
-    known = read_anchors(anchor) if anchor is not None and anchor.exists() else []
-    log = open_store(place)
-    try:
-        last = log.verify(known)
-    finally:
-        log.close()
-    if anchor is not None:
-        write_anchors(anchor, known, last)
-    screen().print(
-        f"{last.seq:,} events, as they were written; digest {last.digest or 'of none'}", soft_wrap=True
-    )
 
 
 @family.command("import")
@@ -253,7 +244,7 @@ def import_verdicts(
         console.print(f"{count:,} scores added as the column cleanlab, large = look first", highlight=False)
         return
     items = Items(AuditFolder(folder))
-    with stored_review(items, store, new=True) as (review, log):
+    with stored_review(items, store, new=True) as (review, log, _):
         found = read_verdicts(file, kind, items, review, reviewer)
         if log is not None and found.events:
             log.append(found.events)
@@ -271,7 +262,12 @@ def compare(
             help="Another dataset to measure on.", show_default="the points that the model was not trained on"
         ),
     ] = None,
+    transform: Annotated[
+        str | None,
+        typer.Option(help="As the audit had it: your code, which the folder alone does not get run."),
+    ] = None,
     store: StoreAt = None,
+    unverified: Unverified = False,
     source: Source = None,
     device: Device = "auto",
     threads: Threads = None,
@@ -292,37 +288,58 @@ def compare(
 
     items, console = Items(AuditFolder(folder)), screen()
     with (
-        stored_review(items, store, new=False) as (review, _),
+        stored_review(items, store, new=False, unverified=unverified) as (review, _, doubt),
         progress() as listener,
         using_threads(threads),
     ):
         found = read_source(items, source, listener.records)
-        trial = comparing.trial(items, found, test=test, device=device, listener=listener)
+        trial = comparing.trial(
+            items, found, test=test, transform=transform, device=device, listener=listener
+        )
         cleaned = trial.cleaned(items, review, policy)  # type: ignore[arg-type]  # checked there
         judged = trial.judged(items, review, policy)  # type: ignore[arg-type]
         result = comparing.compare(trial, cleaned, seeds=seeds, judged=judged)
-    write_json(folder / "compare.json", {"policy": policy, "test": test, **asdict(result)})
-    write_text(folder / "compare.html", pages.render(result, items.name))
-    pages.show(result, console)
+    said = {"policy": policy, "test": test} | ({"unverified": doubt} if doubt else {})
+    write_json(folder / "compare.json", said | asdict(result))
+    write_text(folder / "compare.html", pages.render(result, items.name, doubt=doubt))
+    pages.show(result, console, doubt=doubt)
     console.print(f"page: {plain(str(folder / 'compare.html'))}", soft_wrap=True, highlight=False)
 
 
+class Stored(NamedTuple):
+    """A review, its log where there is one, and why that did not verify."""
+
+    review: Review
+    log: Store | None
+    doubt: str = ""
+
+
 @contextmanager
-def stored_review(items: Items, store: str | None, *, new: bool) -> Iterator[tuple[Review, Store | None]]:
-    """The review of an audit and its log; without one that is there, none is made unless it is ``new``."""
+def stored_review(
+    items: Items, store: str | None, *, new: bool, unverified: bool = False
+) -> Iterator[Stored]:
+    """The review of an audit and its log; without one that is there, none is made unless it is ``new``. One
+    that does not verify is refused, unless ``unverified`` says to go on."""
     from swaypoint.review.log.verdicts import Review, StoreUnavailable
 
     place: str | Path = items.folder.path / "review.sqlite" if store is None else store
     if isinstance(place, Path) and not place.exists() and not new:
-        yield Review(items.run), None
+        yield Stored(Review(items.run), None)
         return
+    from swaypoint.review.log.anchors import check_log
     from swaypoint.review.log.store import open_store
 
     try:
         log = open_store(place)
         try:
-            log.verify()
-            yield Review(items.run, log.since(items.run)), log
+            doubt = ""
+            try:
+                check_log(log)
+            except InputError as error:
+                if not unverified:
+                    raise
+                doubt = str(error)
+            yield Stored(Review(items.run, log.since(items.run)), log, doubt)
         finally:
             log.close()
     except StoreUnavailable as error:

@@ -51,7 +51,7 @@ def show_progress(
 
     items = Items(AuditFolder(folder))
     known = None if checks is None else read_checks(items, checks)
-    with stored_review(items, store, new=False) as (review, _):
+    with stored_review(items, store, new=False) as (review, *_):
         found = described(items, review, known)
     if as_json:
         typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
@@ -152,7 +152,7 @@ def simulate(  # long: an option a parameter
         right = [label_name(items, label) for label in found.given[found.ranked]]
     erring = Erring(misses, false_alarms)
     events = replay(items, right, round(inspect * len(items)), erring=erring)
-    with stored_review(items, store, new=True) as (_, log):
+    with stored_review(items, store, new=True) as (_, log, _):
         assert log is not None
         log.append(events)
         if sample:

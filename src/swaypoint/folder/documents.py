@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from swaypoint.errors import InputError, reading, shortened
+from swaypoint.folder.unpacked import require_fair
 
 REMEDY = "make the audit again"
 """For what an audit wrote and is not as it was."""
@@ -81,14 +82,16 @@ def _shown(value: Any) -> str:
     return shortened(repr(value), 60)
 
 
-def read_parquet(path: Path, remedy: str, *, limit: int | None = None) -> pa.Table:
+def read_parquet(path: Path, remedy: str, *, limit: int | None = None, own: bool = False) -> pa.Table:
     """A parquet file whose checksums, offsets and text have been looked at: damage shows here, not later.
 
     Args:
         limit: so many records, and the rest of their last row group, are read; None: all.
+        own: it is the user's dataset, which may repeat itself as much as it likes.
 
     Raises:
-        InputError: it is missing, damaged, larger than the memory, or two columns have the same name.
+        InputError: it is missing, damaged, larger than the memory or than a file of its size can be, or two
+            columns have the same name.
     """
     require_file(path, remedy)
     with (
@@ -101,6 +104,8 @@ def read_parquet(path: Path, remedy: str, *, limit: int | None = None) -> pa.Tab
         if len(set(schema.names)) < len(schema.names):
             raise InputError(f"{path}: two columns have the same name; rename one")
         require_memory(path, sum(counts) * widths, f"{sum(counts):,} records")
+        if not own:
+            require_fair(path, file.metadata, remedy)
         table = file.read_row_groups(range(len(counts)))
         return checked_table(table)
 

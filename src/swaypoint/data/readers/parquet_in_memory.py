@@ -83,7 +83,7 @@ def _files(source: str, options: ReadOptions) -> dict[str, list[Path]]:
 
 def _table(source: str, options: ReadOptions) -> pa.Table:
     if not os.path.isdir(source):
-        return read_parquet(Path(source), _REPAIR, limit=options.limit)
+        return read_parquet(Path(source), _REPAIR, limit=options.limit, own=True)
     parts = {name: _joined(source, files, options.limit) for name, files in _files(source, options).items()}
     if len(parts) == 1:
         return next(iter(parts.values()))
@@ -100,7 +100,7 @@ def _joined(source: str, files: Sequence[Path], limit: int | None) -> pa.Table:
             missing = None if limit is None else limit - sum(map(len, tables))
             if missing is not None and missing <= 0:
                 break
-            tables.append(read_parquet(file, _REPAIR, limit=missing))
+            tables.append(read_parquet(file, _REPAIR, limit=missing, own=True))
         alike = all(table.column_names == tables[0].column_names for table in tables)
         return pa.concat_tables(tables, promote_options="permissive" if alike else "none")
 

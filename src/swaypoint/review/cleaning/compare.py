@@ -179,6 +179,7 @@ def trial(
     source: Source,
     *,
     test: str | Path | None = None,
+    transform: str | None = None,
     device: str = AUTO,
     listener: Listener | None = None,
 ) -> Trial:
@@ -187,12 +188,15 @@ def trial(
     Args:
         source: of the audit, read again.
         test: another dataset of the same form to measure on instead.
+        transform: the audit's own, again: it is code, and a folder that somebody sent names none to run.
 
     Raises:
-        InputError: ``test`` cannot be read, or is of another form.
+        InputError: ``test`` cannot be read, or is of another form; another transform.
     """
     arguments = items.manifest.arguments
     model = {name: arguments["model"][name] for name in ("name", "transform", "layer", "epochs")}
+    if model["transform"] != transform:
+        raise InputError(f"the audit's transform, code that would run, is {model['transform']}; say it again")
     shop = Workshop(
         items.folder.path / "compare",
         ModelOptions(**model),

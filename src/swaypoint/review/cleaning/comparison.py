@@ -21,8 +21,8 @@ _SHOWN = 40
 """Classes in the picture, those that changed most."""
 
 
-def render(comparison: Comparison, title: str) -> str:
-    """The page as one string.
+def render(comparison: Comparison, title: str, *, doubt: str = "") -> str:
+    """The page as one string; ``doubt``: why the log of verdicts did not verify.
 
     Raises:
         MissingExtra: jinja2 is not installed.
@@ -33,6 +33,7 @@ def render(comparison: Comparison, title: str) -> str:
         templates=_HERE,
         title=title,
         comparison=comparison,
+        doubt=doubt,
         groups=groups,
         picture=picture(comparison),
     )
@@ -96,8 +97,10 @@ def _ends(interval: Interval) -> tuple[float, float, float]:
     return interval.mean, interval.low, interval.high
 
 
-def show(comparison: Comparison, console: Console) -> None:
-    """Print the comparison as a table."""
+def show(comparison: Comparison, console: Console, *, doubt: str = "") -> None:
+    """Print the comparison as a table; ``doubt`` as in :func:`render`."""
+    if doubt:
+        console.print(escape(f"note: the log did not verify: {doubt}"), highlight=False, soft_wrap=True)
     title = f"{_titled(comparison.measure)}, with 95 % intervals"
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
     for name, side in (("class", "left"), ("points", "right"), ("as given", "right"), ("cleaned", "right")):

@@ -18,14 +18,19 @@ from swaypoint.data.readers.images import Progress
 from swaypoint.errors import InputError
 from swaypoint.review.cleaning.exporters import exporters
 from swaypoint.review.cleaning.policy import Policy, clean
-from swaypoint.review.cleaning.records import ALL, Records, label_name, records
+from swaypoint.review.cleaning.records import ALL, PERSONAL, Records, label_name, records
 from swaypoint.review.cleaning.source import origin, read_source
 from swaypoint.review.cleaning.spreadsheet import write_cells
 from swaypoint.review.items import Items
 from swaypoint.review.log.verdicts import Review
 
 CHANGES = ("id", "source", "label_before", "label_after", "verdict", "reviewer", "decided_at", "note")
-"""Columns of the changelog; ``label_after`` is empty where the record was left out."""
+"""Columns of the changelog; ``label_after`` is empty where the record was left out, and those that tell of
+people are there only where reviewers are asked for."""
+
+UNVERIFIED = "the log did not verify"
+"""In place of an id in the changelog's first line, with the reason as its source, where the log was not as
+written."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,9 @@ class ExportOptions:
         columns: add the canonical columns to the source's own.
         link: link the source's own files instead of copying them, where the format copies any.
         source: where the source is now; default: where it was.
+        reviewers: with reviewers' names and notes.
+        doubt: why the log of verdicts did not verify, where it is exported all the same: the first line of
+            the changelog says it.
     """
 
     policy: Policy = "flag"
@@ -45,6 +53,8 @@ class ExportOptions:
     columns: bool = True
     link: bool = False
     source: Path | None = None
+    reviewers: bool = False
+    doubt: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,7 +99,15 @@ def export(
     source = read_source(items, options.source, on_progress)
     if Path(source.path).exists() and out.resolve().is_relative_to(Path(source.path).resolve()):
         raise InputError(f"{out} lies within the source {source.path}, which stays as it is; choose another")
-    chosen = records(items, source, review, cleaned, split=options.split, columns=options.columns)
+    chosen = records(
+        items,
+        source,
+        review,
+        cleaned,
+        split=options.split,
+        columns=options.columns,
+        reviewers=options.reviewers,
+    )
     write = exporter.link if options.link and exporter.link is not None else exporter.write
     asked = (options.split == ALL) | (items.scores["split"] == options.split)
     dropped, other = asked & ~cleaned.kept, cleaned.labels != items.scores["label"]
@@ -97,21 +115,23 @@ def export(
     with _staged(out, folder=exporter.folder) as staged:
         write(chosen, staged)
         changes = staged / "changes.csv" if exporter.folder else staged.with_name(_changes(out))
-        _write_changes(chosen, changed, changes)
+        _write_changes(chosen, changed, changes, options.doubt)
     return Exported(
         out,
         out / "changes.csv" if exporter.folder else out.with_name(_changes(out)),
         records=len(chosen),
         relabeled=int((asked & cleaned.kept & other).sum()),
         dropped=int(dropped.sum()),
-        notes=tuple(_notes(chosen)),
+        notes=(*((f"the log did not verify: {options.doubt}",) if options.doubt else ()), *_notes(chosen)),
     )
 
 
-def _write_changes(chosen: Records, changed: np.ndarray, path: Path) -> None:
+def _write_changes(chosen: Records, changed: np.ndarray, path: Path, doubt: str) -> None:
     """The changelog of the records ``changed``, positions in the dataset."""
     kept = set(chosen.rows.tolist())
-    rows = []
+    rows: list[tuple[str | None, ...]] = []
+    if doubt:
+        rows.append((UNVERIFIED, doubt, *[None] * (len(CHANGES) - 2)))
     for row in changed.tolist():
         ruling = chosen.ruling(row)
         assert ruling is not None
@@ -120,7 +140,8 @@ def _write_changes(chosen: Records, changed: np.ndarray, path: Path) -> None:
         said = (ruling.verdict, ruling.reviewer, ruling.decided_at, ruling.note)
         rows.append((source.ids[row], source.place(row), chosen.given(row), after, *said))
     columns = list(zip(*rows, strict=True)) or [()] * len(CHANGES)
-    write_cells(path, iter([pa.table([pa.array(c, pa.string()) for c in columns], names=CHANGES)]))
+    table = pa.table([pa.array(c, pa.string()) for c in columns], names=CHANGES)
+    write_cells(path, iter([table if chosen.reviewers else table.drop_columns(list(PERSONAL))]))
 
 
 def _notes(chosen: Records) -> Iterator[str]:

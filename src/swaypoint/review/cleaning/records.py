@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -32,6 +32,8 @@ CANONICAL = pa.schema(
     ]
 )
 """The columns that every export adds to the source's own; docs/interoperability.md says what they hold."""
+PERSONAL = ("reviewer", "note")
+"""Those of them that tell of people: only where it is asked for."""
 ALL = "all"
 """Records of every split."""
 PREFIX = "swaypoint_"
@@ -50,6 +52,7 @@ class Records:
         labels: of all records of the dataset, after the policy, ``(n,)``.
         standing: what was said of the items, by id.
         columns: whether the canonical columns are added to the source's own.
+        reviewers: whether :data:`PERSONAL` ones are among them; else ``standing`` does not hold them either.
     """
 
     items: Items
@@ -58,6 +61,7 @@ class Records:
     labels: np.ndarray
     standing: dict[str, Ruling]
     columns: bool = True
+    reviewers: bool = False
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -110,6 +114,8 @@ class Records:
         """What the canonical columns are called beside the source's own."""
         taken, names = {*self.source.table.column_names, self.source.image}, {}
         for canonical in CANONICAL.names:
+            if canonical in PERSONAL and not self.reviewers:
+                continue
             name = canonical
             while name in taken:
                 name = PREFIX + name
@@ -153,7 +159,8 @@ class Records:
             return table
         table = table.append_column(self.names["label_original"], before)
         for name, column in self._canonical(rows).items():
-            table = table.append_column(self.names[name], column)
+            if name in self.names:
+                table = table.append_column(self.names[name], column)
         return table
 
     def _with_pictures(self, table: pa.Table, rows: np.ndarray) -> pa.Table:
@@ -196,10 +203,14 @@ def records(
     *,
     split: str = ALL,
     columns: bool = True,
+    reviewers: bool = False,
 ) -> Records:
-    """Those of a split, or of all, that a policy keeps, with what was said of them; what an older audit did
-    not rank is kept as it is."""
+    """Those of a split, or of all, that a policy keeps, with what was said of them, and by whom if
+    ``reviewers``; what an older audit did not rank is kept as it is."""
     labels, kept = source.dataset.labels.copy(), np.ones(len(source), dtype=bool)
     labels[source.ranked], kept[source.ranked] = cleaned.labels, cleaned.kept
     kept &= (split == ALL) | (source.split == split)
-    return Records(items, source, np.flatnonzero(kept), labels, rulings(review), columns)
+    standing = rulings(review)
+    if not reviewers:
+        standing = {item: replace(ruling, reviewer="", note="") for item, ruling in standing.items()}
+    return Records(items, source, np.flatnonzero(kept), labels, standing, columns, reviewers)

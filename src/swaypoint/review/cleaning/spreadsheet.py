@@ -12,8 +12,10 @@ import pyarrow.csv as pa_csv
 from swaypoint.errors import InputError
 
 # Apostrophes before the sign count too, so that reading takes away exactly what writing added.
-_FORMULA = r"^('*[=+\-@\t\r])"
-_NEUTRAL = r"^'('*[=+\-@\t\r])"
+# Some programs take the full-width signs for the usual ones, and drop a line feed in front of one.
+_SIGNS = r"[=+\-@\t\r\n＝＋－＠]"
+_FORMULA = f"^('*{_SIGNS})"
+_NEUTRAL = f"^'('*{_SIGNS})"
 
 
 def neutral(texts: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array:

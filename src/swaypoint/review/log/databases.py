@@ -109,6 +109,7 @@ class Sqlite(Database):
         for path in (folder, self.file):
             if path.exists() and not os.access(path, os.W_OK):
                 raise InputError(f"{path} cannot be written; allow it, or keep the verdicts elsewhere")
+        self._make()
         engine = sa.create_engine(
             sa.URL.create("sqlite", database=str(self.file)),
             connect_args={"timeout": PATIENCE},
@@ -117,6 +118,16 @@ class Sqlite(Database):
         sa.event.listen(engine, "connect", self._configure)
         sa.event.listen(engine, "begin", self._begin)
         return engine
+
+    def _make(self) -> None:
+        """An empty file that its owner alone reads, unless there is one; what SQLite puts beside it takes
+        its mode."""
+        try:
+            os.close(os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise StoreUnavailable(f"{self.file} cannot be made: {error.strerror or error}") from error
 
     def _configure(self, connection: sqlite3.Connection, record: Any) -> None:
         connection.isolation_level = None  # the driver's own BEGIN comes late and is never IMMEDIATE

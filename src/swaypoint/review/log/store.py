@@ -13,8 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swaypoint.errors import InputError, require
+from swaypoint.errors import InputError, require, shortened
 from swaypoint.review.log.databases import PATIENCE, Database, database
+from swaypoint.review.log.keys import Keys, user_keys
 from swaypoint.review.log.migrations import VERSION_TABLE, upgrade
 from swaypoint.review.log.verdicts import Anchor, Decision, Event, Store, StoreUnavailable, check_event
 
@@ -45,6 +46,7 @@ EVENTS = sa.Table(
     sa.Column("before_note", sa.Text),
     sa.Column("digest", sa.Text, nullable=False),
     sa.Column("way", sa.Text),
+    sa.Column("seal", sa.Text),
     sa.PrimaryKeyConstraint("seq", name="event_seq"),
     sa.Index("event_id", "id", unique=True),
     sa.Index("event_run", "run", "seq"),
@@ -52,11 +54,12 @@ EVENTS = sa.Table(
 )
 
 
-def open_store(url_or_path: str | Path) -> Store:
+def open_store(url_or_path: str | Path, *, sealed: bool = True) -> SqlStore:
     """The log there: made if there is none, its tables brought to this version.
 
     Args:
         url_or_path: an SQLite file, or ``postgresql://USER:PASSWORD@HOST/DATABASE``.
+        sealed: events are sealed with the user's key, and seals checked.
 
     Raises:
         InputError: another kind of address, one that the server refuses, a file that is damaged, is
@@ -64,22 +67,23 @@ def open_store(url_or_path: str | Path) -> Store:
         StoreUnavailable: the database cannot be reached, is locked, or has no space.
         MissingExtra: sqlalchemy and alembic, or psycopg for PostgreSQL, are not installed.
     """
-    return SqlStore(database(url_or_path))
+    return SqlStore(database(url_or_path), user_keys() if sealed else None)
 
 
 class SqlStore(Store):
     """A log in one table; see :class:`~swaypoint.review.log.verdicts.Store`.
 
     The table refuses UPDATE and DELETE. Each event's digest is SHA-256 over the digest before it and the
-    event as canonical JSON: a change that gets past the table is seen by :meth:`verify`; that the end was cut
-    off, or all of it written anew, by one with an anchor.
+    event as canonical JSON: a change that gets past the table is seen by :meth:`verify`. With ``keys`` each
+    has a seal, a digest by key, so that all of it cannot be written anew without the key; that the end was
+    cut off is seen with an anchor.
 
     Raises:
         InputError, StoreUnavailable, MissingExtra: as :func:`open_store`.
     """
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, keys: Keys | None = None) -> None:
+        self._database, self.keys = database, keys
         self._engine = database.engine()
         self._turn = threading.Lock()  # fairer than the database's lock, which SQLite's writers poll
         try:
@@ -116,7 +120,7 @@ class SqlStore(Store):
                     )
             added = list(_chained(connection, fresh.values()))
             if added:
-                connection.execute(sa.insert(EVENTS), [_row(event) for event in added])
+                connection.execute(sa.insert(EVENTS), [self._row(event) for event in added])
         stored.update((event.id, event) for event in added)
         return [stored[event.id] for event in events]
 
@@ -127,9 +131,10 @@ class SqlStore(Store):
             InputError: the file is damaged.
             StoreUnavailable: the database cannot be reached.
         """
-        query = sa.select(EVENTS).where(EVENTS.c.run == run, EVENTS.c.seq > seq).order_by(EVENTS.c.seq)
+        query = sa.select(EVENTS).where(EVENTS.c.run == run, EVENTS.c.seq > seq)
         with self._explained(), self._engine.connect() as connection:
-            return [_event(row) for row in connection.execute(query)]
+            rows = self._rows(connection, query)
+            return [self._read(row) for row in rows]
 
     def verify(self, anchors: Sequence[Anchor] = ()) -> Anchor:
         """See :meth:`Store.verify`.
@@ -139,15 +144,16 @@ class SqlStore(Store):
             StoreUnavailable: the database cannot be reached.
         """
         count, digest, known = 0, "", {anchor.seq: anchor.digest for anchor in anchors}
+        sealed = False  # by a key that is here: from there on all must be
         with self._explained(), self._engine.connect() as connection:
-            query = sa.select(EVENTS).order_by(EVENTS.c.seq)
-            for row in connection.execution_options(yield_per=1000).execute(query):
+            for row in self._rows(connection.execution_options(yield_per=1000), sa.select(EVENTS)):
                 count, digest = count + 1, _redone(digest, row)
                 if (row.seq, row.digest) != (count, digest):
                     raise InputError(
                         f"{self._database.name}: event {row.seq} (id {row.id}) is not as it was written,"
                         " or one before it is missing; restore the log from a copy"
                     )
+                sealed = self._check_seal(row, sealed)
                 if known.pop(count, digest) != digest:
                     raise InputError(
                         f"{self._database.name}: at event {count} the log is not what it was when it was"
@@ -159,6 +165,57 @@ class SqlStore(Store):
                 f" {max(lost)}: its end was cut off; restore it from a copy"
             )
         return Anchor(count, digest)
+
+    def _check_seal(self, row: sa.Row[Any], sealed: bool) -> bool:
+        right = None if self.keys is None or row.seal is None else self.keys.right(str(row.seal), row.digest)
+        if right is False:
+            raise InputError(
+                f"{self.name}: event {row.seq} (id {row.id}) has a false seal: who wrote it does not have the"
+                " key; restore the log from a copy"
+            )
+        if sealed and right is None:
+            found = "no seal" if row.seal is None else "the seal of a key that is not here"
+            assert self.keys is not None
+            raise InputError(
+                f"{self.name}: event {row.seq} (id {row.id}) has {found}: somebody without your key added it;"
+                f" if that was in order, put their key into {self.keys.folder}"
+            )
+        return right is not None
+
+    @property
+    def name(self) -> str:
+        """Of its database, for messages."""
+        return self._database.name
+
+    def _rows(self, connection: sa.Connection, query: sa.Select[Any]) -> Iterator[sa.Row[Any]]:
+        """Those that ``query`` asks for, in order; one that cannot even be read is named."""
+        try:
+            yield from connection.execute(query.order_by(EVENTS.c.seq))
+        except (sa.exc.OperationalError, sa.exc.DataError, TypeError, ValueError) as error:
+            found = _unreadable(connection, query)
+            if found is None:
+                raise
+            raise self._corrupt(found, error) from error
+
+    def _row(self, event: Event) -> dict[str, Any]:
+        row = {column.name: getattr(event, column.name, None) for column in EVENTS.columns}
+        row |= {"way": event.way or None, "seal": self.keys and self.keys.seal(event.digest)}
+        for prefix, decision in (("", event.decision), ("before_", event.before)):
+            for name in ("verdict", "label", "note"):
+                row[prefix + name] = getattr(decision, name, None)
+        return row
+
+    def _read(self, row: Sequence[Any]) -> Event:
+        try:
+            return _event(row)
+        except InputError as error:
+            raise self._corrupt(row[0], error) from error
+
+    def _corrupt(self, seq: Any, error: Exception) -> InputError:
+        detail = shortened(str(getattr(error, "orig", error)))
+        return InputError(
+            f"{self._database.name}: event {seq} is corrupt ({detail}); restore the log from a copy"
+        )
 
     def close(self) -> None:
         self._engine.dispose()
@@ -187,6 +244,17 @@ class SqlStore(Store):
             raise self._database.explain(error) from error
         except sa.exc.TimeoutError as error:
             raise StoreUnavailable(f"{self._database.name} is busy; try again") from error
+
+
+def _unreadable(connection: sa.Connection, query: sa.Select[Any]) -> Any:
+    """The number of the first event whose row the driver cannot turn into values; None where none is such."""
+    numbers = connection.execute(query.with_only_columns(EVENTS.c.seq).order_by(EVENTS.c.seq)).scalars().all()
+    for seq in numbers:
+        try:
+            connection.execute(sa.select(EVENTS).where(EVENTS.c.seq == seq)).all()
+        except (sa.exc.OperationalError, sa.exc.DataError, TypeError, ValueError):
+            return seq
+    return None
 
 
 def _stored(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Event]:
@@ -268,7 +336,11 @@ def _decision(verdict: Any, label: str | None, note: str | None) -> Decision | N
 
 
 def _event(row: Sequence[Any]) -> Event:
-    seq, key, run, item, actor, verdict, label, note, action, undoes, resolves, at, *before, digest, way = row
+    *given, digest, way, _ = row  # the last is the seal
+    seq, key, run, item, actor, verdict, label, note, action, undoes, resolves, at, *before = given
+    texts = (key, run, item, actor, verdict, label, note, action, undoes, at, *before, digest, way)
+    if not (isinstance(seq, int) and all(value is None or isinstance(value, str) for value in texts)):
+        raise InputError("a value of it is no text")  # SQLite keeps anything in any column
     return Event(
         id=key,
         run=run,
@@ -284,12 +356,3 @@ def _event(row: Sequence[Any]) -> Event:
         before=_decision(*before),
         digest=digest,
     )
-
-
-def _row(event: Event) -> dict[str, Any]:
-    row = {column.name: getattr(event, column.name, None) for column in EVENTS.columns}
-    row["way"] = event.way or None
-    for prefix, decision in (("", event.decision), ("before_", event.before)):
-        for name in ("verdict", "label", "note"):
-            row[prefix + name] = getattr(decision, name, None)
-    return row

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from swaypoint.errors import InputError
 from swaypoint.report.page import PARTS
 from swaypoint.review.items import Items
+from swaypoint.review.log.sessions import Session
 from swaypoint.review.log.verdicts import VERDICTS, Event, Review, StoreUnavailable
 from swaypoint.review.page import overview, pages
 from swaypoint.review.page.assets import Assets
@@ -24,14 +25,13 @@ from swaypoint.review.page.desk import Action, Desk, View
 from swaypoint.review.page.glossary import SENTENCES
 from swaypoint.review.page.names import shortened
 from swaypoint.review.page.pictures import SLOTS, Pictures, Sheets, Thumbnails
-from swaypoint.review.page.query import STATUSES, Query, quoted, sortable
-from swaypoint.review.page.security import Gate, Guard, Session, form_field, is_form, reviewer_name
+from swaypoint.review.page.query import BLIND_ORDERS, STATUSES, Query, quoted, sortable
+from swaypoint.review.page.security import Gate, Guard, form_field, is_form, reviewer_name
 from swaypoint.review.page.trust import trust
 from swaypoint.scoring.kinds import KINDS, REGRESSION_KINDS
 
 _HERE = Path(__file__).parent
 _ACTIONS = 64
-_MONTH = 30 * 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ def create_app(desk: Desk, door: Door) -> ASGIApp:
     app.mount("/picture", Pictures(desk.items))
     app.mount("/static", templates.assets)
     _add_entrance(app, templates)
+    _add_sessions(app, templates)
     _add_pages(app, templates)
     _add_writing(app, desk)
 
@@ -127,13 +128,14 @@ class _Templates:
 
 
 def _add_entrance(app: FastAPI, templates: _Templates) -> None:
-    gate = templates.door.gate
+    gate, desk = templates.door.gate, templates.desk
 
-    def admit(response: Response, session: Session) -> Response:
+    def admit(request: Request, response: Response, session: Session) -> Response:
+        host = request.headers["host"]
         response.set_cookie(
-            gate.cookie,
-            gate.seal(session),
-            max_age=_MONTH,
+            gate.cookie(host),
+            gate.seal(session, host),
+            max_age=gate.seconds,
             httponly=True,
             samesite="strict",
             secure=templates.door.secure,
@@ -148,11 +150,11 @@ def _add_entrance(app: FastAPI, templates: _Templates) -> None:
                 return RedirectResponse("/", 303)
             return templates.html(request, "refused", 403, page="refused")
         # Not a redirect: from a link in a mail, the browser would not send the strict cookie along.
-        return admit(templates.html(request, "opened", page="opened"), session)
+        return admit(request, templates.html(request, "opened", page="opened"), session)
 
     def entered(request: Request, session: Session) -> Response:
         answer = RedirectResponse("/", 303) if is_form(request.headers) else JSONResponse({"ok": True})
-        return admit(answer, session)
+        return admit(request, answer, session)
 
     def stopped(request: Request, page: str, status: int, reason: str) -> Response:
         if is_form(request.headers):
@@ -168,18 +170,49 @@ def _add_entrance(app: FastAPI, templates: _Templates) -> None:
 
     @app.get("/name")
     def name(request: Request) -> Response:
-        return templates.html(request, "name", page="name")
+        session: Session = request.state.session
+        bound = session.reviewer and not session.owner
+        return RedirectResponse("/", 303) if bound else templates.html(request, "name", page="name")
 
     @app.post("/name")
     async def set_name(request: Request) -> Response:
+        session: Session = request.state.session
+        if session.reviewer and not session.owner:
+            return stopped(request, "name", 403, f"You are here as {session.reviewer}, and stay so.")
         reviewer = reviewer_name(_text(request, await request.body(), "name"))
         if not reviewer:
             return stopped(request, "name", 400, "A name has at least one letter.")
-        return entered(request, Session(request.state.session.id, reviewer))
+        named = await run_in_threadpool(lambda: gate.name(session, reviewer, desk.reviewers()))
+        if named is None:
+            return stopped(request, "name", 409, f"{reviewer} is taken. Is it you? Ask for an invitation.")
+        return entered(request, named)
+
+
+def _add_sessions(app: FastAPI, templates: _Templates) -> None:
+    gate, desk = templates.door.gate, templates.desk
 
     @app.post("/invite")
-    def invite(request: Request) -> Response:
-        return JSONResponse({"address": str(request.base_url) + f"open?token={gate.invite()}"})
+    async def invite(request: Request) -> Response:
+        session: Session = request.state.session
+        if not session.reviewer:
+            return _nameless()
+        said = reviewer_name(str(_json(await request.body()).get("name", "")))
+        bound = said and not session.owner
+        if bound and not await run_in_threadpool(lambda: gate.free(said, desk.reviewers())):
+            return JSONResponse({"error": f"{said} is taken: only the owner can invite them again."}, 409)
+        token = gate.invite(said, by=session.reviewer)
+        return JSONResponse({"address": str(request.base_url) + f"open?token={token}"})
+
+    @app.post("/logout")
+    def logout(request: Request) -> Response:
+        gate.close(request.state.session)
+        response = JSONResponse({"ok": True})
+        response.delete_cookie(gate.cookie(request.headers["host"]))
+        return response
+
+
+def _nameless() -> Response:
+    return JSONResponse({"error": "Give your name first."}, 403)
 
 
 def _text(request: Request, body: bytes, name: str) -> str:
@@ -192,12 +225,16 @@ def _text(request: Request, body: bytes, name: str) -> str:
 
 def _json(body: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(body)
+        value = json.loads(body, parse_constant=_no_number)
     except (ValueError, RecursionError):
         raise InputError("the request is no JSON") from None
     if not isinstance(value, dict):
         raise InputError("the request is no JSON object")
     return value
+
+
+def _no_number(text: str) -> Any:
+    raise InputError(f"the request is no JSON: {text} is no number there")
 
 
 # -- pages ------------------------------------------------------------------------------------------
@@ -237,7 +274,7 @@ def _add_pages(  # long: a page after the other
 
             def as_json(request: Request) -> Response:
                 if not (actor := request.state.session.reviewer):
-                    return JSONResponse({"error": "Give your name first."}, 403)
+                    return _nameless()
                 _, content = value(request, actor)
                 return content if isinstance(content, Response) else _compact(content)
 
@@ -289,7 +326,9 @@ def _add_pages(  # long: a page after the other
 
     @app.get("/map.bin")
     def map_points(request: Request) -> Response:
-        actor, query = request.state.session.reviewer, Query.parse(request.query_params)
+        if not (actor := request.state.session.reviewer):  # who may see everybody's verdicts
+            return _nameless()
+        query = Query.parse(request.query_params)
         with desk.reading(actor) as review:
             points = pages.map_points(desk, review, _view(desk, request, query, actor), actor)
         return Response(points, media_type="application/octet-stream")
@@ -311,7 +350,10 @@ def _number(request: Request, name: str) -> int | None:
 def _filters(desk: Desk) -> dict[str, Any]:
     """What the filter bar offers."""
     names = [
-        name for name in sortable(desk.items) if name not in ("index", "rank", "label", "suggested_label")
+        name
+        for name in sortable(desk.items)
+        if name not in ("index", "rank", "label", "suggested_label")
+        and not (desk.blind and name not in BLIND_ORDERS)
     ]
     sorts = [("rank", "most influential"), ("-rank", "least influential"), ("index", "dataset order")]
     for name in names:
@@ -357,7 +399,7 @@ def _add_writing(app: FastAPI, desk: Desk) -> None:
     @app.post("/actions")
     async def actions(request: Request) -> Response:
         if not (actor := request.state.session.reviewer):
-            return JSONResponse({"error": "Give your name first."}, 403)
+            return _nameless()
         return await run_in_threadpool(perform, actor, await request.body())
 
 

@@ -99,21 +99,29 @@ class Action:
             return replace(
                 action,
                 query=Query.parse({str(name): str(part) for name, part in value["query"].items()}),
-                seq=int(value["seq"]),
-                ranges=tuple((int(start), int(stop)) for start, stop in value["ranges"]),
+                seq=_whole(value["seq"]),
+                ranges=tuple((_whole(start), _whole(stop)) for start, stop in value["ranges"]),
                 suggested=value.get("suggested") is True,
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             if isinstance(error, InputError):
                 raise
             raise InputError(f"an action that makes no sense: {error}") from None
+
+
+def _whole(value: Any) -> int:
+    """A number of 64 bits; 1e999 is an infinite one to the parser of JSON."""
+    number = int(value)
+    if abs(number) >= 2**63:
+        raise ValueError(f"{value} is too large")
+    return number
 
 
 class Desk:
     """Items and their review, which follows the store, so that several servers on one agree.
 
     Args:
-        blind: a reviewer sees nothing of what others said.
+        blind: a reviewer sees nothing of what others said, nor of what the model suggests.
         checks: points whose label is known, see :func:`~swaypoint.review.log.erring.checked`: they come up
             among those of the queue, and look like them.
 
@@ -161,9 +169,10 @@ class Desk:
             self._own[actor] = Review(self.items.run, events)
         return self._own[actor]
 
-    def hides_suggestion(self, actor: str, item: str) -> bool:
-        """In a blind review, of a point that another reviewed already."""
-        return self.blind and bool(self._review.all_on(item).keys() - {actor})
+    def reviewers(self) -> set[str]:
+        """Everyone who ever said something, taken back or not."""
+        with self.reading() as review:
+            return {event.actor for event in review.events}
 
     def view(self, query: Query, actor: str, seq: int | None = None) -> View:
         """What ``query`` asks for, as of the event ``seq``, or now.
@@ -320,6 +329,8 @@ class Desk:
     def _decided_all(self, actor: str, action: Action) -> list[Event]:
         assert action.decision is not None
         self._check_label(action.decision)
+        if self.blind and action.suggested:
+            raise InputError("a blind review shows no suggestions, and so takes none over")
         view = self.view(action.query, actor, action.seq)
         chosen = np.zeros(len(view), dtype=bool)
         for start, stop in action.ranges:
@@ -328,8 +339,6 @@ class Desk:
         for position in view.positions[chosen].tolist():
             item, decision = self.items.ids[position], action.decision
             if action.suggested and decision.verdict == "mislabeled":
-                if self.hides_suggestion(actor, item):
-                    continue
                 decision = replace(decision, label=self.items.suggested(position))
                 if decision.label == self.items.label(position):
                     continue

@@ -158,6 +158,8 @@ def classes_page(desk: Desk, review: Review) -> ClassesPage:
         return ClassesPage((), (), (), None, None)
     k = len(items.classes)
     label, other = (items.scores[name].astype(np.int64) for name in ("label", "suggested_label"))
+    if desk.blind:  # as if the model agreed with all
+        other = label
     suggested, validated = _table(label, other, k), confusion(items, review)
     unknown = validated.unknown
     reviewed, wrong = Counter[int](), Counter[int]()
@@ -177,7 +179,7 @@ def classes_page(desk: Desk, review: Review) -> ClassesPage:
         items.classes,
         tuple(sorted(rows, key=lambda row: (-row.wrong, -row.suspects))[:200]),
         _pairs(items.classes, suggested, counts),
-        _nested(suggested) if small else None,
+        _nested(suggested) if small and not desk.blind else None,
         _nested(counts) if small and (counts.any() or unknown.any()) else None,
     )
 

@@ -39,7 +39,7 @@ class Said:
 class Cell:
     """One point in the gallery.
 
-    ``suggested`` and ``kind`` are None where a blind review hides them; ``values`` are a row's first
+    ``suggested`` and ``kind`` are None in a blind review; ``values`` are a row's first
     columns, of what is no picture; ``other`` is what counts by others' verdicts where the reviewer has none.
     """
 
@@ -97,7 +97,7 @@ class ItemPage:
     Attributes:
         place: from 0; None: it is not in the view.
         previous, following, waiting: ids; ``waiting`` is the next that has no verdict yet.
-        hidden: the model's opinion is not shown (a blind second review).
+        hidden: the model's opinion is not shown (a blind review).
         certainty: the model's probability of the given label.
         interval: of a regression what the value should be between, in 95 of 100 cases; ``outside`` says that
             it is not.
@@ -206,7 +206,7 @@ def gallery(desk: Desk, review: Review, view: View, actor: str, start: int) -> G
 def _cell(desk: Desk, review: Review, position: int, actor: str) -> Cell:
     items = desk.items
     item = items.ids[position]
-    hidden = desk.hides_suggestion(actor, item)
+    hidden = desk.blind
     own = review.by(actor, item)
     counts = review.decision(item) if own is None else None
     picture = items.pictured
@@ -238,7 +238,7 @@ def item_page(desk: Desk, review: Review, view: View, actor: str, position: int)
     """The point at ``position``."""
     items = desk.items
     item, place = items.ids[position], view.place(position)
-    hidden = desk.hides_suggestion(actor, item)
+    hidden = desk.blind
     certainty, choices = _choices(items, position, hidden=hidden)
     near, supports, contradicts = desk.related(position)
     waiting = desk.first_waiting(view, actor, 0 if place is None else place + 1)
@@ -274,8 +274,8 @@ def item_page(desk: Desk, review: Review, view: View, actor: str, position: int)
         own=None if own is None else _said(actor, own),
         others=tuple(_said(who, what) for who, what in sorted(review.all_on(item).items()) if who != actor),
         conflict=review.conflict(item),
-        neighbours=_tiles(items, position, near),
-        # What the model holds of other points tells what it holds of this one.
+        # What the model holds of other points tells what it holds of this one, and so do their labels.
+        neighbours=() if hidden else _tiles(items, position, near),
         proponents=() if hidden else _telling(items, _tiles(items, position, supports), same=True),
         opponents=() if hidden else _telling(items, _tiles(items, position, contradicts), same=False),
         texts=texts,
@@ -368,7 +368,7 @@ def map_page(desk: Desk, view: View) -> MapPage:
         verdicts=tuple(VERDICTS),
         columns=items.table.source if items.table else (),
         axes=(shown.x, shown.y) if shown else None,
-        regions=tuple(_region(number, region) for number, region in enumerate(items.regions, start=1)),
+        regions=tuple(_region(*one) for one in enumerate(() if desk.blind else items.regions, start=1)),
         without_lasso=replace(query, lasso=()).address(),
     )
 

@@ -18,6 +18,10 @@ from swaypoint.review.log.verdicts import VERDICTS, Review
 
 STATUSES = ("all", "open", "reviewed", "conflict")
 _CORNERS = 500
+OPINIONS = ("suggested", "like", "kind", "disagree", "near", "region")
+"""What depends on the model's opinion of a point, be it by the labels of its neighbours."""
+BLIND_ORDERS = ("rank", "index", "label", "leverage")
+"""Orders that do not."""
 
 
 @dataclass(frozen=True)
@@ -146,14 +150,16 @@ def select(
     Args:
         actor: whose review: which verdicts are meant.
         blind: what others said counts for nothing; else a point that anyone reviewed is not open. And
-            what would tell the model's opinion of a point (suggested, like, kind, disagree) then finds none
-            that another reviewed.
+            what would tell the model's opinion of a point (:data:`OPINIONS`, other orders than
+            :data:`BLIND_ORDERS`) is refused.
         own: in a blind review, the actor's own: what they had not judged is what they are dealt of.
 
     Raises:
-        InputError: no such column to sort by, or no such class or point; conflicts asked for in a blind
-            review; a sample before one was drawn.
+        InputError: no such column to sort by, or no such class or point; in a blind review, conflicts or
+            the model's opinion are asked for; a sample before one was drawn.
     """
+    if blind:
+        _check_blind(query)
     kept = np.ones(len(items), dtype=bool)
     for column, names in (("label", query.label), ("suggested_label", query.suggested)):
         if names:
@@ -182,10 +188,19 @@ def select(
         kept &= items.matching(query.text)
     if query.verdict or query.status != "all":
         kept &= _by_review(query, items, review, actor, blind=blind)
-    if blind and (query.suggested or query.like or query.kind or query.disagree):
-        kept[_reviewed_by_others(items, review, actor)] = False
     order = dealt(items, own or review)[: query.sample] if query.sample else _order(query, items)
     return order[kept[order]]
+
+
+def _check_blind(query: Query) -> None:
+    asked = [name for name in OPINIONS if getattr(query, name)]
+    if query.sort.removeprefix("-") not in BLIND_ORDERS:
+        asked.append(f"sort={query.sort}")
+    if asked:
+        raise InputError(
+            f"a blind review does not show what the model holds of a point, and {asked[0]} would tell; start"
+            " `swaypoint review` without --blind"
+        )
 
 
 def _like(names: tuple[str, ...], items: Items) -> np.ndarray:
@@ -255,14 +270,6 @@ def _by_review(query: Query, items: Items, review: Review, actor: str, *, blind:
             right = not query.verdict or (said is not None and said.verdict in query.verdict)
             kept[position] = wanted and right
     return ~kept if query.status == "open" else kept
-
-
-def _reviewed_by_others(items: Items, review: Review, actor: str) -> list[int]:
-    return [
-        position
-        for item in review.reviewed()
-        if (position := items.position(item)) is not None and review.all_on(item).keys() - {actor}
-    ]
 
 
 def inside(points: np.ndarray, polygon: np.ndarray) -> np.ndarray:

@@ -32,17 +32,17 @@ def reasons(items: Items, position: int, near: Related, *, hidden: bool) -> tupl
     does, the more extreme is given, as what it is; so never is all that is said that nothing is the matter.
 
     Args:
-        hidden: a blind second review: what the model holds of the point is left out.
+        hidden: a blind review: what the model holds of the point is left out, and its neighbours' labels.
     """
     if hidden:
-        return (*_neighbours(items, position, near, always=True), _region(items, position)[0])
+        return (_region(items, position)[0],)
     traits = [_region(items, position)]
     if (label := _label(items, position)) is not None:
         traits.insert(0, label)
     telling = [reason for reason, apart in traits if apart]
     if not telling:
         telling = [max((reason for reason, _ in traits), key=lambda reason: reason.share)]
-    around = _neighbours(items, position, near, always=False)
+    around = _neighbours(items, position, near)
     return (*_order(items, position), *_influence(items, position, near), *telling, *around)
 
 
@@ -133,7 +133,7 @@ def _less(share: float, than: str) -> str:
     return f"{than} of nearly all points" if share >= 0.995 else f"{than} of {share:.0%} of the points"
 
 
-def _neighbours(items: Items, position: int, near: Related, *, always: bool) -> tuple[Reason, ...]:
+def _neighbours(items: Items, position: int, near: Related) -> tuple[Reason, ...]:
     """What its nearest neighbours carry, where most of them do not carry its own."""
     voting = near.positions[:VOTING]
     if not len(voting):
@@ -148,4 +148,4 @@ def _neighbours(items: Items, position: int, near: Related, *, always: bool) -> 
         words = f"its {len(voting)} nearest neighbours carry {low:.6g} to {high:.6g}"
         telling = not low <= float(own) <= high
         reason = Reason("neighbours", words, float(telling))
-    return (reason,) if telling or always else ()
+    return (reason,) if telling else ()

@@ -2,9 +2,9 @@
 
 The page runs on the reviewer's own machine, where every other page in the same browser, and every other
 user, can send requests to it. Hence: a one-time token in the printed address becomes a signed cookie
-that scripts cannot read and other sites cannot send; the Host must be a known one (DNS rebinding); a
-write must come from this page (Origin, Sec-Fetch-Site) and carry a token that only this page has, in a header
-or in a field of its form.
+that scripts cannot read and other sites cannot send, and that goes to no other port; the Host must be a known
+one (DNS rebinding); a write must come from this page (Origin, Sec-Fetch-Site) and carry a token that only
+this page has, in a header or in a field of its form.
 """
 
 from __future__ import annotations
@@ -20,21 +20,28 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import replace
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from time import monotonic
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from swaypoint.review.log.keys import user_keys
+from swaypoint.review.log.sessions import CLOSED, Session, Sessions, same_name
+from swaypoint.review.log.verdicts import StoreUnavailable
+
 CSRF_HEADER = "x-swaypoint-csrf"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 BODY_LIMIT = 256 * 1024
-_SESSION_SECONDS = 30 * 24 * 3600
+SESSION_HOURS = 30 * 24
+_FOLLOWED_SECONDS = 1.0
 _BODY_SECONDS = 20
 _NAME_LENGTH = 60
 _TOKENS = 100
@@ -49,14 +56,6 @@ _HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
-
-
-@dataclass(frozen=True)
-class Session:
-    """One browser of one reviewer; ``reviewer`` is empty until a name was given."""
-
-    id: str
-    reviewer: str = ""
 
 
 def reviewer_name(text: str) -> str:
@@ -85,59 +84,143 @@ def kept_secret(path: Path) -> bytes:
     return secret
 
 
+def session_secret(path: Path) -> bytes:
+    """What signs sessions: by the key in ``path``, see :func:`kept_secret`, and by the user's own, which is
+    not in the folder, as who gave the folder away must not come in. Without one of the user's, a new one."""
+    keys = user_keys()
+    if keys is None:
+        return secrets.token_bytes(32)
+    return hmac.digest(keys.secrets[keys.own], kept_secret(path), "sha256")
+
+
 class Gate:
-    """Tokens, sessions and the password.
+    """Invitations, sessions and the password.
+
+    A session holds for the host and port at which it was opened, and only there. The cookie itself does not
+    know of ports: every server of this machine would be sent it. So the page has a name of its own,
+    :attr:`host`, which nobody can guess, and the cookie goes to no other.
 
     Args:
         secret: signs sessions, 32 bytes.
-        run: key of the audit; the cookie is named after it, as one machine may show several audits.
-        password: lets in without a token; None: tokens only.
+        run: key of the audit.
+        sessions: in the log.
+        password: lets in without an invitation; None: invitations only.
+        hours: how long a session lasts.
+
+    Attributes:
+        host: a name of this machine's own, under ``localhost``.
     """
 
-    def __init__(self, secret: bytes, *, run: str, password: str | None = None) -> None:
-        self.cookie = f"swaypoint-{run[:12]}"
+    def __init__(
+        self,
+        secret: bytes,
+        *,
+        run: str,
+        sessions: Sessions,
+        password: str | None = None,
+        hours: float = SESSION_HOURS,
+    ) -> None:
         self._secret = hmac.digest(secret, run.encode(), "sha256")
+        self.host = f"swaypoint-{self._sign('host', '')[:24]}.localhost"
+        self.seconds = round(3600 * hours)
+        self._run, self._sessions = run[:12], sessions
         self._password = None if password is None else _digest(password)
-        self._tokens: OrderedDict[str, str] = OrderedDict()
-        self._lock = threading.Lock()
+        self._invited: OrderedDict[str, Session] = OrderedDict()
+        self._lock, self._naming = threading.Lock(), threading.Lock()
+        self._followed = monotonic()
 
     @property
     def takes_password(self) -> bool:
         return self._password is not None
 
-    def invite(self, reviewer: str = "") -> str:
-        """A token that lets one browser in, once."""
+    def cookie(self, host: str) -> str:
+        """The cookie's name at ``host``: one machine may show several audits, or one twice."""
+        port = host.rpartition(":")[2]
+        return f"swaypoint-{port if port.isdecimal() else ''}-{self._run}"
+
+    def invite(self, reviewer: str = "", *, owner: bool = False, by: str = "") -> str:
+        """A token that lets one browser in, once, under the name ``reviewer``; empty: it gives a free one."""
         token = secrets.token_urlsafe(32)
         with self._lock:
-            self._tokens[token] = reviewer
-            while len(self._tokens) > _TOKENS:
-                self._tokens.popitem(last=False)
+            self._invited[token] = Session(secrets.token_hex(16), reviewer, owner, by)
+            while len(self._invited) > _TOKENS:
+                self._invited.popitem(last=False)
         return token
 
     def admit(self, token: str) -> Session | None:
-        """The session that ``token`` opens; it is used up."""
+        """The session that ``token`` opens; it is used up.
+
+        Raises:
+            StoreUnavailable: the log does not take it.
+        """
         with self._lock:
             # Every token is compared, in constant time each, whichever it is.
-            found = [known for known in self._tokens if hmac.compare_digest(known.encode(), token.encode())]
-            return Session(secrets.token_hex(16), self._tokens.pop(found[0])) if found else None
+            found = [known for known in self._invited if hmac.compare_digest(known.encode(), token.encode())]
+            if not found:
+                return None
+            session = self._invited[found[0]]
+            if session.reviewer:
+                self._sessions.open(session)
+            return self._invited.pop(found[0])
 
     def login(self, password: str) -> Session | None:
         right = self._password is not None and hmac.compare_digest(self._password, _digest(password))
         return Session(secrets.token_hex(16)) if right else None
 
-    def seal(self, session: Session) -> str:
-        """The cookie's value."""
-        record = json.dumps([session.id, session.reviewer, int(time.time())]).encode()
-        body = base64.urlsafe_b64encode(record).decode().rstrip("=")  # which a cookie would have to quote
-        return f"{body}.{self._sign('session', body)}"
+    def free(self, name: str, reviewers: Iterable[str]) -> bool:
+        """Nobody has come in, was invited or has reviewed under the name, or one that looks like it.
 
-    def session(self, value: str) -> Session | None:
-        """Of a cookie's value; None unless this gate sealed it, less than 30 days ago."""
+        Args:
+            reviewers: those in the log.
+        """
+        with self._lock:
+            invited = [session.reviewer for session in self._invited.values()]
+        like = same_name(name)
+        return not self._sessions.named(name) and like not in map(same_name, (*invited, *reviewers))
+
+    def name(self, session: Session, reviewer: str, reviewers: Iterable[str]) -> Session | None:
+        """The session under that name, from now on and in the log; None: it is not :meth:`free`, and the
+        session not the owner's."""
+        named = replace(session, reviewer=reviewer)
+        with self._naming:  # two cannot take it at once
+            if not session.owner and not self.free(reviewer, reviewers):
+                return None
+            self._sessions.open(named)
+        return named
+
+    def close(self, session: Session) -> None:
+        """The reviewer leaves."""
+        if session.reviewer:
+            self._sessions.end(session, CLOSED, session.reviewer)
+
+    def seal(self, session: Session, host: str) -> str:
+        """The cookie's value, for that host and port."""
+        record = json.dumps([session.id, session.owner, session.by, host.lower(), int(time.time())]).encode()
+        body = base64.urlsafe_b64encode(record).decode().rstrip("=")  # which a cookie would have to quote
+        return f"{body}.{self._sign('session at a host', body)}"
+
+    def session(self, value: str, host: str) -> Session | None:
+        """Of a cookie's value; None unless this gate sealed it for this host and port, not too long ago, and
+        it has not ended."""
         body, _, signature = value.partition(".")
-        if not hmac.compare_digest(signature.encode(), self._sign("session", body).encode()):
+        if not hmac.compare_digest(signature.encode(), self._sign("session at a host", body).encode()):
             return None
-        identity, reviewer, at = json.loads(base64.urlsafe_b64decode(f"{body}=="))
-        return Session(identity, reviewer) if time.time() - at < _SESSION_SECONDS else None
+        identity, owner, by, sealed, at = json.loads(base64.urlsafe_b64decode(f"{body}=="))
+        if sealed != host.lower() or time.time() - at >= self.seconds:
+            return None
+        found = self._sessions.find(identity) or Session(identity, "", owner, by)
+        return None if found.ended else found
+
+    @property
+    def stale(self) -> bool:
+        """What others ended is not known for a second or more."""
+        return monotonic() - self._followed >= _FOLLOWED_SECONDS
+
+    def follow(self) -> None:
+        """Learn which sessions have ended; where the log cannot be read just now, those known stay."""
+        self._followed = monotonic()
+        with suppress(StoreUnavailable):
+            self._sessions.follow()
 
     def csrf(self, session: Session) -> str:
         """What a write of this session carries in its header."""
@@ -194,7 +277,9 @@ class Guard:
         if _host_name(headers.get("host", "")) not in self.hosts:
             await _refusal(403, "This server does not answer to that host name.")(scope, receive, send)
             return
-        session = self._session(headers.get("cookie", ""))
+        if self.gate.stale:
+            await run_in_threadpool(self.gate.follow)
+        session = self._session(headers.get("cookie", ""), headers.get("host", ""))
         scope.setdefault("state", {})["session"] = session
         if wait := self._wait(scope, session):
             slower = _refusal(429, "Too many requests; wait a moment.")
@@ -223,12 +308,12 @@ class Guard:
             return
         await self.app(scope, _replay(body, receive), send)
 
-    def _session(self, cookies: str) -> Session | None:
+    def _session(self, cookies: str, host: str) -> Session | None:
         try:
-            morsel = SimpleCookie(cookies).get(self.gate.cookie)
+            morsel = SimpleCookie(cookies).get(self.gate.cookie(host))
         except CookieError:
             return None
-        return None if morsel is None else self.gate.session(morsel.value)
+        return None if morsel is None else self.gate.session(morsel.value, host)
 
     def _wait(self, scope: Scope, session: Session | None) -> float:
         path, client = scope["path"], (scope.get("client") or ("",))[0]

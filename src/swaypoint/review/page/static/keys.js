@@ -54,6 +54,8 @@ export function listen(commands) {
   document.getElementById("redo").addEventListener("click", shared.redo);
   document.getElementById("help").addEventListener("click", shared.help);
   document.getElementById("invite").addEventListener("click", invite);
+  document.getElementById("logout").addEventListener("click", leave);
+  document.getElementById("invitation-make").addEventListener("click", makeInvitation);
   for (const button of document.querySelectorAll(".menu button"))
     button.addEventListener("click", () => button.closest("details").removeAttribute("open"));
   submitOnChange();
@@ -63,12 +65,24 @@ function act(command, event) {
   if (command && command(event) !== false) event.preventDefault();
 }
 
-async function invite() {
-  const response = await post("/invite", {}).catch(() => null);
-  if (!response?.ok) return toast("No invitation just now: no connection.");
-  const field = document.getElementById("invitation-address");
-  field.value = (await response.json()).address;
+async function leave() {
+  const response = await post("/logout", {}).catch(() => null);
+  if (response?.ok) location.assign("/");
+  else toast("Still here: no connection.");
+}
+
+function invite() {
+  document.getElementById("invitation-address").value = "";
   document.getElementById("invitation").showModal();
+}
+
+async function makeInvitation() {
+  const name = document.getElementById("invitation-name").value;
+  const response = await post("/invite", { name }).catch(() => null);
+  const body = await response?.json().catch(() => null);
+  if (!response?.ok) return toast(body?.error ?? "No invitation just now: no connection.");
+  const field = document.getElementById("invitation-address");
+  field.value = body.address;
   field.select();
 }
 

@@ -9,10 +9,13 @@ import { csrf, post, reviewer, run, toast, uuid } from "./page.js";
 const PREFIX = `swaypoint:${run}:${reviewer}:`;
 const BATCH = 16; // sixteen longest notes fit the server's limit
 const SLOWEST = 3000;
+const TRIES = 4; // of what the server fails on
 
 export const queue = new EventTarget();
 const decisions = new Map(); // item -> {decision, pending}
 const unkept = new Map(); // key -> action, where localStorage is full or closed
+const failures = new Map(); // action's id -> how often the server failed on it
+const parked = new Set(); // keys of those that are not sent again before a reload
 let saved = 0;
 let sending = false;
 let wait = 0;
@@ -70,15 +73,21 @@ function changed() {
 
 function trouble(reason) {
   const bar = document.getElementById("trouble");
-  bar.hidden = !reason;
-  bar.textContent = reason ? `${reason} Your verdicts are kept here and sent as soon as it works again.` : "";
+  bar.hidden = !reason && !parked.size;
+  bar.textContent = reason
+    ? `${reason} Your verdicts are kept here and sent as soon as it works again.`
+    : parked.size
+      ? `The server fails on ${parked.size} of your verdicts: they are kept in this browser. Tell who runs it, and reload the page to send them again.`
+      : "";
 }
 
-/** Resolves when nothing is pending. */
+const unsent = () => pendingKeys().filter((key) => !parked.has(key));
+
+/** Resolves when nothing is on its way. */
 export function settled() {
   return new Promise((resolve) => {
     const look = () => {
-      if (pendingKeys().length) return;
+      if (unsent().length) return;
       queue.removeEventListener("change", look);
       resolve();
     };
@@ -99,7 +108,7 @@ export async function drain() {
 
 async function sendAll() {
   for (;;) {
-    const keys = pendingKeys().slice(0, BATCH);
+    const keys = unsent().slice(0, BATCH);
     if (!keys.length) return;
     const actions = keys.map(read).filter((action) => action !== null);
     const answer = await attempt(actions);
@@ -127,7 +136,12 @@ async function attempt(actions) {
   }
   if (response.status === 429) return later("", 1000 * Number(response.headers.get("retry-after") ?? 1));
   if (response.status === 403) return later("Your session has ended: open the review's address again.", 5000);
-  if (response.status >= 500) return later(`The verdicts cannot be saved just now: ${body.error ?? response.status}.`);
+  if (response.status === 500 && actions.length === 1) {
+    const [{ id }] = actions;
+    failures.set(id, 1 + (failures.get(id) ?? 0));
+    return failures.get(id) < TRIES ? later("The server failed.") : [{ parked: true }];
+  }
+  if (response.status > 500) return later(`The verdicts cannot be saved just now: ${body.error ?? response.status}.`);
   if (actions.length > 1) {
     const results = []; // one of them is what the server refuses: send each by itself
     for (const action of actions) {
@@ -154,6 +168,10 @@ function again() {
 }
 
 function take(key, action, result) {
+  if (result.parked) {
+    parked.add(key);
+    return trouble("");
+  }
   unkept.delete(key);
   localStorage.removeItem(key);
   if (result.error) {
