@@ -18,7 +18,9 @@ class Forked:
 
     def __init__(self, *arguments: str) -> None:
         readable, writable = os.pipe()
-        self._process = _FORKS.Process(target=_run, args=(DupFd(writable), arguments), daemon=True)
+        self._process = _FORKS.Process(
+            target=_run, args=(DupFd(writable), arguments, dict(os.environ)), daemon=True
+        )
         self._process.start()
         os.close(writable)
         self.stdout = os.fdopen(readable)
@@ -34,12 +36,12 @@ class Forked:
         assert self.poll() is not None, "it goes on"
 
 
-def _run(output, arguments) -> None:
+def _run(output, arguments, environment) -> None:
     descriptor = output.detach()
     for stream in (1, 2):
         os.dup2(descriptor, stream)
     sys.stdout, sys.stderr = (os.fdopen(stream, "w", buffering=1) for stream in (1, 2))
-    os.environ |= {"COLUMNS": "200"}
+    os.environ |= environment | {"COLUMNS": "200"}
     signal.signal(signal.SIGINT, signal.default_int_handler)  # as where a shell starts it
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     from swaypoint.cli.main import main
