@@ -211,10 +211,12 @@ def test_channel_against_loops_and_integrals():
     found = wrong_labels(p, labels)
     counts, sizes, border = counts_by_loops(p, labels)
     left = beyond_honest_confusions(counts, sizes, border)
-    expected, evidence = channel_by_integrals(left, sizes)
-    np.testing.assert_allclose(estimated_channel(counts, sizes, border)[1], expected, rtol=1e-5)
+    without, evidence = channel_by_integrals(left, sizes)
+    told, _ = channel_by_integrals(counts, sizes)
+    cautious = 0.25 * told + 0.75 * without
+    np.testing.assert_allclose(estimated_channel(counts, sizes, border)[1], cautious, rtol=1e-5)
     assert found.evidence == pytest.approx(evidence, rel=1e-5)
-    np.testing.assert_allclose(found.channel, channel_by_integrals(counts, sizes)[0], rtol=1e-5)
+    np.testing.assert_allclose(found.channel, told, rtol=1e-5)
 
 
 def test_pairs_with_a_crowded_border_need_more():
