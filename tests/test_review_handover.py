@@ -241,6 +241,27 @@ def test_the_count_is_that_of_the_progress(judged, page, tables, points):
     assert "were planted in this audit on purpose" in text
 
 
+def test_reviewers_on_points_whose_label_is_known(judged, standing, events, tmp_path):
+    known = [item for item in standing.item.unique() if item in set(judged.ids)][::2]
+    labels = [judged.label(judged.position(item)) for item in known]
+    labels[::5] = ["another"] * len(labels[::5])
+    pd.DataFrame({"id": known, "label": labels}).to_csv(tmp_path / "known.csv", index=False)
+    command(
+        *("handover", judged.folder.path, "--checks", tmp_path / "known.csv"),
+        *("--out", tmp_path / "page.html"),
+    )
+    page = (tmp_path / "page.html").read_text()
+    final = standing[(standing.verdict != "skip") & standing.item.isin(known)]
+    final = final.assign(wrong=final.item.isin(known[::5]), said=final.verdict.isin(["mislabeled", "bad"]))
+    for number, actor in enumerate(events.actor.drop_duplicates(), start=1):
+        own = final[final.actor == actor]
+        right, wrong = own[~own.wrong], own[own.wrong]
+        expected = [len(right), right.said.sum(), len(wrong), (~wrong.said).sum()]
+        assert Tables(page).numbers("checked")[f"reviewer {number}"] == expected
+    assert "Reviewers err: of" in page
+    assert "takes verdicts for right" not in page
+
+
 def test_data_model_and_hashes(judged, tables, page):
     said, manifest = dict(row for row in tables.found[""] if len(row) == 2), judged.manifest
     assert said["fingerprint of the data"] == manifest.data.fingerprint
@@ -320,6 +341,14 @@ def test_a_review_without_verdicts_says_so(audited, tmp_path):
     assert "There is no log" in page
     assert {"ways", "verdicts", "reviewers", "counts", "anchor"}.isdisjoint(Tables(page).found)
     assert not (audited / "review.sqlite").exists()
+
+
+def test_where_no_verdict_stands_it_says_so(judged):
+    first = Event("1", judged.run, judged.ids[0], "Ada", FINE, "1", way="queue", seq=1, at="2026")
+    undone = Event("2", judged.run, judged.ids[0], "Ada", None, "2", undoes="1", seq=2, at="2026")
+    page = render(judged, Review(judged.run, [first, undone]), None)
+    assert "No verdict on a point of this audit stands: those given were taken back" in page
+    assert "counts" not in Tables(page).found
 
 
 # -- what must not be on it ---------------------------------------------------------------------------

@@ -128,7 +128,7 @@ def handover(
     write(path, page)
     console = screen()
     if end is None:
-        console.print("nobody has judged a point of this audit, and the page says so")
+        console.print("nobody has judged a point of this audit, and the page says so", soft_wrap=True)
     else:
         told = f"{end.events:,} events, as they were written; digest {end.anchor.digest}"
         console.print(told, soft_wrap=True, highlight=False)
