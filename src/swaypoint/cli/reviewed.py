@@ -1,4 +1,4 @@
-"""The command line of how far a review is: ``swaypoint progress``, and ``simulate`` for studies of it."""
+"""The command line of how far a review is: ``progress``, ``handover``, and ``simulate`` for studies of it."""
 
 from __future__ import annotations
 
@@ -85,6 +85,54 @@ def _print_reviewers(reviewers: list[dict[str, Any]], against: str) -> None:
         alarms, misses = (f"{one[a]:,} of {one[b]:,}" for a, b in (("alarms", "right"), ("misses", "wrong")))
         table.add_row(plain(one["reviewer"]), alarms, misses)
     screen().print(table)
+
+
+@family.command()
+def handover(
+    folder: Audit,
+    store: StoreAt = None,
+    checks: Checks = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="File to write; one that ends in .pdf takes a Chromium.",
+            metavar="FILE",
+            show_default="AUDIT/handover.html",
+        ),
+    ] = None,
+    reviewers: Annotated[
+        bool, typer.Option("--reviewers", help="With the reviewers' names, else they are numbered.")
+    ] = False,
+) -> None:
+    """Write the page that an auditor is given: what was audited, looked at and found, and how to check it.
+
+    Data, model and their hashes, fitness, verdicts by class, agreement, how many are wrong with its interval
+    and what that does not say, findings, and the digest of the log. A log that does not verify is refused.
+
+    swaypoint handover photos-audit
+
+    swaypoint handover photos-audit --out photos.pdf
+    """
+    from swaypoint.folder.audit_folder import AuditFolder
+    from swaypoint.review.cleaning.checks import read_checks
+    from swaypoint.review.cleaning.handover import check_out, log_end, render, write
+    from swaypoint.review.items import Items
+
+    path = folder / "handover.html" if out is None else out
+    check_out(path)
+    items = Items(AuditFolder(folder))
+    known = None if checks is None else read_checks(items, checks)
+    with stored_review(items, store, new=False) as (review, log):
+        end = log_end(review, log)
+        page = render(items, review, end, checks=known, reviewers=reviewers)
+    write(path, page)
+    console = screen()
+    if end is None:
+        console.print("nobody has judged a point of this audit, and the page says so", soft_wrap=True)
+    else:
+        told = f"{end.events:,} events, as they were written; digest {end.anchor.digest}"
+        console.print(told, soft_wrap=True, highlight=False)
+    console.print(f"page: {plain(str(path))}", soft_wrap=True, highlight=False)
 
 
 @family.command()

@@ -18,7 +18,7 @@ from swaypoint.report.overview import Overview, overview
 from swaypoint.report.page import render_page
 from swaypoint.report.regions import section
 from swaypoint.report.regression import plot
-from swaypoint.report.terminal import class_name, in_words, ranked_by, split_name
+from swaypoint.report.terminal import FITNESS, class_name, in_words, ranked_by, split_name
 from swaypoint.report.words import Words, any_marked, texts_in, unmarked
 from swaypoint.report.wrong import wrong
 from swaypoint.scoring.kinds import KINDS, REGRESSION_KINDS
@@ -67,11 +67,7 @@ def render(folder: AuditFolder) -> str:
         cards=cards,
         labels=sorted({card["label"] for card in cards}),
         arguments=json.dumps(manifest.arguments, indent=1),
-        verdicts={
-            "fit": "fit for influence",
-            "caution": "use with caution",
-            "unfit": "not fit for influence",
-        },
+        verdicts=FITNESS,
     )
 
 

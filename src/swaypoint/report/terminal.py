@@ -35,8 +35,9 @@ _PARTS = {"train": "train", "validation": "held-out"}
 _TREATED = 12  # columns of a table of which it is said what was done
 _HANDFUL = 5.0  # expected wrong labels, below which a number of points to look at means little
 _COLOURS = {"fit": "green", "caution": "yellow", "unfit": "red"}
-_WORDS = {"fit": "fit for influence", "caution": "use with caution", "unfit": "not fit"}
-_VERDICTS = {verdict: f"[{_COLOURS[verdict]}]{words}[/]" for verdict, words in _WORDS.items()}
+FITNESS = {"fit": "fit for influence", "caution": "use with caution", "unfit": "not fit for influence"}
+"""The verdicts on a model in words."""
+_VERDICTS = {verdict: f"[{_COLOURS[verdict]}]{words}[/]" for verdict, words in FITNESS.items()}
 
 
 def show(folder: AuditFolder, *, top: int = 20, console: Console | None = None) -> None:
