@@ -122,7 +122,7 @@ def handover(
     check_out(path)
     items = Items(AuditFolder(folder))
     known = None if checks is None else read_checks(items, checks)
-    with stored_review(items, store, new=False) as (review, log):
+    with stored_review(items, store, new=False) as (review, log, _):
         end = log_end(review, log)
         page = render(items, review, end, checks=known, reviewers=reviewers)
     write(path, page)
