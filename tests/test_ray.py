@@ -114,6 +114,7 @@ def test_few_shards_are_asked_for_at_a_time(ray_fold, tmp_path):
     assert len(list(tmp_path.iterdir())) <= 7
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_replaced(ray_fold, tmp_path):
     def die_once(shard: int) -> Statistic:
         mark = tmp_path / str(shard)
@@ -140,6 +141,7 @@ def test_a_shard_that_kills_every_worker_is_given_up_with_one_sentence(nodes, mo
     fold.close()
 
 
+@pytest.mark.slow
 def test_durable_around_ray_keeps_what_the_workers_made(ray_fold, tmp_path):
     folder = tmp_path / "kept"
     first = scores(Durable(folder, "key", inner=ray_fold))
