@@ -65,11 +65,15 @@ def show_progress(
         from rich.table import Table
 
         table = Table("", "points", "judged", "found wrong", "wrong in all")
-        for part in parts:
+        names = [
+            *(one["part"].replace("_", " ") for one in found["splits"]),
+            *(one["part"] for one in found["classes"]),
+        ]
+        for name, part in zip(names, parts, strict=True):
             low, high = part["low"], part["high"]
             span = f"{low:,}" if low == high else f"{low:,} to {high:,}"
-            numbers = (f"{part[name]:,}" for name in ("points", "judged", "wrong"))
-            table.add_row(plain(part["part"]), *numbers, span)
+            numbers = (f"{part[of]:,}" for of in ("points", "judged", "wrong"))
+            table.add_row(plain(name), *numbers, span)
         console.print(table)
     _print_reviewers(found["checked"], "known labels")
     _print_reviewers(found["overlaps"], "what most others say")
