@@ -87,6 +87,7 @@ def test_killed_at_random_moments_and_resumed(data, tmp_path, monkeypatch, engin
     for name, values in expected.items():
         assert np.array_equal(columns[name], values), name
     assert (manifest, top) == (facts, best)
-    assert len(np.unique(columns["index"])) == len(columns["index"]) == manifest["data"]["train"]
+    ranked = sum(manifest["data"]["splits"].values())  # those held out too
+    assert len(np.unique(columns["index"])) == len(columns["index"]) == ranked
     assert not [file for file in out.rglob(".*") if file.is_file()]
     assert not (out / "partial").exists()
