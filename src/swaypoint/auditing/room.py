@@ -38,7 +38,7 @@ def check_room(dataset: Dataset, model: str, options: AuditOptions, room: float 
         )
     loss = as_loss(options.objective.loss)
     outputs = loss.outputs(len(dataset.classes))
-    width = None if options.params is not None else _width(dataset, model, options, outputs)
+    width = _width(dataset, model, options, outputs)
     if width is not None:
         blank = HeadWeights(torch.zeros(1).expand(outputs, width), torch.zeros(outputs), loss)
         choose(blank, options.of_the_head(), memory=room)
@@ -48,7 +48,7 @@ def _width(dataset: Dataset, model: str, options: AuditOptions, outputs: int) ->
     """Of the last layer, where it is known before anything is trained."""
     if model == "head" and options.model.weights is None:
         return int(dataset.inputs.shape[1])
-    if model in RECIPES:
+    if model in RECIPES and options.params is None:
         few = torch.from_numpy(dataset.inputs[:2])
         head = build(RECIPES[model], few, outputs, seed=0).get_submodule("head")
         assert isinstance(head, torch.nn.Linear)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from swaypoint.cli.commands import Family
-from swaypoint.cli.terminal import Audit, StoreAt, plain, screen
+from swaypoint.cli.terminal import Audit, StoreAt, log_place, plain, screen
 from swaypoint.errors import InputError
 
 family = Family()
@@ -95,7 +95,7 @@ def _place(folder: Path, store: str | None) -> str | Path:
     Raises:
         InputError: there is none yet.
     """
-    place: str | Path = folder / "review.sqlite" if store is None else store
+    place = log_place(folder, store)
     if isinstance(place, Path) and not place.exists():
         raise InputError(f"{place} is not there: nobody has reviewed {folder} yet")
     return place

@@ -22,6 +22,7 @@ from swaypoint.cli.terminal import (
     StoreAt,
     Threads,
     fail,
+    log_place,
     plain,
     progress,
     screen,
@@ -117,7 +118,7 @@ def review(  # long: an option a parameter
     known = None if checks is None else read_checks(items, checks)
     names, proxies = tuple(allow_host or ()), tuple(trusted_proxy or ())
     serving = Serving(host, port, reviewer, password, names, tls_proxy, blind, session_hours, proxies, known)
-    log = open_store(folder / "review.sqlite" if store is None else store)
+    log = open_store(log_place(folder, store))
     console = screen()
 
     def tell(text: str) -> None:
@@ -322,7 +323,7 @@ def stored_review(
     that does not verify is refused, unless ``unverified`` says to go on."""
     from swaypoint.review.log.verdicts import Review, StoreUnavailable
 
-    place: str | Path = items.folder.path / "review.sqlite" if store is None else store
+    place = log_place(items.folder.path, store)
     if isinstance(place, Path) and not place.exists() and not new:
         yield Stored(Review(items.run), None)
         return

@@ -51,6 +51,11 @@ Threads = Annotated[
 ]
 
 
+def log_place(folder: Path, store: str | None) -> str | Path:
+    """Where the verdicts on the audit in ``folder`` are, by :data:`StoreAt`."""
+    return folder / "review.sqlite" if store is None else store
+
+
 def fail(message: str, code: int) -> NoReturn:
     # Not by rich: importing it takes longer than the whole rest of an error.
     coloured = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
