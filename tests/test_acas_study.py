@@ -435,6 +435,7 @@ study(AcasOptions(sys.argv[1], learning=learning, top=50), Path(sys.argv[2]))
 """
 
 
+@pytest.mark.slow
 def test_a_study_killed_at_any_moment_resumes_to_the_same_scores(table: Table, tmp_path: Path) -> None:
     source = write(table, tmp_path / "mine.h5")
     command = [sys.executable, "-W", "ignore", "-c", KILLED, str(source), str(tmp_path / "killed")]

@@ -264,6 +264,7 @@ def studied(few, tmp_path_factory):
     return root / "out", result.output
 
 
+@pytest.mark.slow
 def test_study_measures_every_score(studied, few):
     out, printed = studied
     detections = pq.read_table(out / "detections.parquet").to_pylist()
@@ -286,6 +287,7 @@ def test_study_measures_every_score(studied, few):
     assert "ResNet-20, 10 % uniform flips, 2 epochs" in printed
 
 
+@pytest.mark.slow
 def test_study_measures_fitness_on_the_way(studied):
     out, _ = studied
     rows = pq.read_table(out / "fitness.parquet").to_pylist()

@@ -353,6 +353,7 @@ def test_streamed_data_are_refused(tmp_path):
 # -- worth it ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_planted_labels_of_digits_are_found_at_least_as_well(tmp_path):
     from sklearn.datasets import load_digits
 

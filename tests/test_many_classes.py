@@ -264,8 +264,8 @@ main()
 @pytest.mark.parametrize(
     ("size", "gigabytes", "words"),
     [
-        ((500, 2, 330), 1.7, "closed form, Cholesky of 987 parameters"),
-        ((300, 128, 150), 1.8, "sketch of 160 draws"),
+        pytest.param((500, 2, 330), 1.7, "closed form, Cholesky of 987 parameters", marks=pytest.mark.slow),
+        pytest.param((300, 128, 150), 1.8, "sketch of 160 draws", marks=pytest.mark.slow),
         ((300, 500, 150), 1.0, "needs .* GB and .* are free here"),
     ],
     ids=["many classes", "embeddings", "too little"],

@@ -32,6 +32,7 @@ from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.risks.losses import CrossEntropy
 
 pytest.importorskip("ray", reason="needs Ray: pip install 'swaypoint[ray]'")
+pytestmark = pytest.mark.slow  # a cluster takes as long as a hundred other tests
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +115,6 @@ def test_few_shards_are_asked_for_at_a_time(ray_fold, tmp_path):
     assert len(list(tmp_path.iterdir())) <= 7
 
 
-@pytest.mark.slow
 def test_a_worker_that_is_killed_is_replaced(ray_fold, tmp_path):
     def die_once(shard: int) -> Statistic:
         mark = tmp_path / str(shard)
@@ -126,7 +126,6 @@ def test_a_worker_that_is_killed_is_replaced(ray_fold, tmp_path):
     assert [int(part["n"]) for part in ray_fold.map("dying", die_once, range(3))] == [0, 1, 2]
 
 
-@pytest.mark.slow
 def test_a_shard_that_kills_every_worker_is_given_up_with_one_sentence(nodes, monkeypatch):
     from swaypoint.data.folds import ray_cluster
 
@@ -141,7 +140,6 @@ def test_a_shard_that_kills_every_worker_is_given_up_with_one_sentence(nodes, mo
     fold.close()
 
 
-@pytest.mark.slow
 def test_durable_around_ray_keeps_what_the_workers_made(ray_fold, tmp_path):
     folder = tmp_path / "kept"
     first = scores(Durable(folder, "key", inner=ray_fold))
@@ -193,7 +191,6 @@ def test_features_are_the_same_on_the_cluster(nodes, tmp_path, monkeypatch):
         assert (there / file).read_bytes() == (here / file).read_bytes()
 
 
-@pytest.mark.slow
 def test_a_folder_that_workers_do_not_share_is_told(ray_fold, tmp_path):
     """Workers that write elsewhere look the same from here: what they wrote is not there."""
     data = streamed_data.write(tmp_path / "data", streamed_data.table(*streamed_data.points()))
@@ -214,7 +211,6 @@ def test_a_folder_that_workers_do_not_share_is_told(ray_fold, tmp_path):
         score_shards(scoring, points, Elsewhere())
 
 
-@pytest.mark.slow
 def test_by_the_client_of_ray(nodes):
     port = nodes.head_node._ray_params.ray_client_server_port
     with engine(f"ray://127.0.0.1:{port}") as fold:
@@ -249,7 +245,6 @@ def driver(nodes, tmp_path):
     return started
 
 
-@pytest.mark.slow
 def test_a_node_lost_in_the_middle_of_a_pass_changes_nothing(nodes, driver, tmp_path):
     lost = nodes.add_node(num_cpus=1, object_store_memory=100 << 20)
     process = driver(4)
@@ -258,7 +253,6 @@ def test_a_node_lost_in_the_middle_of_a_pass_changes_nothing(nodes, driver, tmp_
     assert np.array_equal(np.load(tmp_path / "scores.npy"), scores(InProcess()))
 
 
-@pytest.mark.slow
 def test_a_driver_that_is_killed_goes_on_where_it_was(driver, tmp_path):
     killed = driver(3)
     killed.kill()
@@ -270,7 +264,6 @@ def test_a_driver_that_is_killed_goes_on_where_it_was(driver, tmp_path):
     assert {file: file.stat().st_mtime_ns for file in there} == there
 
 
-@pytest.mark.slow
 def test_an_interrupted_driver_leaves_no_work_behind(driver, tmp_path):
     interrupted = driver(2)
     interrupted.send_signal(signal.SIGINT)

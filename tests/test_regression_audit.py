@@ -148,6 +148,7 @@ def test_a_model_that_says_the_mean_is_no_better_than_the_mean(tmp_path):
     assert check.value.startswith("no better than always saying 1")
 
 
+@pytest.mark.slow
 def test_a_model_of_many_numbers_taken_for_classes_is_useless(tmp_path):
     dataset = diabetes()
     names, labels = np.unique(dataset.labels, return_inverse=True)

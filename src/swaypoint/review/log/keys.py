@@ -61,15 +61,19 @@ def user_keys() -> Keys | None:
     folder = key_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        own = _kept(folder / _OWN)
+        own = kept(folder / _OWN)
         others = [file.read_bytes() for file in sorted(folder.glob("*.key")) if file.name != _OWN]
     except OSError:
         return None
     return Keys(folder, _named(own), {_named(secret): secret for secret in (*others, own)})
 
 
-def _kept(file: Path) -> bytes:
-    """The key in ``file``, whole also where two make it at once."""
+def kept(file: Path) -> bytes:
+    """The key in ``file``, 32 bytes and made where there is none, whole also where two make it at once.
+
+    Raises:
+        OSError: it can neither be read nor made.
+    """
     try:
         return file.read_bytes()
     except FileNotFoundError:

@@ -33,7 +33,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from swaypoint.review.log.keys import user_keys
+from swaypoint.review.log.keys import kept, user_keys
 from swaypoint.review.log.sessions import CLOSED, Session, Sessions, same_name
 from swaypoint.review.log.verdicts import StoreUnavailable
 
@@ -72,16 +72,10 @@ def kept_secret(path: Path) -> bytes:
     """The key that signs sessions, kept in a file that only its owner reads, so that reviewers stay in
     when the server starts again; where it cannot be kept, a new one."""
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        kept = path.read_bytes() if path.stat().st_mode & 0o077 == 0 else b""
-        return kept if len(kept) == 32 else secrets.token_bytes(32)
+        secret, own = kept(path), path.stat().st_mode & 0o077 == 0
     except OSError:
         return secrets.token_bytes(32)
-    secret = secrets.token_bytes(32)
-    with os.fdopen(handle, "wb") as file:
-        file.write(secret)
-    return secret
+    return secret if own and len(secret) == 32 else secrets.token_bytes(32)
 
 
 def session_secret(path: Path) -> bytes:
