@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from uuid import uuid4
 
+from markupsafe import Markup
 from starlette.testclient import TestClient
 
 from swaypoint.folder.audit_folder import AuditFolder
@@ -54,12 +55,14 @@ class Page:
 class Site:
     """The application over an audit, with a store of its own."""
 
-    def __init__(self, path: Path, *, blind: bool = False, password: str | None = None) -> None:
+    def __init__(
+        self, path: Path, *, blind: bool = False, password: str | None = None, guidelines: str = ""
+    ) -> None:
         self.items, self.store = Items(AuditFolder(path)), open_store(path / "review.sqlite")
         sessions = Sessions(self.store, self.items.run)
         self.gate = Gate(b"s" * 32, run=self.items.run, sessions=sessions, password=password)
         self.desk = Desk(self.items, self.store, blind=blind)
-        self.app = create_app(self.desk, Door(self.gate, LOOPBACK))
+        self.app = create_app(self.desk, Door(self.gate, LOOPBACK), Markup(guidelines))
 
     def page(self, reviewer: str = "ada", *, owner: bool = False) -> Page:
         return Page(self, reviewer, owner=owner)

@@ -56,6 +56,14 @@ def review(  # long: an option a parameter
         ),
     ] = False,
     checks: Checks = None,
+    guidelines: Annotated[
+        Path | None,
+        typer.Option(
+            help="What you ask of reviewers, in Markdown.",
+            show_default="guidelines.md in the audit, where it is there",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the page.", rich_help_panel=RUN)
     ] = True,
@@ -111,13 +119,19 @@ def review(  # long: an option a parameter
     from swaypoint.review.log.anchors import check_log
     from swaypoint.review.log.store import open_store
     from swaypoint.review.log.verdicts import StoreUnavailable
+    from swaypoint.review.page.guidelines import FILE, rendered
     from swaypoint.review.page.serve import Serving, serve
 
     items = Items(AuditFolder(folder))
     password = _password(password_file, ask=host not in ("127.0.0.1", "localhost", "::1"))
     known = None if checks is None else read_checks(items, checks)
+    if guidelines is None and (folder / FILE).is_file():
+        guidelines = folder / FILE
+    guide = "" if guidelines is None else rendered(guidelines)
     names, proxies = tuple(allow_host or ()), tuple(trusted_proxy or ())
-    serving = Serving(host, port, reviewer, password, names, tls_proxy, blind, session_hours, proxies, known)
+    serving = Serving(
+        host, port, reviewer, password, names, tls_proxy, blind, session_hours, proxies, known, guide
+    )
     log = open_store(log_place(folder, store))
     console = screen()
 

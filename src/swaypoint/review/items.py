@@ -6,7 +6,7 @@ Everything here is arrays on disk, memory-mapped, and numpy: a server needs no t
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -299,6 +299,22 @@ class Items:
         point = self._space.points[[position]]
         index, distances = self._space.nearest(point, min(k, len(self) - 1), itself=np.array([position]))
         return Related(index[0], distances[0])
+
+    def examples(self, position: int, names: Sequence[str], k: int = 4) -> list[Related]:
+        """Of each class in ``names`` the nearest points that carry it and that the model agrees on; empty
+        where the audit kept no features."""
+        if self._space is None:
+            return [_none() for _ in names]
+        away = self.distances(position)
+        label = self.scores["label"]
+        agreed = label == self.scores["suggested_label"]
+        agreed[position] = False
+        found = []
+        for name in names:
+            of_class = np.flatnonzero(agreed & (label == self.classes.index(name)))
+            near = of_class[np.argsort(away[of_class], kind="stable")[:k]]
+            found.append(Related(near, np.sqrt(np.maximum(away[near], 0.0))))
+        return found
 
     def distances(self, position: int) -> np.ndarray:
         """Squared distance of every point to this one as :meth:`neighbours` measures, to float32's

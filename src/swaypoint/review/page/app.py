@@ -49,10 +49,10 @@ class Door:
     secure: bool = False
 
 
-def create_app(desk: Desk, door: Door) -> ASGIApp:
-    """The application, behind its guard."""
+def create_app(desk: Desk, door: Door, guidelines: str = "") -> ASGIApp:
+    """The application, behind its guard; ``guidelines`` for its reviewers are HTML."""
     app = FastAPI(title="swaypoint review", docs_url=None, redoc_url=None, openapi_url=None)
-    templates = _Templates(desk, door)
+    templates = _Templates(desk, door, guidelines)
     app.mount("/thumb", Thumbnails(desk.items))
     app.mount("/sheet", Sheets(desk.items))
     app.mount("/picture", Pictures(desk.items))
@@ -80,7 +80,8 @@ def create_app(desk: Desk, door: Door) -> ASGIApp:
 class _Templates:
     """Pages as HTML: what they all share, and the refusals."""
 
-    def __init__(self, desk: Desk, door: Door) -> None:
+    def __init__(self, desk: Desk, door: Door, guidelines: str) -> None:
+        self.guidelines = guidelines
         self.desk, self.door, self.assets = desk, door, Assets(_HERE / "static", PARTS)
         self._environment = Environment(
             loader=FileSystemLoader([_HERE / "templates", PARTS]),
@@ -105,6 +106,7 @@ class _Templates:
             "trouble": self.desk.trouble,
             "short": self._short,
             "glossary": SENTENCES,
+            "guidelines": self.guidelines,
             "trust": trust(self.desk.items.manifest.diagnostics),
         }
         return HTMLResponse(self._environment.get_template(f"{name}.html").render(shared | values), status)
@@ -349,12 +351,8 @@ def _number(request: Request, name: str) -> int | None:
 
 def _filters(desk: Desk) -> dict[str, Any]:
     """What the filter bar offers."""
-    names = [
-        name
-        for name in sortable(desk.items)
-        if name not in ("index", "rank", "label", "suggested_label")
-        and not (desk.blind and name not in BLIND_ORDERS)
-    ]
+    columns = [name for name in sortable(desk.items) if not (desk.blind and name not in BLIND_ORDERS)]
+    names = [name for name in columns if name not in ("index", "rank", "label", "suggested_label")]
     sorts = [("rank", "most influential"), ("-rank", "least influential"), ("index", "dataset order")]
     for name in names:
         sorts += [(f"-{name}", f"{name}, high first"), (name, f"{name}, low first")]
@@ -363,7 +361,7 @@ def _filters(desk: Desk) -> dict[str, Any]:
         sorts.remove(("-auto", "auto, high first"))
     statuses = [status for status in STATUSES if status != "conflict" or not desk.blind]
     kinds = REGRESSION_KINDS if "studentised" in desk.items.scores else KINDS
-    return {"sorts": sorts, "statuses": statuses, "kinds": kinds}
+    return {"columns": columns, "sorts": sorts, "statuses": statuses, "kinds": kinds}
 
 
 def _compact(content: Any) -> Response:

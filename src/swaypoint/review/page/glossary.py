@@ -27,6 +27,8 @@ SENTENCES = MappingProxyType(
         "order": "This audit puts first what is most probably wrong, by the recommended score.",
         # related points
         "alike": "The points that look most like this one to the model.",
+        "candidates": "Of its own class, and of those that the model holds likeliest, the points that look"
+        " most like this one, of those whose labels the model agrees with.",
         "supporters": "Training points from which the model learnt what speaks for this label. They are left"
         " out where most of them carry another: then they tell of the model, and little of this point.",
         "opponents": "Training points from which the model learnt what speaks against this label."

@@ -23,6 +23,7 @@ WINDOW = 200
 _CARD_COLUMNS = 6
 _CARD_TEXT = 200
 _CHOICES = 9
+_CANDIDATES = 2
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,8 @@ class ItemPage:
         interval: of a regression what the value should be between, in 95 of 100 cases; ``outside`` says that
             it is not.
         others: verdicts of other reviewers.
+        candidates: of the point's class and the likeliest others, the nearest points whose labels
+            the model agrees with.
         seen: width and height of the picture as the model saw it; None where it is none.
         texts: in pieces, the words that speak for and against the label marked where ``words``, and then
             ``sides`` are the label's class and the one it is held against, () without classes.
@@ -137,6 +140,7 @@ class ItemPage:
     neighbours: tuple[Tile, ...]
     proponents: tuple[Tile, ...]
     opponents: tuple[Tile, ...]
+    candidates: tuple[tuple[str, tuple[Tile, ...]], ...]
     texts: tuple[Marked, ...] = ()
     words: bool = False
     sides: tuple[str, ...] = ()
@@ -278,6 +282,7 @@ def item_page(desk: Desk, review: Review, view: View, actor: str, position: int)
         neighbours=() if hidden else _tiles(items, position, near),
         proponents=() if hidden else _telling(items, _tiles(items, position, supports), same=True),
         opponents=() if hidden else _telling(items, _tiles(items, position, contradicts), same=False),
+        candidates=_candidates(items, position, choices) if items.classes and not hidden else (),
         texts=texts,
         words=any_marked(texts) and items.has_words and not hidden,
         sides=sides,
@@ -329,6 +334,14 @@ def _tiles(items: Items, position: int, related: Related) -> tuple[Tile, ...]:
         )
         for other, value in zip(related.positions.tolist(), related.values.tolist(), strict=True)
     )
+
+
+def _candidates(
+    items: Items, position: int, choices: tuple[Choice, ...]
+) -> tuple[tuple[str, tuple[Tile, ...]], ...]:
+    names = [items.label(position), *(choice.label for choice in choices[:_CANDIDATES])]
+    found = items.examples(position, names)
+    return tuple((name, _tiles(items, position, one)) for name, one in zip(names, found, strict=True))
 
 
 def _telling(items: Items, tiles: tuple[Tile, ...], *, same: bool) -> tuple[Tile, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
@@ -21,7 +23,15 @@ _CORNERS = 500
 OPINIONS = ("suggested", "like", "kind", "disagree", "near", "region")
 """What depends on the model's opinion of a point, be it by the labels of its neighbours."""
 BLIND_ORDERS = ("rank", "index", "label", "leverage")
-"""Orders that do not."""
+"""Columns that do not."""
+_COMPARED = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "<": operator.lt,
+    ">": operator.gt,
+    "=": operator.eq,
+}
+_CONDITION = re.compile(r"\s*([^<>=]+?)\s*(<=|>=|<|>|=)\s*([^<>=]+?)\s*")
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,7 @@ class Query:
         verdict: verdicts that were given.
         status: ``open``: nothing was said yet; ``reviewed``; ``conflict``: reviewers differ.
         text: part of a point's file name or of its row, in any case.
+        where: conditions on columns of the scores, all of which hold, such as ``p_wrong > 0.5, index < 100``.
         disagree: only points whose label is not the suggested one.
         top: only the first so many of the ranking.
         near: id of a point; the most similar to it (itself first) come first, whatever ``sort`` says.
@@ -60,6 +71,7 @@ class Query:
     verdict: tuple[str, ...] = ()
     status: str = "all"
     text: str = ""
+    where: str = ""
     disagree: bool = False
     top: int = 0
     near: str = ""
@@ -132,7 +144,7 @@ def _parsed(name: str, value: str) -> Any:
         return max(0, int(value))
     if name == "disagree":
         return value in ("1", "true", "on")
-    if name in ("sort", "status", "text", "near", "x", "y"):
+    if name in ("sort", "status", "text", "where", "near", "x", "y"):
         return value
     return tuple(unquote(part) for part in value.split(","))
 
@@ -159,7 +171,7 @@ def select(
             the model's opinion are asked for; a sample before one was drawn.
     """
     if blind:
-        _check_blind(query)
+        _check_blind(query, items)
     kept = np.ones(len(items), dtype=bool)
     for column, names in (("label", query.label), ("suggested_label", query.suggested)):
         if names:
@@ -186,14 +198,38 @@ def select(
         kept &= _in_region(query.region, items)
     if query.text:
         kept &= items.matching(query.text)
+    for column, compare, value in conditions(query.where, items):
+        kept &= compare(items.scores[column], value)
     if query.verdict or query.status != "all":
         kept &= _by_review(query, items, review, actor, blind=blind)
     order = dealt(items, own or review)[: query.sample] if query.sample else _order(query, items)
     return order[kept[order]]
 
 
-def _check_blind(query: Query) -> None:
+def conditions(text: str, items: Items) -> list[tuple[str, Callable[[Any, float], Any], float]]:
+    """Column, comparison and value of each of ``text``, see :attr:`Query.where`.
+
+    Raises:
+        InputError: something else, or no such column.
+    """
+    found: list[tuple[str, Callable[[Any, float], Any], float]] = []
+    for part in re.split(r",|\band\b", text) if text.strip() else ():
+        parts = _CONDITION.fullmatch(part)
+        try:
+            column, sign, value = parts.groups() if parts else ("", "", "")
+            found.append((column, _COMPARED[sign], float(value)))
+        except (KeyError, ValueError):
+            raise InputError(
+                f"where is {text!r}; expected conditions such as p_wrong > 0.5, index < 100"
+            ) from None
+        if column not in sortable(items):
+            raise InputError(f"where is {text!r}; expected columns of {', '.join(sortable(items))}")
+    return found
+
+
+def _check_blind(query: Query, items: Items) -> None:
     asked = [name for name in OPINIONS if getattr(query, name)]
+    asked += [name for name, *_ in conditions(query.where, items) if name not in BLIND_ORDERS]
     if query.sort.removeprefix("-") not in BLIND_ORDERS:
         asked.append(f"sort={query.sort}")
     if asked:

@@ -47,6 +47,7 @@ class Serving:
         password: lets in who has no address; must be there if ``host`` is not this machine alone.
         names: further names by which the server is reached.
         tls_proxy: a proxy in front speaks TLS.
+        guidelines: HTML for the reviewers, see :func:`~swaypoint.review.page.guidelines.rendered`.
         blind, checks: see :class:`~swaypoint.review.page.desk.Desk`.
         hours: how long a session lasts.
         proxies: addresses, or networks, of proxies that are believed when they say who the client is.
@@ -62,6 +63,7 @@ class Serving:
     hours: float = SESSION_HOURS
     proxies: tuple[str, ...] = ()
     checks: Mapping[str, bool] | None = None
+    guidelines: str = ""
 
     def __post_init__(self) -> None:
         if not 0 < self.hours <= _MOST_HOURS:
@@ -113,7 +115,7 @@ def serve(
         hours=serving.hours,
     )
     door = Door(gate, _names(serving) | {gate.host}, secure=serving.tls_proxy)
-    app = create_app(Desk(items, store, blind=serving.blind, checks=serving.checks), door)
+    app = create_app(Desk(items, store, blind=serving.blind, checks=serving.checks), door, serving.guidelines)
     token = gate.invite(reviewer_name(serving.reviewer), owner=True)
     address, plain = (
         f"http://{name}/open?token={token}" for name in _places(serving, gate, beside is not None, port)

@@ -3,7 +3,7 @@
 // A node belongs to one place of the view and is kept while that place is in sight; it is never drawn
 // anew, only patched, so that its picture does not blink.
 
-import { brief, h, lengthy, named, painted, picture, slotted, toast } from "./page.js";
+import { brief, h, highlight, keep, kept, lengthy, named, painted, picture, slotted, toast } from "./page.js";
 import { forget, known, push, queue } from "./queue.js";
 import { deciding, listen } from "./keys.js";
 import { ask } from "./palette.js";
@@ -12,6 +12,8 @@ import { close, view, viewing } from "./viewer.js";
 const WINDOW = 200;
 const NODES = 96;
 const ASK_FROM = 500;
+const USUAL = 120;
+const SIZE = "swaypoint-size";
 const LONG = 40; // characters of a value that is a text, not a number or a category
 const LONG_PRESS = 450; // ms
 const PAUSE = 25; // between two windows, in ms: the server allows fifty requests a second
@@ -22,6 +24,8 @@ const bar = document.getElementById("selection");
 const { query, seq } = main.dataset;
 const count = Number(main.dataset.count);
 const place = `swaypoint-place:${query}`;
+const sought = new URLSearchParams(query).get("text") ?? "";
+const size = document.getElementById("size"); // least width of a picture's cell
 
 const windows = new Map(); // number of the window -> cells
 const nodes = new Map(); // place in the view -> node
@@ -77,7 +81,8 @@ function measure() {
   const width = grid.clientWidth - 24;
   const height = grid.clientHeight;
   const caption = pictures ? (lengthy ? 46 : 28) : 0;
-  const least = pictures ? Math.min(118, Math.max(100, width / 3.2)) : Math.min(250, width);
+  const wished = Number(size?.value) || USUAL;
+  const least = pictures ? (wished === USUAL ? Math.min(USUAL, Math.max(100, width / 3.2)) : Math.min(wished, width)) : Math.min(250, width);
   let columns = Math.max(1, Math.floor(width / least));
   const tall = (n) => (pictures ? width / n + caption : 186);
   // On a large screen cells grow, so that the number of nodes does not.
@@ -149,6 +154,7 @@ function fill(node, cell, i) {
     ? h("img", { src, class: `slot-${slot}`, alt: "", draggable: "false", decoding: "async" })
     : h("dl", { class: "values" }, ...cell.values.flatMap(([name, value]) => [h("dt", {}, name), h("dd", { class: value.length > LONG ? "text" : "", dir: "auto" }, value)]));
   node.classList.toggle("card", !cell.picture);
+  highlight(cell.picture ? null : body, sought);
   const tell = () => painted(() => (node.dataset.painted = "1"));
   if (cell.picture) body.decode().catch(() => {}).then(tell);
   else tell();
@@ -303,13 +309,21 @@ grid.addEventListener("scroll", () => {
   });
 }, { passive: true });
 new ResizeObserver(() => {
-  if (grid.clientWidth === form.across && grid.clientHeight === form.down) return;
+  if (grid.clientWidth !== form.across || grid.clientHeight !== form.down) arrange();
+}).observe(grid);
+
+/** Lay the grid out anew, with the focus in sight. */
+function arrange() {
   for (const node of nodes.values()) node.remove();
   nodes.clear();
   measure();
   reveal();
   draw();
-}).observe(grid);
+}
+size?.addEventListener("input", () => {
+  keep(SIZE, Number(size.value));
+  arrange();
+});
 space.addEventListener("click", (event) => {
   const node = event.target.closest(".cell");
   if (!node) return;
@@ -384,6 +398,7 @@ queue.addEventListener("change", draw);
 
 grid.classList.toggle("lengthy", lengthy);
 windows.set(0, given);
+if (size) size.value = kept(SIZE, USUAL);
 measure();
 const before = JSON.parse(sessionStorage.getItem(place) ?? "null");
 if (before) {

@@ -1,6 +1,6 @@
 // One item after the other: verdicts move on to the next, which is there already.
 
-import { h, keep, kept, named, painted, picture, reviewer, run, smooth, toast } from "./page.js";
+import { h, highlight, keep, kept, named, painted, picture, reviewer, run, smooth, toast } from "./page.js";
 import { known, push, queue, settled } from "./queue.js";
 import { deciding, hint, listen } from "./keys.js";
 import { ask } from "./palette.js";
@@ -41,9 +41,16 @@ async function fetched(id) {
   // Imported now, so that its pictures load while it is not shown yet.
   const node = document.importNode(page.getElementById("item"), true);
   smooth(node.querySelector("#picture"));
+  find(node);
   // A tab that is not in sight may never decode.
   await Promise.race([node.querySelector("#picture")?.decode().catch(() => {}), pause(300)]);
   return node;
+}
+
+/** Mark what the filter searches for. */
+function find(node) {
+  const text = new URLSearchParams(query).get("text") ?? "";
+  for (const part of node.querySelectorAll(".source, .sheet")) highlight(part, text);
 }
 
 /** Fetch what comes next; the verdict before it goes first. */
@@ -233,6 +240,7 @@ document.addEventListener("input", ({ target }) => {
 addEventListener("popstate", () => location.reload());
 if (current.dataset.id) {
   smooth(document.getElementById("picture"));
+  find(current);
   history.replaceState({ id: current.dataset.id }, "", address(current.dataset.id));
   prepare();
   if (document.activeElement === document.body) document.getElementById("title").focus({ preventScroll: true });

@@ -53,6 +53,7 @@ export function listen(commands) {
   document.getElementById("undo").addEventListener("click", shared.undo);
   document.getElementById("redo").addEventListener("click", shared.redo);
   document.getElementById("help").addEventListener("click", shared.help);
+  document.getElementById("guide")?.addEventListener("click", () => document.getElementById("guidelines").showModal());
   document.getElementById("invite").addEventListener("click", invite);
   document.getElementById("logout").addEventListener("click", leave);
   document.getElementById("invitation-make").addEventListener("click", makeInvitation);
@@ -95,7 +96,7 @@ function submitOnChange() {
     const query = new URLSearchParams(values).toString();
     location.assign(form.getAttribute("action") + (query ? `?${query}` : ""));
   };
-  form.addEventListener("change", (event) => event.target.name && event.target.id !== "text" && go());
+  form.addEventListener("change", (event) => event.target.name && !["text", "where"].includes(event.target.id) && go());
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     go();

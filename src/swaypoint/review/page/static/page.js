@@ -59,6 +59,22 @@ export function keep(name, value) {
   }
 }
 
+/** Mark what was searched for in the texts below `root`; none of it becomes markup. */
+export function highlight(root, text) {
+  const needle = text.toLowerCase();
+  if (!needle || !root) return;
+  const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+  const found = [];
+  while (walker.nextNode()) if (walker.currentNode.data.toLowerCase().includes(needle)) found.push(walker.currentNode);
+  for (const node of found) {
+    const parts = [];
+    let from = 0;
+    for (let at; (at = node.data.toLowerCase().indexOf(needle, from)) >= 0; from = at + needle.length)
+      parts.push(node.data.slice(from, at), h("mark", { class: "found" }, node.data.slice(at, at + needle.length)));
+    node.replaceWith(...parts, node.data.slice(from));
+  }
+}
+
 /** Call `then` when the page has been painted as it is now. */
 export const painted = (then) => requestAnimationFrame(() => requestAnimationFrame(then));
 
