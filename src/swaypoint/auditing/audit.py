@@ -25,6 +25,7 @@ from swaypoint.data.readers.builtin import PREFIX
 from swaypoint.data.readers.parquet import ParquetTable
 from swaypoint.data.sampling import sampled
 from swaypoint.errors import InputError
+from swaypoint.findings import keep
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.manifest import TRAIN, Planted
 from swaypoint.models.predictor import seen_side
@@ -63,9 +64,9 @@ def audit(
             parquet files with several, the model is trained on ``train`` and all are audited.
 
     Returns:
-        The folder: ``manifest.json``, ``scores.parquet``, ``examples.parquet``, ``report.html``, and
-        the head, its factor and the model as safetensors. Of streamed data the scores are files in
-        ``scores/``, and ``top.parquet``, the examples and items are of the top of the ranking.
+        The folder: ``manifest.json``, ``scores.parquet``, ``examples.parquet``, ``findings.json``,
+        ``report.html``, and the head, its factor and the model as safetensors. Of streamed data the scores
+        are files in ``scores/``, and ``top.parquet``, the examples and items are of the top of the ranking.
 
     Raises:
         InputError: bad data, a model that does not fit, or ``out`` holds another audit.
@@ -105,8 +106,11 @@ def _audited(
             records.options = asked
             _made(run, records)
     folder = AuditFolder(run.path)
-    # Of an extra, without which the rest is of use all the same.
-    if asked is not None and find_spec("jinja2") is not None:
+    if asked is None:
+        return folder
+    with run.stage("findings"):
+        keep(folder)
+    if find_spec("jinja2") is not None:  # an extra, without which the rest is of use all the same
         write_report(folder, run.path / "report.html")
     return folder
 
