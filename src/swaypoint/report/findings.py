@@ -153,7 +153,9 @@ def cost(finding: Finding) -> str:
     start = f"Without {them} the loss on what was held out would"
     if not math.isfinite(refit):
         return f"{start} {_change(change)}, by influence."
-    return f"{start} {_change(refit)}, with the last layer fitted anew; by influence, {_change(change)}."
+    return (
+        f"{start} {_change(refit)}, with the last layer fitted anew; by influence it would {_change(change)}."
+    )
 
 
 def _change(share: float) -> str:
