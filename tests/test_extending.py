@@ -182,7 +182,7 @@ def test_the_finding_is_among_those_of_the_audit(place, done):
     (found,) = [each for each in json.loads(done[FIND_JSON].out) if each["name"] == "half of the influence"]
     index = found["index"]
     assert 2 * cook[index].sum() >= cook.sum() > 2 * cook[index[:-1]].sum()
-    assert found["evidence"] == {"share": len(index) / len(cook)}
+    assert found["evidence"]["share"] == len(index) / len(cook)
     assert f"{len(index)} of {len(cook)} points carry half of the influence" in done[FIND].out
     assert f"swaypoint show table-audit --top {len(index)}" in done[FIND].out
 

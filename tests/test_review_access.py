@@ -51,6 +51,7 @@ def test_axe_finds_nothing_on_any_page(tab, folder, dark, phone):
             "map",
             "progress?sample=30,0",
             "classes",
+            "findings",
             "name",
             "item?verdict=bad",
             "nothing",

@@ -58,8 +58,8 @@ def broken(store, reason="the disk is full"):
 
 # -- coming in --------------------------------------------------------------------------------------
 
-PATHS = ["/", "/item", "/gallery", "/gallery.json", "/map", "/map.bin", "/progress", "/classes", "/name",
-         "/point.json?position=0", "/picture/{id}", "/thumb/{id}", "/sheet/{id}"]  # fmt: skip
+PATHS = ["/", "/item", "/gallery", "/gallery.json", "/map", "/map.bin", "/progress", "/classes", "/findings",
+         "/name", "/point.json?position=0", "/picture/{id}", "/thumb/{id}", "/sheet/{id}"]  # fmt: skip
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -706,6 +706,7 @@ def test_markup_stays_text(audited_hostile, tmp_path):
         "/map",
         "/progress",
         "/classes",
+        "/findings",
         "/name",
         "/gallery?text=<script>",
     ):
@@ -747,7 +748,7 @@ def test_every_answer_has_its_headers(site):
 
 def test_no_page_names_another_address(site):
     page = site.page()
-    for path in ("/gallery", "/item", "/map", "/progress", "/classes", "/name"):
+    for path in ("/gallery", "/item", "/map", "/progress", "/classes", "/findings", "/name"):
         text = page.get(path).text
         assert not re.search(r"""(src|href|action)=["']?(https?:)?//""", text)
     for file in (Path(security.__file__).parent / "static").iterdir():

@@ -35,6 +35,7 @@ from swaypoint.review.items import Items
 
 BINARY = ("scores.parquet", "examples.parquet", "items.arrow")
 TENSORS = ("features.safetensors", "head.safetensors", "factor.safetensors", "inputs.safetensors")
+DOCUMENTS = ("manifest.json", "regions.json", "findings.json")
 
 
 @pytest.fixture(scope="module")
@@ -119,8 +120,15 @@ def test_regions_of_another_shape(copy, valid, data):
     damage(copy, valid, "regions.json", content)
 
 
+@fuzz(15)
+@given(data=st.data())
+def test_findings_of_another_shape(copy, valid, data):
+    content = data.draw(misshapen(json.loads((valid / "findings.json").read_text())))
+    damage(copy, valid, "findings.json", content)
+
+
 @fuzz(40)
-@given(data=st.data(), name=st.sampled_from((*BINARY, *TENSORS, "manifest.json", "regions.json")))
+@given(data=st.data(), name=st.sampled_from((*BINARY, *TENSORS, *DOCUMENTS)))
 def test_damaged_files(copy, valid, name, data):
     damage(copy, valid, name, data.draw(damaged((valid / name).read_bytes())))
 
@@ -169,7 +177,7 @@ def test_tensors_of_another_form(copy, valid, name):
             damage(copy, valid, name, (copy / name).read_bytes(), use_tables)
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "regions.json", *BINARY, *TENSORS])
+@pytest.mark.parametrize("name", [*DOCUMENTS, *BINARY, *TENSORS])
 def test_a_folder_or_a_pipe_in_a_files_place(copy, valid, name):
     (copy / name).unlink()
     try:

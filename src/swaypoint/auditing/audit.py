@@ -17,6 +17,7 @@ from swaypoint.auditing.scored import Scored, found
 from swaypoint.auditing.shown import explain
 from swaypoint.auditing.streamed import StreamedRecords, table_to_stream
 from swaypoint.auditing.suspected import suspected, write_pairs
+from swaypoint.auditing.weighing import weighing
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.hardware import device_of, using_threads
 from swaypoint.data.readers import read_dataset, read_frame
@@ -25,6 +26,8 @@ from swaypoint.data.readers.builtin import PREFIX
 from swaypoint.data.readers.parquet import ParquetTable
 from swaypoint.data.sampling import sampled
 from swaypoint.errors import InputError
+from swaypoint.findings import keep
+from swaypoint.findings.kept import Weighing
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.manifest import TRAIN, Planted
 from swaypoint.models.predictor import seen_side
@@ -63,9 +66,9 @@ def audit(
             parquet files with several, the model is trained on ``train`` and all are audited.
 
     Returns:
-        The folder: ``manifest.json``, ``scores.parquet``, ``examples.parquet``, ``report.html``, and
-        the head, its factor and the model as safetensors. Of streamed data the scores are files in
-        ``scores/``, and ``top.parquet``, the examples and items are of the top of the ranking.
+        The folder: ``manifest.json``, ``scores.parquet``, ``examples.parquet``, ``findings.json``,
+        ``report.html``, and the head, its factor and the model as safetensors. Of streamed data the scores
+        are files in ``scores/``, and ``top.parquet``, the examples and items are of the top of the ranking.
 
     Raises:
         InputError: bad data, a model that does not fit, or ``out`` holds another audit.
@@ -103,16 +106,19 @@ def _audited(
         asked = run.begin(records.about, options, force=force)
         if asked is not None:
             records.options = asked
-            _made(run, records)
+            weigh = _made(run, records)
     folder = AuditFolder(run.path)
-    # Of an extra, without which the rest is of use all the same.
-    if asked is not None and find_spec("jinja2") is not None:
+    if asked is None:
+        return folder
+    with run.stage("findings"):
+        keep(folder, weigh)
+    if find_spec("jinja2") is not None:  # an extra, without which the rest is of use all the same
         write_report(folder, run.path / "report.html")
     return folder
 
 
-def _made(run: AuditRun, records: Records) -> None:
-    """Train, score and explain."""
+def _made(run: AuditRun, records: Records) -> Weighing | None:
+    """Train, score and explain; what then measures the cost of findings."""
     with records.at_work(run):
         with run.stage("training"):
             predictor = records.predictor(run)
@@ -128,6 +134,7 @@ def _made(run: AuditRun, records: Records) -> None:
         run.record(ranked_by=scored.ranked_by, flipped=_planted(records, scored))
     run.finish()
     records.tidy(run)
+    return weighing(predictor, scored, records.options)
 
 
 def _folder_for(source: str | Path | Dataset, out: str | Path | None, *, quick: bool) -> Path:

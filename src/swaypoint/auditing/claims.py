@@ -20,7 +20,10 @@ from swaypoint.models.pretrained.base import find, is_pretrained
 _ADDED = ("scores", "top", "keep_features")
 """Options that change no number of what an audit has: they say what else it holds."""
 _TRAINED_BY = ("model", "flip", "seed", "validation", "folds", "device")
-_FILES = ("manifest.json", "items.arrow", "last.ckpt", "report.html", "*.parquet", "*.safetensors", ".*.*")
+_FILES = (
+    *("manifest.json", "findings.json", "regions.json", "items.arrow", "last.ckpt", "report.html"),
+    *("*.parquet", "*.safetensors", ".*.*"),
+)
 _FOLDERS = ("scores", "partial", "models")
 _WORTH = ("last.ckpt", "model.safetensors", "head.safetensors", "partial", "scores", "models/*/*")
 Standing = Literal["new", "resumed", "extended", "finished"]

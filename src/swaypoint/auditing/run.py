@@ -31,6 +31,7 @@ from swaypoint.scoring.risks.head import HeadWeights
 
 VERSION = version("swaypoint")
 _FACTOR_BYTES = 512 << 20
+_COMPLETE = "complete"
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,19 @@ class AuditRun:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
+        """Tell that ``name`` begins, and keep the seconds it takes; after :meth:`finish` the audit stays
+        complete, whatever becomes of the stage."""
         self.listener.stage(name)
-        self._manifest["status"] = name
-        if self._begun and (not self._extends or name == "explaining"):
+        finished = self._manifest.get("status") == _COMPLETE
+        if not finished:
+            self._manifest["status"] = name
+        if self._begun and not finished and (not self._extends or name == "explaining"):
             self._write()
         start = time.perf_counter()
         yield
         self._manifest["timings"][name] = round(time.perf_counter() - start, 3)
+        if finished:
+            self._write()
 
     def begin(self, data: AuditedData, options: AuditOptions, *, force: bool = False) -> AuditOptions | None:
         """Open the folder; the options to work with, or None if it already holds this very audit, complete.
@@ -137,7 +144,7 @@ class AuditRun:
             write_tensors(self.path / "factor.safetensors", factor)
 
     def finish(self) -> None:
-        self._manifest["status"] = "complete"
+        self._manifest["status"] = _COMPLETE
         self._write()
 
     def _write(self) -> None:

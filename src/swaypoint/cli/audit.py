@@ -300,7 +300,9 @@ def audit(  # long: an option a parameter
         from swaypoint.auditing.audit import audit as run
         from swaypoint.auditing.options import AuditOptions, Scale
         from swaypoint.data.dataset import ReadOptions
+        from swaypoint.findings import found
         from swaypoint.models.predictor import ModelOptions, Objective
+        from swaypoint.report.findings import counted
         from swaypoint.report.terminal import described
         from swaypoint.report.terminal import show as show_ranking
 
@@ -336,6 +338,8 @@ def audit(  # long: an option a parameter
         return
     console = screen()
     show_ranking(folder, top=10, console=console)
+    findings = f"findings: {counted(found(folder).findings)}; see swaypoint findings {folder.path}"
+    console.print(plain(findings), soft_wrap=True, highlight=False)
     if (report := folder.path / "report.html").is_file():
         console.print(f"report: {plain(str(report))}", soft_wrap=True, highlight=False)
     else:  # without the extra that it needs: says so

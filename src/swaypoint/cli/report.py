@@ -78,28 +78,30 @@ def findings(
         bool, typer.Option("--json", help="All of it as JSON, with the positions of the records.")
     ] = False,
 ) -> None:
-    """What holds of the dataset as a whole: how severe, on how many records, and what to do. Writes nothing.
+    """What holds of the dataset as a whole: how severe, on how many records, and what to do.
 
     high: see to it before the next training; medium: worth a look at the records; low: to know.
 
     swaypoint findings table-audit --json
     """
-    from swaypoint.findings import find
+    from swaypoint.findings import found as found_in
     from swaypoint.folder.audit_folder import AuditFolder
+    from swaypoint.report.findings import cost, nothing
 
-    found, console = find(AuditFolder(folder)), screen()
+    found, console = found_in(AuditFolder(folder)), screen()
     for note in found.notes:
         screen(stderr=True).print(f"note: {plain(note)}", soft_wrap=True, highlight=False)
     if as_json:
         typer.echo(json.dumps([finding.described() for finding in found.findings], indent=1))
         return
     if not found.findings:
-        console.print("nothing found")
+        console.print(plain(nothing(found)), soft_wrap=True, highlight=False)
     for finding in found.findings:
         count = len(finding.index)
         head = f"{finding.name}: {finding.severity}, {count:,} {'record' if count == 1 else 'records'}"
-        for line in (head, f"  {finding.sentence}", f"  {finding.remedy}"):
-            console.print(plain(line), soft_wrap=True, highlight=False)
+        console.print(plain(head), soft_wrap=True, highlight=False)
+        for line in filter(None, (finding.sentence, cost(finding), finding.remedy)):
+            console.print(plain(f"  {line}"), soft_wrap=True, highlight=False)
 
 
 @family.command()

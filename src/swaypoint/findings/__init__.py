@@ -3,6 +3,7 @@
 from swaypoint.findings.base import SEVERITIES, Finding, Found, Severity, find, findings
 from swaypoint.findings.class_pairs import find_class_pairs
 from swaypoint.findings.duplicates import find_duplicates
+from swaypoint.findings.kept import found, keep
 from swaypoint.findings.regions.finder import find_regions
 
 __all__ = [
@@ -15,4 +16,6 @@ __all__ = [
     "find_duplicates",
     "find_regions",
     "findings",
+    "found",
+    "keep",
 ]

@@ -8,7 +8,7 @@ of :class:`Finding`, entered in :data:`findings`, or named by another package's 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any, Literal, get_args
@@ -77,39 +77,77 @@ findings: Registry[Finder] = Registry(
 
 
 @dataclass(frozen=True)
+class Said:
+    """What one finder gave, and, if it could not look, why."""
+
+    findings: tuple[Finding, ...]
+    note: str | None = None
+
+
+@dataclass(frozen=True)
 class Found:
-    """The findings of an audit, the most severe first, and of each finder that could not look the reason."""
+    """The findings of an audit, the most severe first, and of each finder that could not look the reason.
+
+    Attributes:
+        looked: names of the finders that could.
+    """
 
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
+    looked: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, said: Mapping[str, Said], notes: Sequence[str] = ()) -> Found:
+        """Of all finders by name; ``notes``: further ones."""
+        every = [finding for one in said.values() for finding in one.findings]
+        return cls(
+            tuple(sorted(every, key=lambda each: SEVERITIES.index(each.severity))),
+            (*(one.note for one in said.values() if one.note is not None), *notes),
+            tuple(name for name, one in said.items() if one.note is None),
+        )
 
 
 def find(folder: AuditFolder) -> Found:
-    """Ask every finder.
+    """Ask every finder now; :func:`swaypoint.findings.kept.found` gives what the audit kept of that.
 
     One that cannot be imported, or needs a package that is not there, leaves a note; the others go on.
 
     Raises:
         InputError: no finished audit, or a damaged one; a finder gave what is no finding of this audit.
     """
-    points = sum(folder.manifest().data.ranked.values())
-    found: list[Finding] = []
-    notes: list[str] = []
-    for name in findings:
-        try:
-            finder = findings[name]
-        except InputError as broken:
-            notes.append(str(broken))
-            continue
-        try:
-            given = finder(folder)
-        except MissingExtra as missing:
-            notes.append(f"{name}: {missing}")
-            continue
-        for finding in given:
-            _check(name, finding, points)
-        found += given
-    return Found(tuple(sorted(found, key=lambda each: SEVERITIES.index(each.severity))), tuple(notes))
+    points = ranked(folder)
+    return Found.of({name: asked(name, folder, points) for name in findings})
+
+
+def ranked(folder: AuditFolder) -> int:
+    """How many records :meth:`~swaypoint.folder.audit_folder.AuditFolder.scores` has.
+
+    Raises:
+        InputError: no finished audit, or a damaged one.
+    """
+    return len(folder.scores()) if folder.streamed else sum(folder.manifest().data.ranked.values())
+
+
+def asked(name: str, folder: AuditFolder, points: int) -> Said:
+    """What one finder says.
+
+    Args:
+        points: see :func:`ranked`.
+
+    Raises:
+        InputError: a damaged audit; it gave what is no finding of this audit.
+    """
+    try:
+        finder = findings[name]
+    except InputError as broken:
+        return Said((), str(broken))
+    try:
+        given = finder(folder)
+    except MissingExtra as missing:
+        return Said((), f"{name}: {missing}")
+    for finding in given:
+        _check(name, finding, points)
+    return Said(tuple(given))
 
 
 def _check(name: str, finding: Finding, points: int) -> None:

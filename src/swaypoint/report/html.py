@@ -13,7 +13,7 @@ import numpy as np
 from swaypoint.errors import InputError
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.writing import write_text
-from swaypoint.report import charts
+from swaypoint.report import charts, findings
 from swaypoint.report.overview import Overview, overview
 from swaypoint.report.page import render_page
 from swaypoint.report.regions import section
@@ -53,9 +53,11 @@ def render(folder: AuditFolder) -> str:
     return render_page(
         "report",
         manifest=manifest,
+        folder=folder.path,
         title=Path(manifest.data.name).name,
         ranked=in_words(manifest.data),
         split_name=split_name,
+        findings=findings.section(folder),
         summary=found,
         curve=_curve(found, ranked_by(manifest)) if found.suspects else "",
         distribution=_distribution(found),

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from swaypoint.findings.class_pairs import find_class_pairs
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.manifest import Suspected
 from swaypoint.report import charts
@@ -36,7 +35,6 @@ def wrong(folder: AuditFolder) -> dict[str, Any] | None:
         "rows": rows,
         "reliability": _reliability(found) if found.planted else "",
         "classes": by_class[:_CLASSES],
-        "pairs": find_class_pairs(folder),
     }
 
 

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from swaypoint.data.neighbours import Space, smallest
 from swaypoint.errors import InputError
+from swaypoint.findings import Found, found
 from swaypoint.findings.regions import Region, Table, read_regions
 from swaypoint.findings.regions.folder import inputs_file
 from swaypoint.folder.audit_folder import AuditFolder
@@ -250,6 +251,11 @@ class Items:
     def regions(self) -> tuple[Region, ...]:
         """As ``swaypoint regions`` found them; () if it has not been run."""
         return read_regions(self.folder) or ()
+
+    @cached_property
+    def found(self) -> Found:
+        """What holds of the whole set, see :func:`swaypoint.findings.found`."""
+        return found(self.folder)
 
     # -- the model's view ---------------------------------------------------------------------------
 

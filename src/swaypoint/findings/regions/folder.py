@@ -11,6 +11,7 @@ import numpy as np
 from pyarrow import csv
 
 from swaypoint.errors import InputError, reading
+from swaypoint.findings.kept import forget
 from swaypoint.findings.regions.finding import GATHERING, Action, Bound, Points, Region, regions
 from swaypoint.findings.regions.proposals import proposal_table, propose
 from swaypoint.findings.regions.table import Table
@@ -104,6 +105,7 @@ def write_regions(folder: AuditFolder, found: Exploration) -> None:
     """As ``regions.json``."""
     stored = {"key": folder.manifest().key, "top": found.top, "regions": described(found)}
     write_json(folder.path / FILE, stored)
+    forget(folder, "regions")  # these are its findings now
 
 
 def described(found: Exploration) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from swaypoint import __version__
 from swaypoint.errors import InputError
-from swaypoint.findings import find
+from swaypoint.findings import found as found_in
 from swaypoint.folder.writing import write_text
 from swaypoint.report.page import render_page
 from swaypoint.report.terminal import FITNESS, in_words, ranked_by, split_name
@@ -261,7 +261,7 @@ def render(
     """
     found, names = described(items, review, checks), called(review, names=reviewers)
     made = datetime.now(UTC).isoformat(timespec="seconds")
-    everything = find(items.folder)
+    everything = found_in(items.folder)
     changed = changes(items, review)
     return render_page(
         "handover",

@@ -19,7 +19,7 @@ from swaypoint.report.page import PARTS
 from swaypoint.review.items import Items
 from swaypoint.review.log.sessions import Session
 from swaypoint.review.log.verdicts import VERDICTS, Event, Review, StoreUnavailable
-from swaypoint.review.page import overview, pages
+from swaypoint.review.page import findings, overview, pages
 from swaypoint.review.page.assets import Assets
 from swaypoint.review.page.desk import Action, Desk, View
 from swaypoint.review.page.glossary import SENTENCES
@@ -259,6 +259,8 @@ def _add_pages(  # long: a page after the other
                     position = desk.items.position(wanted)
                     if position is not None:
                         desk.related(position)  # before the lock, which is not held for so long then
+                if (path == "findings" or query.finding) and not desk.blind:
+                    desk.items.found  # noqa: B018  likewise, of an audit that did not keep them
                 with desk.reading(actor) as review:
                     return query, handler(request, query, review, actor)
 
@@ -321,6 +323,10 @@ def _add_pages(  # long: a page after the other
     @page("classes")
     def classes(request: Request, query: Query, review: Review, actor: str) -> Any:
         return overview.classes_page(desk, review)
+
+    @page("findings")
+    def findings_(request: Request, query: Query, review: Review, actor: str) -> Any:
+        return findings.findings_page(desk, review, actor)
 
     @app.get("/point.json")
     def point(request: Request) -> Response:

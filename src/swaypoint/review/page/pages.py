@@ -203,11 +203,12 @@ def gallery(desk: Desk, review: Review, view: View, actor: str, start: int) -> G
     """The window of ``view`` from ``start``, at most 200 points."""
     start = max(0, start)
     positions = view.positions[start : start + WINDOW].tolist()
-    cells = tuple(_cell(desk, review, position, actor) for position in positions)
+    cells = tuple(cell(desk, review, position, actor) for position in positions)
     return Gallery(view.query.address(), view.seq, len(view), start, cells)
 
 
-def _cell(desk: Desk, review: Review, position: int, actor: str) -> Cell:
+def cell(desk: Desk, review: Review, position: int, actor: str) -> Cell:
+    """One point, as ``actor`` may see it."""
     items = desk.items
     item = items.ids[position]
     hidden = desk.blind

@@ -20,7 +20,7 @@ from swaypoint.review.log.verdicts import VERDICTS, Review
 
 STATUSES = ("all", "open", "reviewed", "conflict")
 _CORNERS = 500
-OPINIONS = ("suggested", "like", "kind", "disagree", "near", "region")
+OPINIONS = ("suggested", "like", "kind", "disagree", "near", "region", "finding")
 """What depends on the model's opinion of a point, be it by the labels of its neighbours."""
 BLIND_ORDERS = ("rank", "index", "label", "leverage")
 """Columns that do not."""
@@ -40,7 +40,7 @@ class Query:
 
     Attributes:
         sort: a column of the scores; ``rank`` (the most influential first), ``index`` and columns whose
-            name starts with ``-`` ascend or descend as they say.
+            name starts with ``-`` ascend or descend as they say; ``finding``: as the finding lists them.
         label, suggested: class names as given, and as suggested.
         split: see :meth:`swaypoint.review.items.Items.split`.
         like: names of classes that points look like rather than their own, see
@@ -60,6 +60,7 @@ class Query:
             both or none.
         within: ranges of a table's columns, see :class:`swaypoint.findings.regions.Range`.
         region: number, from 1, of a region that ``swaypoint regions`` found; 0: anywhere.
+        finding: name of what holds of the dataset, see :class:`swaypoint.findings.Finding`: its records.
     """
 
     sort: str = "rank"
@@ -81,6 +82,7 @@ class Query:
     y: str = ""
     within: tuple[str, ...] = ()
     region: int = 0
+    finding: str = ""
 
     @property
     def cut(self) -> tuple[str, str] | None:
@@ -144,7 +146,7 @@ def _parsed(name: str, value: str) -> Any:
         return max(0, int(value))
     if name == "disagree":
         return value in ("1", "true", "on")
-    if name in ("sort", "status", "text", "where", "near", "x", "y"):
+    if name in ("sort", "status", "text", "where", "near", "x", "y", "finding"):
         return value
     return tuple(unquote(part) for part in value.split(","))
 
@@ -196,6 +198,8 @@ def select(
         kept &= table.inside([Range.parse(text.strip()) for text in query.within], table.inputs)
     if query.region:
         kept &= _in_region(query.region, items)
+    if query.finding:
+        kept &= np.isin(np.arange(len(items)), _records(query.finding, items))
     if query.text:
         kept &= items.matching(query.text)
     for column, compare, value in conditions(query.where, items):
@@ -258,6 +262,13 @@ def _in_region(number: int, items: Items) -> np.ndarray:
     return kept
 
 
+def _records(name: str, items: Items) -> np.ndarray:
+    finding = next((one for one in items.found.findings if one.name == name), None)
+    if finding is None:
+        raise InputError(f"there is no finding {name!r} in this audit; /findings lists those there are")
+    return finding.index
+
+
 def _values(items: Items, names: tuple[str, ...]) -> list[float]:
     index = {name: float(i) for i, name in enumerate(items.classes)}
     try:
@@ -274,6 +285,8 @@ def _order(query: Query, items: Items) -> np.ndarray:
         distances = items.distances(position)
         distances[position] = -1.0
         return np.argsort(distances, kind="stable")
+    if query.finding and query.sort == "finding":
+        return _records(query.finding, items)
     column = query.sort.removeprefix("-")
     if column not in sortable(items):
         known = ", ".join(sortable(items))
