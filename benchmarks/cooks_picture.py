@@ -35,7 +35,7 @@ def main(path: str) -> None:
         axis.plot([at], [value], "o", color="#c43c00", markersize=9)
         axis.set(title=f"{title}: D = {distance:.2f}", xticks=[], yticks=[], ylim=(-0.1, 2.2))
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(frameon=False, loc="upper left")
+    axes[0].legend(frameon=False, loc="lower right")
     figure.savefig(path, metadata={"Date": None})
 
 
