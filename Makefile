@@ -9,7 +9,7 @@ INSTALL = $(BIN)/pip install -q $(addprefix -c ,$(VERSIONS))
 # Used only where the CPU build of torch is not found by pip's own configuration.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: setup demo test test-core test-slow fuzz lint bench bench-peers readme house reproduce-toy reproduce-acas \
+.PHONY: setup demo test test-core test-slow fuzz lint docs dist bench bench-peers readme house reproduce-toy reproduce-acas \
     reproduce-cifar10 reproduce-cifar10-full reproduce-cleaning clean
 
 setup: $(VENV)/.ready
@@ -139,6 +139,23 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The site, in build/site: offline, and a warning, such as a link that leads nowhere, is an error.
+docs: $(VENV)/.docs
+	rm -rf build/site
+	$(BIN)/python -m sphinx -b html -W --keep-going -q docs build/site
+
+$(VENV)/.docs: $(VENV)/.ready
+	$(INSTALL) -e '.[docs]'
+	touch $@
+
+# What is published: dist/*.whl and dist/*.tar.gz. See .github/workflows/release.yml.
+dist:
+	$(PYTHON) -m venv build/dist-env
+	build/dist-env/bin/pip install -q build twine
+	rm -rf dist
+	build/dist-env/bin/python -m build
+	build/dist-env/bin/python -m twine check --strict dist/*
 
 # The rooms of src/swaypoint, counted, and docs/house.svg, from the imports as they are.
 house: setup

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -47,3 +49,55 @@ def test_every_command_and_option_that_a_page_names_is_there(page):
             for option in (*parameter.opts, *parameter.secondary_opts)
         }
         assert {word.split("=")[0] for word in words if word.startswith("--")} <= known | {"--help"}, line
+
+
+def python_blocks(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page)], ids=lambda page: page.name)
+def test_what_the_python_of_a_page_takes_from_swaypoint_is_there(page):
+    names = []
+    for node in (node for block in python_blocks(page) for node in ast.walk(ast.parse(block))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "swaypoint":
+            names += [(node.module, alias.name) for alias in node.names]
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "swaypoint":
+            names.append(("swaypoint", node.attr))
+    for module, name in names:
+        found = importlib.import_module(module)
+        assert hasattr(found, name) or importlib.import_module(f"{module}.{name}"), name
+
+
+@pytest.mark.parametrize(
+    ("page", "said", "written"),
+    [
+        ("first-audit.md", [], ["patients.csv"]),
+        ("estimators.md", ["11 of 11 among the first 20 of 569"], []),
+        (
+            "embeddings.md",
+            ["36 of 36 among the first 90 by C"],
+            ["embeddings.npz"],
+        ),
+    ],
+)
+def test_the_python_of_a_page_that_brings_its_data_runs(page, said, written, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for block in python_blocks(ROOT / "docs" / page):
+        exec(block, names)
+    out = capsys.readouterr().out
+    assert [line for line in said if line not in out] == []
+    assert [file.name for file in tmp_path.iterdir()] == written
+
+
+def test_every_page_has_its_place_on_the_site():
+    """``make docs`` says so too, and checks every link; this takes no Sphinx."""
+    inside, waiting = set(), ["index"]
+    while waiting:
+        page = waiting.pop()
+        inside.add(page)
+        text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+        for listed in re.findall(r"^```\{toctree\}\n(.*?)^```", text, re.M | re.S):
+            lines = [line for line in listed.split("\n") if line and not line.startswith(":")]
+            waiting += [line.rpartition("<")[2].rstrip(">") for line in lines]
+    assert inside == {page.stem for page in PAGES} - {"README"}

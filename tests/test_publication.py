@@ -41,15 +41,19 @@ def test_the_wheel_has_every_file_of_the_package_and_is_typed(tmp_path):
     assert packed == {name for name in expected if name.startswith("swaypoint/")}
 
 
-def test_the_workflow_calls_targets_that_there_are():
+def test_the_workflows_call_targets_that_there_are():
     (phony,) = re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.M)
-    jobs = document(".github/workflows/ci.yml")["jobs"].values()
+    jobs = [
+        job
+        for name in ("ci", "release")
+        for job in document(f".github/workflows/{name}.yml")["jobs"].values()
+    ]
     commands = [step.get("run", "") for job in jobs for step in job["steps"]]
     called = {
         word for run in commands if run.startswith("make ") for word in run.split()[1:] if "=" not in word
     }
     called = {word for word in called if word.isidentifier() or "-" in word}
-    assert called == {"lint", "test", "test-core"}
+    assert called == {"lint", "test", "test-core", "docs", "dist"}
     assert called <= set(phony.split())
 
 
@@ -61,6 +65,29 @@ def test_the_matrix_has_three_systems_and_both_ends_of_the_versions():
     assert (ROOT / found["lowest"]["constraints"]).is_file()
     assert found["newest"]["constraints"] == ""
     assert PROJECT["requires-python"] == f">={found['lowest']['python']}"
+
+
+def test_every_extra_of_users_is_installed_alone():
+    matrix = document(".github/workflows/ci.yml")["jobs"]["extras"]["strategy"]["matrix"]
+    assert {*matrix["extra"], "all", "dev", "docs"} == set(PROJECT["optional-dependencies"])
+
+
+def test_only_publishing_may_write_and_only_after_the_build():
+    release = document(".github/workflows/release.yml")
+    assert release["permissions"] == {"contents": "read"}
+    assert [name for name, job in release["jobs"].items() if "permissions" in job] == ["publish"]
+    publish = release["jobs"]["publish"]
+    assert publish["permissions"] == {"contents": "write", "id-token": "write", "attestations": "write"}
+    assert publish["needs"] == "build"
+    assert "secrets." not in (ROOT / ".github/workflows/release.yml").read_text(encoding="utf-8")
+
+
+def test_the_image_is_of_files_that_are_sent_to_it():
+    copied = re.findall(r"^COPY (?!--from)(.*) \S+$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.M)
+    sent = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    files = {name for line in copied for name in line.split()}
+    assert files == {line.removeprefix("!") for line in sent if line.startswith("!")}
+    assert all((ROOT / name).exists() for name in files)
 
 
 def test_the_lowest_versions_are_those_of_the_project():

@@ -192,6 +192,16 @@ def test_a_ranking_is_sliced_iterated_written_and_shown(tmp_path):
     np.testing.assert_allclose(line.get_ydata(), np.sort(ranking.values)[::-1])
 
 
+def test_a_ranking_is_a_frame_of_polars_and_of_whatever_takes_arrow():
+    polars = pytest.importorskip("polars")
+    features = np.random.default_rng(0).normal(size=(40, 3))
+    ranking = swaypoint.cooks_distance_from_features(features, (features[:, 0] > 0).astype(np.int64)).top(5)
+    expected = ranking.to_pandas()
+    assert expected["index"].tolist() == ranking.index.tolist()
+    for frame in (ranking.to_polars(), polars.DataFrame(ranking), pa.table(ranking)):
+        pd.testing.assert_frame_equal(frame.to_pandas(), expected)
+
+
 def test_the_api_says_nothing_unless_asked(capfd):
     features = np.random.default_rng(0).normal(size=(40, 3))
     swaypoint.cooks_distance_from_features(features, (features[:, 0] > 0).astype(np.int64))

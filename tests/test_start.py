@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -46,6 +47,32 @@ def test_a_sentence_or_help_imports_nothing_heavy(tmp_path, words, code, said):
     assert int(ended) == code
     assert said in done.stderr + "\n".join(printed)
     assert not set(loaded) & set(HEAVY)
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("swaypoint re", {"report", "regions", "review"}),
+        ("swaypoint audit --fo", {"--folds", "--force"}),
+        ("swaypoint study c", {"cifar10"}),
+    ],
+)
+def test_a_shell_completes_commands_and_options_and_nothing_heavy(typed, completed, tmp_path):
+    asked = {
+        "_SWAYPOINT_COMPLETE": "complete_bash",
+        "COMP_WORDS": typed,
+        "COMP_CWORD": str(typed.count(" ")),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, **asked},
+    )
+    *printed, last = done.stdout.splitlines()
+    assert set(printed) == completed
+    assert not set(last.split()[3:]) & {*HEAVY} - {"rich", "pydantic"}
 
 
 def test_help_has_a_section_a_panel(tmp_path):

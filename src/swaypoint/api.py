@@ -18,6 +18,7 @@ from swaypoint.errors import InputError
 from swaypoint.models.estimators import Fitted, fitted_estimator, is_estimator
 from swaypoint.scoring.blank_head import blank_head
 from swaypoint.scoring.closed_form import Influence
+from swaypoint.scoring.head_solution import HeadSolution
 from swaypoint.scoring.options import Refitting, Solving
 from swaypoint.scoring.rank import LossLike, as_head, rank, rank_parameters
 from swaypoint.scoring.ranking import Ranking
@@ -32,7 +33,7 @@ from swaypoint.scoring.trained_model import TrainedModel
 
 @dataclass(frozen=True)
 class TopInfluences:
-    """The training points of largest |influence| on each test point, the largest first.
+    """The training points of largest influence, of either sign, on each test point, the largest first.
 
     ``index`` (n_test, k) int64 positions in the training data; ``values`` (n_test, k) float64, signed:
     positive for proponents (removing them raises the test loss), negative for opponents.
@@ -96,7 +97,7 @@ def cooks_distance(  # long: what each option is
     if is_estimator(model_or_head):
         own = (loss, layer, l2, params) == ("cross_entropy", None, 0.0, None)
         fitted = _fitted(model_or_head, data, sample_weight, own=own)
-        return _of_estimator(fitted, data[1], solving, dtype, progress)
+        return rank_estimator(fitted, data[1], solving, dtype=dtype, progress=progress)[0]
     head = as_head(model_or_head, layer=layer, loss=loss, l2=l2)
     last = solving.of_the_head()
     weights, batches = weighted(head.weights, head.batches(data, batch_size), sample_weight)
@@ -150,7 +151,8 @@ def cooks_distance_from_features(
     aligned(features, labels)
     if estimator is not None:
         fitted = fitted_estimator(estimator, features, labels, sample_weight)
-        return _named(_of_estimator(fitted, labels, solving, dtype, progress), features, labels)
+        ranking, _ = rank_estimator(fitted, labels, solving, dtype=dtype, progress=progress)
+        return _named(ranking, features, labels)
     objective, classes = as_loss(loss), None
     if np.ndim(labels) == 1 and objective.output_per_class:
         classes = class_labels(labels)
@@ -284,19 +286,25 @@ def _pair(data: Any) -> tuple[Any, Any]:
     return data[0], data[1]
 
 
-def _of_estimator(
-    fitted: Fitted, labels: Any, solving: Solving, dtype: torch.dtype | None, progress: bool
-) -> Ranking:
-    """The ranking, its labels those that the estimator knows."""
-    ranking, _ = rank(
+def rank_estimator(
+    fitted: Fitted,
+    labels: Any,
+    solving: Solving,
+    *,
+    dtype: torch.dtype | None = None,
+    progress: bool = False,
+) -> tuple[Ranking, HeadSolution]:
+    """The ranking of the points that an estimator was fitted to, its labels those that it knows; and what was
+    solved, for other points."""
+    ranking, solution = rank(
         fitted.head.weights, fitted.train, solving.of_the_head(), dtype=dtype, progress=progress
     )
     if fitted.classes is None:
-        return ranking
+        return ranking, solution
     if np.isnan(ranking.margin).all():  # squared error, one against the rest: no class is suggested
-        return replace(ranking, label=np.asarray(labels).reshape(len(ranking), -1)[:, 0])
+        return replace(ranking, label=np.asarray(labels).reshape(len(ranking), -1)[:, 0]), solution
     label, suggested = (
         np.asarray(fitted.classes)[index.astype(np.int64)]
         for index in (ranking.label, ranking.suggested_label)
     )
-    return replace(ranking, label=label, suggested_label=suggested)
+    return replace(ranking, label=label, suggested_label=suggested), solution

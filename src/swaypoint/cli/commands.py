@@ -105,7 +105,7 @@ class Commands(TyperGroup):
         return self.commands.get(cmd_name)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and not args[0].startswith("-"):
+        if args and not args[0].startswith("-") and not ctx.resilient_parsing:  # a shell completes
             command = self.resolve_command(ctx, args)[1]
             if isinstance(command, Command):
                 command.look(args[1:], ctx)

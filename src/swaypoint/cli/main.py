@@ -14,7 +14,6 @@ from swaypoint.errors import InputError, MissingExtra
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Find the training points that sway a model: mislabeled, on the boundary, under-represented.",

@@ -30,10 +30,10 @@ def discriminative_jackknife(
 ) -> np.ndarray:
     """Intervals for new observations at ``test_inputs`` ``(m, ...)``, of a regression with one output.
 
-    With f_-i the model without point i and R_i = |y_i - f_-i(x_i)|: from the k-th smallest of f_-i(x) - R_i
-    to the k-th largest of f_-i(x) + R_i over i, k = floor(alpha (n + 1)) (Barber et al., 2021, Eq. 1.2). With
-    exact f_-i and exchangeable points they cover at least 1 - 2 alpha (theorem 1), in practice about
-    1 - alpha. Here the parameters of f_-i are predicted, not retrained; f_-i is the model itself at these
+    With f₋ᵢ the model without point i and Rᵢ = ``|yᵢ - f₋ᵢ(xᵢ)|``: from the k-th smallest of f₋ᵢ(x) - Rᵢ to
+    the k-th largest of f₋ᵢ(x) + Rᵢ over i, k = floor(alpha (n + 1)) (Barber et al., 2021, Eq. 1.2). With
+    exact f₋ᵢ and exchangeable points they cover at least 1 - 2 alpha (theorem 1), in practice about
+    1 - alpha. Here the parameters of f₋ᵢ are predicted, not retrained; f₋ᵢ is the model itself at these
     parameters.
 
     Time and memory grow with n m: n predictions at every test point.

@@ -145,6 +145,18 @@ class Ranking:
         require("pandas", "pandas")
         return self.to_arrow().to_pandas()
 
+    def to_polars(self) -> Any:
+        """:meth:`to_arrow` as a ``polars.DataFrame``.
+
+        Raises:
+            MissingExtra: polars is not installed.
+        """
+        return require("polars", "polars").from_arrow(self.to_arrow())
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """:meth:`to_arrow` for what takes Arrow's PyCapsules, such as ``polars.DataFrame(ranking)``."""
+        return self.to_arrow().__arrow_c_stream__(requested_schema)
+
     def to_csv(self, path: str | Path) -> None:
         """Write :meth:`to_arrow` as CSV, by decreasing Cook's distance."""
         from pyarrow import csv

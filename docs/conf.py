@@ -1,0 +1,62 @@
+"""How the site is built, by ``make docs``: offline, and a warning, such as a dead link, is an error."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+
+import swaypoint  # noqa: E402
+
+project = "swaypoint"
+copyright = "the swaypoint authors, Apache-2.0"
+version = release = swaypoint.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+suppress_warnings = ["myst.header"]  # tables that are made elsewhere skip a level
+smartquotes = False  # --option is no dash
+highlight_language = "none"  # most blocks are for the shell
+
+myst_heading_anchors = 3
+myst_enable_extensions = ["colon_fence"]
+
+maximum_signature_line_length = 80
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
+autodoc_default_options = {"members": True}
+napoleon_use_ivar = True
+
+html_theme = "pydata_sphinx_theme"
+html_title = f"swaypoint {version}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sourcelink = False
+html_copy_source = False
+html_theme_options = {
+    "header_links_before_dropdown": 7,
+    "navbar_align": "left",
+    "secondary_sidebar_items": ["page-toc"],
+    "show_prev_next": False,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "pygments_light_style": "a11y-high-contrast-light",
+    "pygments_dark_style": "a11y-high-contrast-dark",
+}
+
+OUTSIDE = {"../benchmarks/RESULTS.md": "results.md", "../CHANGELOG.md": "changelog.md"}
+"""Files of the repository that a page links to, and the pages that show them."""
+
+
+def _link_to_pages(app: Any, page: str, source: list[str]) -> None:
+    for file, shown in OUTSIDE.items():
+        source[0] = source[0].replace(f"]({file}", f"]({shown}")
+
+
+def setup(app: Any) -> None:
+    """Called by Sphinx."""
+    app.connect("source-read", _link_to_pages)
