@@ -69,7 +69,7 @@ def test_numbers_by_name():
             12,
             -0.0051,
             -0.004,
-            "its 12 training records * would fall by 0.4 %, * fitted anew; * fall by 0.51 %.",
+            "its 12 training records * would fall by 0.4 %, * fitted anew; * would fall by 0.51 %.",
         ),
         (1, 0.25, None, "its training record * would rise by 25 %, by influence."),
         (1_200, 1e-6, -2.5, "its 1,200 training records * would fall by 250 %, * would hardly change."),
