@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
@@ -57,6 +59,15 @@ def _link_to_pages(app: Any, page: str, source: list[str]) -> None:
         source[0] = source[0].replace(f"]({file}", f"]({shown}")
 
 
+def _dashes(app: Any, tree: nodes.document) -> None:
+    """Between a parameter and what it is, which is all that ``smartquotes`` is wanted for."""
+    for field in tree.findall(nodes.field_body):
+        for text in list(field.findall(nodes.Text)):
+            if text.startswith(" -- "):
+                text.parent.replace(text, nodes.Text(text.replace(" -- ", " – ", 1)))
+
+
 def setup(app: Any) -> None:
     """Called by Sphinx."""
+    app.connect("doctree-read", _dashes)
     app.connect("source-read", _link_to_pages)

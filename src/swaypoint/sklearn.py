@@ -33,7 +33,7 @@ utils = require("sklearn.utils", "sklearn")
 validation = require("sklearn.utils.validation", "sklearn")
 
 
-class _Around(base.MetaEstimatorMixin, base.BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class _Around(base.MetaEstimatorMixin, base.BaseEstimator):  # type: ignore[misc, name-defined]  # untyped
     """Looks at another estimator, takes what it takes and predicts what it predicts."""
 
     estimator: Any
