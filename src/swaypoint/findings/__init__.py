@@ -3,6 +3,7 @@
 from swaypoint.findings.base import SEVERITIES, Finding, Found, Severity, find, findings
 from swaypoint.findings.class_pairs import find_class_pairs
 from swaypoint.findings.duplicates import find_duplicates
+from swaypoint.findings.outliers import find_outliers
 from swaypoint.findings.regions.finder import find_regions
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "find",
     "find_class_pairs",
     "find_duplicates",
+    "find_outliers",
     "find_regions",
     "findings",
 ]
