@@ -1,4 +1,4 @@
-"""Records that belong to no class, planted: found by `findings`, beside cleanlab's Datalab on the same features.
+"""Records that belong to no class, planted: found, beside cleanlab's Datalab on the same features.
 
     python -m benchmarks.outliers prepare AUDITS SOURCES          audits of sets with 1 % foreign records
     python -m benchmarks.outliers measure AUDITS --digits demo-audit --out docs/findings-outliers.json
@@ -43,17 +43,16 @@ SHARE = 0.01
 
 
 def _planted(dataset: Dataset, foreign: np.ndarray, seed: int) -> Dataset:
-    """``dataset`` with ``foreign`` inputs after its own, each of a random class, all in random order; ``index``
-    of the foreign ones is len(dataset) and more."""
+    """``dataset`` with ``foreign`` inputs after its own, each of a random class, all in random order; the
+    ``index`` of the foreign ones is len(dataset) and more."""
     generator = np.random.default_rng(seed)
     labels = np.concatenate([dataset.labels, generator.integers(0, len(dataset.classes), len(foreign))])
     inputs = np.concatenate([dataset.inputs, foreign.astype(dataset.inputs.dtype)])
     order = generator.permutation(len(labels))
-    changed = replace(
+    return replace(
         dataset, inputs=inputs[order], labels=labels[order], index=order.astype(np.int64), raw=None,
         names=(), split=None, treatments={}, fingerprint=f"{dataset.fingerprint}-{seed}",
     )  # fmt: skip
-    return changed
 
 
 def _count(dataset: Dataset) -> int:
@@ -133,7 +132,9 @@ SETS: dict[str, Callable[[Path, int], Dataset]] = {
     "letters, permuted": lambda sources, seed: _rows(sources, "LetterRecognition", "permuted", seed),
     "satellite, permuted": lambda sources, seed: _rows(sources, "Satellite", "permuted", seed),
     "income, permuted": lambda sources, seed: _rows(sources, "income", "permuted", seed),
-    "breast cancer, permuted": lambda sources, seed: _rows(sources, "sklearn:breast_cancer", "permuted", seed),
+    "breast cancer, permuted": lambda sources, seed: _rows(
+        sources, "sklearn:breast_cancer", "permuted", seed
+    ),
 }  # fmt: skip
 
 

@@ -5,6 +5,8 @@ from swaypoint.findings.class_pairs import find_class_pairs
 from swaypoint.findings.duplicates import find_duplicates
 from swaypoint.findings.outliers import find_outliers
 from swaypoint.findings.regions.finder import find_regions
+from swaypoint.findings.shortcuts import find_shortcuts
+from swaypoint.findings.weak_groups import find_weak_groups
 
 __all__ = [
     "SEVERITIES",
@@ -16,5 +18,7 @@ __all__ = [
     "find_duplicates",
     "find_outliers",
     "find_regions",
+    "find_shortcuts",
+    "find_weak_groups",
     "findings",
 ]
