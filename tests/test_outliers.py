@@ -69,6 +69,13 @@ def test_p_values_are_ranks_and_beyond_them_the_tail():
     assert tail_p_values(np.ones(200)) == pytest.approx(np.ones(200))
 
 
+def test_of_many_clean_values_none_is_named():
+    generator = np.random.default_rng(0)
+    for dimensions in (8, 512):  # where the tail's model, fitted to all of it, would be sure and wrong
+        distance = 0.5 * np.log(generator.chisquare(dimensions, 40_000))
+        assert not benjamini_hochberg(tail_p_values(distance), LEVEL).any()
+
+
 def test_distances_are_to_the_kth_record_of_the_nearest_class():
     points, labels, _ = drawn(0, 300)
     axes = np.random.default_rng(1).standard_normal((COLUMNS, COLUMNS)).astype(np.float32)

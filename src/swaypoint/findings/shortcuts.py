@@ -319,7 +319,7 @@ def _finding(
     classes = len(np.unique(label))
     reached = skill(guessed.accuracy, classes)
     changes = np.count_nonzero(np.diff(label[np.argsort(attribute.values, kind="stable")]))
-    judged = _judged(attribute, reached, reached / model, in_blocks=changes < classes)
+    judged = _judged(attribute, reached, reached / model, in_blocks=bool(changes < classes))
     if judged is None:
         return None
     severity, name, meaning, remedy = judged

@@ -21,7 +21,7 @@ LEVEL = 0.05
 _FEWEST, _LEAST, _SHARE = 200, 20, 0.02
 """Held-out records without which nothing is sought; members of a group in either half: so many, and this
 share."""
-_CONDITIONS, _GROUPS = 300, 5
+_CONDITIONS, _RULES, _GROUPS = 300, 1_000, 5
 _PROMISING, _WORSE, _OVERLAP = 2.0, 1.5, 0.5
 """Of a group in the first half: standard errors above the others, multiple of their rate of errors; and the
 share of a group's records up to which another may have them too."""
@@ -136,14 +136,16 @@ def ruled(table: Table, bad: np.ndarray, first: np.ndarray, loss: np.ndarray) ->
     chosen = members[:, best]
     both = _promise(chosen.T @ chosen, chosen.T @ (chosen * errors[:, None]), n, total)
     both[of[best][:, None] >= of[best]] = -np.inf  # two conditions on one column are none of two
-    rules = [(value, (i,)) for i, value in enumerate(alone.tolist()) if value >= _PROMISING]
+    rules: list[tuple[float, tuple[int, ...]]] = [
+        (value, (i,)) for i, value in enumerate(alone.tolist()) if value >= _PROMISING
+    ]
     for i, j in np.argwhere(both >= _PROMISING).tolist():
         a, b = int(best[i]), int(best[j])
         if both[i, j] > max(alone[a], alone[b]) + 0.5:  # a second condition must earn its place
             rules.append((float(both[i, j]), (a, b)))
     groups: list[Group] = []
-    for _, rule in sorted(rules, key=lambda each: (-each[0], each[1])):
-        member = inside[:, rule].all(1)
+    for _, rule in sorted(rules, key=lambda each: (-each[0], each[1]))[:_RULES]:
+        member = np.asarray(inside[:, list(rule)].all(axis=1))
         if len(groups) < _GROUPS and not any(_overlaps(member, other.member) for other in groups):
             where = "where " + " and ".join(words[i] for i in rule)
             groups.append(Group(where, member, np.where(bad, 0.0, 1e9) - loss))
