@@ -21,6 +21,7 @@ from swaypoint.findings.outliers import (
     whitening,
 )
 from swaypoint.folder.audit_folder import AuditFolder
+from swaypoint.models.predictor import ModelOptions
 
 CLASSES, COLUMNS = 4, 8
 
@@ -132,7 +133,9 @@ def test_an_audit(tmp_path, audited):
     points, labels, _ = with_foreign(0)
     columns, classes = tuple(f"x{i}" for i in range(COLUMNS)), tuple("abcd")
     data = Dataset("d", "features", points, labels, classes, columns, np.arange(1_200), (), (), "d")
-    (found,) = find_outliers(swaypoint.audit(data, tmp_path / "audit", options=AuditOptions()))
+    (found,) = find_outliers(
+        swaypoint.audit(data, tmp_path / "audit", options=AuditOptions(model=ModelOptions(epochs=5)))
+    )
     assert set(range(12)) <= set(found.index.tolist())
     assert found.evidence["expected_false"] == pytest.approx(LEVEL * len(found.index))
     assert found.severity == "high"  # 1 % of all

@@ -27,6 +27,7 @@ from swaypoint.findings.shortcuts import (
     written,
 )
 from swaypoint.folder.audit_folder import AuditFolder
+from swaypoint.models.predictor import ModelOptions
 
 
 def number(values: np.ndarray) -> Attribute:
@@ -127,7 +128,7 @@ def test_an_audit_of_a_table(tmp_path):
     ).astype(np.float32)  # fmt: skip
     columns = ("honest", "leak", "same", "number")
     data = Dataset("d", "rows", inputs, label, ("a", "b"), columns, np.arange(600), (), (), "d")
-    folder = swaypoint.audit(data, tmp_path / "audit", options=AuditOptions())
+    folder = swaypoint.audit(data, tmp_path / "audit", options=AuditOptions(model=ModelOptions(epochs=5)))
     found = {finding.name: finding for finding in find_shortcuts(folder)}
     assert sorted(found) == [
         "column leak gives the label away", "columns of one value", "columns that number the records",

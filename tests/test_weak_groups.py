@@ -13,6 +13,7 @@ from swaypoint.data.dataset import Dataset
 from swaypoint.findings import find_weak_groups
 from swaypoint.findings.regions.table import Table
 from swaypoint.findings.weak_groups import LEVEL, _more, clustered, confirmed, ruled, wilson
+from swaypoint.models.predictor import ModelOptions
 
 
 def table(seed: int, n: int = 2_000) -> tuple[Table, np.random.Generator]:
@@ -84,15 +85,15 @@ def test_where_errors_are_random_no_more_than_the_level_has_a_group():
 
 def test_an_audit_of_a_table(tmp_path):
     generator = np.random.default_rng(0)
-    n = 3_000
+    n = 2_000
     inputs = generator.standard_normal((n, 3)).astype(np.float32)
     label = (inputs[:, 0] > 0).astype(np.int64)
     corrupt = inputs[:, 1] > 1
     label = np.where(corrupt & (generator.random(n) < 0.45), 1 - label, label)
     data = Dataset("d", "rows", inputs, label, ("a", "b"), ("x", "y", "z"), np.arange(n), (), (), "d")
-    folder = swaypoint.audit(data, tmp_path / "audit", options=AuditOptions())
+    folder = swaypoint.audit(data, tmp_path / "audit", options=AuditOptions(model=ModelOptions(epochs=5)))
     found = find_weak_groups(folder)
-    assert found[0].name.startswith("weak group y >")
+    assert "y >" in found[0].name
     assert found[0].severity == "high"
     split = np.array(folder.scores()["split"].to_pylist())
     assert set(split[found[0].index]) == {"held_out"}

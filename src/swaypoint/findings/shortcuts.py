@@ -22,14 +22,16 @@ from swaypoint.folder.tensors import map_tensor
 
 LEVEL = 0.05
 """Probability of any finding by chance, over all attributes of an audit."""
+HALVES = 1729
+"""Seed of the halves of the records: not 0, by which people shuffle data, so that halves could be labels."""
 _MOST, _FEWEST = 10_000, 100
 _BINS, _BY_CLASS, _IN_BIN = 32, 8, 20
 _MEDIUM, _HIGH = 1 / 3, 2 / 3
 """Shares of the model's skill that something beside the object reaches by itself."""
 _GIVEN_AWAY, _CERTAIN = 0.95, 0.98
 """Skill of one column of a table from which on it gives the label away: a good column is no leak."""
-_ORDERED, _SORTED = 0.1, 0.9
-"""Skill of a record's place in the source: that the label depends on it, and that it is sorted by label."""
+_LEAST, _SORTED = 0.1, 0.9
+"""Least skill of anything that is named; skill of the place in a source that is sorted by label."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +120,7 @@ def guess(attribute: Attribute, label: np.ndarray) -> Guess:
     _, label = np.unique(label, return_inverse=True)
     classes, n = int(label.max()) + 1, len(label)
     place = _binned(attribute, max(4, min(max(_BINS, _BY_CLASS * classes), n // _IN_BIN)))
-    half = np.random.default_rng(0).permutation(n) % 2 == 0
+    half = np.random.default_rng(HALVES).permutation(n) % 2 == 0
     right, sure, p = np.zeros(n, dtype=bool), np.zeros(n), 1.0
     for fitted, tested in ((half, ~half), (~half, half)):
         counts = np.zeros((place.max() + 1, classes))
@@ -349,7 +351,7 @@ def _judged(
     """Severity, name, what it means and what to do; None where it does not matter. ``in_blocks``: all
     records of a class follow each other."""
     if attribute.kind == "order":
-        if reached < _ORDERED:
+        if reached < _LEAST:
             return None
         if in_blocks or reached >= _SORTED:
             return (
@@ -368,7 +370,7 @@ def _judged(
             "it may be a copy of the label, or be known only after it",
             "see whether it is known when a prediction is needed; if not, leave it out",
         )  # fmt: skip
-    if share < _MEDIUM:
+    if share < _MEDIUM or reached < _LEAST:
         return None
     if attribute.kind == "name":
         same = reached >= _CERTAIN

@@ -11,7 +11,7 @@ from swaypoint.errors import require
 from swaypoint.findings.base import Finding, Severity, findings
 from swaypoint.findings.regions.folder import inputs_file
 from swaypoint.findings.regions.table import Table
-from swaypoint.findings.shortcuts import holm
+from swaypoint.findings.shortcuts import HALVES, holm
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.manifest import TRAIN
 from swaypoint.folder.tensors import map_tensor
@@ -70,7 +70,7 @@ def find_weak_groups(folder: AuditFolder) -> list[Finding]:
         if manifest.data.classes
         else loss > np.quantile(loss, 1 - _WORST)
     )
-    first = np.random.default_rng(0).permutation(len(rows)) % 2 == 0
+    first = np.random.default_rng(HALVES).permutation(len(rows)) % 2 == 0
     columns = manifest.data.columns
     if place is not None and len(columns) == points.shape[1]:
         found = ruled(Table(np.asarray(points[rows]), np.zeros(len(rows)), columns), bad, first, loss)
