@@ -4,7 +4,10 @@ from swaypoint.findings.base import SEVERITIES, Finding, Found, Severity, find, 
 from swaypoint.findings.class_pairs import find_class_pairs
 from swaypoint.findings.duplicates import find_duplicates
 from swaypoint.findings.kept import found, keep
+from swaypoint.findings.outliers import find_outliers
 from swaypoint.findings.regions.finder import find_regions
+from swaypoint.findings.shortcuts import find_shortcuts
+from swaypoint.findings.weak_groups import find_weak_groups
 
 __all__ = [
     "SEVERITIES",
@@ -14,7 +17,10 @@ __all__ = [
     "find",
     "find_class_pairs",
     "find_duplicates",
+    "find_outliers",
     "find_regions",
+    "find_shortcuts",
+    "find_weak_groups",
     "findings",
     "found",
     "keep",
