@@ -65,6 +65,7 @@ def contents(path: Path) -> dict[str, str]:
         ({"severity": "grave"}, "stain 1: severity is 'grave'; expected high, medium, low"),
         ({"index": np.zeros((2, 2), np.int64)}, r"stain 1: index is int64 of shape \(2, 2\)"),
         ({"index": np.zeros(2)}, r"stain 1: index is float64 .*; expected int64 positions"),
+        ({"drop": np.zeros(2)}, r"stain 1: drop is float64 .*; expected int64 positions"),
     ],
 )
 def test_what_is_no_finding_is_refused(changes, words):
@@ -76,7 +77,7 @@ def test_as_json_what_is_not_known_is_null():
     described = finding(evidence={"share": np.float32(0.5), "margin": np.nan, "size": 3}).described()
     assert json.loads(json.dumps(described, allow_nan=False)) == {
         "name": "stain 1", "sentence": "a stain", "severity": "low", "index": [3, 1], "remedy": "wash it",
-        "evidence": {"share": 0.5, "margin": None, "size": 3.0},
+        "evidence": {"share": 0.5, "margin": None, "size": 3.0}, "drop": [],
     }  # fmt: skip
 
 

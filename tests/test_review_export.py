@@ -30,6 +30,7 @@ from swaypoint.errors import InputError, MissingExtra
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.models.predictor import ModelOptions, Objective
 from swaypoint.review.cleaning import cleanlab, fiftyone
+from swaypoint.review.cleaning.acting import act
 from swaypoint.review.cleaning.export import CHANGES, ExportOptions, export
 from swaypoint.review.cleaning.exporters import exporters
 from swaypoint.review.cleaning.image_folder import write_image_folder
@@ -664,6 +665,79 @@ def test_changes(audits, tmp_path):
     assert (bad["label_after"], bad["verdict"]) == ("", "bad")
     run(audit, tmp_path / "flagged.csv", "csv", policy="flag")
     assert read_cells(tmp_path / "flagged.changes.csv")["id"] == []
+
+
+@pytest.fixture(scope="module")
+def repeated(tmp_path_factory):
+    """A table of 60 rows and ten of them again."""
+    root = tmp_path_factory.mktemp("repeated")
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 3)).round(3), columns=[*"abc"])
+    table["label"] = np.where(table["a"] > 0, "more", "less")
+    table = pd.concat([table, table[:10]])
+    table.to_csv(root / "rows.csv", index=False)
+    return swaypoint.audit(root / "rows.csv", root / "audit"), table.reset_index(drop=True)
+
+
+WITHIN, LEAKED = "copies within a split", "held_out records that were trained on"
+
+
+def test_acting_on_findings_leaves_no_copy(repeated, tmp_path):
+    folder, table = repeated
+    items, names = Items(folder), (WITHIN, LEAKED)
+    options = ExportOptions(columns=False, act=names)
+    written = export(items, Review(items.run), tmp_path / "a.csv", "csv", options=options)
+    again = pd.read_csv(tmp_path / "a.csv")
+    pd.testing.assert_frame_equal(
+        again.sort_values([*"abc"], ignore_index=True),
+        table.drop_duplicates().sort_values([*"abc"], ignore_index=True),
+    )
+    assert (written.records, written.dropped) == (60, 10)
+    changes = read_cells(tmp_path / "a.changes.csv")
+    assert set(changes["finding"]) <= set(names)
+    assert set(changes["verdict"]) == {"unreviewed"}
+    split = dict(zip(items.scores["index"].tolist(), items.scores["split"].tolist(), strict=True))
+    for source, finding in zip(changes["source"], changes["finding"], strict=True):
+        row = int(source)
+        other = row + 60 if row < 10 else row - 60
+        assert table.iloc[row].equals(table.iloc[other])
+        assert finding == (WITHIN if split[row] == split[other] else LEAKED)
+        assert finding == WITHIN or split[row] == "held_out"
+
+
+def test_people_take_precedence_over_findings(repeated, tmp_path):
+    items = Items(repeated[0])
+    leaving = sorted(act(items, Review(items.run), (WITHIN, LEAKED)).leaving)
+    ids = [items.ids[position] for position in leaving]
+    said = [
+        (ids[0], "ann", Decision("correct")),
+        (ids[1], "ann", Decision("skip")),
+        (ids[2], "ann", Decision("correct")),
+        (ids[2], "bob", Decision("bad")),
+        (ids[3], "ann", Decision("bad")),
+    ]
+    review = review_of(items, *said)
+    acted = act(items, review, (WITHIN, LEAKED))
+    assert sorted(acted.leaving) == [leaving[1], *leaving[4:]]
+    assert acted.spared == 3
+    options = ExportOptions("drop", act=(WITHIN, LEAKED))
+    written = export(items, review, tmp_path / "a.csv", "csv", options=options)
+    assert written.dropped == 8  # the bad one by its verdict
+    assert "3 points stay that a person judged" in written.notes
+    changes = read_cells(tmp_path / "a.changes.csv")
+    by = dict(zip(changes["id"], changes["finding"], strict=True))
+    assert by[ids[3]] == ""
+    assert ids[0] not in by
+
+
+def test_findings_that_cannot_be_acted_on_are_refused(repeated, audits, tmp_path):
+    items = Items(repeated[0])
+    with pytest.raises(
+        InputError, match=f"no finding 'twins' in .*; those that records leave by are .*{WITHIN}"
+    ):
+        act(items, Review(items.run), ("twins",))
+    with pytest.raises(InputError, match="records leave by are none"):
+        act(audits("wine").items, Review(audits("wine").items.run), ("twins",))
+    assert act(items, Review(items.run), ()).leaving == {}
 
 
 PEOPLE = ("Ada Lovelace", "not a cat, I think")

@@ -34,6 +34,15 @@ if TYPE_CHECKING:
     from swaypoint.review.log.verdicts import Review, Store
 
 family = Family()
+Act = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--act",
+        help="Follow the remedy of this finding (see swaypoint findings): of copies all but one leave. May be"
+        " given again.",
+        show_default="none",
+    ),
+]
 Unverified = Annotated[
     bool,
     typer.Option("--unverified", help="Go on with a log that does not verify; what is written says so."),
@@ -181,6 +190,7 @@ def export(
             " it; flag: change nothing."
         ),
     ] = "flag",
+    act: Act = None,
     store: StoreAt = None,
     split: Annotated[
         str, typer.Option(help="all, or one split: train, held_out, or one of the source's own.")
@@ -215,7 +225,8 @@ def export(
         stored_review(items, store, new=False, unverified=unverified) as (review, _, doubt),
         progress() as listener,
     ):
-        options = ExportOptions(policy, split, columns, link, source, reviewers, doubt)  # type: ignore[arg-type]
+        chosen = (policy, split, columns, link, source, reviewers, doubt, tuple(act or ()))
+        options = ExportOptions(*chosen)  # type: ignore[arg-type]  # the policy is checked there
         written = write(items, review, out, to, options=options, on_progress=listener.records)
     console = screen()
     for note in written.notes:
@@ -270,6 +281,7 @@ def import_verdicts(
 def compare(
     folder: Audit,
     policy: Annotated[str, typer.Option(help="relabel or drop what was found wrong.")] = "relabel",
+    act: Act = None,
     seeds: Annotated[int, typer.Option(help="Models to train on each set.")] = 5,
     test: Annotated[
         str | None,
@@ -298,6 +310,7 @@ def compare(
     from swaypoint.folder.writing import write_json, write_text
     from swaypoint.review.cleaning import compare as comparing
     from swaypoint.review.cleaning import comparison as pages
+    from swaypoint.review.cleaning.acting import act as follow
     from swaypoint.review.cleaning.source import read_source
     from swaypoint.review.items import Items
 
@@ -311,10 +324,11 @@ def compare(
         trial = comparing.trial(
             items, found, test=test, transform=transform, device=device, listener=listener
         )
-        cleaned = trial.cleaned(items, review, policy)  # type: ignore[arg-type]  # checked there
-        judged = trial.judged(items, review, policy)  # type: ignore[arg-type]
+        leaving = follow(items, review, act or ()).leaving
+        cleaned = trial.cleaned(items, review, policy, leaving)  # type: ignore[arg-type]  # checked there
+        judged = trial.judged(items, review, policy, leaving)  # type: ignore[arg-type]
         result = comparing.compare(trial, cleaned, seeds=seeds, judged=judged)
-    said = {"policy": policy, "test": test} | ({"unverified": doubt} if doubt else {})
+    said = {"policy": policy, "act": act or [], "test": test} | ({"unverified": doubt} if doubt else {})
     write_json(folder / "compare.json", said | asdict(result))
     write_text(folder / "compare.html", pages.render(result, items.name, doubt=doubt))
     pages.show(result, console, doubt=doubt)

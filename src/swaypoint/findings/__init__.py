@@ -2,7 +2,7 @@
 
 from swaypoint.findings.base import SEVERITIES, Finding, Found, Severity, find, findings
 from swaypoint.findings.class_pairs import find_class_pairs
-from swaypoint.findings.duplicates import find_duplicates
+from swaypoint.findings.duplicates import find_duplicates, find_near_duplicates
 from swaypoint.findings.kept import found, keep
 from swaypoint.findings.outliers import find_outliers
 from swaypoint.findings.regions.finder import find_regions
@@ -17,6 +17,7 @@ __all__ = [
     "find",
     "find_class_pairs",
     "find_duplicates",
+    "find_near_duplicates",
     "find_outliers",
     "find_regions",
     "find_shortcuts",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any, Literal, get_args
 
@@ -37,9 +37,11 @@ class Finding:
         index: ``(k,)`` int64, the records behind it, the most telling first: positions in
             :meth:`~swaypoint.folder.audit_folder.AuditFolder.scores`.
         remedy: what to do, in words.
+        drop: ``(m,)`` int64, positions of the records that leave the dataset if one follows the remedy, as
+            ``swaypoint export --act`` does; none: it is not for records to leave.
 
     Raises:
-        InputError: another severity, or an index of another form.
+        InputError: another severity, or positions of another form.
     """
 
     name: str
@@ -48,15 +50,17 @@ class Finding:
     evidence: Mapping[str, float]
     index: np.ndarray
     remedy: str
+    drop: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     def __post_init__(self) -> None:
         if self.severity not in SEVERITIES:
             raise InputError(f"{self.name}: severity is {self.severity!r}; expected {', '.join(SEVERITIES)}")
-        if self.index.ndim != 1 or self.index.dtype != np.int64:
-            raise InputError(
-                f"{self.name}: index is {self.index.dtype} of shape {self.index.shape}; expected int64"
-                " positions of shape (k,)"
-            )
+        for name, positions in (("index", self.index), ("drop", self.drop)):
+            if positions.ndim != 1 or positions.dtype != np.int64:
+                raise InputError(
+                    f"{self.name}: {name} is {positions.dtype} of shape {positions.shape}; expected int64"
+                    " positions of shape (k,)"
+                )
 
     def described(self) -> dict[str, Any]:
         """As JSON has it; NaN and infinity as null."""
@@ -64,6 +68,7 @@ class Finding:
         return vars(self) | {
             "evidence": {name: value if math.isfinite(value) else None for name, value in numbers.items()},
             "index": self.index.tolist(),
+            "drop": self.drop.tolist(),
         }
 
 
@@ -153,7 +158,8 @@ def asked(name: str, folder: AuditFolder, points: int) -> Said:
 def _check(name: str, finding: Finding, points: int) -> None:
     if not isinstance(finding, Finding):
         raise InputError(f"the finding {name!r} gave a {type(finding).__name__}; expected Findings")
-    if len(finding.index) and not 0 <= finding.index.min() <= finding.index.max() < points:
+    named = np.concatenate([finding.index, finding.drop])
+    if len(named) and not 0 <= named.min() <= named.max() < points:
         raise InputError(
             f"the finding {name!r} names records that the audit does not have; expected positions 0 to"
             f" {points - 1:,}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -159,15 +159,17 @@ class Trial:
     def original(self) -> TrainingSet:
         return TrainingSet(self.rows, self.dataset.labels)
 
-    def cleaned(self, items: Items, review: Review, policy: Policy) -> TrainingSet:
-        """The training set after the decisions of ``review``."""
-        after, labels = clean(items, review, policy), self.dataset.labels.copy()
+    def cleaned(
+        self, items: Items, review: Review, policy: Policy, leaving: Iterable[int] = ()
+    ) -> TrainingSet:
+        """The training set after the decisions of ``review``, without the points ``leaving``."""
+        after, labels = clean(items, review, policy, leaving), self.dataset.labels.copy()
         labels[self.ranked] = after.labels.astype(labels.dtype)
         return TrainingSet(np.setdiff1d(self.rows, self.ranked[~after.kept]), labels)
 
-    def judged(self, items: Items, review: Review, policy: Policy) -> Judged:
-        """The measured points after the decisions of ``review``."""
-        after, truth = clean(items, review, policy), self.truth.copy()
+    def judged(self, items: Items, review: Review, policy: Policy, leaving: Iterable[int] = ()) -> Judged:
+        """The measured points after the decisions of ``review``, without those ``leaving``."""
+        after, truth = clean(items, review, policy, leaving), self.truth.copy()
         other = after.labels != items.scores["label"]
         truth[self.ranked[other]] = after.labels[other].astype(truth.dtype)
         kept = ~np.isin(self.measured, self.ranked[~after.kept])

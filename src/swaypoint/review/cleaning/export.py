@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from swaypoint.data.readers.images import Progress
 from swaypoint.errors import InputError
+from swaypoint.review.cleaning.acting import Acted, act
 from swaypoint.review.cleaning.exporters import exporters
 from swaypoint.review.cleaning.policy import Policy, clean
 from swaypoint.review.cleaning.records import ALL, PERSONAL, Records, label_name, records
@@ -24,9 +25,19 @@ from swaypoint.review.cleaning.spreadsheet import write_cells
 from swaypoint.review.items import Items
 from swaypoint.review.log.verdicts import Review
 
-CHANGES = ("id", "source", "label_before", "label_after", "verdict", "reviewer", "decided_at", "note")
-"""Columns of the changelog; ``label_after`` is empty where the record was left out, and those that tell of
-people are there only where reviewers are asked for."""
+CHANGES = (
+    "id",
+    "source",
+    "label_before",
+    "label_after",
+    "verdict",
+    "reviewer",
+    "decided_at",
+    "note",
+    "finding",
+)
+"""Columns of the changelog; ``label_after`` is empty where the record was left out, ``finding`` says by which
+finding if by one, and those that tell of people are there only where reviewers are asked for."""
 
 UNVERIFIED = "the log did not verify"
 """In place of an id in the changelog's first line, with the reason as its source, where the log was not as
@@ -46,6 +57,7 @@ class ExportOptions:
         reviewers: with reviewers' names and notes.
         doubt: why the log of verdicts did not verify, where it is exported all the same: the first line of
             the changelog says it.
+        act: names of findings whose remedy is followed, see :func:`swaypoint.review.cleaning.acting.act`.
     """
 
     policy: Policy = "flag"
@@ -55,6 +67,7 @@ class ExportOptions:
     source: Path | None = None
     reviewers: bool = False
     doubt: str = ""
+    act: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,7 +107,8 @@ def export(
     exporter = exporters.named(to)
     if options.split not in (known := (ALL, *items.splits)):
         raise InputError(f"split is {options.split!r}; expected one of {', '.join(known)}")
-    cleaned = clean(items, review, options.policy)
+    acted = act(items, review, options.act)
+    cleaned = clean(items, review, options.policy, acted.leaving)
     _check_free(out, folder=exporter.folder)
     source = read_source(items, options.source, on_progress)
     if Path(source.path).exists() and out.resolve().is_relative_to(Path(source.path).resolve()):
@@ -115,18 +129,22 @@ def export(
     with _staged(out, folder=exporter.folder) as staged:
         write(chosen, staged)
         changes = staged / "changes.csv" if exporter.folder else staged.with_name(_changes(out))
-        _write_changes(chosen, changed, changes, options.doubt)
+        _write_changes(chosen, changed, changes, options.doubt, acted)
     return Exported(
         out,
         out / "changes.csv" if exporter.folder else out.with_name(_changes(out)),
         records=len(chosen),
         relabeled=int((asked & cleaned.kept & other).sum()),
         dropped=int(dropped.sum()),
-        notes=(*((f"the log did not verify: {options.doubt}",) if options.doubt else ()), *_notes(chosen)),
+        notes=(
+            *((f"the log did not verify: {options.doubt}",) if options.doubt else ()),
+            *((f"{acted.spared:,} points stay that a person judged",) if acted.spared else ()),
+            *_notes(chosen),
+        ),
     )
 
 
-def _write_changes(chosen: Records, changed: np.ndarray, path: Path, doubt: str) -> None:
+def _write_changes(chosen: Records, changed: np.ndarray, path: Path, doubt: str, acted: Acted) -> None:
     """The changelog of the records ``changed``, positions in the dataset."""
     kept = set(chosen.rows.tolist())
     rows: list[tuple[str | None, ...]] = []
@@ -138,7 +156,8 @@ def _write_changes(chosen: Records, changed: np.ndarray, path: Path, doubt: str)
         after = chosen.label(row) if row in kept else None
         source = chosen.source
         said = (ruling.verdict, ruling.reviewer, ruling.decided_at, ruling.note)
-        rows.append((source.ids[row], source.place(row), chosen.given(row), after, *said))
+        by = acted.leaving.get(int(chosen.positions[row]))
+        rows.append((source.ids[row], source.place(row), chosen.given(row), after, *said, by))
     columns = list(zip(*rows, strict=True)) or [()] * len(CHANGES)
     table = pa.table([pa.array(c, pa.string()) for c in columns], names=CHANGES)
     write_cells(path, iter([table if chosen.reviewers else table.drop_columns(list(PERSONAL))]))

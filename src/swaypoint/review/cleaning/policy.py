@@ -84,8 +84,8 @@ class Cleaned:
     labels: np.ndarray
 
 
-def clean(items: Items, review: Review, policy: Policy) -> Cleaned:
-    """Apply the decisions that stand.
+def clean(items: Items, review: Review, policy: Policy, leaving: Iterable[int] = ()) -> Cleaned:
+    """Apply the decisions that stand; the points ``leaving`` by position are left out besides.
 
     ``drop`` leaves out what is mislabeled or bad; ``relabel`` gives a mislabeled point its right label
     where that is known, and leaves out the others and what is bad; ``flag`` changes nothing. Points that
@@ -97,6 +97,7 @@ def clean(items: Items, review: Review, policy: Policy) -> Cleaned:
     if policy not in POLICIES:
         raise InputError(f"policy is {policy!r}; expected one of {', '.join(POLICIES)}")
     kept, labels = np.ones(len(items), dtype=bool), items.scores["label"].copy()
+    kept[np.fromiter(leaving, dtype=np.int64)] = False
     for item in review.reviewed() if policy != "flag" else ():
         decision, position = review.decision(item), items.position(item)
         if decision is None or position is None or decision.verdict not in WRONG:

@@ -1,0 +1,69 @@
+"""What records hold, as their audit keeps it: to tell exact copies, and near ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+
+from swaypoint.findings.duplicates.nearest import near_rows
+from swaypoint.findings.duplicates.pictures import near_pictures, sketched
+from swaypoint.findings.duplicates.texts import near_texts
+from swaypoint.findings.regions.folder import inputs_file
+from swaypoint.folder.audit_folder import AuditFolder
+from swaypoint.folder.tensors import map_tensor
+
+_CHUNK = 65_536
+
+
+def digests(folder: AuditFolder) -> np.ndarray | None:
+    """Of the content of each record, ``(n,)``; None where the folder does not keep it."""
+    if _is_table(folder):  # what a person reads of a row is rounded
+        values = _values(folder)
+        if values is None:
+            return None
+        return _hashed(
+            row.tobytes() for start in range(0, len(values), _CHUNK) for row in values[start : start + _CHUNK]
+        )
+    if not (folder.path / "items.arrow").is_file():
+        return None
+    _, items = folder.items()
+    column = items["picture" if folder.manifest().data.kind == "images" else "row"]
+    if column.null_count or len(column) != len(folder.scores()):
+        return None
+    return _hashed(value.as_buffer() for value in column)
+
+
+def near_copies(folder: AuditFolder, rows: np.ndarray) -> np.ndarray:
+    """Pairs of near copies among the records ``rows`` (m,), whose contents all differ: positions ``(p, 2)``
+    int64. The folder keeps their contents.
+
+    Raises:
+        MissingExtra: Pillow is not installed, for pictures; usearch, for large tables.
+    """
+    data = folder.manifest().data
+    if _is_table(folder):
+        values = _values(folder)
+        assert values is not None
+        return rows[near_rows(values[rows], tolerance=data.kind == "rows")]
+    _, items = folder.items()
+    if data.kind == "images":
+        column = items["picture"]
+        return rows[near_pictures(sketched(column[row].as_buffer() for row in rows.tolist()))]
+    described = (folder.row(items["row"][row].as_py()) for row in rows.tolist())
+    return rows[near_texts(["\n".join(one.get(name, "") for name in data.columns) for one in described])]
+
+
+def _is_table(folder: AuditFolder) -> bool:
+    return folder.manifest().data.kind in ("rows", "features")
+
+
+def _values(folder: AuditFolder) -> np.ndarray | None:
+    kept = inputs_file(folder)
+    return None if kept is None else map_tensor(*kept, folder.scores().num_rows)
+
+
+def _hashed(contents: Iterable[Any]) -> np.ndarray:
+    return np.array([blake2b(content, digest_size=16).hexdigest() for content in contents])
