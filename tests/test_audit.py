@@ -480,6 +480,7 @@ def test_errors_are_one_line_and_a_code(arguments, words, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_any_parameters_and_other_scores(tmp_path):
     features = np.random.default_rng(0).normal(size=(200, 4))
     rows = [f"{','.join(map(str, row))},{'yes' if row[0] > 0 else 'no'}" for row in features]

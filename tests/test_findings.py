@@ -324,7 +324,7 @@ def test_the_command_prints_and_writes_nothing(audited_rows):
 
 
 def test_of_pictures_nothing_is_found(folder, finders):
-    assert run(folder).stdout.startswith("Nothing was found. Looked for were class pairs, duplicates and ")
+    assert run(folder).stdout.startswith("Nothing was found. Looked for were class pairs, duplicates, near ")
     assert json.loads(run(folder, "--json").stdout) == []
     finders(stain=lambda _: [finding(sentence="[red]\x1b[2J")])
     assert "  [red]\\x1b[2J\n" in run(folder).stdout

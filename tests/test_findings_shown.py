@@ -207,6 +207,7 @@ def test_a_blind_review_tells_of_none(kept):
 # -- in a browser ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_from_a_finding_to_its_last_record(tab, kept):
     from axe_playwright_python.sync_playwright import Axe
 

@@ -97,6 +97,7 @@ def test_standard_errors_are_those_of_the_bootstrap_also_with_a_ridge():
     np.testing.assert_allclose(standard_errors(trained, x[:20])[:, 0], expected, rtol=0.08)
 
 
+@pytest.mark.slow
 def test_intervals_of_a_logistic_regression_cover():
     rng, draws = np.random.default_rng(0), 150
     truth, X = np.array([0.5, -1.0, 0.3]), with_one(torch.from_numpy(rng.normal(size=(300, 2)))).numpy()

@@ -161,8 +161,9 @@ def counted(monkeypatch):
     return calls
 
 
-def test_an_audit_inverts_its_hessian_once(fifty, tmp_path, counted):
+def test_an_audit_inverts_its_hessian_once(fifty, tmp_path, counted, monkeypatch):
     """It took three inverses for the check of the damping alone; the two further factors are that check's."""
+    monkeypatch.setattr("swaypoint.auditing.audit.weighing", lambda *_: None)  # of other heads: their optima
     options = swaypoint.AuditOptions(scores=("finite_removal", "leave_one_out_loss"))
     folder = swaypoint.audit(fifty, tmp_path / "out", options=options)
     assert "Damping" in [check.name for check in folder.manifest().diagnostics.checks]
@@ -266,7 +267,7 @@ main()
     [
         pytest.param((500, 2, 330), 1.7, "closed form, Cholesky of 987 parameters", marks=pytest.mark.slow),
         pytest.param((300, 128, 150), 1.8, "sketch of 160 draws", marks=pytest.mark.slow),
-        ((300, 500, 150), 1.0, "needs .* GB and .* are free here"),
+        pytest.param((300, 500, 150), 1.0, "needs .* GB and .* are free here", marks=pytest.mark.slow),
     ],
     ids=["many classes", "embeddings", "too little"],
 )

@@ -40,6 +40,7 @@ def test_the_token_opens_and_nothing_else_does(tab, folder):
         assert page.evaluate("document.cookie") == ""
 
 
+@pytest.mark.slow
 def test_fifty_items_by_keyboard_alone(tab, folder):
     items = Items(AuditFolder(folder))
     expected = {}
@@ -121,6 +122,7 @@ def test_every_verdict_by_mouse(tab, folder):
     assert sorted(said) == sorted(["correct", "mislabeled", "boundary", "under-represented", "bad", "skip"])
 
 
+@pytest.mark.slow
 def test_what_the_server_fails_on_is_not_sent_for_ever(tab, folder):
     with Server(folder, ("--reviewer", "Ada")) as server:
         page, sent = opened(tab, server), []
@@ -166,6 +168,7 @@ def test_the_address_is_the_filter(tab, folder):
         expect(page.locator(".empty")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_thumbnails_stay_decoded_when_cells_change(tab, folder):
     with Server(folder, ("--reviewer", "Ada")) as server:
         page = opened(tab, server)
@@ -284,6 +287,7 @@ def test_the_session_reaches_no_other_port(tab, folder):
     other.shutdown()
 
 
+@pytest.mark.slow
 def test_a_verdict_outlasts_an_outage_and_a_reload(tab, folder):
     with Server(folder, ("--reviewer", "Ada")) as server:
         page = opened(tab, server)
@@ -313,6 +317,7 @@ def test_a_verdict_outlasts_an_outage_and_a_reload(tab, folder):
         ]
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_shown_and_work_resumes(tab, folder):
     with Server(folder, ("--reviewer", "Ada")) as server:
         page = opened(tab, server)
@@ -383,6 +388,7 @@ def test_markup_in_labels_names_and_notes_is_inert(tab, audited_hostile, tmp_pat
         assert page.locator("#own").inner_text().count("<img") >= 1  # shown, as text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scripts", [True, False])
 def test_a_name_is_given_by_enter(tab, folder, scripts):
     with Server(folder) as server:
@@ -396,6 +402,7 @@ def test_a_name_is_given_by_enter(tab, folder, scripts):
         page.wait_for_url("**/item?status=open")
 
 
+@pytest.mark.slow
 def test_enter_before_the_script_has_come_gives_the_name_all_the_same(tab, folder):
     with Server(folder) as server:
         page = tab("about:blank")

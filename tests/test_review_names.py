@@ -65,6 +65,7 @@ def test_rows_differ_in_the_columns_that_say_so(audited_rows):
     assert differences(items, 4, 4) == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [320, pytest.param(1280, marks=pytest.mark.slow)])
 def test_long_names_at_four_hundred_per_cent(tab, folder, width):
     """1,280 pixels at 400 % are 320: nothing is to be scrolled sideways but a matrix, and no word is cut."""

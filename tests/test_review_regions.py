@@ -125,6 +125,7 @@ def test_categories_stand_apart_on_their_axis():
 # -- in a browser ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_from_a_cut_to_the_points_of_a_region(wine):
     with Server(wine, ("--reviewer", "Ada")) as server, launched() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 800})

@@ -51,6 +51,7 @@ def fits(page) -> bool:
     return page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
+@pytest.mark.slow
 def test_texts_are_shown_as_they_are(folder):
     items, problems = Items(AuditFolder(folder)), []
     with launched() as browser, Server(folder, ("--reviewer", "Ada")) as server:

@@ -31,6 +31,7 @@ def folder(tmp_path_factory) -> Path:
     return swaypoint.audit(root / "diabetes.csv", root / "audit", options=options, read=read).path
 
 
+@pytest.mark.slow
 def test_a_person_corrects_a_value(folder, tmp_path):
     pictures = os.environ.get("SWAYPOINT_SCREENSHOTS")
     items, problems = Items(AuditFolder(folder)), []

@@ -812,6 +812,7 @@ except swaypoint.InputError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n", "width", "classes", "gigabytes", "words"),
     [

@@ -173,7 +173,7 @@ def _password(file: Path | None, *, ask: bool) -> str | None:
 
 
 @family.command()
-def export(
+def export(  # long: an option a parameter
     folder: Audit,
     to: Annotated[
         str,

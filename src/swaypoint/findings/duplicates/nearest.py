@@ -42,7 +42,7 @@ def chance(ratio: np.ndarray, dimension: float, k: int) -> np.ndarray:
     volumes to the k - 1 neighbours within r_k are independent: 1 - (1 - ratio^m)^(k - 1). For k = 2 this is
     Facco et al. (2017), Eq. 3.
 
-    >>> chance(np.array([0.5]), 2.0, 2).tolist()
+    >>> chance(np.array([0.5]), 2.0, 2).round(6).tolist()
     [0.25]
     """
     volume = np.clip(ratio, 0.0, 1.0) ** dimension

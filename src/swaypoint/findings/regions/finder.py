@@ -11,6 +11,8 @@ from swaypoint.findings.regions.finding import Action, Region, regions
 from swaypoint.findings.regions.folder import inputs_file, read_points, read_regions
 from swaypoint.folder.audit_folder import AuditFolder
 
+_FEWEST = 30
+"""Points below which no region is told from chance."""
 _HIGH, _MEDIUM = 0.1, 0.01
 """Shares of the whole influence from which on a region is severe."""
 _REMEDIES: dict[Action, str] = {
@@ -34,6 +36,8 @@ def find_regions(folder: AuditFolder) -> list[Finding]:
     if inputs_file(folder) is None or folder.streamed:
         return []
     found = read_regions(folder)
+    if found is None and sum(folder.manifest().data.ranked.values()) < _FEWEST:
+        return []
     if found is None:
         found = regions(*read_points(folder))
     return [

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from swaypoint.data.readers.arrays import listed
 from swaypoint.errors import InputError
-from swaypoint.findings import find
+from swaypoint.findings import found
 from swaypoint.review.items import Items
 from swaypoint.review.log.verdicts import Review
 
@@ -32,15 +32,15 @@ def act(items: Items, review: Review, names: Sequence[str]) -> Acted:
     """
     if not names:
         return Acted()
-    found = find(items.folder)
-    known = {finding.name: finding for finding in found.findings}
+    every = found(items.folder)
+    known = {finding.name: finding for finding in every.findings}
     judged = {items.position(item) for item in review.reviewed() if not _undecided(review, item)}
     leaving: dict[int, str] = {}
     spared: set[int] = set()
     for name in names:
         if name not in known:
-            notes = f" ({'; '.join(found.notes)})" if found.notes else ""
-            acting = [each.name for each in found.findings if len(each.drop)]
+            notes = f" ({'; '.join(every.notes)})" if every.notes else ""
+            acting = [each.name for each in every.findings if len(each.drop)]
             raise InputError(
                 f"there is no finding {name!r} in {items.folder.path}; those that records leave by are"
                 f" {listed(acting) if acting else 'none'}{notes}"
