@@ -386,6 +386,7 @@ def write(table: Table, path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_study_of_a_users_table(table: Table, tmp_path: Path) -> None:
     options = AcasOptions(str(write(table, tmp_path / "mine.h5")), learning=SMALL, top=50, propose=2)
     result = study(options, tmp_path / "out")

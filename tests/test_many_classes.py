@@ -197,6 +197,7 @@ def archive(path, n, width, classes):
     return path
 
 
+@pytest.mark.slow
 def test_max_memory_picks_the_method_of_an_audit_and_says_so(tmp_path):
     data, said = archive(tmp_path / "many.npz", 200, 110, 40), []
     assert rank.choose(zeros(40, 111), Solving()) == "dense"

@@ -136,6 +136,7 @@ def test_without_auto_the_ranking_is_the_papers(tmp_path):
     assert {"auto", "p_wrong", "likely"} <= found.keys()  # not what ranks, but there
 
 
+@pytest.mark.slow
 def test_several_models_rank_together(tmp_path):
     together = audit(tmp_path / "three", model=ModelOptions(epochs=6, models=3))
     found, alone = columns(together), columns(audit(tmp_path / "one"))

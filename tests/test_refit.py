@@ -133,6 +133,7 @@ def left_out_losses(features, labels, ridge, outputs):
     return losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("large", [False, True])
 def test_the_loss_of_left_out_points_is_that_of_refits(large, monkeypatch):
     rng = np.random.default_rng(2)

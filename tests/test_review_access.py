@@ -76,6 +76,7 @@ def test_axe_finds_nothing_on_a_table(tab, audited_rows, tmp_path):
             assert violations(page) == [], view
 
 
+@pytest.mark.slow
 def test_the_first_verdict_is_a_tab_away_and_the_focus_goes_on(tab, folder):
     with served(folder) as server:
         page = opened(tab, server)

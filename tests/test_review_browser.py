@@ -81,6 +81,7 @@ def test_fifty_items_by_keyboard_alone(tab, folder):
     assert set(expected) == {items.ids[p] for p in top}
 
 
+@pytest.mark.slow
 def test_type_ahead_among_a_thousand_classes(tab, folder):
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["data"]["classes"] += [f"species {number:04}" for number in range(10, 1000)]
@@ -104,6 +105,7 @@ def test_type_ahead_among_a_thousand_classes(tab, folder):
     assert decisions(folder, "Ada") == {item: Decision("mislabeled", "species 0777")}
 
 
+@pytest.mark.slow
 def test_every_verdict_by_mouse(tab, folder):
     with Server(folder, ("--reviewer", "Ada")) as server:
         page = opened(tab, server)
@@ -147,6 +149,7 @@ def test_what_the_server_fails_on_is_not_sent_for_ever(tab, folder):
         assert {bad, good} <= {*verdicts(folder).reviewed()}
 
 
+@pytest.mark.slow
 def test_the_address_is_the_filter(tab, folder):
     items = Items(AuditFolder(folder))
     threes = int((items.scores["label"] == 3).sum())
@@ -222,6 +225,7 @@ def test_one_verdict_for_all_that_match(tab, folder):
         assert decisions(folder, "Ada") == dict.fromkeys(chosen, Decision("bad"))
 
 
+@pytest.mark.slow
 def test_two_reviewers_at_once(tab, folder):
     with Server(folder, ("--reviewer", "Ada")) as server:
         ada = opened(tab, server)
@@ -414,6 +418,7 @@ def test_enter_before_the_script_has_come_gives_the_name_all_the_same(tab, folde
         page.wait_for_url("**/item?status=open")
 
 
+@pytest.mark.slow
 def test_rows_are_reviewed_as_cards(tab, audited_rows, tmp_path):
     path = Path(shutil.copytree(audited_rows, tmp_path / "wine"))
     with Server(path, ("--reviewer", "Ada")) as server:
@@ -426,6 +431,7 @@ def test_rows_are_reviewed_as_cards(tab, audited_rows, tmp_path):
         expect(page.locator(f"[data-id='{item}']")).to_contain_text("alcohol")
 
 
+@pytest.mark.slow
 def test_the_original_is_shown_and_zoomed_or_what_the_model_saw(tab, photos):
     with Server(photos / "folder-audit", ("--reviewer", "Ada")) as server:
         page = opened(tab, server)
@@ -441,6 +447,7 @@ def test_the_original_is_shown_and_zoomed_or_what_the_model_saw(tab, photos):
         expect(page.locator("#picture")).to_have_js_property("naturalWidth", 8)
 
 
+@pytest.mark.slow
 def test_a_lasso_is_a_filter(tab, folder):
     items = Items(AuditFolder(folder))
     with Server(folder, ("--reviewer", "Ada")) as server:

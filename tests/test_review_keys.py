@@ -17,6 +17,7 @@ TWICE = """() => {
 }"""
 
 
+@pytest.mark.slow
 def test_a_held_key_decides_once_and_an_unseen_point_never(tab, folder):
     with served(folder) as server:
         page = opened(tab, server)

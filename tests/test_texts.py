@@ -500,6 +500,7 @@ def _dataset() -> Dataset:
     return read_frame(TABLE, LABELLED)
 
 
+@pytest.mark.slow
 def test_the_ridge_of_few_classes_is_the_one_that_predicts_left_out_texts_best(tmp_path: Path) -> None:
     table = corpus(60)
     topics = np.array(table["topic"].to_pylist())
