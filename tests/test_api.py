@@ -91,7 +91,9 @@ def test_glm_equals_statsmodels(family):
 # -- actual removal ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("load", [load_wine, load_breast_cancer, load_digits])
+@pytest.mark.parametrize(
+    "load", [load_wine, load_breast_cancer, pytest.param(load_digits, marks=pytest.mark.slow)]
+)
 def test_predicts_leave_one_out_refits(load):
     features, labels = standardized(load)
     n, classes, l2 = len(labels), labels.max() + 1, 10.0 / len(labels)
