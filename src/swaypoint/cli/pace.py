@@ -29,6 +29,8 @@ class Pace:
         >>> pace = Pace("reading", first=0, begun=time.monotonic() - 60.0)
         >>> pace.said(300, 1000)
         'reading: 300 of 1,000, 5.0 a second, 140 s left'
+        >>> Pace("training", first=0, begun=time.monotonic() - 60.0).said(2, 15)
+        'training: 2 of 15, 30 s each, 390 s left'
         """
         now = time.monotonic()
         if self.first < 0 or done < self.done:
@@ -38,8 +40,8 @@ class Pace:
             return ""
         self.last = now
         rate = (done - self.first) / (now - self.begun)
-        left = f"{(total - done) / rate:,.0f} s left"
-        return f"{self.name}: {done:,} of {total:,}, {rate:,.1f} a second, {left}"
+        pace = f"{rate:,.1f} a second" if rate >= 0.1 else f"{1 / rate:,.0f} s each"
+        return f"{self.name}: {done:,} of {total:,}, {pace}, {(total - done) / rate:,.0f} s left"
 
 
 def rate_column() -> ProgressColumn:
