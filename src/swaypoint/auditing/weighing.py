@@ -8,7 +8,7 @@ import numpy as np
 
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.auditing.scored import Scored
-from swaypoint.errors import InputError
+from swaypoint.errors import InputError, shortened
 from swaypoint.findings import Finding
 from swaypoint.findings.cost import affordable, costs
 from swaypoint.findings.kept import Weighing
@@ -42,7 +42,7 @@ def weighing(predictor: Predictor, scored: Scored, options: AuditOptions) -> Wei
         what = f"what {count} {'findings cost' if count > 1 else 'finding costs'}"
         if not affordable(head, points):
             size = f"{points:,} points and {head.outputs * head.width:,} weights"
-            return list(further), [f"{what}: fits of {size} take more than a few seconds"]
+            return list(further), [f"{what}: fits of {size} take more than a few seconds, or much memory"]
         chosen = asked[:_MOST]
         try:
             found = costs(head, predictor.train, held_out, [members[i] for i in chosen])
@@ -52,8 +52,8 @@ def weighing(predictor: Predictor, scored: Scored, options: AuditOptions) -> Wei
                     "held_out_loss_change": one.influence,
                     "held_out_loss_change_refit": one.refit,
                 }
-        except InputError as error:
-            return list(further), [f"{what}: {error}"]
+        except (InputError, RuntimeError) as error:  # torch says so where memory is short: the audit stands
+            return list(further), [f"{what}: {shortened(str(error))}"]
         left = len(asked) - len(chosen)
         return list(further), [
             f"what {left} further findings cost: too many for a few seconds"

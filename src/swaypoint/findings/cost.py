@@ -30,6 +30,8 @@ from swaypoint.scoring.risks.head import HeadWeights, LinearHeadRisk
 
 REFIT, FACTOR = 5e7, 1e11
 """n P and n P^2 up to which a refit and a factorisation of the Hessian take a few seconds of a core."""
+WIDEST = 4_000
+"""Weights up to which the Hessian, its factor and its inverse in float64 take half a gigabyte."""
 _LEAST = 1e-6  # a loss from which on it can change by a share; where classes are separable it has no minimum
 _STEP = 1e-3  # of the logits, in the difference that stands for the third derivative
 
@@ -44,9 +46,10 @@ class Cost:
 
 
 def affordable(head: HeadWeights, points: int) -> bool:
-    """Whether the costs of a group take no more than a few seconds."""
+    """Whether the costs of a group take no more than a few seconds, and half a gigabyte."""
     parameters = head.outputs * head.width
-    return points * parameters <= REFIT and points * parameters**2 <= FACTOR
+    quick = points * parameters <= REFIT and points * parameters**2 <= FACTOR
+    return quick and parameters <= WIDEST
 
 
 def costs(
