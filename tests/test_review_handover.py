@@ -104,9 +104,9 @@ def judge(items: Items, path: Path) -> None:
     say(ranking[100:130].tolist(), "gallery", NAMES[:1])
     say(ranking[200:230].tolist(), "", NAMES[:1])
     log.append([draw(items, NAMES[0], "the draw")])
-    order = dealt(items, Review(items.run, log.since(items.run)))[:80].tolist()
-    say(order, "sample", NAMES[1:2], [FINE, FINE, FINE, BAD])
-    say([*order[:40], *ranking[100:120]], "bulk", NAMES)
+    order = dealt(items, Review(items.run, log.since(items.run))).tolist()
+    say(order[:80], "sample", NAMES[1:2], [FINE, FINE, FINE, BAD])
+    say([*order[:40], *ranking[100:120], *order[-20:]], "bulk", NAMES)  # the last nobody had seen
     log.append([Event("elsewhere", items.run, "no point of this audit", NAMES[0], FINE, "elsewhere")])
     log.append([Event("other", "another audit", items.ids[0], "Di", BAD, "other")])
     log.close()
