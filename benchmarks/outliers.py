@@ -33,12 +33,12 @@ from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.readers import read_dataset
 from swaypoint.findings.outliers import (
     LEVEL,
-    benjamini_hochberg,
     find_outliers,
     foreign_p_values,
     tail_p_values,
 )
 from swaypoint.findings.regions.folder import inputs_file
+from swaypoint.findings.significance import benjamini_hochberg
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.tensors import map_tensor
 

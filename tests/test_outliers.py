@@ -15,11 +15,11 @@ from swaypoint.findings.outliers import (
     LEVEL,
     _decay,
     _to_classes,
-    benjamini_hochberg,
     foreign_p_values,
     tail_p_values,
     whitening,
 )
+from swaypoint.findings.significance import benjamini_hochberg
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.models.predictor import ModelOptions
 

@@ -20,12 +20,12 @@ from swaypoint.findings.shortcuts import (
     Attribute,
     _permuted_p,
     guess,
-    holm,
     named,
     pictured,
     skill,
     written,
 )
+from swaypoint.findings.significance import holm
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.models.predictor import ModelOptions
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from swaypoint.findings.base import Finding, Severity, findings
-from swaypoint.findings.regions.folder import inputs_file
+from swaypoint.findings.regions.folder import points_file
+from swaypoint.findings.significance import benjamini_hochberg
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.manifest import TRAIN
 from swaypoint.folder.tensors import map_tensor
@@ -54,7 +55,7 @@ def find_outliers(folder: AuditFolder) -> list[Finding]:
     Raises:
         InputError: a damaged folder.
     """
-    place = inputs_file(folder) or (folder.path / "features.safetensors", "features")
+    place = points_file(folder)
     if folder.streamed or not place[0].is_file():
         return []
     table, classes = folder.scores(), folder.manifest().data.classes
@@ -236,15 +237,6 @@ def _decay(values: np.ndarray, shape: np.ndarray, scale: np.ndarray) -> np.ndarr
     inside = 1 + shape * values[:, None] / scale
     with np.errstate(divide="ignore"):
         return np.asarray(np.where(inside > 0, np.log(np.maximum(inside, 0.0)) / shape, np.inf))
-
-
-def benjamini_hochberg(p: np.ndarray, level: float) -> np.ndarray:
-    """Which of ``p`` (m,) are rejected at this false discovery rate (Benjamini & Hochberg, 1995), bool."""
-    order = np.argsort(p, kind="stable")
-    below = np.flatnonzero(p[order] <= level * np.arange(1, len(p) + 1) / len(p))
-    rejected = np.zeros(len(p), dtype=bool)
-    rejected[order[: below[-1] + 1 if len(below) else 0]] = True
-    return rejected
 
 
 findings.register("outliers", find_outliers)

@@ -15,6 +15,7 @@ from swaypoint.errors import reading, require
 from swaypoint.findings.base import Finding, Severity, findings
 from swaypoint.findings.regions.folder import inputs_file
 from swaypoint.findings.regions.table import Table
+from swaypoint.findings.significance import halves, holm
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.documents import REMEDY
 from swaypoint.folder.manifest import HELD_OUT, TRAIN, Manifest
@@ -22,8 +23,6 @@ from swaypoint.folder.tensors import map_tensor
 
 LEVEL = 0.05
 """Probability of any finding by chance, over all attributes of an audit."""
-HALVES = 1729
-"""Seed of the halves of the records: not 0, by which people shuffle data, so that halves could be labels."""
 _MOST, _FEWEST = 10_000, 100
 _BINS, _BY_CLASS, _IN_BIN = 32, 8, 20
 _MEDIUM, _HIGH = 1 / 3, 2 / 3
@@ -120,7 +119,7 @@ def guess(attribute: Attribute, label: np.ndarray) -> Guess:
     _, label = np.unique(label, return_inverse=True)
     classes, n = int(label.max()) + 1, len(label)
     place = _binned(attribute, max(4, min(max(_BINS, _BY_CLASS * classes), n // _IN_BIN)))
-    half = np.random.default_rng(HALVES).permutation(n) % 2 == 0
+    half = halves(n)
     right, sure, p = np.zeros(n, dtype=bool), np.zeros(n), 1.0
     for fitted, tested in ((half, ~half), (~half, half)):
         counts = np.zeros((place.max() + 1, classes))
@@ -161,15 +160,6 @@ def _permuted_p(given: np.ndarray, label: np.ndarray, classes: int) -> float:
     observed = weight[label[given == label]].sum()
     z = (observed - float(kinds @ by_row)) / math.sqrt(variance)
     return 0.5 * math.erfc(z / math.sqrt(2))
-
-
-def holm(p: np.ndarray, level: float) -> np.ndarray:
-    """Which of ``p`` (m,) are rejected with a probability of any error of at most ``level`` (Holm, 1979)."""
-    order = np.argsort(p, kind="stable")
-    passed = np.logical_and.accumulate(p[order] <= level / np.arange(len(p), 0, -1))
-    rejected = np.zeros(len(p), dtype=bool)
-    rejected[order[passed]] = True
-    return rejected
 
 
 # -- attributes ---------------------------------------------------------------------------------------

@@ -9,9 +9,9 @@ import numpy as np
 
 from swaypoint.errors import require
 from swaypoint.findings.base import Finding, Severity, findings
-from swaypoint.findings.regions.folder import inputs_file
+from swaypoint.findings.regions.folder import inputs_file, points_file
 from swaypoint.findings.regions.table import Table
-from swaypoint.findings.shortcuts import HALVES, holm
+from swaypoint.findings.significance import halves, holm
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.manifest import TRAIN
 from swaypoint.folder.tensors import map_tensor
@@ -59,9 +59,7 @@ def find_weak_groups(folder: AuditFolder) -> list[Finding]:
         return []
     manifest, scores = folder.manifest(), folder.scores()
     rows = np.flatnonzero(np.array(scores["split"].to_pylist()) != TRAIN)
-    place = inputs_file(folder)
-    tensor, name = place or (folder.path / "features.safetensors", "features")
-    points = map_tensor(tensor, name, len(scores))
+    points = map_tensor(*points_file(folder), len(scores))
     if len(rows) < _FEWEST or points is None:
         return []
     loss = scores["loss"].to_numpy()[rows]
@@ -70,9 +68,9 @@ def find_weak_groups(folder: AuditFolder) -> list[Finding]:
         if manifest.data.classes
         else loss > np.quantile(loss, 1 - _WORST)
     )
-    first = np.random.default_rng(HALVES).permutation(len(rows)) % 2 == 0
+    first = halves(len(rows))
     columns = manifest.data.columns
-    if place is not None and len(columns) == points.shape[1]:
+    if inputs_file(folder) is not None and len(columns) == points.shape[1]:
         found = ruled(Table(np.asarray(points[rows]), np.zeros(len(rows)), columns), bad, first, loss)
     else:
         found = clustered(np.asarray(points[rows], dtype=np.float32), bad, first)

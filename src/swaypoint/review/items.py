@@ -318,8 +318,8 @@ class Items:
         found = []
         for name in names:
             of_class = np.flatnonzero(agreed & (label == self.classes.index(name)))
-            near = of_class[np.argsort(away[of_class], kind="stable")[:k]]
-            found.append(Related(near, np.sqrt(np.maximum(away[near], 0.0))))
+            near = _smallest(away[of_class], k)
+            found.append(Related(of_class[near.positions], np.sqrt(np.maximum(near.values, 0.0))))
         return found
 
     def distances(self, position: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from swaypoint.findings.duplicates.nearest import near_rows
 from swaypoint.findings.duplicates.pictures import near_pictures, sketched
 from swaypoint.findings.duplicates.texts import near_texts
-from swaypoint.findings.regions.folder import inputs_file
+from swaypoint.findings.regions.folder import inputs_file, is_tabular
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.tensors import map_tensor
 
@@ -20,7 +20,7 @@ _CHUNK = 65_536
 
 def digests(folder: AuditFolder) -> np.ndarray | None:
     """Of the content of each record, ``(n,)``; None where the folder does not keep it."""
-    if _is_table(folder):  # what a person reads of a row is rounded
+    if is_tabular(folder.manifest()):  # what a person reads of a row is rounded
         values = _values(folder)
         if values is None:
             return None
@@ -44,7 +44,7 @@ def near_copies(folder: AuditFolder, rows: np.ndarray) -> np.ndarray:
         MissingExtra: Pillow is not installed, for pictures; usearch, for large tables.
     """
     data = folder.manifest().data
-    if _is_table(folder):
+    if is_tabular(folder.manifest()):
         values = _values(folder)
         assert values is not None
         return rows[near_rows(values[rows], tolerance=data.kind == "rows")]
@@ -54,10 +54,6 @@ def near_copies(folder: AuditFolder, rows: np.ndarray) -> np.ndarray:
         return rows[near_pictures(sketched(column[row].as_buffer() for row in rows.tolist()))]
     described = (folder.row(items["row"][row].as_py()) for row in rows.tolist())
     return rows[near_texts(["\n".join(one.get(name, "") for name in data.columns) for one in described])]
-
-
-def _is_table(folder: AuditFolder) -> bool:
-    return folder.manifest().data.kind in ("rows", "features")
 
 
 def _values(folder: AuditFolder) -> np.ndarray | None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from swaypoint.findings.base import Finding, Severity, findings
 from swaypoint.findings.duplicates.contents import digests, near_copies
 from swaypoint.findings.duplicates.groups import Groups
+from swaypoint.findings.regions.folder import is_tabular
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.manifest import TRAIN, Manifest
 
@@ -37,7 +38,7 @@ class _Copies:
 
     @property
     def tabular(self) -> bool:
-        return self.manifest.data.kind in ("rows", "features")
+        return is_tabular(self.manifest)
 
     @property
     def what(self) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from swaypoint.data.neighbours import Space
 from swaypoint.errors import require
+from swaypoint.findings.significance import benjamini_hochberg
 
 NEIGHBOURS = 16
 """The distance to this neighbour is the scale that a pair is measured by."""
@@ -81,10 +82,10 @@ def near_pairs(index: np.ndarray, distance: np.ndarray) -> tuple[np.ndarray, Rul
     if not 0.0 < typical < 1.0:  # of most records there are copies, or all are equally far from each other
         return nothing, Rule(0.0, 0.0)
     dimension = float(np.log(-np.expm1(np.log(0.5) / (k - 1))) / np.log(typical))
-    ranked = np.sort(chance(ratio, dimension, k))
-    passing = np.flatnonzero(ranked <= FALSE * np.arange(1, len(ranked) + 1) / len(ranked))
-    rule = Rule(dimension, float(ranked[passing[-1]]) if len(passing) else 0.0)
-    if not len(passing):
+    p = chance(ratio, dimension, k)
+    near = p[benjamini_hochberg(p, FALSE)]
+    rule = Rule(dimension, float(near.max(initial=0.0)))
+    if not len(near):
         return nothing, rule
     rows, columns = np.nonzero((index >= 0) & np.isfinite(distance))
     other = index[rows, columns]

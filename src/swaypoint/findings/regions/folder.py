@@ -71,6 +71,12 @@ def inputs_file(folder: AuditFolder) -> tuple[Path, str] | None:
     return (file, name) if is_tabular(manifest) and file.is_file() else None
 
 
+def points_file(folder: AuditFolder) -> tuple[Path, str]:
+    """Where an audit has its points as numbers: :func:`inputs_file`, else the features of the last layer, if
+    it kept them."""
+    return inputs_file(folder) or (folder.path / "features.safetensors", "features")
+
+
 def read_points(folder: AuditFolder) -> tuple[Points, Table]:
     """The points of a tabular audit, and the table that they are. Those that the model was not trained on
     fill the table as the others do, and have no influence: it is the others that the model depends on.

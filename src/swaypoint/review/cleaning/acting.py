@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from swaypoint.data.readers.arrays import listed
 from swaypoint.errors import InputError
-from swaypoint.findings import found
 from swaypoint.review.items import Items
 from swaypoint.review.log.verdicts import Review
 
@@ -32,7 +31,7 @@ def act(items: Items, review: Review, names: Sequence[str]) -> Acted:
     """
     if not names:
         return Acted()
-    every = found(items.folder)
+    every = items.found
     known = {finding.name: finding for finding in every.findings}
     judged = {items.position(item) for item in review.reviewed() if not _undecided(review, item)}
     leaving: dict[int, str] = {}

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 import numpy as np
@@ -21,9 +21,24 @@ from swaypoint.review.log.dealing import draw
 from swaypoint.review.log.verdicts import DRAW, Decision, Event, Review, Store, StoreUnavailable
 from swaypoint.review.page.query import QUEUE, Query, select
 
-_VIEWS, _RELATED = 32, 64
+_VIEWS, _RELATED, _CANDIDATES = 32, 64, 2
 _LOOKING, _LOOKING_SECONDS = 1000, 180.0
 _EVERY = 10  # a point whose label is known, among so many of the queue
+
+
+class Evidence(NamedTuple):
+    """What is beside a point.
+
+    Attributes:
+        neighbours, proponents, opponents: see :class:`~swaypoint.review.items.Items`.
+        candidates: of the point's class and the two likeliest others, by name, the nearest points that carry
+            it and that the model agrees on; empty without classes, and in a blind review.
+    """
+
+    neighbours: Related
+    proponents: Related
+    opponents: Related
+    candidates: Mapping[str, Related]
 
 
 @dataclass(frozen=True)
@@ -139,7 +154,7 @@ class Desk:
         self._own: dict[str, Review] = {}
         self._actions: dict[str, list[Event]] = {}
         self._views: OrderedDict[tuple[Any, ...], View] = OrderedDict()
-        self._related: dict[int, tuple[Related, Related, Related]] = {}
+        self._related: dict[int, Evidence] = {}
         self._looking: OrderedDict[str, tuple[str, float]] = OrderedDict()
         self._lock = threading.RLock()
 
@@ -237,17 +252,25 @@ class Desk:
             return False
         return self.blind or not (review.all_on(item) or self._taken(item, actor, now))
 
-    def related(self, position: int) -> tuple[Related, Related, Related]:
-        """Neighbours, proponents and opponents of a point; they cost a pass over all features, are kept for
-        a while, and need no lock."""
+    def related(self, position: int) -> Evidence:
+        """Of a point; it costs passes over all features, is kept for a while, and needs no lock."""
         known = self._related.pop(position, None)
         if known is None:
-            known = (self.items.neighbours(position), *self.items.influences(position))
+            near, (supports, contradicts) = self.items.neighbours(position), self.items.influences(position)
+            known = Evidence(near, supports, contradicts, self._candidates(position))
         self._related[position] = known
         while len(self._related) > _RELATED:
             with suppress(KeyError, RuntimeError):  # another thread was faster
                 del self._related[next(iter(self._related))]
         return known
+
+    def _candidates(self, position: int) -> dict[str, Related]:
+        if self.blind or not self.items.classes:
+            return {}
+        given = self.items.label(position)
+        likely = [one.label for one in self.items.suggestions(position, 1 + _CANDIDATES)]
+        names = [given, *[name for name in likely if name != given][:_CANDIDATES]]
+        return dict(zip(names, self.items.examples(position, names), strict=True))
 
     def look(self, items: Iterable[str | None], actor: str) -> None:
         """``actor`` has ``items`` before them, or will, next: others are offered other ones for a while."""

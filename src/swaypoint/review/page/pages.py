@@ -23,7 +23,6 @@ WINDOW = 200
 _CARD_COLUMNS = 6
 _CARD_TEXT = 200
 _CHOICES = 9
-_CANDIDATES = 2
 
 
 @dataclass(frozen=True)
@@ -245,7 +244,7 @@ def item_page(desk: Desk, review: Review, view: View, actor: str, position: int)
     item, place = items.ids[position], view.place(position)
     hidden = desk.blind
     certainty, choices = _choices(items, position, hidden=hidden)
-    near, supports, contradicts = desk.related(position)
+    near, supports, contradicts, candidates = desk.related(position)
     waiting = desk.first_waiting(view, actor, 0 if place is None else place + 1)
     own = review.by(actor, item)
     between = None if hidden else items.interval(position)
@@ -283,7 +282,7 @@ def item_page(desk: Desk, review: Review, view: View, actor: str, position: int)
         neighbours=() if hidden else _tiles(items, position, near),
         proponents=() if hidden else _telling(items, _tiles(items, position, supports), same=True),
         opponents=() if hidden else _telling(items, _tiles(items, position, contradicts), same=False),
-        candidates=_candidates(items, position, choices) if items.classes and not hidden else (),
+        candidates=tuple((name, _tiles(items, position, one)) for name, one in candidates.items()),
         texts=texts,
         words=any_marked(texts) and items.has_words and not hidden,
         sides=sides,
@@ -335,14 +334,6 @@ def _tiles(items: Items, position: int, related: Related) -> tuple[Tile, ...]:
         )
         for other, value in zip(related.positions.tolist(), related.values.tolist(), strict=True)
     )
-
-
-def _candidates(
-    items: Items, position: int, choices: tuple[Choice, ...]
-) -> tuple[tuple[str, tuple[Tile, ...]], ...]:
-    names = [items.label(position), *(choice.label for choice in choices[:_CANDIDATES])]
-    found = items.examples(position, names)
-    return tuple((name, _tiles(items, position, one)) for name, one in zip(names, found, strict=True))
 
 
 def _telling(items: Items, tiles: tuple[Tile, ...], *, same: bool) -> tuple[Tile, ...]:
