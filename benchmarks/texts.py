@@ -18,32 +18,32 @@ import re
 import resource
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from cleanlab.rank import get_label_quality_scores
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 
+from benchmarks.machine import describe
 from benchmarks.wrong_labels import average_precision
 from swaypoint import audit, wrong_labels
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.auditing.run import Listener
-from swaypoint.data.batches import ArrayBatches
 from swaypoint.data.dataset import ReadOptions
-from swaypoint.models.predictor import ModelOptions, stored_head
+from swaypoint.data.readers import read_dataset
+from swaypoint.models.predictor import ModelOptions
 from swaypoint.models.text_features import TextFeatures, fit_text_features
-from swaypoint.scoring.closed_form import Influence
-from swaypoint.scoring.risks.losses import as_loss
+from swaypoint.studies.labels.noise import Noise, weak_probabilities
 
 _ORANGE = {"newsgroups": "20newsgroups", "r8": "reuters-r8", "r52": "reuters-r52"}
 _FOLDS, _STRONG = 5, 10.0  # C of the logistic regression
+_NOISES = ("uniform:0.005", "uniform:0.05", "class:0.05")
 
 
 # -- sets -------------------------------------------------------------------------------------------
@@ -145,62 +145,41 @@ def _vectors() -> TfidfVectorizer:
 # -- wrong labels -----------------------------------------------------------------------------------
 
 
-def planted(texts: list[str], labels: np.ndarray, seed: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Kinds of noise, and the given labels: 5 % to any other class; a tenth of the labels of half of the
-    classes to the class whose mean text is nearest."""
-    rng, n, count = np.random.default_rng(seed), len(labels), int(labels.max()) + 1
-    anywhere = (labels + rng.integers(1, count, n)) % count
-    yield "uniform", np.where(rng.random(n) < 0.05, anywhere, labels)
-    x = _vectors().fit_transform(texts)
-    means = np.stack([np.asarray(x[labels == c].mean(0)).ravel() for c in range(count)])
-    means /= np.linalg.norm(means, axis=1, keepdims=True)
-    alike = means @ means.T
-    np.fill_diagonal(alike, -1.0)
-    some = np.isin(labels, rng.permutation(count)[: count // 2])
-    yield "class-dependent", np.where((rng.random(n) < 0.1) & some, alike.argmax(1)[labels], labels)
-
-
 def measure(folder: Path, names: list[str], out: Path | None) -> None:
-    rows = []
+    print(machine := describe())
+    rows: list[dict[str, object]] = []
     for name in names:
         texts, true, classes = _read(folder / f"{name}.parquet", "train")
-        for noise, given in planted(texts, true, 0):
+        with tempfile.TemporaryDirectory() as scratch:
+            source = _written(Path(scratch) / "texts.parquet", texts, [classes[c] for c in true])
+            weak = weak_probabilities(read_dataset(source, options=ReadOptions(text="text")))
+        for noise in _NOISES:
+            given = Noise.of(noise).given(true, weak, seed=0)
             wrong = given != true
             for score, values, seconds in (*_ours(texts, given, classes), *_folds(texts, given)):
-                ap = average_precision(values, wrong)
                 rows.append({"set": name, "texts": len(texts), "classes": len(classes), "noise": noise})
-                rows[-1] |= {"wrong": int(wrong.sum()), "score": score, "ap": ap, "seconds": seconds}
-                print(f"{name:12s} {noise:16s} {score:34s} AP {ap:.3f} {seconds:7.1f} s", flush=True)
+                rows[-1] |= {"wrong": int(wrong.sum()), "score": score}
+                rows[-1] |= {"ap": average_precision(values, wrong), "seconds": seconds}
+                print(*rows[-1].values(), flush=True)
         if out is not None:
-            out.write_text(json.dumps(rows, indent=1) + "\n")
+            out.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+
+
+def _written(file: Path, texts: Sequence[str], labels: Sequence[str]) -> Path:
+    pq.write_table(pa.table({"text": texts, "label": labels}), file)
+    return file
 
 
 def _ours(texts: list[str], given: np.ndarray, classes: list[str]) -> Iterator[tuple[str, np.ndarray, float]]:
     """The default audit's scores; all points are ranked, none held out."""
     with tempfile.TemporaryDirectory() as scratch:
-        source = Path(scratch) / "texts.parquet"
-        pq.write_table(pa.table({"text": texts, "label": [classes[c] for c in given]}), source)
+        source = _written(Path(scratch) / "texts.parquet", texts, [classes[c] for c in given])
         start = time.perf_counter()
         options = AuditOptions(validation=0.0, scores=("auto",), model=ModelOptions())
         made = audit(source, Path(scratch) / "audit", options=options, read=ReadOptions(text="text"))
         seconds, scores = time.perf_counter() - start, made.scores()
         for column, name in (("cook", "Cook's distance"), ("auto", "auto"), ("loss", "loss")):
             yield name, scores[column].to_numpy(), seconds
-        start = time.perf_counter()
-        yield (
-            "wrong_labels of the leave-one-out",
-            _left_out(made.path, texts, given),
-            seconds + (time.perf_counter() - start),
-        )
-
-
-def _left_out(folder: Path, texts: list[str], given: np.ndarray) -> np.ndarray:
-    features = TextFeatures.load(folder)
-    assert features is not None
-    l2 = json.loads((folder / "manifest.json").read_text())["model"]["l2"]
-    head = stored_head(folder / "head.safetensors", as_loss("cross_entropy"), l2)
-    logits = Influence(head, ArrayBatches(features(texts), given)).scores(keep_logits=True).loo_logits
-    return wrong_labels(torch.softmax(torch.as_tensor(logits), 1).numpy(), given).score
 
 
 def _folds(texts: list[str], given: np.ndarray) -> Iterator[tuple[str, np.ndarray, float]]:
@@ -227,9 +206,7 @@ def many(folder: Path, name: str, count: int) -> None:
         pieces = [" ".join(words[at : at + 12]) for at in range(0, len(words), 12)]
         chosen.append((" ".join(rng.choice(pieces, len(pieces))), classes[labels[row]]))
     source = folder / f"{name}-{count}.parquet"
-    pq.write_table(
-        pa.table(dict(zip(("text", "label"), map(list, zip(*chosen, strict=True)), strict=True))), source
-    )
+    _written(source, *map(list, zip(*chosen, strict=True)))
     start = time.perf_counter()
 
     def said(stage: str) -> None:

@@ -94,7 +94,12 @@ def off_diagonal(classes):
 def beyond_honest_confusions(counts, sizes, border):
     """What is left of the counts where honest confusions have been taken off."""
     pairs = off_diagonal(len(counts))
-    beyond = {pair: max(counts[pair] - 0.08 * border[pair], 0) for pair in pairs}
+    found = sum(counts[pair] for pair in pairs)
+    by_points, by_squares = (sum(border[pair] ** power for pair in pairs) for power in (1, 2))
+    beyond = {}
+    for pair in pairs:
+        on_average = max(found * border[pair] / by_points, found * border[pair] ** 2 / by_squares)
+        beyond[pair] = max(counts[pair] - min(0.08 * border[pair], 3 * on_average), 0)
     usual = sum(beyond.values()) / sum(sizes[pair] for pair in pairs)
     left = np.zeros_like(counts)
     for pair in pairs:
@@ -188,6 +193,18 @@ def test_honest_confusions_are_no_channel():
     q = special.softmax(logits, axis=1)
     labels = (q.cumsum(1) > rng.random((len(q), 1))).argmax(1)
     assert not wrong_labels(q, labels).believed
+
+
+def test_a_strong_model_tells_a_rare_pair_though_it_is_unsure_of_many_points():
+    rng, n = np.random.default_rng(0), 40_000
+    true, flipped = rng.integers(10, size=n), rng.random(n)
+    x = rng.normal(size=(n, 10)) + 3 * np.eye(10)[true]
+    p = special.softmax(0.6 * x, axis=1)  # a fifth of the log-odds: borders are crowded, confusions rare
+    found = wrong_labels(p, np.where((true == 3) & (flipped < 0.01), 7, true))
+    assert found.believed
+    assert np.argmax(found.channel - 2 * np.eye(10)) == 37
+    anywhere = (true + rng.integers(1, 10, n)) % 10
+    assert not wrong_labels(p, np.where(flipped < 0.001, anywhere, true)).believed
 
 
 def test_scores_against_loops_through_a_given_channel():

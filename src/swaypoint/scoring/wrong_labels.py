@@ -28,7 +28,9 @@ _REGIONS = (0.25, 0.5, 0.75, 1.0)
 _UNSURE = 0.25
 """A point is at the border of its two most probable classes if their probabilities' ratio exceeds this."""
 _LEAK = 0.08
-"""Honest confusions expected inside the clear region for each point at the border of two classes."""
+"""Honest confusions expected at most inside the clear region for each point at the border of two classes."""
+_LEAKY = 3.0
+"""Times what all pairs leak on average: less than that a pair may leak without a label being wrong."""
 _EVIDENCE = 5.0
 """Nats by which unequal rates must explain the counts better than one rate before a channel is believed."""
 _TRUST = 0.25
@@ -175,8 +177,8 @@ def through_channel(
 def estimated_channel(counts: np.ndarray, sizes: np.ndarray, border: np.ndarray) -> Channel:
     """The channel from counts in clear regions, a cautious one to rank by, and the evidence for that.
 
-    A weak model's honest confusions (cat, dog) reach into the clear regions too, in proportion to the points
-    at the border of the two classes. The cautious channel takes so many off a count, but leaves what the mean
+    A weak model's honest confusions (cat, dog) reach into the clear regions too, see :func:`_leaks`. The
+    cautious channel takes so many off a count, but leaves what the mean
     rate of all pairs would give (there the data cannot tell, and the pair is an average one), and a quarter
     of what it takes off: a pair of which much is wrong has many points at its border, too. The first is the
     better estimate of how many labels are wrong, the second the better ranking, as a pair that is believed
@@ -190,7 +192,7 @@ def estimated_channel(counts: np.ndarray, sizes: np.ndarray, border: np.ndarray)
     """
     off = ~np.eye(len(counts), dtype=bool)
     n, m = counts[off].astype(np.float64), sizes[off].astype(np.float64)
-    beyond = np.maximum(n - _LEAK * border[off], 0)
+    beyond = np.maximum(n - _leaks(n, border[off]), 0)
     beyond = np.maximum(beyond, np.minimum(n, m * beyond.sum() / max(m.sum(), 1)))
     rates, mean, evidence = _rates(beyond, m)
     if 2 * counts.trace() < sizes.trace():  # the model contradicts most labels: it knows no class surely
@@ -200,6 +202,18 @@ def estimated_channel(counts: np.ndarray, sizes: np.ndarray, border: np.ndarray)
         return Channel(uniform, uniform, evidence)
     told = _closed(_rates(n, m)[0], off)
     return Channel(told, _TRUST * told + (1 - _TRUST) * _closed(rates, off), evidence)
+
+
+def _leaks(n: np.ndarray, border: np.ndarray) -> np.ndarray:
+    """Honest confusions expected at most in the clear region of each pair of counts ``n`` with so many points
+    at its ``border``.
+
+    Those of weak models grow with the border. A strong model has next to none, but for the pair or two that
+    it hardly tells apart; there they grow faster, with the square. How strong it is the counts say: as leaky
+    as that pairs leak thrice as much as all of them on average, by either law, but not more than a weak one.
+    """
+    by_either = [n.sum() * law / max(law.sum(), 1) for law in (border, border * border)]
+    return np.minimum(_LEAK * border, _LEAKY * np.maximum(*by_either))
 
 
 def uniform_channel(classes: int, share: float) -> Channel:
