@@ -19,7 +19,7 @@ from swaypoint.data.readers import read_dataset
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.models.predictor import ModelOptions, Objective, Rows, Training, prepare
 from swaypoint.report.html import write_report
-from swaypoint.scorers.recommended import out_of_sample, recommended
+from swaypoint.scorers.recommended import averaged, geometric, recommended
 from swaypoint.scoring.options import Solving
 
 FEW = ModelOptions(epochs=6)
@@ -43,11 +43,11 @@ def of_others(predictor):
     return torch.softmax(features @ head.weight.double().T + head.bias.double(), 1).detach().numpy()
 
 
-def one_scale(parts, found, *, by_heart=False):
+def one_scale(parts, found, *, by_heart=False, without=None):
     """Of the points trained on, and of the others."""
     seen = found["split"] == "train"
     given = (found["label"][seen], found["label"][~seen])
-    return recommended(list(zip(parts, given, strict=True)), by_heart=by_heart)
+    return recommended(list(zip(parts, given, strict=True)), by_heart=by_heart, without=without)
 
 
 def positions(score):
@@ -155,16 +155,21 @@ def test_the_recommended_score_of_several_models_is_of_their_mean_probabilities(
     together = audit(tmp_path / "two", model=ModelOptions(epochs=6, models=2), scores=("auto",))
     found, dataset = columns(together), plant(read_dataset("sklearn:wine"), 0.05, 0)[0]
     seen = found["split"] == "train"
-    rows, known, others = Rows(found["index"][seen], found["index"][~seen]), [], []
+    rows, known, without, others = Rows(found["index"][seen], found["index"][~seen]), [], [], []
     for seed in (0, 1):
         (tmp_path / str(seed)).mkdir()
         training = Training(tmp_path / str(seed), seed, "cpu")
         predictor = prepare(dataset, rows, FEW, Objective(), training=training)
-        known.append(out_of_sample(predictor.trained(predictor.head.weights, Solving()))[0])
+        trained = predictor.trained(predictor.head.weights, Solving())
+        left_out = trained.influence.scores(probabilities=True)
+        views = (left_out.probabilities, left_out.label.astype(int), trained.course)
+        known.append(averaged(*views))
+        without.append(geometric(*views))
         others.append(of_others(predictor))
     assert np.abs(known[0] - known[1]).max() > 0.01  # two models
     parts = [np.mean(known, axis=0), np.mean(others, axis=0)]
-    for mask, expected in zip((seen, ~seen), one_scale(parts, found), strict=True):
+    scored = one_scale(parts, found, without=np.mean(without, axis=0))
+    for mask, expected in zip((seen, ~seen), scored, strict=True):
         np.testing.assert_allclose(found["auto"][mask], expected.score, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(found["rank"], positions(found["auto"]))
 

@@ -12,7 +12,14 @@ from sklearn.datasets import load_wine
 
 import swaypoint
 from swaypoint.data.batches import ArrayBatches
-from swaypoint.scorers.recommended import averaged, recommended, temperature, temperatures, tempered
+from swaypoint.scorers.recommended import (
+    averaged,
+    geometric,
+    recommended,
+    temperature,
+    temperatures,
+    tempered,
+)
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.panels import TiledInfluence
 from swaypoint.scoring.refit import refit_head
@@ -151,6 +158,34 @@ def test_probabilities_are_the_mean_of_both_views():
     for known in (None, bare):
         for by_heart in (False, True):
             np.testing.assert_allclose(averaged(left_out, labels, known, by_heart=by_heart), left_out)
+
+
+def test_the_geometric_mean_has_the_mean_loss_of_the_last_third():
+    left_out, last = np.array([[0.2, 0.5, 0.3]]), np.array([[0.6, 0.1, 0.3]])
+    course = Course(np.zeros((1, 6)), np.array([[9.0, 9.0, 9.0, np.nan, 2.0, 1.0]]), last)
+    given = np.exp(-1.5)
+    second = np.array([0.6, given, 0.3]) / (0.9 + given)
+    expected = np.sqrt(left_out[0] * second)
+    found = geometric(left_out, np.array([1]), course)
+    np.testing.assert_allclose(found, [expected / expected.sum()], rtol=1e-6)
+    assert geometric(left_out, np.array([1]), None) is None
+
+
+def test_another_mean_is_asked_of_the_first_group_where_no_channel_is_told():
+    first, others = judged(3)[:2], judged(4)[:2]
+    without = tempered(first[0], 1.7)
+    without[:20] = without[:20, ::-1]
+    told = recommended([first, others])
+    assert told[0].believed
+    np.testing.assert_array_equal(recommended([first, others], without=without)[0].score, told[0].score)
+    some = [(p[:60], y[:60]) for p, y in (first, others)]
+    found, expected = (
+        recommended(some, without=without[:60]),
+        recommended([(without[:60], some[0][1]), some[1]]),
+    )
+    assert not found[0].believed
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one.score, other.score)
 
 
 @pytest.fixture(scope="module")

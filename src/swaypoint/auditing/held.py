@@ -32,7 +32,7 @@ from swaypoint.folder.manifest import (
 )
 from swaypoint.models.predictor import FITTED, ModelOptions, Predictor, Rows, Training, check, prepare
 from swaypoint.scorers.base import of_points, scores
-from swaypoint.scorers.recommended import Part, as_others, averaged, expecting, recommended
+from swaypoint.scorers.recommended import Part, as_others, averaged, expecting, geometric, recommended
 from swaypoint.scoring.fitness import (
     Diagnostics,
     accuracy_of,
@@ -66,6 +66,7 @@ class _Modelled:
         known: of either the probabilities (n, C) that the recommended score is made of; without one class a
             point that score itself, the leave-one-out loss (n,).
         by_heart: whether it knows the points that it was trained on by heart.
+        without: (n, C), of these what is asked where no noise channel is told, if there is.
         further: other scores by name, of either.
     """
 
@@ -75,6 +76,7 @@ class _Modelled:
     accuracy: tuple[float | None, float | None]
     known: list[np.ndarray]
     by_heart: bool
+    without: np.ndarray | None
     further: dict[str, list[np.ndarray]]
 
 
@@ -179,7 +181,7 @@ class HeldRecords(Records):
         run.write_factor(solution)
         if self._folds is not None:
             first = self._cross_fitted(run, first, asked)
-        parts, accuracy, known, learnt = first.parts, first.accuracy, first.known, first.by_heart
+        parts, accuracy = first.parts, first.accuracy
         diagnostics = first.diagnostics
         if self._folds is None:
             diagnostics = diagnostics.beside(memorisation(*accuracy, len(self.rows.validation)))
@@ -190,12 +192,13 @@ class HeldRecords(Records):
             diagnostics = diagnostics.beside(examine(solution))
         further = {name: self._in_order(values) for name, values in first.further.items()} | done
         if self._folds is None and len(self._members()) > 1:
-            cooks, known, learnt = self._several(run, first)
+            first, cooks = self._several(run, first)
             trained_on = Ensemble([part[: len(self.rows.train)] for part in cooks])
             diagnostics = diagnostics.beside((trained_on.check(),))
             further["models"] = Ensemble(cooks).combined()[self._order]
         second = second_view(self.dataset, self.rows, options, run)
-        wrong = self._wrong(known, learnt)
+        known, learnt = first.known, first.by_heart
+        wrong = self._wrong(first)
         if second is not None:  # the two rank better, but are too sure to tell how many are wrong
             wrong, learnt = expecting(self._labelled(second.joined(known)), wrong), False
         suspect = list(map(columns_of, wrong))
@@ -227,11 +230,11 @@ class HeldRecords(Records):
             folds=None if self._folds is None else len(self._folds),
         )
 
-    def _wrong(self, known: Sequence[np.ndarray], learnt: bool) -> list[WrongLabels]:
+    def _wrong(self, found: _Modelled) -> list[WrongLabels]:
         """Which labels are wrong among the points trained on, and among the others; empty without classes."""
-        if any(part.ndim == 1 for part in known):
+        if any(part.ndim == 1 for part in found.known):
             return []
-        return recommended(self._labelled(known), by_heart=learnt)
+        return recommended(self._labelled(found.known), by_heart=found.by_heart, without=found.without)
 
     def _labelled(self, known: Sequence[np.ndarray]) -> list[Part]:
         given = [self.dataset.labels[rows] for rows in (self.rows.train, self.rows.validation)]
@@ -283,8 +286,10 @@ class HeldRecords(Records):
         known = [ranking.loo_loss, *(part.loo_loss for part in others)]
         # A head alone is left out of its points in closed form; what a training learnt is not.
         learnt = predictor.course is not None and by_heart(train, held_out, unseen)
+        without = None
         if ranking.probabilities is not None:
             labels = ranking.label.astype(np.int64)
+            without = geometric(ranking.probabilities, labels, predictor.course)
             known[0] = averaged(ranking.probabilities, labels, predictor.course, by_heart=learnt)
             known[1:] = [part.probabilities for part in others if part.probabilities is not None]
         trained = predictor.trained(solution.head, self.options, solution=solution)
@@ -296,7 +301,7 @@ class HeldRecords(Records):
             )
         asked = {name: _score(name, points, unseen) for name in further}
         accuracy, diagnostics = (train, held_out), ranking.diagnostics
-        return _Modelled((ranking, *others), diagnostics, solution, accuracy, known, learnt, asked)
+        return _Modelled((ranking, *others), diagnostics, solution, accuracy, known, learnt, without, asked)
 
     def _others(self, run: AuditRun, further: Sequence[str] = ()) -> Iterator[_Modelled]:
         """The models after the first, each trained in a folder of its own."""
@@ -307,16 +312,22 @@ class HeldRecords(Records):
                 found = self._modelled(run, self._prepared(run, folder, *member), further)
             yield found
 
-    def _several(self, run: AuditRun, first: _Modelled) -> tuple[list[np.ndarray], list[np.ndarray], bool]:
-        """Cook's distances of all models, of the points trained on and then of the others, the mean of what
-        they know, and whether one knows its points by heart."""
-        cooks, known, learnt = [_cooks(first.parts)], first.known, first.by_heart
-        for number, found in enumerate(self._others(run), 2):
-            cooks.append(_cooks(found.parts))
-            pairs = zip(known, found.known, strict=True)
-            known = [mean + (more - mean) / number for mean, more in pairs]
-            learnt = learnt or found.by_heart
-        return cooks, known, learnt
+    def _several(self, run: AuditRun, first: _Modelled) -> tuple[_Modelled, list[np.ndarray]]:
+        """The first model with the mean of what all know, and Cook's distances of each, of the points trained
+        on and then of the others."""
+        found, cooks = first, [_cooks(first.parts)]
+        for number, one in enumerate(self._others(run), 2):
+            cooks.append(_cooks(one.parts))
+            pairs, without = zip(found.known, one.known, strict=True), None
+            if found.without is not None and one.without is not None:
+                without = found.without + (one.without - found.without) / number
+            found = replace(
+                found,
+                known=[mean + (more - mean) / number for mean, more in pairs],
+                by_heart=found.by_heart or one.by_heart,
+                without=without,
+            )
+        return found, cooks
 
     def _cross_fitted(self, run: AuditRun, first: _Modelled, further: Sequence[str]) -> _Modelled:
         """The ``first`` fold's model and those of the others, together."""
@@ -344,6 +355,7 @@ class HeldRecords(Records):
             accuracy=accuracy,
             known=[part.loo_loss if p is None else p for p, part in zip(known, parts, strict=True)],
             by_heart=False,
+            without=None,
             further={name: fit.further(name) for name in further},
         )
 

@@ -4,7 +4,7 @@ What tells a wrong label is how improbable the model finds it, so the better the
 the score, and they must not have seen the label. Two views cost nothing: the softmax of the head without the
 point, which no point can sway by being learned, and the mean softmax of the last third of the training, which
 saw the point augmented and with many weights. Their mean, and that of several models, goes through the noise
-channel of :mod:`swaypoint.scoring.wrong_labels`.
+channel of :mod:`swaypoint.scoring.wrong_labels`; where the data tell none, their geometric mean ranks better.
 
 A model that knows its training points by heart has no doubt left of a wrong label either, with the point or
 without it: there the whole training is asked, whose first epochs had not learnt it yet.
@@ -65,14 +65,19 @@ def averaged(
     return 0.5 * (left_out.astype(np.float32) + course.probabilities.astype(np.float32))
 
 
-def out_of_sample(trained: TrainedModel) -> Part | None:
-    """What is known of each training point apart from its label, see :func:`averaged`, and the labels; None
-    of a loss without one class a point."""
-    scores = trained.influence.scores(probabilities=True)
-    if scores.probabilities is None:
+def geometric(left_out: np.ndarray, labels: np.ndarray, course: Course | None) -> np.ndarray | None:
+    """The geometric mean of the two views of :func:`averaged`, normalised, ``(n, C)`` float32; None where
+    there is one alone. Of the given label the second view's is e to the minus mean loss of the same epochs,
+    a geometric mean, too."""
+    if course is None or course.probabilities is None:
         return None
-    labels = scores.label.astype(np.int64)
-    return averaged(scores.probabilities, labels, trained.course, by_heart=trained.by_heart), labels
+    third = course.losses[:, -max(1, course.losses.shape[1] // 3) :]
+    tiny = np.finfo(np.float32).tiny
+    second = course.probabilities.astype(np.float32)
+    second[np.arange(len(second)), labels] = np.exp(-np.nanmean(third, axis=1))
+    second /= second.sum(1, keepdims=True)
+    p = np.sqrt(np.maximum(left_out.astype(np.float32), tiny) * np.maximum(second, tiny))
+    return np.asarray(p / p.sum(1, keepdims=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +106,9 @@ class OneScale:
         return through_channel(tempered(p, self.temperatures[group]), labels, self.channel)
 
 
-def recommended(parts: Sequence[Part], *, by_heart: bool = False) -> list[WrongLabels]:
+def recommended(
+    parts: Sequence[Part], *, by_heart: bool = False, without: np.ndarray | None = None
+) -> list[WrongLabels]:
     """Which labels are wrong in one or more groups of points of the same classes, see :class:`OneScale`.
 
     Args:
@@ -111,6 +118,7 @@ def recommended(parts: Sequence[Part], *, by_heart: bool = False) -> list[WrongL
             odds against the given label, moved by one factor, so that as large a share of its labels is
             expected to be wrong as of theirs; without others, as its own channel has it. Its score is the
             log-odds of its ``p_wrong``.
+        without: (n, C), asked of the first group where the groups tell no channel, see :func:`geometric`.
     """
     first = int(by_heart)
     learnt, given = parts[:first], parts[first:]
@@ -118,6 +126,8 @@ def recommended(parts: Sequence[Part], *, by_heart: bool = False) -> list[WrongL
     share: float | None = None
     if given:
         scale = OneScale.of(given)
+        if without is not None and not by_heart and not scale.channel.believed:
+            return recommended([(without, parts[0][1]), *parts[1:]])
         found = [scale.wrong(group, p, y) for group, (p, y) in enumerate(given)]
         share = sum(each.expected for each in found) / sum(len(y) for _, y in given)
     return [*(_without_channel(p, y, share) for p, y in learnt), *found]
@@ -214,13 +224,22 @@ def tempered(p: np.ndarray, t: float) -> np.ndarray:
     return np.asarray(weights / weights.sum(1, keepdims=True))
 
 
+def of_training(
+    left_out: np.ndarray, labels: np.ndarray, course: Course | None, *, by_heart: bool
+) -> WrongLabels:
+    """Which labels of a training set are wrong, by :func:`averaged` and :func:`geometric`."""
+    labels = labels.astype(np.int64)
+    p = averaged(left_out, labels, course, by_heart=by_heart)
+    return recommended([(p, labels)], by_heart=by_heart, without=geometric(left_out, labels, course))[0]
+
+
 def auto(trained: TrainedModel) -> np.ndarray:
     """The recommended score of a trained model, ``(n,)`` float64; without one class a point the leave-one-out
     loss."""
-    known = out_of_sample(trained)
-    if known is None:
+    scores = trained.influence.scores(probabilities=True)
+    if scores.probabilities is None:
         return leave_one_out_loss(trained)
-    return recommended([known], by_heart=trained.by_heart)[0].score
+    return of_training(scores.probabilities, scores.label, trained.course, by_heart=trained.by_heart).score
 
 
 register(

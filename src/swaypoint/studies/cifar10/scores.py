@@ -10,7 +10,7 @@ from torch import Tensor
 
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.scorers.base import of_points
-from swaypoint.scorers.recommended import averaged, recommended
+from swaypoint.scorers.recommended import of_training
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.fitness import by_heart
 from swaypoint.scoring.last_layer import LinearHead
@@ -90,8 +90,7 @@ def recommended_of(learned: Learned, left_out: Scores) -> np.ndarray:
     held = accuracy.get("held", accuracy["test"])
     known = by_heart(accuracy["training"], held, len(learned.given) // 4)
     assert left_out.probabilities is not None
-    p = averaged(left_out.probabilities, learned.given, learned.course, by_heart=known)
-    return recommended([(p, learned.given)], by_heart=known)[0].score
+    return of_training(left_out.probabilities, learned.given, learned.course, by_heart=known).score
 
 
 def logits_of(learned: Learned) -> Tensor:
