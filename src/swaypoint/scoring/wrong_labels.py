@@ -178,11 +178,11 @@ def estimated_channel(counts: np.ndarray, sizes: np.ndarray, border: np.ndarray)
     """The channel from counts in clear regions, a cautious one to rank by, and the evidence for that.
 
     A weak model's honest confusions (cat, dog) reach into the clear regions too, see :func:`_leaks`. The
-    cautious channel takes so many off a count, but leaves what the mean
-    rate of all pairs would give (there the data cannot tell, and the pair is an average one), and a quarter
-    of what it takes off: a pair of which much is wrong has many points at its border, too. The first is the
-    better estimate of how many labels are wrong, the second the better ranking, as a pair that is believed
-    wrongly costs more than one that is overlooked. Where the evidence is weak, both are uniform.
+    cautious channel takes so many off a count, but leaves what the mean rate of all pairs would give (there
+    the data cannot tell, and the pair is an average one), and a quarter of what it takes off: a pair of which
+    much is wrong has many points at its border, too. The first is the better estimate of how many labels are
+    wrong, the second the better ranking, as a pair that is believed wrongly costs more than one that is
+    overlooked. Where the evidence is weak, both are uniform, at the mean rate of the counts as they are.
 
     Args:
         counts: (C, C), [k, j]: points given j in the region clearest of j among those taken for k; [k, k]:
@@ -194,11 +194,11 @@ def estimated_channel(counts: np.ndarray, sizes: np.ndarray, border: np.ndarray)
     n, m = counts[off].astype(np.float64), sizes[off].astype(np.float64)
     beyond = np.maximum(n - _leaks(n, border[off]), 0)
     beyond = np.maximum(beyond, np.minimum(n, m * beyond.sum() / max(m.sum(), 1)))
-    rates, mean, evidence = _rates(beyond, m)
+    rates, evidence = _rates(beyond, m)
     if 2 * counts.trace() < sizes.trace():  # the model contradicts most labels: it knows no class surely
         evidence = 0.0
     if evidence < _EVIDENCE:
-        uniform = _closed(np.full(n.shape, mean), off)
+        uniform = _closed(np.full(n.shape, _mean_rate(n, m)), off)
         return Channel(uniform, uniform, evidence)
     told = _closed(_rates(n, m)[0], off)
     return Channel(told, _TRUST * told + (1 - _TRUST) * _closed(rates, off), evidence)
@@ -223,18 +223,23 @@ def uniform_channel(classes: int, share: float) -> Channel:
     return Channel(told, told, 0.0)
 
 
-def _rates(n: np.ndarray, m: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """Posterior means of n / m, shrunk to their pooled mean e; that mean; the evidence that they differ.
+def _mean_rate(n: np.ndarray, m: np.ndarray) -> float:
+    """Of all pairs; half an error where there is none."""
+    return float(max(n.sum(), 0.5) / max(m.sum(), 1))
+
+
+def _rates(n: np.ndarray, m: np.ndarray) -> tuple[np.ndarray, float]:
+    """Posterior means of n / m, shrunk to their pooled mean e; the evidence that they differ.
 
     The rates have a Gamma prior with mean e and the shape s that maximises the likelihood of the counts,
     which are negative binomial: (n + s) / (m + s / e). The evidence is its gain over equal rates, s → ∞.
     """
-    mean = max(n.sum(), 0.5) / max(m.sum(), 1)
+    mean = _mean_rate(n, m)
     shapes = np.geomspace(1e-6, 100, 81)
     likelihoods = [_negative_binomial(n, m * mean, shape) for shape in shapes]
     best = int(np.argmax(likelihoods))
     rates = (n + shapes[best]) / (m + shapes[best] / mean)
-    return rates, mean, likelihoods[best] - _poisson(n, m * mean)
+    return rates, likelihoods[best] - _poisson(n, m * mean)
 
 
 def _closed(rates: np.ndarray, off: np.ndarray) -> np.ndarray:
