@@ -24,7 +24,7 @@ from benchmarks.wrong_labels import average_precision, noises, out_of_fold, shar
 from swaypoint.data.dataset import Dataset
 from swaypoint.data.splitting import Split
 from swaypoint.models.predictor import ModelOptions, Objective, Rows, Training, prepare
-from swaypoint.scorers.recommended import averaged, recommended
+from swaypoint.scorers.recommended import of_training
 from swaypoint.scoring.fitness import accuracy_of, by_heart, memorisation
 from swaypoint.scoring.options import Solving
 from swaypoint.scoring.rank import rank
@@ -106,8 +106,7 @@ def now(stored: dict[str, np.ndarray]) -> np.ndarray:
     if "losses" in stored:
         course = Course(*(stored[name] for name in ("margins", "losses", "probabilities", "whole")))
     heart = course is not None and by_heart(*stored["accuracy"].tolist(), len(stored["unseen"]))
-    p = averaged(stored["left_out"], stored["given"], course, by_heart=heart)
-    return recommended([(p, stored["given"])], by_heart=heart)[0].score
+    return of_training(stored["left_out"], stored["given"], course, by_heart=heart).score
 
 
 SCORES = {"before": before, "now": now, "loss": lambda stored: stored["loss"]}
