@@ -68,7 +68,7 @@ def measure(n: int, width: int, *, search: bool) -> dict[str, Any]:
 
     if search:
         nearest.EXACT = min(nearest.EXACT, n - 1)
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         features, labels, alien = planted(Path(folder) / "features", n, width)
         before = _peak()
         timed("exact copies", lambda: hashed(row.tobytes() for row in features))
