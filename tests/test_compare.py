@@ -1,15 +1,20 @@
 """Retraining on the cleaned dataset, and the statistics that judge it."""
 
 import itertools
+import json
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
+from typer.testing import CliRunner
 
 import swaypoint
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.auditing.run import Listener
+from swaypoint.cli.main import app
+from swaypoint.data.dataset import ReadOptions
 from swaypoint.data.readers import read_dataset
 from swaypoint.errors import InputError
 from swaypoint.models.predictor import ModelOptions, Objective
@@ -90,7 +95,7 @@ def test_labels_that_verdicts_altered_are_measured_as_given_and_as_cleaned(wine,
     hits = right(replace(trial, truth=truth), trial.original, 0)[kept]
     assert found.on_cleaned.overall.points == len(labels) - 1
     assert found.on_cleaned.overall.original.mean == pytest.approx(hits.mean())
-    assert "Verdicts altered 4 of the" in found.outcome
+    assert "The cleaning altered 4 of the" in found.outcome
     assert "by the cleaned labels" in render(found, "wine")
 
 
@@ -116,6 +121,46 @@ def test_verdicts_on_held_out_points_alter_what_is_measured_and_not_what_is_trai
     assert (~judged.kept).sum() == 1
     assert judged.labels[0] == 2
     assert (judged.labels != made.truth[made.measured]).sum() == (made.truth[made.measured][0] != 2)
+
+
+def test_what_findings_say_is_acted_on_without_a_verdict(tmp_path):
+    """Of 160 rows 60 stand there twice, and half of the copies are held out."""
+    generator = np.random.default_rng(0)
+    values = generator.normal(size=(160, 3))
+    values = np.concatenate([values, values[:60]])
+    table = pd.DataFrame(values, columns=list("abc"))
+    table["label"] = np.where(table["a"] + table["b"] > 0, "yes", "no")
+    table.to_csv(tmp_path / "rows.csv", index=False)
+    options = AuditOptions(model=ModelOptions("head"), validation=0.5)
+    folder = swaypoint.audit(
+        tmp_path / "rows.csv", tmp_path / "a", read=ReadOptions("label"), options=options
+    )
+    rows = table.iloc[folder.scores()["index"].to_numpy()].assign(split=folder.scores()["split"].to_pylist())
+    trained = rows[rows["split"] == "train"]
+    held_out = rows[rows["split"] == "held_out"]
+    leaked = held_out["a"].isin(trained["a"]).sum()
+    within = len(trained) - trained["a"].nunique() + len(held_out) - held_out["a"].nunique()
+    assert leaked > 0
+    assert within > 0
+    acts = ("held_out records that were trained on", "copies within a split")
+    words = [
+        "compare",
+        str(folder.path),
+        "--seeds",
+        "1",
+        *(part for name in acts for part in ("--act", name)),
+    ]
+    said = CliRunner().invoke(app, words, env={"COLUMNS": "200"})
+    assert said.exit_code == 0, said.output
+    found = json.loads((folder.path / "compare.json").read_text())
+    assert found["act"] == list(acts)
+    assert found["original_points"] == len(trained)
+    assert found["cleaned_points"] == trained["a"].nunique()
+    left = held_out.drop_duplicates("a")["a"]
+    assert found["on_cleaned"]["overall"]["points"] == (~left.isin(trained["a"])).sum()
+    assert found["altered"] == len(held_out) - found["on_cleaned"]["overall"]["points"]
+    assert f"The cleaning altered {found['altered']} of the {len(held_out)} labels" in said.output
+    assert "by the cleaning" in (folder.path / "compare.html").read_text()
 
 
 def test_right_labels_are_better_than_wrong_ones(wine, tmp_path):

@@ -66,6 +66,17 @@ def test_rows_of_features(tmp_path):
     assert CONTRADICT in {finding.name for finding in find(folder).findings}
 
 
+def test_one_copy_is_told_as_one(tmp_path):
+    inputs = np.random.default_rng(2).normal(size=(50, 3)).astype(np.float32)
+    inputs[49] = inputs[48]
+    labels = (inputs[:, 0] > 0).astype(np.int64)
+    data = Dataset("one", "features", inputs, labels, ("a", "b"), tuple("xyz"), np.arange(50), (), (), "one")
+    (found,) = find_duplicates(swaypoint.audit(data, tmp_path / "audit", options=AuditOptions()))
+    within = "1 record (2.0% of all) is a copy of another in its split; "
+    assert found.sentence.startswith((within, "1 of 10 held out records (10.0%) is a copy of one that "))
+    assert "them" not in found.sentence
+
+
 def test_pictures(tmp_path):
     digits = read_dataset("sklearn:digits").subset(np.arange(300))
     of, other = copied(300)

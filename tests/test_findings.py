@@ -279,7 +279,7 @@ def test_regions_that_are_not_typical_are_findings(audited_rows):
     expected = explore(folder).regions
     found = findings["regions"](folder)
     numbers = [int(each.name.removeprefix("region ")) for each in found]
-    assert numbers == [n for n, region in enumerate(expected, 1) if region.action != "keep"]
+    assert numbers == [n for n, region in enumerate(expected, 1) if region.action != "keep"][:12]
     scores = folder.scores().to_pandas()
     cook = scores["cook"].where(scores["split"] == "train", 0.0).to_numpy()  # of what the model depends on
     for each, number in zip(found, numbers, strict=True):
@@ -323,7 +323,8 @@ def test_the_command_prints_and_writes_nothing(audited_rows):
     assert contents(audited_rows) == before
 
 
-def test_of_pictures_nothing_is_found(folder, finders):
+def test_nothing_is_found_and_what_is_found_is_printed_as_it_is(folder, finders):
+    finders(**{name: finder for name, finder in findings.items() if name != "regions"})
     assert run(folder).stdout.startswith("Nothing was found. Looked for were class pairs, duplicates, near ")
     assert json.loads(run(folder, "--json").stdout) == []
     finders(stain=lambda _: [finding(sentence="[red]\x1b[2J")])

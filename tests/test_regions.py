@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from dataclasses import replace
 from functools import cache
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -13,21 +15,25 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file
 from scipy.spatial.distance import cdist
 from sklearn.datasets import load_wine
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
 from typer.testing import CliRunner
 
 import swaypoint
 from swaypoint import InputError
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.cli.main import app
-from swaypoint.data.dataset import Dataset, fingerprint
+from swaypoint.data.dataset import Dataset, ReadOptions, fingerprint
 from swaypoint.findings.regions import (
     Bound,
     Points,
     Range,
     Region,
     Table,
+    central,
     explore,
     proposal_table,
     propose,
@@ -433,7 +439,8 @@ def test_the_folder_gives_back_its_regions(wine):
 
 def test_the_command_says_what_it_cannot_do(wine, audited):
     for arguments, words in [
-        ((audited,), "an audit of images; regions are for tables"),
+        ((audited, "--propose", "1"), "of pictures and texts, gather more like the examples"),
+        ((audited, "--x", "red", "--y", "green"), "no column 'red': pictures and texts have none"),
         ((wine, "--x", "alcohol"), "give both --x and --y"),
         ((wine, "--within", "ash:2:3"), "give --x and --y as well"),
         ((wine, "--propose", "-1"), "propose is -1"),
@@ -446,7 +453,7 @@ def test_the_command_says_what_it_cannot_do(wine, audited):
         run(wine)
 
 
-def test_the_report_of_a_table_has_regions(wine, audited):
+def test_the_report_of_a_table_has_regions(wine):
     found = explore(AuditFolder(wine))
     page = render(AuditFolder(wine))
     body = page.split("<h2>Regions</h2>")[1].split("<h2>")[0]
@@ -454,7 +461,74 @@ def test_the_report_of_a_table_has_regions(wine, audited):
     assert found.regions[0].reason in body
     for name in telling(found.regions, found.table):
         assert name in body.split("<svg")[1].split("</svg>")[0]
-    assert "<h2>Regions</h2>" not in render(AuditFolder(audited))
+
+
+def test_where_the_labels_look_right_the_model_is_at_its_boundary():
+    """Eight digits that the model takes for others: neighbours in its own features all agree with it."""
+    generator = np.random.default_rng(5)
+    places = np.concatenate([generator.normal(0, 1, (100, 3)), generator.normal(9, 1, (100, 3))])
+    labels = np.repeat([0, 1], 100)
+    predicted = labels.copy()
+    predicted[:8] = 1
+    places[:8] += 9
+    cook, margin = np.r_[np.ones(20), np.zeros(180)], np.where(labels == predicted, 0.9, -0.9)
+    table = Table(places, labels, (), ("one", "seven"))
+    assert table.source == ()
+    np.testing.assert_array_equal(table.spread, np.ones(3))
+
+    def first(wrong):
+        found = regions(Points(places, cook, labels, predicted, margin, wrong), table, top=1.0)
+        return next(region for region in found if set(region.members) & set(range(8)))
+
+    assert first(None).action == "check labels"
+    assert first(np.full(200, 0.3)).action == "check labels"
+    beyond = first(np.full(200, 0.02))
+    assert (beyond.action, beyond.classes, beyond.predicted) == ("boundary", (("one", 8),), (("seven", 8),))
+    assert beyond.wrong == pytest.approx(0.02)
+    assert (beyond.where, beyond.bounds) == ("the model sees seven", ())
+    assert "100% of them another class" in beyond.reason
+    assert "2% of the labels are expected to be wrong" in beyond.reason
+    mean = places[list(beyond.members)].mean(0)
+    nearest = sorted(beyond.members, key=lambda one: np.linalg.norm(places[one] - mean))
+    points = Points(places, cook, labels, predicted, margin)
+    assert central(beyond, points, table).tolist() == nearest
+
+
+def test_pictures_have_regions_in_the_features_with_examples(audited, tmp_path):
+    folder = AuditFolder(Path(shutil.copytree(audited, tmp_path / "pictures")))
+    said = run(folder.path)
+    found, scores = read_regions(folder), folder.scores().to_pandas()
+    features = load_file(folder.path / "features.safetensors")["features"]
+    scaled = StandardScaler().fit_transform(features.astype(np.float64))
+    places = PCA(10, svd_solver="full").fit_transform(scaled)
+    tenth = np.sort(cdist(places, places), axis=1)[:, 10]
+    assert len(found) > 0
+    for region in found:
+        members = list(region.members)
+        assert region.spacing == pytest.approx(np.median(tenth[members]) / np.median(tenth))
+        assert dict(region.classes) == Counter(
+            folder.manifest().data.classes[label] for label in scores["label"][members]
+        )
+        assert region.wrong == pytest.approx(scores["p_wrong"][members].mean())
+    page = (folder.path / "regions.html").read_text()
+    assert f"written: {folder.path / 'regions.html'}" in said.replace("\n", "")
+    assert page.count('<article class="region"') == min(30, len(found))
+    shown = sum(len(region) if len(region) <= 8 else 16 for region in found[:30])
+    assert page.count("<img") == shown
+    assert "Regions</h2>" in render(folder)
+
+
+def test_texts_stand_there_in_full(tmp_path):
+    long = "and so on, " * 100
+    texts = [f"{('red green', 'salt <water>')[i % 2]} text {i} {long}" for i in range(80)]
+    labels = [("colour", "sea")[(i + (i % 19 == 0)) % 2] for i in range(80)]
+    pd.DataFrame({"text": texts, "label": labels}).to_csv(tmp_path / "texts.csv", index=False)
+    read = ReadOptions(text="text", label="label")
+    folder = swaypoint.audit(tmp_path / "texts.csv", tmp_path / "audit", read=read)
+    run(folder.path)
+    page, index = (folder.path / "regions.html").read_text(), folder.scores()["index"].to_pylist()
+    for region in read_regions(folder)[:30]:
+        assert escape(texts[index[region.members[0]]]) in page
 
 
 def test_features_are_their_own_inputs(tmp_path):

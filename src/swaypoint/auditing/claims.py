@@ -21,8 +21,8 @@ _ADDED = ("scores", "top", "keep_features")
 """Options that change no number of what an audit has: they say what else it holds."""
 _TRAINED_BY = ("model", "flip", "seed", "validation", "folds", "device")
 _FILES = (
-    *("manifest.json", "findings.json", "regions.json", "items.arrow", "last.ckpt", "report.html"),
-    *("*.parquet", "*.safetensors", ".*.*"),
+    *("manifest.json", "findings.json", "regions.json", "regions.html", "items.arrow", "last.ckpt"),
+    *("report.html", "*.parquet", "*.safetensors", ".*.*"),
 )
 _FOLDERS = ("scores", "partial", "models")
 _WORTH = ("last.ckpt", "model.safetensors", "head.safetensors", "partial", "scores", "models/*/*")

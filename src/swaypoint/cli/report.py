@@ -10,7 +10,7 @@ import typer
 
 from swaypoint.cli.commands import Family
 from swaypoint.cli.terminal import Audit, Json, plain, save_report, screen
-from swaypoint.errors import InputError
+from swaypoint.errors import InputError, MissingExtra
 
 family = Family()
 
@@ -122,7 +122,12 @@ def regions(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the proposals.")] = 0,
 ) -> None:
-    """Where in a table the model depends on few points: regions, what to do there, and new inputs.
+    """Where the model depends on few points: regions, examples of each, what to do there, and new inputs.
+
+    regions.html has the records that lie in the middle of each region, and its most influential ones. Of
+    pictures and texts regions lie in the features of the model; proposals and cuts are for tables.
+
+    swaypoint regions photos-audit
 
     swaypoint regions table-audit --propose 10
 
@@ -139,10 +144,8 @@ def regions(
         raise InputError("--within is for a cut; give --x and --y as well")
     if propose < 0:
         raise InputError(f"propose is {propose}; expected a number of inputs, 0 or more")
-    found, console = explore(AuditFolder(folder), top=top), screen()
-    pages.show(found, console=console)
-    write_regions(AuditFolder(folder), found)
-    written = [folder / "regions.json"]
+    audit, console = AuditFolder(folder), screen()
+    found, written = explore(audit, top=top), [folder / "regions.json"]
     if x is not None and y is not None:
         ranges = [Range.parse(text) for text in within or ()]
         picture = pages.cut(found.points, found.table, x, y, within=ranges, found=found.regions)
@@ -153,5 +156,12 @@ def regions(
         count = write_proposals(found, path, k=propose, seed=seed)
         console.print(f"{count:,} new inputs proposed", highlight=False)
         written.append(path)
+    write_regions(audit, found)
+    try:
+        pages.write_page(audit, found, folder / "regions.html")
+        written.append(folder / "regions.html")
+    except MissingExtra as missing:
+        console.print(f"no page: {plain(str(missing))}", soft_wrap=True, highlight=False)
+    pages.show(found, console=console)
     for path in written:
         console.print(f"written: {plain(str(path))}", soft_wrap=True, highlight=False)

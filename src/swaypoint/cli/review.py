@@ -301,7 +301,7 @@ def compare(
 ) -> None:
     """Retrain on the training set as given and as cleaned, and measure both on points that neither holds.
 
-    These count as they were given; where verdicts altered some of them, both are measured by the cleaned
+    These count as they were given; where the cleaning altered some of them, both are measured by the cleaned
     labels too. Prints accuracy, overall and by class, with intervals and a paired test, and writes
     AUDIT/compare.html. Interrupted, the same command goes on with the models that are trained already.
     """

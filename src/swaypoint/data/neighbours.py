@@ -123,12 +123,12 @@ class Space:
         rough[known, itself[known]] = np.inf
         # A few spare ones are measured again as they should be, in float64 and not by expanded squares.
         near = np.sort(smallest(rough, min(k + _SPARE, len(self.points))), axis=1)
-        exact = self._exact(queries, near)
+        exact = self.measured(queries, near)
         exact[near == itself[:, None]] = np.inf
         order = np.argsort(exact, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(near, order, 1), np.take_along_axis(exact, order, 1)
 
-    def _exact(self, queries: np.ndarray, near: np.ndarray) -> np.ndarray:
+    def measured(self, queries: np.ndarray, near: np.ndarray) -> np.ndarray:
         """Distances of ``queries`` (q, D) to the points ``near`` (q, m), ``(q, m)`` float64."""
         exact = np.empty(near.shape)
         size = max(1, _GATHERED // max(1, near.shape[1] * queries.shape[1]))

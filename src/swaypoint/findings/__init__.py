@@ -2,6 +2,7 @@
 
 from swaypoint.findings.base import SEVERITIES, Finding, Found, Severity, find, findings
 from swaypoint.findings.class_pairs import find_class_pairs
+from swaypoint.findings.drift import find_drift
 from swaypoint.findings.duplicates import find_duplicates, find_near_duplicates
 from swaypoint.findings.kept import found, keep
 from swaypoint.findings.outliers import find_outliers
@@ -16,6 +17,7 @@ __all__ = [
     "Severity",
     "find",
     "find_class_pairs",
+    "find_drift",
     "find_duplicates",
     "find_near_duplicates",
     "find_outliers",

@@ -70,12 +70,16 @@ def find_outliers(folder: AuditFolder) -> list[Finding]:
         return []
     count, share = len(named), len(named) / len(tested)
     severity: Severity = "high" if share >= _HIGH else "medium" if share >= _MEDIUM else "low"
-    what = "belong to no class" if classes else "are unlike all others"
+    one = count == 1
+    does = ("belongs" if one else "belong") if classes else "is" if one else "are"
+    what = (
+        f"{does} {'to no class' if classes else 'unlike all others'}, as far as {'its' if one else 'their'}"
+    )
     return [
         Finding(
             name="foreign records",
-            sentence=f"{count:,} of {len(tested):,} records ({share:.2%}) {what}, as far as their distance"
-            f" from the others tells; about {LEVEL * count:.1f} of them may be named by mistake",
+            sentence=f"{count:,} of {len(tested):,} records ({share:.2%}) {what} distance from the"
+            f" others tells; about {LEVEL * count:.1f} of them may be named by mistake",
             severity=severity,
             evidence={
                 "records": count,

@@ -81,13 +81,13 @@ def find_shortcuts(folder: AuditFolder) -> list[Finding]:
     manifest, scores = folder.manifest(), folder.scores()
     rows = np.arange(0, len(scores), -(-len(scores) // _MOST))
     scores = scores.take(rows)
-    table = _table(folder, manifest, rows)
+    table = sampled_table(folder, manifest, rows)
     found = [] if table is None else _columns(table)
     if len(rows) < _FEWEST:
         return found
     label = scores["label"].to_numpy()
     label = label if manifest.data.classes else (label > np.median(label)).astype(np.int64)
-    attributes = [*_placed(scores), *_recorded(folder, manifest, rows, label)]
+    attributes = [*placed(scores), *_recorded(folder, manifest, rows, label)]
     if table is not None:
         attributes += [Attribute(name, "column", *_values(table, name)) for name in table.source]
     tried = [(each, guess(each, label)) for each in attributes if len(np.unique(each.values)) > 1]
@@ -165,7 +165,8 @@ def _permuted_p(given: np.ndarray, label: np.ndarray, classes: int) -> float:
 # -- attributes ---------------------------------------------------------------------------------------
 
 
-def _placed(scores: pa.Table) -> list[Attribute]:
+def placed(scores: pa.Table) -> list[Attribute]:
+    """The order of the source, of audits of one split."""
     if set(scores["split"].to_pylist()) - {TRAIN, HELD_OUT}:
         return []  # each split of a source has an order of its own
     return [Attribute("place in the source", "order", scores["index"].to_numpy())]
@@ -237,7 +238,8 @@ def written(texts: list[str]) -> list[Attribute]:
     return found
 
 
-def _table(folder: AuditFolder, manifest: Manifest, rows: np.ndarray) -> Table | None:
+def sampled_table(folder: AuditFolder, manifest: Manifest, rows: np.ndarray) -> Table | None:
+    """The inputs of these records of a table; None of other audits, and where the folder keeps none."""
     place = inputs_file(folder)
     if place is None or len(rows) < 2:
         return None
@@ -260,11 +262,9 @@ def _columns(table: Table) -> list[Finding]:
     constant, numbering = [], []
     for name in table.source:
         values, categories = _values(table, name)
-        ascending = np.sort(values)
-        steps = np.diff(ascending)
-        if not steps.any():
+        if not np.ptp(values):
             constant.append(name)
-        elif not categories and len(values) >= _FEWEST and (steps == steps[0]).all():
+        elif not categories and len(values) >= _FEWEST and numbers_the_records(values):
             numbering.append(name)
     nobody = np.zeros(0, dtype=np.int64)
     found = []
@@ -286,6 +286,12 @@ def _columns(table: Table) -> list[Finding]:
             )
         )  # fmt: skip
     return found
+
+
+def numbers_the_records(values: np.ndarray) -> bool:
+    """Every value once, at equal steps."""
+    steps = np.diff(np.sort(values))
+    return bool(steps.any() and (steps == steps[0]).all())
 
 
 def _listed(names: list[str]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 _SEED = 1729
@@ -20,6 +22,21 @@ def holm(p: np.ndarray, level: float) -> np.ndarray:
     rejected = np.zeros(len(p), dtype=bool)
     rejected[order[passed]] = True
     return rejected
+
+
+def chi_squared(value: float, degrees: int) -> float:
+    """P(chi squared with so many ``degrees`` of freedom exceeds ``value``), by its finite series.
+
+    >>> round(chi_squared(3.841459, 1), 6)
+    0.05
+    """
+    half, even = value / 2, degrees % 2 == 0
+    term = math.exp(-half) if even else math.sqrt(half / math.pi) * math.exp(-half) * 2
+    total = 0.0 if even else math.erfc(math.sqrt(half))
+    for step in range(degrees // 2):
+        total += term
+        term *= half / (step + 1 if even else step + 1.5)
+    return min(total, 1.0)
 
 
 def benjamini_hochberg(p: np.ndarray, level: float) -> np.ndarray:

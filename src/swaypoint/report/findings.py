@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
-import struct
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from urllib.parse import urlencode
 
-from swaypoint.errors import require, shortened
 from swaypoint.findings import SEVERITIES, Finding, Found, found
 from swaypoint.folder.audit_folder import AuditFolder
-from swaypoint.report.terminal import class_name
+from swaypoint.report.examples import Example, reader
 
 EXAMPLES, OPEN = 8, 8
 """Records shown of a finding; findings that are not folded."""
-_COLUMNS, _TEXT = 4, 160
 _SHARES = ("share", "accuracy")
 _WEIGHED = ("training_records", "held_out_loss_change", "held_out_loss_change_refit")
-_SIDE, _SMALL, _LARGEST = 96, 24_000, 1 << 24  # of a thumbnail; bytes kept as they are; pixels decoded
 
 
 @dataclass(frozen=True)
@@ -43,16 +36,6 @@ class Told:
     cost: str
     remedy: str
     address: str
-
-
-@dataclass(frozen=True)
-class Example:
-    """A record behind a finding: ``picture`` is a PNG in base64, or "", and ``values`` columns."""
-
-    label: str
-    source: str
-    picture: str
-    values: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -172,44 +155,8 @@ def _two_digits(value: float) -> str:
 def _with_examples(
     folder: AuditFolder, findings: Sequence[Finding]
 ) -> tuple[tuple[Told, tuple[Example, ...]], ...]:
-    if not findings or not (folder.path / "items.arrow").is_file():  # of older audits
-        return tuple((told(finding), ()) for finding in findings)
-    scores, (_, items), names = folder.scores(), folder.items(), folder.manifest().data.classes
-    labels, index = scores["label"].to_numpy(), scores["index"].to_numpy()
-
-    def example(position: int) -> Example:
-        record = items.slice(position, 1).to_pylist()[0]
-        return Example(
-            label=class_name(names, labels[position]),
-            source=record["name"] or f"index {index[position]}",
-            picture=_thumbnail(record["picture"]),
-            values=() if record["picture"] else _values(folder, record["row"]),
-        )
-
+    example = reader(folder) if findings else None
     return tuple(
-        (told(finding), tuple(example(position) for position in finding.index[:EXAMPLES].tolist()))
+        (told(finding), tuple(map(example, finding.index[:EXAMPLES].tolist())) if example else ())
         for finding in findings
     )
-
-
-def _values(folder: AuditFolder, row: str | None) -> tuple[tuple[str, str], ...]:
-    values = list(folder.row(row).items())[:_COLUMNS]
-    return tuple((name, shortened(value, _TEXT)) for name, value in values)
-
-
-def _thumbnail(png: bytes | None) -> str:
-    """In base64; a large picture is made small where Pillow is there, "" where that cannot be."""
-    if not png:
-        return ""
-    if len(png) > _SMALL:
-        width, height = struct.unpack(">II", png[16:24])
-        if find_spec("PIL") is None or width * height > _LARGEST:
-            return ""
-        try:
-            image = require("PIL.Image", "images").open(io.BytesIO(png), formats=("PNG",)).convert("RGB")
-            image.thumbnail((_SIDE, _SIDE))
-            image.save(buffer := io.BytesIO(), "PNG")
-        except Exception:  # Pillow's decoders raise any type at all on broken data
-            return ""
-        png = buffer.getvalue()
-    return base64.b64encode(png).decode()

@@ -1,10 +1,12 @@
-"""Regions of a table in the terminal and in the report, and its cuts: two columns as a picture."""
+"""Regions in the terminal, in the report and on a page of their examples; cuts of a table: two columns as a
+picture."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from rich import box
@@ -19,16 +21,21 @@ from swaypoint.findings.regions import (
     Range,
     Region,
     Table,
+    central,
     read_points,
     read_regions,
     regions,
 )
-from swaypoint.findings.regions.folder import inputs_file
+from swaypoint.findings.regions.folder import points_file
 from swaypoint.folder.audit_folder import AuditFolder
+from swaypoint.folder.writing import write_text
 from swaypoint.report import charts
+from swaypoint.report.examples import Example, reader
+from swaypoint.report.page import render_page
 
 SHOWN = 12
 _FEW = 50
+_ON_PAGE, _EXAMPLES, _NAMES = 30, 8, 6
 _DOTS = 1_500
 _LARGEST, _SMALLEST = 9.0, 1.6
 _CLASSES = 12
@@ -50,6 +57,7 @@ class Row:
     spacing: str
     disagreement: str
     errors: str
+    wrong: str
     action: str
     reason: str
 
@@ -57,20 +65,31 @@ class Row:
 @dataclass(frozen=True)
 class Section:
     """The report's part about regions: the first ones, how many more, the points in all of them, and a cut
-    as SVG; or ``missing``, what has to be installed."""
+    as SVG; what ``swaypoint regions`` ``gives`` beyond that; or ``missing``, what has to be installed."""
 
     rows: tuple[Row, ...]
     more: int
     points: int
     share: float
     picture: str
+    gives: str = ""
     missing: str = ""
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A region on the page: ``classes``, each with how many are labelled so and how many the model takes for
+    it, and ``examples`` under headings."""
+
+    row: Row
+    classes: tuple[tuple[str, int, int], ...]
+    examples: tuple[tuple[str, tuple[Example, ...]], ...]
+
+
 def section(folder: AuditFolder) -> Section | None:
-    """Of a tabular audit that kept its inputs: the regions that ``swaypoint regions`` found, or those of its
-    defaults; None of other audits, and of tables whose tenth neighbour is no neighbour."""
-    if inputs_file(folder) is None:
+    """Of an audit that kept its inputs or features: the regions that ``swaypoint regions`` found, or those of
+    its defaults; None of other audits, and of so few points that the tenth neighbour is none."""
+    if not points_file(folder)[0].is_file():
         return None
     try:
         points, table = read_points(folder)
@@ -78,7 +97,7 @@ def section(folder: AuditFolder) -> Section | None:
             return None
         found = read_regions(folder) or regions(points, table)
     except MissingExtra as missing:
-        return Section((), 0, 0, 0.0, "", str(missing))
+        return Section((), 0, 0, 0.0, "", missing=str(missing))
     names = telling(found, table)
     picture = cut(points, table, *names, found=found[:SHOWN]) if len(names) == 2 else ""
     return Section(
@@ -87,7 +106,45 @@ def section(folder: AuditFolder) -> Section | None:
         sum(map(len, found)),
         sum(region.share for region in found),
         picture,
+        "proposes new inputs" if table.columns else "writes a page of examples of each",
     )
+
+
+def write_page(folder: AuditFolder, found: Exploration, path: Path) -> None:
+    """The first thirty regions with their central and their most influential records: one HTML file that
+    needs nothing else, whole or not at all.
+
+    Raises:
+        InputError: not a finished audit, or a damaged one.
+        MissingExtra: jinja2 is not installed.
+    """
+    example = reader(folder, whole=True)
+    shown = []
+    for number, region in enumerate(found.regions[:_ON_PAGE], start=1):
+        middle = central(region, found.points, found.table)[:_EXAMPLES].tolist()
+        chosen = [("central", middle), ("most influential", list(region.members[:_EXAMPLES]))]
+        if len(region) <= _EXAMPLES:
+            chosen = [("all of them", list(region.members))]
+        given, guessed = dict(region.classes), dict(region.predicted)
+        names = sorted(given | guessed, key=lambda name: -(given.get(name, 0) + guessed.get(name, 0)))
+        shown.append(
+            Shown(
+                row(number, region),
+                tuple((name, given.get(name, 0), guessed.get(name, 0)) for name in names[:_NAMES]),
+                tuple((heading, tuple(map(example, them))) for heading, them in chosen) if example else (),
+            )
+        )
+    page = render_page(
+        "regions",
+        title=Path(folder.manifest().data.name).name,
+        folder=folder.path,
+        regions=shown,
+        more=max(0, len(found.regions) - _ON_PAGE),
+        points=sum(map(len, found.regions)),
+        share=sum(region.share for region in found.regions),
+        coordinates=not found.table.columns,
+    )
+    write_text(path, page)
 
 
 def row(number: int, region: Region) -> Row:
@@ -95,11 +152,12 @@ def row(number: int, region: Region) -> Row:
         number,
         len(region),
         f"{region.share:.1%}",
-        ", ".join(map(str, region.bounds)),
+        region.where,
         ", ".join(f"{count} {name}" for name, count in region.classes),
         f"{region.spacing:.1f} ×",
         _percent(region.disagreement),
         _percent(region.errors),
+        _percent(region.wrong),
         region.action,
         region.reason,
     )

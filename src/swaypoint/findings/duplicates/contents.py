@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from swaypoint.findings.duplicates.nearest import near_rows
 from swaypoint.findings.duplicates.pictures import near_pictures, sketched
@@ -15,25 +18,33 @@ from swaypoint.findings.regions.folder import inputs_file, is_tabular
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.tensors import map_tensor
 
-_CHUNK = 65_536
+_CHUNK = 16_384
 
 
-def digests(folder: AuditFolder) -> np.ndarray | None:
-    """Of the content of each record, ``(n,)``; None where the folder does not keep it."""
+def contents(folder: AuditFolder) -> np.ndarray | None:
+    """Of each record a number that those of the same content share, ``(n,)`` int64; None where the folder
+    does not keep it."""
+    kept = inputs_file(folder)
+    place = kept[0] if kept is not None else folder.path / "items.arrow"
+    if (is_tabular(folder.manifest()) and kept is None) or not place.is_file():
+        return None
+    state = place.stat()  # the finders of exact and of near copies ask one after the other
+    return _contents(folder, place, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=1)
+def _contents(folder: AuditFolder, place: Path, changed: int, size: int) -> np.ndarray | None:
     if is_tabular(folder.manifest()):  # what a person reads of a row is rounded
         values = _values(folder)
-        if values is None:
-            return None
-        return _hashed(
+        assert values is not None
+        return hashed(
             row.tobytes() for start in range(0, len(values), _CHUNK) for row in values[start : start + _CHUNK]
         )
-    if not (folder.path / "items.arrow").is_file():
-        return None
     _, items = folder.items()
     column = items["picture" if folder.manifest().data.kind == "images" else "row"]
     if column.null_count or len(column) != len(folder.scores()):
         return None
-    return _hashed(value.as_buffer() for value in column)
+    return hashed(value.as_buffer() for value in column)
 
 
 def near_copies(folder: AuditFolder, rows: np.ndarray) -> np.ndarray:
@@ -61,5 +72,7 @@ def _values(folder: AuditFolder) -> np.ndarray | None:
     return None if kept is None else map_tensor(*kept, folder.scores().num_rows)
 
 
-def _hashed(contents: Iterable[Any]) -> np.ndarray:
-    return np.array([blake2b(content, digest_size=16).hexdigest() for content in contents])
+def hashed(contents: Iterable[Any]) -> np.ndarray:
+    """Numbers from 0 on, ``(n,)`` int64, the same for equal ``contents``, by digests of 16 bytes."""
+    digests = pa.array((blake2b(content, digest_size=16).digest() for content in contents), pa.binary(16))
+    return np.asarray(digests.dictionary_encode().indices.to_numpy(), dtype=np.int64)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from swaypoint.findings.base import Finding, Severity, findings
-from swaypoint.findings.duplicates.contents import digests, near_copies
+from swaypoint.findings.duplicates.contents import contents, near_copies
 from swaypoint.findings.duplicates.groups import Groups
 from swaypoint.findings.regions.folder import is_tabular
 from swaypoint.folder.audit_folder import AuditFolder
@@ -44,6 +44,9 @@ class _Copies:
     def what(self) -> str:
         return "near copies" if self.near else "copies"
 
+    def are(self, count: int) -> str:
+        return f"is a {self.what.replace('copies', 'copy')}" if count == 1 else f"are {self.what}"
+
     def chosen(self, candidates: np.ndarray) -> np.ndarray:
         """Of near copies those in a group that exact ones do not make."""
         if not self.near:
@@ -71,8 +74,8 @@ def find_duplicates(folder: AuditFolder) -> list[Finding]:
     Raises:
         InputError: a damaged folder.
     """
-    contents = digests(folder)
-    return [] if contents is None else _found(folder, Groups.by(contents), near=False)
+    known = contents(folder)
+    return [] if known is None else _found(folder, Groups.by(known), near=False)
 
 
 def find_near_duplicates(folder: AuditFolder) -> list[Finding]:
@@ -85,11 +88,11 @@ def find_near_duplicates(folder: AuditFolder) -> list[Finding]:
         InputError: a damaged folder.
         MissingExtra: Pillow is not installed, for pictures; usearch, for large tables.
     """
-    contents = digests(folder)
-    if contents is None:
+    known = contents(folder)
+    if known is None:
         return []
-    pairs = near_copies(folder, np.sort(np.unique(contents, return_index=True)[1]))
-    return _found(folder, Groups.by(contents, pairs), near=True) if len(pairs) else []
+    pairs = near_copies(folder, np.sort(np.unique(known, return_index=True)[1]))
+    return _found(folder, Groups.by(known, pairs), near=True) if len(pairs) else []
 
 
 def _found(folder: AuditFolder, groups: Groups, *, near: bool) -> list[Finding]:
@@ -128,7 +131,7 @@ def _contradicting(copies: _Copies, chosen: np.ndarray) -> Finding:
     return Finding(
         name=f"{copies.what} that contradict each other",
         sentence=f"{records:,} records are {copies.what} of each other with different labels, in {count:,}"
-        f" groups: {meaning}",
+        f" {'group' if count == 1 else 'groups'}: {meaning}",
         severity="medium" if copies.tabular else "high",
         evidence={"records": records, "groups": count, "share": records / len(chosen)},
         index=_by_group(groups, chosen, copies.suspicion),
@@ -138,22 +141,24 @@ def _contradicting(copies: _Copies, chosen: np.ndarray) -> Finding:
 
 
 def _leaked(copies: _Copies, name: str, chosen: np.ndarray, members: np.ndarray) -> Finding:
-    share, evidence = chosen.sum() / members.sum(), {}
-    words = ""
-    if copies.manifest.data.classes and chosen.sum() < members.sum():
+    count, every, evidence = int(chosen.sum()), int(members.sum()), {}
+    share, words = count / every, ""
+    if copies.manifest.data.classes and count < every:
         right = copies.table["margin"].to_numpy() > 0
         evidence = {"accuracy": right[members].mean(), "accuracy_without": right[members & ~chosen].mean()}
         words = (
-            f"; its accuracy is {evidence['accuracy']:.1%}, {evidence['accuracy_without']:.1%} without them"
+            f"; its accuracy is {evidence['accuracy']:.1%}, {evidence['accuracy_without']:.1%} without"
+            f" {'it' if count == 1 else 'them'}"
         )
     severity: Severity = "high" if share >= _MANY else "medium"
     index = np.flatnonzero(chosen).astype(np.int64)
     return Finding(
         name=f"{name} records {'near to ones ' if copies.near else ''}that were trained on",
-        sentence=f"{int(chosen.sum()):,} of {int(members.sum()):,} {name.replace('_', ' ')} records"
-        f" ({share:.1%}) are {copies.what} of records that the model was trained on{words}",
+        sentence=f"{count:,} of {every:,} {name.replace('_', ' ')} {'record' if every == 1 else 'records'}"
+        f" ({share:.1%}) {copies.are(count)} of {'one' if count == 1 else 'those'} that the model was"
+        f" trained on{words}",
         severity=severity,
-        evidence={"records": float(chosen.sum()), "share": float(share), **evidence},
+        evidence={"records": count, "share": share, **evidence},
         index=index,
         remedy="leave them out before anything is measured on this split, or keep copies in one split",
         drop=index,
@@ -162,12 +167,13 @@ def _leaked(copies: _Copies, name: str, chosen: np.ndarray, members: np.ndarray)
 
 def _repeated(copies: _Copies, chosen: np.ndarray) -> Finding:
     groups, records, count = copies.groups, int(chosen.sum()), copies.groups.count(chosen)
-    size = groups.size
-    share = (records - count) / len(chosen)
+    size, more = groups.size, records - count
+    share, whose = more / len(chosen), "another in its" if more == 1 else f"{count:,} others in their"
+    whose = whose.replace("others", "other") if count == 1 else whose
     return Finding(
         name=f"{copies.what} within a split",
-        sentence=f"{records - count:,} records ({share:.1%} of all) are {copies.what} of {count:,} others in"
-        f" their split; the {'largest group has' if copies.near else 'most frequent stands there'}"
+        sentence=f"{more:,} {'record' if more == 1 else 'records'} ({share:.1%} of all) {copies.are(more)} of"
+        f" {whose} split; the {'largest group has' if copies.near else 'most frequent stands there'}"
         f" {size[chosen].max():,}{'' if copies.near else ' times'}",
         severity="medium" if share >= _MANY else "low",
         evidence={

@@ -129,7 +129,7 @@ def candidates(sketches: Sketches, k: int = _CANDIDATES) -> np.ndarray:
     low, k = sketches.directions(_SOUGHT), min(k, len(sketches) - 1)
     turned = mirrored(min(_SOUGHT, sketches.coefficients.shape[1]))
     if len(low) > EXACT:
-        return approximate(low, [low, low * turned], k)[0]
+        return approximate(low, k, turns=(1.0, turned))
     even = turned > 0
     same, opposite = np.ascontiguousarray(low[:, even]), np.ascontiguousarray(low[:, ~even])
     negative = -same

@@ -1,6 +1,6 @@
 """Regions of the input space that a model depends on most, what to do there, and where to gather data."""
 
-from swaypoint.findings.regions.finding import Bound, Points, Region, regions
+from swaypoint.findings.regions.finding import Bound, Points, Region, central, regions
 from swaypoint.findings.regions.folder import (
     Exploration,
     described,
@@ -20,6 +20,7 @@ __all__ = [
     "Range",
     "Region",
     "Table",
+    "central",
     "described",
     "explore",
     "proposal_table",

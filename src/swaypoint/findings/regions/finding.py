@@ -24,7 +24,9 @@ _NEAR = 1.5
 _SPARSE, _FAR = 1.5, 3.0
 """Multiples of the usual distance to the tenth neighbour."""
 _ALONE = 2
-_NARROW, _SHOWN = 0.5, 4
+_WRONG = 0.1
+"""Share of labels that are expected to be wrong from which on they should be looked at."""
+_NARROW, _SHOWN, _CLASSES = 0.5, 4, 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +39,8 @@ class Points:
         labels: ``(n,)`` class indices or real values.
         predicted: ``(n,)`` alike, by the model; best by the model fitted without the point.
         margin: ``(n,)`` of that prediction, -1..1; None, or NaN, where not known.
+        wrong: ``(n,)`` probability that the label is wrong. None: whether labels are is told by the
+            neighbours, as it should be where these are no work of the model.
     """
 
     inputs: np.ndarray
@@ -44,6 +48,7 @@ class Points:
     labels: np.ndarray
     predicted: np.ndarray
     margin: np.ndarray | None = None
+    wrong: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         shapes = {name: np.shape(value) for name, value in vars(self).items() if value is not None}
@@ -91,6 +96,8 @@ class Region:
         action: what to do: ``check labels``, ``gather`` data, gather at the ``boundary``, ``filter``
             what does not belong to the data, ``keep``.
         reason: why, in words.
+        predicted: classes that the model gives the members, as ``classes``.
+        wrong: share of the members' labels that is expected to be wrong; NaN where not known.
     """
 
     members: tuple[int, ...]
@@ -105,9 +112,20 @@ class Region:
     margin: float
     action: Action
     reason: str
+    predicted: tuple[tuple[str, int], ...] = ()
+    wrong: float = float("nan")
 
     def __len__(self) -> int:
         return len(self.members)
+
+    @property
+    def where(self) -> str:
+        """Its place in words: ``bounds``, or what the model takes the members for; "" of coordinates and
+        real values."""
+        if self.bounds or not self.predicted:
+            return ", ".join(map(str, self.bounds))
+        more = " …" if len(self.predicted) > _CLASSES else ""
+        return "the model sees " + ", ".join(name for name, _ in self.predicted[:_CLASSES]) + more
 
 
 def regions(
@@ -152,6 +170,13 @@ def regions(
     return tuple(sorted(found, key=lambda region: (-region.influence, region.members)))
 
 
+def central(region: Region, points: Points, table: Table) -> np.ndarray:
+    """The region's members, nearest to their mean first, ``(m,)`` int64."""
+    members = np.array(region.members, dtype=np.int64)
+    places = table.places(points.inputs[members])
+    return members[np.argsort(np.linalg.norm(places - places.mean(0), axis=1), kind="stable")]
+
+
 def _most_influential(cook: np.ndarray, wanted: float) -> np.ndarray:
     """The fewest positions whose sum reaches ``wanted``, the largest first."""
     order = np.argsort(-cook, kind="stable")
@@ -182,26 +207,24 @@ def _region(
     disagreement: float,
 ) -> Region:
     labels, predicted = points.labels[members], points.predicted[members]
-    margin, errors = float("nan"), float("nan")
-    classes: tuple[tuple[str, int], ...] = ()
+    margin, errors, wrong = float("nan"), float("nan"), float("nan")
     if table.classes:
-        counts = np.bincount(labels.astype(np.int64), minlength=len(table.classes))
-        order = np.argsort(-counts, kind="stable")
-        classes = tuple((table.classes[c], int(counts[c])) for c in order if counts[c])
         errors = float((labels != predicted).mean())
         if points.margin is not None:
             margin = float(np.median(points.margin[members]))
+        if points.wrong is not None:
+            wrong = float(points.wrong[members].mean())
     else:
         disagreement = float("nan")
-    spacing = reach / table.usual
-    mixed = len(np.unique(predicted)) > 1 if table.classes else False
-    action, reason = _suggest(len(members), spacing, disagreement, errors, margin, mixed=mixed)
+    spacing, guesses = reach / table.usual, _counted(predicted, table.classes)
+    mixed = len(guesses) > 1
+    action, reason = _suggest(len(members), spacing, disagreement, errors, margin, wrong, mixed=mixed)
     return Region(
         members=tuple(members.tolist()),
         influence=float(influence),
         share=float(influence) / max(total, 1e-300),
         bounds=narrowest(bounds(points.inputs[members], table, reach)),
-        classes=classes,
+        classes=_counted(labels, table.classes),
         spacing=spacing,
         reach=reach,
         disagreement=disagreement,
@@ -209,11 +232,28 @@ def _region(
         margin=margin,
         action=action,
         reason=reason,
+        predicted=guesses,
+        wrong=wrong,
     )
 
 
+def _counted(codes: np.ndarray, classes: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
+    """Name and count, the most frequent first; () for regression."""
+    if not classes:
+        return ()
+    counts = np.bincount(codes.astype(np.int64), minlength=len(classes))
+    return tuple((classes[c], int(counts[c])) for c in np.argsort(-counts, kind="stable") if counts[c])
+
+
 def _suggest(
-    size: int, spacing: float, disagreement: float, errors: float, margin: float, *, mixed: bool
+    size: int,
+    spacing: float,
+    disagreement: float,
+    errors: float,
+    margin: float,
+    wrong: float,
+    *,
+    mixed: bool,
 ) -> tuple[Action, str]:
     """What to do with a region. Comparisons with NaN are False: nothing is said of what is not known."""
     lie = f"the tenth neighbour lies at {spacing:.1f} × the usual distance"
@@ -222,14 +262,19 @@ def _suggest(
         return "filter", f"far from all other data: {lie}; does it belong to it?"
     sure = not abs(margin) < BOUNDARY
     contradicted = disagreement >= 0.5 or (sure and spacing < _SPARSE)  # in sparse data the model may err
+    them = "it" if size == 1 else f"{errors:.0%} of them"
+    if not np.isnan(wrong):
+        contradicted = wrong >= _WRONG
+        around += f", {wrong:.0%} of the labels are expected to be wrong"
     if errors >= 0.5 and spacing < _FAR and contradicted:
-        them = "it" if size == 1 else f"{errors:.0%} of them"
         return "check labels", f"the model gives {them} another class, {around}, and {lie}"
     if spacing >= _SPARSE:
         known = "" if np.isnan(disagreement) else f"; {around}"
         return "gather", f"sparsely sampled: {lie}{known}"
-    if not sure or mixed:
+    beyond = errors >= 0.5 and not np.isnan(wrong)
+    if not sure or mixed or beyond:
         between = "several classes are predicted" if mixed else "the model hesitates"
+        between = f"the model gives {them} another class" if beyond else between
         return "boundary", f"on the decision boundary: {between}, {around}"
     known = "" if np.isnan(errors) else f", and the model agrees with {1 - errors:.0%} of the labels"
     return "keep", f"as densely sampled as usual ({lie}){known}"

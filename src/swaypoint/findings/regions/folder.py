@@ -17,25 +17,29 @@ from swaypoint.findings.regions.proposals import proposal_table, propose
 from swaypoint.findings.regions.table import Table
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.documents import read_json
+from swaypoint.folder.items import components
 from swaypoint.folder.manifest import TRAIN, Manifest
 from swaypoint.folder.tensors import read_tensors
 from swaypoint.folder.writing import replace_file, write_json
 
 FILE = "regions.json"
+_COORDINATES = 10
+"""Principal components of the features of pictures and texts: in more, all distances are nearly one."""
 _REGION = {
     "members": [int],
     "classes": [[(str, int)]],
+    "predicted": [[(str, int)]],
     "bounds": [{"column": str, "low": float, "high": float, "values": [str], "share": float}],
     "action": set(get_args(Action)),
     "reason": str,
     **dict.fromkeys(("influence", "share", "spacing", "reach"), float),
-    **dict.fromkeys(("disagreement", "errors", "margin"), (float, None)),
+    **dict.fromkeys(("disagreement", "errors", "margin", "wrong"), (float, None)),
 }
 
 
 @dataclass(frozen=True, eq=False)
 class Exploration:
-    """The regions of an audit, of its training points and their table; ``top`` as it was asked for."""
+    """The regions of an audit, of its points and the table that they are; ``top`` as it was asked for."""
 
     regions: tuple[Region, ...]
     points: Points
@@ -44,11 +48,12 @@ class Exploration:
 
 
 def explore(folder: AuditFolder, *, top: float = 0.5) -> Exploration:
-    """Group the most influential training points of a tabular audit, see
+    """Group the most influential training points of an audit, see
     :func:`swaypoint.findings.regions.regions`; members are positions in ``scores.parquet``.
 
     Raises:
-        InputError: not a finished audit of a table, or one without its inputs; ``top`` out of range.
+        InputError: not a finished audit, a streamed one, or one that did not keep its inputs or features;
+            ``top`` out of range.
         MissingExtra: scikit-learn is not installed.
     """
     points, table = read_points(folder)
@@ -78,33 +83,40 @@ def points_file(folder: AuditFolder) -> tuple[Path, str]:
 
 
 def read_points(folder: AuditFolder) -> tuple[Points, Table]:
-    """The points of a tabular audit, and the table that they are. Those that the model was not trained on
-    fill the table as the others do, and have no influence: it is the others that the model depends on.
+    """The points of an audit, and the table that they are: of a table's or of features' inputs; of pictures
+    and texts the first ten principal components of the standardised features of the last layer. Those that
+    the model was not trained on fill the table as the others do, and have no influence: it is the others
+    that the model depends on.
+
+    In its own features a record lies where the model puts it, so that neighbours with another label are no
+    second witness against its label; there the audit's probability of a wrong label is.
 
     Raises:
         InputError: as :func:`explore`.
     """
-    data = folder.manifest().data
-    if not is_tabular(folder.manifest()):
-        raise InputError(
-            f"{folder.path} is an audit of {data.kind}; regions are for tables and features,"
-            " images are grouped on the map of `swaypoint review`"
-        )
     folder.check_whole("finding regions")
-    place = inputs_file(folder)
-    if place is None:
+    data, tabular = folder.manifest().data, is_tabular(folder.manifest())
+    place = inputs_file(folder) if tabular else points_file(folder)
+    if place is None or not place[0].is_file():
         raise InputError(
-            f"{folder.path} does not hold the inputs of its points;"
+            f"{folder.path} does not hold the {'inputs' if tabular else 'features'} of its points;"
             " make the audit again, with --keep-features"
         )
     scores = folder.scores()
-    inputs = read_tensors(place[0], {place[1]: "nd"}, n=len(scores), d=len(data.columns))[place[1]]
-    column = {name: scores[name].to_numpy() for name in ("cook", "label", "suggested_label", "margin")}
-    classes = data.classes
-    labels, predicted = column["label"], column["suggested_label"]
-    influence = np.where(scores["split"].to_numpy() == TRAIN, column["cook"], 0.0)
-    points = Points(inputs, influence, labels, predicted, column["margin"] if classes else None)
-    return points, Table(inputs, labels, data.columns, classes)
+    lengths = {"n": len(scores)} | ({"d": len(data.columns)} if tabular else {})
+    inputs = read_tensors(place[0], {place[1]: "nd"}, **lengths)[place[1]]
+    inputs = inputs if tabular else components(inputs, min(_COORDINATES, inputs.shape[1]))
+    labels, classes = scores["label"].to_numpy(), data.classes
+    influence = np.where(scores["split"].to_numpy() == TRAIN, scores["cook"].to_numpy(), 0.0)
+    points = Points(
+        inputs,
+        influence,
+        labels,
+        scores["suggested_label"].to_numpy(),
+        scores["margin"].to_numpy() if classes else None,
+        scores["p_wrong"].to_numpy() if not tabular and "p_wrong" in scores.column_names else None,
+    )
+    return points, Table(inputs, labels, data.columns if tabular else (), classes)
 
 
 def write_regions(folder: AuditFolder, found: Exploration) -> None:
@@ -137,8 +149,13 @@ def write_proposals(
         How many were written.
 
     Raises:
-        InputError: ``k`` < 1, or no place to write to.
+        InputError: ``k`` < 1, no place to write to, or coordinates, which nobody can gather.
     """
+    if not found.table.columns:
+        raise InputError(
+            "new inputs are proposed for tables and features; of pictures and texts, gather more like the"
+            " examples of regions.html"
+        )
     proposals = [
         (number, propose(region, found.points, found.table, k=k, seed=seed))
         for number, region in enumerate(found.regions, start=1)
@@ -175,6 +192,7 @@ def read_regions(folder: AuditFolder) -> tuple[Region, ...] | None:
 def _region(value: dict[str, Any]) -> Region:
     known: dict[str, Any] = {name: float("nan") if value[name] is None else value[name] for name in _REGION}
     known["members"] = tuple(value["members"])
-    known["classes"] = tuple((name, count) for name, count in value["classes"])
+    for each in ("classes", "predicted"):
+        known[each] = tuple((name, count) for name, count in value[each])
     known["bounds"] = tuple(Bound(**bound | {"values": tuple(bound["values"])}) for bound in value["bounds"])
     return Region(**known)

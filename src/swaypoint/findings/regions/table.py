@@ -1,4 +1,6 @@
-"""A table as a metric space: numbers measured by their spread, categories by whether they differ."""
+"""A table as a metric space: numbers measured by their spread, categories by whether they differ.
+
+Points of pictures and texts are one too: a table of coordinates, whose columns have no names."""
 
 from __future__ import annotations
 
@@ -71,7 +73,8 @@ class Table:
         inputs: ``(m, d)``, finite.
         labels: ``(m,)`` indices into ``classes``, or real values.
         columns: names of the d inputs. Columns ``c=a``, ``c=b`` … of which each row has exactly one are
-            the categories of one column ``c``.
+            the categories of one column ``c``. (): the inputs are coordinates, all of one unit, and none of
+            them means anything by itself.
         classes: names in index order; () for regression.
         axes: per column the values that a new input may take (a grid's), None where any may. Left out:
             whole numbers in columns that hold nothing else.
@@ -90,7 +93,7 @@ class Table:
         shape = self.inputs.shape
         if len(shape) != 2 or shape[0] < 2 or shape[1] < 1:
             raise InputError(f"inputs have shape {shape}; expected (m, d) with at least two rows")
-        if len(self.labels) != shape[0] or len(self.columns) != shape[1]:
+        if len(self.labels) != shape[0] or len(self.columns) not in (0, shape[1]):
             raise InputError(
                 f"inputs have shape {shape} with {len(self.labels)} labels and {len(self.columns)} column"
                 " names; expected one label a row and one name a column"
@@ -103,7 +106,7 @@ class Table:
     @cached_property
     def rows(self) -> np.ndarray:
         """What is measured against, ``(r,)``: at most 100,000 rows, fewer of many columns, evenly spaced."""
-        most = min(_REFERENCE, max(_SAMPLE, _CELLS // len(self.columns)))
+        most = min(_REFERENCE, max(_SAMPLE, _CELLS // self.inputs.shape[1]))
         return np.arange(0, len(self.inputs), -(-len(self.inputs) // most))
 
     @cached_property
@@ -146,13 +149,15 @@ class Table:
 
     @cached_property
     def spread(self) -> np.ndarray:
-        """Unit of each column, ``(d,)``; infinite where nothing varies.
+        """Unit of each column, ``(d,)``; infinite where nothing varies; 1 of coordinates.
 
         Numbers: the distance of their quartiles, which a few wild values do not change, as a standard
         deviation; the standard deviation itself where the quartiles are equal. Two values, or two
         categories, are 1 apart.
         """
         values = self.reference
+        if not self.columns:
+            return np.ones(values.shape[1])
         low, high = np.quantile(values, [0.25, 0.75], axis=0)
         range_, deviation = values.max(0) - values.min(0), values.std(0)
         spread = np.where(high > low, (high - low) / _QUARTILES, deviation)
@@ -172,7 +177,7 @@ class Table:
     @cached_property
     def _index(self) -> Any:
         # For a few thousand queries a tree pays in few dimensions only.
-        algorithm = "kd_tree" if len(self.columns) <= _TREE else "brute"
+        algorithm = "kd_tree" if self.inputs.shape[1] <= _TREE else "brute"
         nearest = require("sklearn.neighbors", "sklearn").NearestNeighbors(algorithm=algorithm)
         return nearest.fit(self.places(self.reference))
 
@@ -233,6 +238,8 @@ class Table:
             names = tuple(self.columns[index][len(name) + 1 :] for index in group)
             return inputs[:, group].argmax(1).astype(np.float64), names
         if name not in self.columns:
+            if not self.columns:
+                raise InputError(f"there is no column {name!r}: pictures and texts have none to cut along")
             known = ", ".join(self.source[:20]) + (" …" if len(self.source) > 20 else "")
             raise InputError(f"there is no column {name!r}; expected one of {known}")
         return inputs[:, self.columns.index(name)].astype(np.float64), ()

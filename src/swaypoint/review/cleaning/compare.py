@@ -65,10 +65,10 @@ class Comparison:
         original_points, cleaned_points, relabeled: sizes of the two sets, and labels that changed.
         measure: what was measured.
         rmse: of a regression before and after, the root of the squared residuals' mean over seeds.
-        altered: labels of the measured points that verdicts altered, or points that they left out; here these
-            count as they were given.
-        on_cleaned: the same two training sets measured on what the verdicts made of these points; None where
-            they altered none.
+        altered: labels of the measured points that the cleaning altered, or points that it left out, by
+            verdicts or by what findings say; here these count as they were given.
+        on_cleaned: the same two training sets measured on what the cleaning made of these points; None where
+            it altered none.
     """
 
     overall: Group
@@ -89,7 +89,7 @@ class Comparison:
         if self.on_cleaned is None:
             return self._sentence
         return (
-            f"{self._sentence}. Verdicts altered {self.altered:,} of the {self.overall.points:,} labels"
+            f"{self._sentence}. The cleaning altered {self.altered:,} of the {self.overall.points:,} labels"
             " measured by: so far as they were given; on the cleaned ones"
             f" ({self.on_cleaned.overall.points:,} points) {self.on_cleaned._sentence}"
         )

@@ -15,11 +15,10 @@ from swaypoint.data.readers import Wanted, reader_of
 from swaypoint.data.readers.images import whole_image
 from swaypoint.errors import InputError
 from swaypoint.folder.items import item_id
+from swaypoint.report.pictures import MOST_BYTES, MOST_PIXELS
 from swaypoint.review.cleaning.source import origin
 from swaypoint.review.items import Items
 
-MOST_PIXELS = 4096 * 4096
-MOST_BYTES = 32 << 20
 _LOSSLESS = 256 * 256  # pixels; beyond, a PNG takes a second and megabytes
 
 

@@ -381,8 +381,9 @@ def map_page(desk: Desk, view: View) -> MapPage:
 def _region(number: int, region: Region) -> RegionLink:
     names = [bound.column for bound in region.bounds][:2]
     x, y = names if len(names) == 2 else ("", "")
-    words = ", ".join(map(str, region.bounds))
-    return RegionLink(number, len(region), region.action, words, Query(region=number, x=x, y=y).address())
+    return RegionLink(
+        number, len(region), region.action, region.where, Query(region=number, x=x, y=y).address()
+    )
 
 
 def map_points(desk: Desk, review: Review, view: View, actor: str) -> bytes:

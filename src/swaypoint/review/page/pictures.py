@@ -1,4 +1,4 @@
-"""Pictures for the page: decoded within limits and encoded anew, whatever the audit folder holds.
+"""Pictures for the page, each as it is asked for.
 
 The path from the address never reaches the file system: it is looked up among the points' ids.
 """
@@ -6,7 +6,6 @@ The path from the address never reaches the file system: it is looked up among t
 from __future__ import annotations
 
 import asyncio
-import io
 import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,37 +16,17 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from swaypoint.report.pictures import decoded, encoded
 from swaypoint.review.items import Items
-from swaypoint.review.page.originals import MOST_BYTES, MOST_PIXELS, Originals, shown
+from swaypoint.review.page.originals import Originals, shown
 
 SLOTS = 25
 """Pictures side by side in a sheet; a window of the gallery and an item's relations fill whole ones."""
-# What an audit writes is PNG; the decoders of other formats never see the bytes.
-_FORMATS = ("PNG",)
 _THUMB_SIDE, _SLOT_SIDE, _WHOLE_SIDE = 128, 96, 2048
 # What an id stands for never changes.
 _KEPT = {"cache-control": "private, max-age=31536000, immutable"}
 # An original that is not there just now may be there again.
 _SHORTLY = {"cache-control": "private, max-age=60"}
-
-
-def decoded(data: bytes, side: int | None) -> Image.Image | None:
-    """RGB, at most ``side`` pixels wide and high; None where it is no picture, or one beyond 16.8 million
-    pixels (a decompression bomb)."""
-    if len(data) > MOST_BYTES:
-        return None
-    try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
-            # Nothing is decoded yet. Checked here: Image.MAX_IMAGE_PIXELS belongs to the whole process,
-            # and only warns up to twice its value.
-            if opened.width * opened.height > MOST_PIXELS:
-                return None
-            picture = opened.convert("RGB")
-        if side is not None and max(picture.size) > side:
-            picture.thumbnail((side, side))
-        return picture
-    except Exception:  # Pillow's decoders raise any type at all on broken data
-        return None
 
 
 @lru_cache(maxsize=1)
@@ -56,13 +35,6 @@ def placeholder() -> Image.Image:
     picture = Image.new("RGB", (32, 32), (150, 150, 150))
     picture.paste((200, 80, 60), (6, 14, 26, 18))
     return picture
-
-
-def encoded(picture: Image.Image) -> bytes:
-    """As PNG, quickly."""
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
 
 
 def sheet(pictures: Sequence[bytes], side: int) -> Image.Image:
