@@ -754,3 +754,10 @@ def test_a_text_that_cannot_be_kept(store, more, words):
     with pytest.raises(InputError, match=words):
         store.append([event("i", **more)])
     assert store.since("run") == []
+
+
+def test_its_address_opens_it_again(store):
+    """For another process, also where there is a password."""
+    stored = store.append([event("i")])
+    with contextlib.closing(open_store(store.address)) as other:
+        assert other.since("run") == stored

@@ -15,7 +15,6 @@ from swaypoint.auditing.run import Listener
 from swaypoint.errors import InputError, MissingExtra
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.review.cleaning.export import ExportOptions, export
-from swaypoint.review.cleaning.retrained import RetrainOptions, retrain
 from swaypoint.review.items import Items
 from swaypoint.review.log.stored import Stored, stored_review
 from swaypoint.review.log.threads import Threads
@@ -41,7 +40,7 @@ def perform(asked: dict[str, Any]) -> str:
             fields of the options, and of an export ``to`` and ``out``.
 
     Raises:
-        InputError, MissingExtra: as :func:`export` and :func:`retrain`.
+        InputError, MissingExtra: as :func:`export` and :func:`~swaypoint.review.cleaning.retrained.retrain`.
         StoreUnavailable: the log cannot be read.
     """
     items = Items(AuditFolder(Path(asked["audit"])))
@@ -53,6 +52,9 @@ def perform(asked: dict[str, Any]) -> str:
     )
     with stored_review(items, place) as stored:
         if asked["do"] == "retrain":
+            # Here, as an export needs no torch.
+            from swaypoint.review.cleaning.retrained import RetrainOptions, retrain
+
             listener.stage("reading the source")
             options = RetrainOptions(policy=asked["policy"], seeds=asked["seeds"])
             return retrain(items, stored, options, listener).outcome
