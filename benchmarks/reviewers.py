@@ -25,8 +25,9 @@ from benchmarks.made_review import made_audit, memory, serving
 from swaypoint.review.log.store import open_store
 
 FEATURES = 4
-WARMED = 10.0
-"""Seconds that are not measured: everybody comes in at once, which nobody does."""
+COMING = 10.0
+"""Seconds in which everybody comes in; they are not measured."""
+PATIENCE = 300.0
 _WAITING = re.compile(r'data-id="(\w+)".*?data-seq="(\d+)".*?data-waiting="(\w*)"', re.DOTALL)
 
 
@@ -48,7 +49,8 @@ async def reviewer(
     # An address of its own each, as from machines of their own: how often one may try to come in is limited.
     number = int(name.rpartition(" ")[2])
     machine = httpx.AsyncHTTPTransport(local_address=f"127.0.{1 + number // 250}.{1 + number % 250}")
-    async with httpx.AsyncClient(base_url=base, timeout=60.0, transport=machine) as client:
+    async with httpx.AsyncClient(base_url=base, timeout=PATIENCE, transport=machine) as client:
+        await asyncio.sleep(generator.uniform(0.0, COMING))
         page = await client.get("/open", params={"token": token})
         assert page.status_code == 200, page.text
         page = await client.get("/item", params={"status": "open"})
@@ -75,7 +77,7 @@ async def reviewer(
             if page.status_code != 200:
                 waits.refused[page.status_code] += 1
                 page = await client.get("/item", params={"status": "open"})
-            if start > begin + WARMED:
+            if start > begin + COMING:
                 waits.verdicts.append(saved - start)
                 waits.deals.append(dealt - saved)
 
@@ -84,7 +86,7 @@ async def everybody(address: str, count: int, seconds: float, pace: float) -> Wa
     """``count`` reviewers, each invited by the owner under a name."""
     base, _, token = address.partition("/open?token=")
     waits = Waits()
-    async with httpx.AsyncClient(base_url=base, timeout=60.0) as owner:
+    async with httpx.AsyncClient(base_url=base, timeout=PATIENCE) as owner:
         await owner.get("/open", params={"token": token})
         start = time.monotonic()
         page = await owner.get("/item", params={"status": "open"})

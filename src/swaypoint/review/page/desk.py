@@ -90,7 +90,7 @@ class Desk:
         self._own: dict[str, Review] = {}
         self._actions: dict[str, list[Event]] = {}
         self._standing = Standing(len(items))
-        self._found: OrderedDict[Query, np.ndarray] = OrderedDict()
+        self._found: OrderedDict[tuple[Any, ...], np.ndarray] = OrderedDict()
         self._views: OrderedDict[tuple[Any, ...], View] = OrderedDict()
         self._evidence = Sought(items, blind=blind)
         self._slices: dict[str, tuple[int, np.ndarray]] = {}
@@ -172,17 +172,18 @@ class Desk:
         if self.checks and query == QUEUE:
             return self._queue
         whole = replace(query, status="all", verdict=())
-        known = None if query.sample else self._found.get(whole)
+        with self._lock:
+            drawn = self._seen_by(actor) if self.blind else self._review
+            event = drawn.drawn if query.sample else None  # of which draw; blind, of whose population
+            key = (whole, *((event.digest, self.blind and actor) if event else ()))
+            known = self._found.get(key)
         if known is None:
-            with self._lock:
-                drawn = self._seen_by(actor) if self.blind else self._review
             known = matching(whole, self.items, drawn, blind=self.blind)
-        if not query.sample:  # which is a few, and there may be none yet
-            with self._lock:
-                self._found.pop(whole, None)
-                self._found[whole] = known
-                while len(self._found) > _FOUND:
-                    self._found.popitem(last=False)
+        with self._lock:
+            self._found.pop(key, None)
+            self._found[key] = known
+            while len(self._found) > _FOUND:
+                self._found.popitem(last=False)
         return known
 
     def prepare(self, query: Query, actor: str) -> None:
