@@ -201,10 +201,10 @@ class Desk:
 
     def deal(self, query: Query, actor: str, seq: int | None = None) -> int | None:
         """The first point of the view that waits; it is ``actor``'s for a while."""
-        with self.reading(actor):
+        with self.reading(actor):  # until it is theirs, or two would be dealt the same
             position = self.first_waiting(self.view(query, actor, seq), actor)
-        if position is not None:
-            self.look((self.items.ids[position],), actor)
+            if position is not None:
+                self.look((self.items.ids[position],), actor)
         return position
 
     def rank(self, view: View, position: int) -> int:
