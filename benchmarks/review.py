@@ -7,30 +7,19 @@ of every view of an audit instead.
 from __future__ import annotations
 
 import argparse
-import io
 import json
-import re
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
-from safetensors.numpy import save_file
 
-from swaypoint.folder.audit_folder import AuditFolder
-from swaypoint.folder.items import item_id, project
-from swaypoint.folder.writing import write_arrow, write_json, write_table
+from benchmarks.made_review import made_audit, memory, serving
 from swaypoint.review.log.store import open_store
 
-POINTS, SIDE, FEATURES, CLASSES = 100_000, 32, 64, 10
+POINTS, FEATURES = 100_000, 64
 PAGES, JUMPS, VERDICTS = 7, 40, 200
 PACE = 150  # ms between two verdicts, a very fast reviewer
 LOOKS = (("", 1280, "light"), ("-dark", 1280, "dark"), ("-400", 400, "light"))
@@ -93,94 +82,6 @@ WATCH = """() => {
 MOVED = "id => ((item) => item.dataset.id !== id && item.dataset.painted)(document.getElementById('item'))"
 ANSWERS = """() => performance.getEntriesByType('resource').filter((e) => e.name.endsWith('/actions'))
   .map((e) => e.responseEnd - e.requestStart)"""
-
-
-def synthetic_audit(path: Path, n: int = POINTS) -> AuditFolder:
-    """An audit folder as the real one writes it, of random pictures and features; needs no torch."""
-    generator = np.random.default_rng(0)
-    labels = generator.integers(0, CLASSES, n)
-    centres = generator.normal(size=(CLASSES, FEATURES))
-    features = (centres[labels] + generator.normal(size=(n, FEATURES))).astype(np.float32)
-    suggested = np.where(generator.random(n) < 0.03, generator.integers(0, CLASSES, n), labels)
-    pictures = [_picture(generator, label) for label in labels]
-    ids = [item_id(picture, str(i)) for i, picture in enumerate(pictures)]
-    places = project(features)
-    path.mkdir(parents=True)
-    write_arrow(
-        path / "items.arrow",
-        pa.table(
-            {
-                "id": ids,
-                "name": pa.array([""] * n, pa.large_string()),
-                "picture": pa.array(pictures, pa.large_binary()),
-                "row": pa.array([None] * n, pa.large_string()),
-                "x": places[:, 0],
-                "y": places[:, 1],
-            }
-        ),
-    )
-    columns = {
-        "index": np.arange(n),
-        "label": labels,
-        "cook": generator.lognormal(size=n),
-        "margin": generator.uniform(-1, 1, n),
-        "leverage": generator.lognormal(size=n),
-        "suggested_label": suggested,
-        "kind": generator.choice(["mislabeled", "boundary", "under-represented", "typical"], n),
-        "rank": generator.permutation(n) + 1,
-    }
-    write_table(path / "scores.parquet", pa.table(columns))
-    weights = (CLASSES - 1) * (FEATURES + 1)
-    save_file({"features": features}, path / "features.safetensors")
-    save_file({"weight": centres, "bias": np.zeros(CLASSES)}, path / "head.safetensors")
-    basis = np.linalg.qr(np.eye(CLASSES)[:, 1:] - 1 / CLASSES)[0]
-    save_file(
-        {
-            "inverse": np.eye(weights)[None],
-            "outputs": np.ascontiguousarray(basis[None]),
-            "features": np.eye(FEATURES + 1),
-        },
-        path / "factor.safetensors",
-    )
-    data = {"name": "synthetic", "kind": "images", "classes": [f"class {c}" for c in range(CLASSES)]}
-    write_json(path / "manifest.json", {"status": "complete", "key": "synthetic" * 4, "data": data})
-    return AuditFolder(path)
-
-
-def _picture(generator: np.random.Generator, label: int) -> bytes:
-    coarse = generator.integers(40, 216, (8, 8, 3), dtype=np.uint8)
-    coarse[..., label % 3] //= 2
-    pixels = np.kron(coarse, np.ones((4, 4, 1), dtype=np.uint8))
-    pixels += generator.integers(0, 24, pixels.shape, dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
-
-
-@contextmanager
-def serving(path: Path, *options: str) -> Iterator[tuple[str, int]]:
-    """The address that opens the review, and the server's process id."""
-    command = [sys.executable, "-m", "swaypoint.cli", "review", str(path), "--no-browser", *options]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert server.stdout is not None
-        for line in server.stdout:
-            if found := re.search(r"review: (\S+)", line):
-                yield found[1], server.pid
-                break
-    finally:
-        server.terminate()
-        server.wait(20)
-
-
-def memory(pid: int) -> dict[str, float]:
-    """Of a process in MB: resident, its own (anonymous), and pages of mapped files, which the kernel may
-    drop again."""
-    text = Path(f"/proc/{pid}/status").read_text()
-    return {
-        name: int(re.search(rf"{name}:\s+(\d+) kB", text)[1]) / 1000  # type: ignore[index]
-        for name in ("VmRSS", "RssAnon", "RssFile")
-    }
 
 
 def settled(page: Page) -> float:
@@ -320,7 +221,7 @@ def main() -> None:
         if options.screenshots:
             screenshots(browser, options.audit, options.screenshots)
         else:
-            measure(browser, synthetic_audit(Path(folder) / "audit").path)
+            measure(browser, made_audit(Path(folder) / "audit", POINTS, FEATURES, pictures=True).path)
         browser.close()
 
 

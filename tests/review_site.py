@@ -13,7 +13,8 @@ from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.review.items import Items
 from swaypoint.review.log.sessions import Sessions
 from swaypoint.review.log.store import open_store
-from swaypoint.review.page.app import Door, create_app
+from swaypoint.review.page.answers import Door
+from swaypoint.review.page.app import create_app
 from swaypoint.review.page.desk import Desk
 from swaypoint.review.page.security import CSRF_HEADER, LOOPBACK, Gate
 

@@ -237,3 +237,28 @@ def test_from_a_finding_to_its_last_record(tab, kept):
         assert [one["id"] for one in Axe().run(page).response["violations"]] == []
         wide = "document.documentElement.scrollWidth > innerWidth"
         assert not page.evaluate(wide)
+
+
+def test_a_pair_of_classes_can_be_set_at_once(folder, kept):
+    scores = Items(AuditFolder(folder)).scores
+    label, likely = scores["label"].astype(int), scores["likely"].astype(int)
+    other = label != likely
+    first = int(np.bincount(label[other] * 10 + likely[other]).argmax())
+    pair = np.flatnonzero(other & (label * 10 + likely == first))[:3]
+    kept(
+        finding("pair", index=pair),
+        finding("mixed", index=np.arange(20)),
+        finding("one", index=np.empty(0, dtype=np.int64)),
+    )
+    site = Site(folder)
+    cards = site.page().json("/findings.json")["cards"]
+    assert {card["words"]["name"]: card["pair"] for card in cards} == {
+        "pair": True,
+        "mixed": False,
+        "one": False,
+    }
+    address = "/gallery?sort=finding&amp;status=open&amp;finding=pair#together"
+    assert address in site.page().get("/findings").text
+    text = site.page().get("/gallery?sort=finding&status=open&finding=pair").text
+    assert f'value="{first % 10}" selected' in text.partition('id="together-to"')[2]
+    site.store.close()

@@ -52,6 +52,8 @@ def test_axe_finds_nothing_on_any_page(tab, folder, dark, phone):
             "progress?sample=30,0",
             "classes",
             "findings",
+            "views",
+            "questions",
             "name",
             "item?verdict=bad",
             "nothing",
@@ -61,6 +63,11 @@ def test_axe_finds_nothing_on_any_page(tab, folder, dark, phone):
                 page.wait_for_selector("#cell-3[data-painted]")
                 page.locator("#cell-3").click()
             assert violations(page) == [], view
+            if view == "gallery":
+                for name in ("together", "views"):
+                    page.evaluate("name => document.getElementById(name).showModal()", name)
+                    assert violations(page) == [], name
+                    page.keyboard.press("Escape")
         stranger = tab(f"{server.base}/item", **options)
         assert violations(stranger) == []
 

@@ -73,6 +73,7 @@ def test_points_without_a_place_are_said_to_have_none(audited):
     items.scores["cook"] = np.where(np.arange(len(items)) == 3, np.inf, items.scores["cook"])
     assert "not defined" in said(items, 3)["influence"].words
     assert "times" in said(items, 4)["influence"].words
+    items = Items(AuditFolder(audited))
     items.scores["cook"] = np.zeros(len(items))
     assert "influence" not in said(items, 4)
 

@@ -226,7 +226,7 @@ def test_the_longest_names_fit(store):
 def test_the_database_refuses_change(address, store):
     stored = store.append([event("i"), event("j")])
     copy = "SELECT 2, id, run, item, actor, verdict, label, note, action, undoes, resolves, at"
-    copy += ", before_verdict, before_label, before_note, digest, way, seal FROM event WHERE seq = 1"
+    copy += ", before_verdict, before_label, before_note, digest, way, seal, text FROM event WHERE seq = 1"
     statements = ["UPDATE event SET note = 'x'", "DELETE FROM event", "DELETE FROM event WHERE seq = 1"]
     statements += by_dialect(
         address,
@@ -556,10 +556,10 @@ def test_the_migrations_make_the_tables_of_the_code(address):
 
 
 def test_a_log_of_before_there_were_ways_is_as_it_was(address):
-    """Its table gets the columns, also that of seals; its events and their digests stay."""
+    """Its table gets the columns, also those of seals and texts; its events and their digests stay."""
     with contextlib.closing(open_store(address)) as store:
         stored = store.append([event("i"), event("j", CAT)])
-    drop = [f"ALTER TABLE event DROP COLUMN {name}" for name in ("way", "seal")]
+    drop = [f"ALTER TABLE event DROP COLUMN {name}" for name in ("way", "seal", "text")]
     raw(address, *drop, f"UPDATE {VERSION_TABLE} SET version_num = '0001'")
     with contextlib.closing(open_store(address)) as store:
         assert store.since("run") == stored
@@ -571,9 +571,9 @@ def test_a_log_of_before_there_were_ways_is_as_it_was(address):
 def test_a_log_of_a_newer_version_is_refused_untouched(address):
     open_store(address).close()
     raw(address, f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
-    with pytest.raises(InputError, match="has version 9999, of a newer swaypoint; this one knows 0003"):
+    with pytest.raises(InputError, match="has version 9999, of a newer swaypoint; this one knows 0004"):
         open_store(address)
-    raw(address, f"UPDATE {VERSION_TABLE} SET version_num = '0003'")
+    raw(address, f"UPDATE {VERSION_TABLE} SET version_num = '0004'")
     open_store(address).close()
 
 
@@ -722,3 +722,42 @@ def test_the_command_checks_a_log_against_its_anchors(tmp_path):
     assert anchors.read_text().splitlines() == lines
     anchors.write_text("2 yes\n")
     assert "line 1: no anchor" in str(verified(tmp_path, "--anchor", anchors).exception)
+
+
+# -- what is said beside the verdicts -------------------------------------------------------------------
+
+
+def test_a_text_is_of_the_digest(address, store):
+    (said,) = store.append([event("i", None, text="who is this?\n猫")])
+    assert store.since("run") == [said]
+    text = (
+        f'{{"action":"{said.action}","actor":"ann","at":"{said.at}","before":null,"decision":null,'
+        f'"id":"{said.id}","item":"i","resolves":false,"run":"run","seq":1,'
+        f'"text":"who is this?\\n\\u732b","undoes":null}}'
+    )
+    assert said.digest == hashlib.sha256(text.encode()).hexdigest()
+    trigger = by_dialect(address, "event_no_update", "event_append_only ON event")
+    raw(address, f"DROP TRIGGER {trigger}", "UPDATE event SET text = 'who was this?' WHERE seq = 1")
+    with pytest.raises(InputError, match=r"event 1 .*is not as it was"):
+        store.verify()
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"decision": None, "text": "x" * 4001}, "at most 4,000"),
+        ({"decision": None, "text": "\0"}, "text has a NUL"),
+        ({"decision": BAD, "text": "x"}, "no text of its own"),
+    ],
+)
+def test_a_text_that_cannot_be_kept(store, more, words):
+    with pytest.raises(InputError, match=words):
+        store.append([event("i", **more)])
+    assert store.since("run") == []
+
+
+def test_its_address_opens_it_again(store):
+    """For another process, also where there is a password."""
+    stored = store.append([event("i")])
+    with contextlib.closing(open_store(store.address)) as other:
+        assert other.since("run") == stored

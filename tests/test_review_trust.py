@@ -36,6 +36,7 @@ from swaypoint.data.readers import read_dataset
 from swaypoint.errors import InputError
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.review.items import Items
+from swaypoint.review.log import beside
 from swaypoint.review.log.anchors import check_log
 from swaypoint.review.log.sessions import Session, Sessions
 from swaypoint.review.log.store import open_store
@@ -252,7 +253,7 @@ def test_a_session_revoked_elsewhere_ends_here(site, folder, monkeypatch):
     assert told.exit_code == 0
     (line,) = (line for line in told.stdout.splitlines() if " Bob " in line)
     assert command("sessions", folder, "--revoke", line.split()[0]).exit_code == 0
-    monkeypatch.setattr(security, "_FOLLOWED_SECONDS", 0.0)
+    monkeypatch.setattr(beside, "_RECENT_SECONDS", 0.0)
     assert bob.get("/gallery").status_code == 403
     assert ada.get("/gallery").status_code == 200
     assert "revoked" in command("sessions", folder).stdout

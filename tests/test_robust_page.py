@@ -20,12 +20,13 @@ from swaypoint.review.log.verdicts import VERDICTS, WAYS
 from swaypoint.review.page.query import STATUSES, Query
 from swaypoint.review.page.security import CSRF_HEADER, Allowance
 
-PAGES = ("item", "gallery", "map", "progress", "classes")
+PAGES = ("item", "gallery", "map", "progress", "classes", "views", "questions", "work")
 SHOWN = [*(f"/{page}{kind}" for page in PAGES for kind in ("", ".json"))]
-SHOWN += ["/", "/map.bin", "/point.json", "/name", "/open"]
+SHOWN += ["/", "/map.bin", "/point.json", "/together.json", "/name", "/open"]
 FILES = ("/thumb/", "/picture/", "/sheet/", "/static/")
-SENT = ("/actions", "/name", "/invite", "/login")
-NAMES = [*(field.name for field in fields(Query)), "at", "start", "seq", "position", "token", "nothing"]
+SENT = ("/actions", "/name", "/invite", "/login", "/views", "/remarks", "/work")
+NAMES = [*(field.name for field in fields(Query)), "at", "start", "seq", "position", "count", "to", "token"]
+NAMES += ["nothing"]
 TEXTS = ["", "0", "1", "-1", "1e400", "nan", "inf", "-inf", "9" * 30, "٣", "0x10", "1_0", "300,0", "1,-1"]
 TEXTS += [",", ";", ",,;,", "1,2;3,4;5,6", "nan,1;2,inf;3,4", "1e308,1e308;-1e308,0;0,0"]
 TEXTS += ["rank", "-rank", "-", "cook", "split", "id", "near", "true", *VERDICTS, *STATUSES]
@@ -107,6 +108,20 @@ def actions(site: Site) -> st.SearchStrategy:
     return st.fixed_dictionaries({}, optional=plain)
 
 
+def beside(site: Site) -> dict[str, st.SearchStrategy]:
+    """Fields of what is sent beside verdicts: views, remarks, exports."""
+    odd, known = st.sampled_from(HOSTILE), [*site.items.ids[:5]]
+    return {
+        "id": st.builds(lambda: str(uuid4())) | odd,
+        "do": st.sampled_from(["save", "delete", "assign", "export", "retrain", "stop"]) | odd,
+        "page": st.sampled_from(["gallery", "item"]) | odd,
+        "query": st.sampled_from(TEXTS).map(lambda text: f"text={text}") | odd,
+        "item": st.sampled_from(known) | odd,
+        "kind": st.sampled_from(["comment", "question", "answer"]) | odd,
+        **dict.fromkeys(("text", "view", "reviewer", "to", "policy", "seeds"), odd),
+    }
+
+
 @fuzz(60)
 @given(data=st.data())
 def test_whatever_is_sent(page, data):
@@ -114,7 +129,7 @@ def test_whatever_is_sent(page, data):
     if path == "/actions":
         whole = st.fixed_dictionaries({"actions": st.lists(actions(page.site) | odd, max_size=4) | odd})
     else:
-        whole = st.fixed_dictionaries({}, optional={"name": odd, "password": odd})
+        whole = st.fixed_dictionaries({}, optional={"name": odd, "password": odd} | beside(page.site))
     text = json.dumps(data.draw(whole | odd))
     damaged = st.sampled_from([text.encode("utf-16"), text[:-1].encode()]) | st.binary(max_size=50)
     body = data.draw(damaged) if data.draw(st.integers(0, 4)) == 0 else text.encode()

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -31,7 +30,7 @@ from swaypoint.errors import InputError, reading
 
 if TYPE_CHECKING:
     from swaypoint.review.items import Items
-    from swaypoint.review.log.verdicts import Review, Store
+    from swaypoint.review.log.stored import Stored
 
 family = Family()
 Act = Annotated[
@@ -199,7 +198,8 @@ def export(  # long: an option a parameter
         bool, typer.Option(help="Add ranking and verdicts to the source's own columns.")
     ] = True,
     reviewers: Annotated[
-        bool, typer.Option("--reviewers", help="With reviewers' names and notes, else left out.")
+        bool,
+        typer.Option("--reviewers", help="With reviewers' names, notes and comments, else left out."),
     ] = False,
     link: Annotated[
         bool, typer.Option("--link", help="imagefolder: link the files instead of copying them.")
@@ -219,13 +219,15 @@ def export(  # long: an option a parameter
     from swaypoint.review.cleaning.export import ExportOptions
     from swaypoint.review.cleaning.export import export as write
     from swaypoint.review.items import Items
+    from swaypoint.review.log.threads import Threads
 
     items = Items(AuditFolder(folder))
     with (
-        stored_review(items, store, new=False, unverified=unverified) as (review, _, doubt),
+        stored_review(items, store, new=False, unverified=unverified) as (review, log, doubt),
         progress() as listener,
     ):
-        chosen = (policy, split, columns, link, source, reviewers, doubt, tuple(act or ()))
+        said = Threads(log, items.run).in_words() if reviewers and log is not None else {}
+        chosen = (policy, split, columns, link, source, reviewers, doubt, tuple(act or ()), said)
         options = ExportOptions(*chosen)  # type: ignore[arg-type]  # the policy is checked there
         written = write(items, review, out, to, options=options, on_progress=listener.records)
     console = screen()
@@ -307,40 +309,21 @@ def compare(
     """
     from swaypoint.data.hardware import using_threads
     from swaypoint.folder.audit_folder import AuditFolder
-    from swaypoint.folder.writing import write_json, write_text
-    from swaypoint.review.cleaning import compare as comparing
     from swaypoint.review.cleaning import comparison as pages
-    from swaypoint.review.cleaning.acting import act as follow
-    from swaypoint.review.cleaning.source import read_source
+    from swaypoint.review.cleaning.retrained import RetrainOptions, retrain
     from swaypoint.review.items import Items
 
     items, console = Items(AuditFolder(folder)), screen()
+    chosen = (policy, tuple(act or ()), seeds, test, transform, source, device)
+    options = RetrainOptions(*chosen)  # type: ignore[arg-type]  # the policy is checked there
     with (
-        stored_review(items, store, new=False, unverified=unverified) as (review, _, doubt),
+        stored_review(items, store, new=False, unverified=unverified) as stored,
         progress() as listener,
         using_threads(threads),
     ):
-        found = read_source(items, source, listener.records)
-        trial = comparing.trial(
-            items, found, test=test, transform=transform, device=device, listener=listener
-        )
-        leaving = follow(items, review, act or ()).leaving
-        cleaned = trial.cleaned(items, review, policy, leaving)  # type: ignore[arg-type]  # checked there
-        judged = trial.judged(items, review, policy, leaving)  # type: ignore[arg-type]
-        result = comparing.compare(trial, cleaned, seeds=seeds, judged=judged)
-    said = {"policy": policy, "act": act or [], "test": test} | ({"unverified": doubt} if doubt else {})
-    write_json(folder / "compare.json", said | asdict(result))
-    write_text(folder / "compare.html", pages.render(result, items.name, doubt=doubt))
-    pages.show(result, console, doubt=doubt)
+        result = retrain(items, stored, options, listener)
+    pages.show(result, console, doubt=stored.doubt)
     console.print(f"page: {plain(str(folder / 'compare.html'))}", soft_wrap=True, highlight=False)
-
-
-class Stored(NamedTuple):
-    """A review, its log where there is one, and why that did not verify."""
-
-    review: Review
-    log: Store | None
-    doubt: str = ""
 
 
 @contextmanager
@@ -349,27 +332,12 @@ def stored_review(
 ) -> Iterator[Stored]:
     """The review of an audit and its log; without one that is there, none is made unless it is ``new``. One
     that does not verify is refused, unless ``unverified`` says to go on."""
-    from swaypoint.review.log.verdicts import Review, StoreUnavailable
+    from swaypoint.review.log import stored
+    from swaypoint.review.log.verdicts import StoreUnavailable
 
     place = log_place(items.folder.path, store)
-    if isinstance(place, Path) and not place.exists() and not new:
-        yield Stored(Review(items.run), None)
-        return
-    from swaypoint.review.log.anchors import check_log
-    from swaypoint.review.log.store import open_store
-
     try:
-        log = open_store(place)
-        try:
-            doubt = ""
-            try:
-                check_log(log)
-            except InputError as error:
-                if not unverified:
-                    raise
-                doubt = str(error)
-            yield Stored(Review(items.run, log.since(items.run)), log, doubt)
-        finally:
-            log.close()
+        with stored.stored_review(items, place, new=new, unverified=unverified) as found:
+            yield found
     except StoreUnavailable as error:
         fail(str(error), 1)

@@ -185,9 +185,13 @@ class Items:
             self._orders[key] = np.argsort(-values if descending else values, kind="stable")
         return self._orders[key]
 
+    def suggested_kind(self, position: int) -> str:
+        """See :data:`swaypoint.scoring.kinds.KINDS`."""
+        return str(self.scores["kind"][position])
+
     @cached_property
     def kinds(self) -> np.ndarray:
-        """Suggested kind of each point, ``(n,)`` of text."""
+        """:meth:`suggested_kind` of each point, ``(n,)`` of text."""
         return self.scores["kind"].astype(str)
 
     @cached_property

@@ -6,9 +6,9 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +54,7 @@ class ExportOptions:
         columns: add the canonical columns to the source's own.
         link: link the source's own files instead of copying them, where the format copies any.
         source: where the source is now; default: where it was.
-        reviewers: with reviewers' names and notes.
+        reviewers: with reviewers' names and notes, and their ``comments`` by item.
         doubt: why the log of verdicts did not verify, where it is exported all the same: the first line of
             the changelog says it.
         act: names of findings whose remedy is followed, see :func:`swaypoint.review.cleaning.acting.act`.
@@ -68,6 +68,7 @@ class ExportOptions:
     reviewers: bool = False
     doubt: str = ""
     act: tuple[str, ...] = ()
+    comments: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,7 @@ def export(
         split=options.split,
         columns=options.columns,
         reviewers=options.reviewers,
+        comments=options.comments,
     )
     write = exporter.link if options.link and exporter.link is not None else exporter.write
     asked = (options.split == ALL) | (items.scores["split"] == options.split)
@@ -160,7 +162,9 @@ def _write_changes(chosen: Records, changed: np.ndarray, path: Path, doubt: str,
         rows.append((source.ids[row], source.place(row), chosen.given(row), after, *said, by))
     columns = list(zip(*rows, strict=True)) or [()] * len(CHANGES)
     table = pa.table([pa.array(c, pa.string()) for c in columns], names=CHANGES)
-    write_cells(path, iter([table if chosen.reviewers else table.drop_columns(list(PERSONAL))]))
+    if not chosen.reviewers:
+        table = table.drop_columns([name for name in CHANGES if name in PERSONAL])
+    write_cells(path, iter([table]))
 
 
 def _notes(chosen: Records) -> Iterator[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -29,10 +29,11 @@ CANONICAL = pa.schema(
         ("reviewer", pa.string()),
         ("note", pa.string()),
         ("decided_at", pa.string()),
+        ("comments", pa.string()),
     ]
 )
 """The columns that every export adds to the source's own; docs/interoperability.md says what they hold."""
-PERSONAL = ("reviewer", "note")
+PERSONAL = ("reviewer", "note", "comments")
 """Those of them that tell of people: only where it is asked for."""
 ALL = "all"
 """Records of every split."""
@@ -53,6 +54,7 @@ class Records:
         standing: what was said of the items, by id.
         columns: whether the canonical columns are added to the source's own.
         reviewers: whether :data:`PERSONAL` ones are among them; else ``standing`` does not hold them either.
+        comments: by item, see :meth:`swaypoint.review.log.threads.Threads.in_words`.
     """
 
     items: Items
@@ -62,6 +64,7 @@ class Records:
     standing: dict[str, Ruling]
     columns: bool = True
     reviewers: bool = False
+    comments: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -187,6 +190,7 @@ class Records:
             name: [None if ruling is None else getattr(ruling, name) or None for ruling in rulings]
             for name in ("verdict", "new_label", "reviewer", "note", "decided_at")
         }
+        columns["comments"] = [self.comments.get(self.source.ids[row]) for row in rows]
         return {name: pa.array(values, CANONICAL.field(name).type) for name, values in columns.items()}
 
 
@@ -204,6 +208,7 @@ def records(
     split: str = ALL,
     columns: bool = True,
     reviewers: bool = False,
+    comments: Mapping[str, str] | None = None,
 ) -> Records:
     """Those of a split, or of all, that a policy keeps, with what was said of them, and by whom if
     ``reviewers``; what an older audit did not rank is kept as it is."""
@@ -213,4 +218,5 @@ def records(
     standing = rulings(review)
     if not reviewers:
         standing = {item: replace(ruling, reviewer="", note="") for item, ruling in standing.items()}
-    return Records(items, source, np.flatnonzero(kept), labels, standing, columns, reviewers)
+    said = (comments or {}) if reviewers else {}
+    return Records(items, source, np.flatnonzero(kept), labels, standing, columns, reviewers, said)

@@ -57,6 +57,11 @@ class Database(ABC):
     def name(self) -> str:
         """For messages: no password in it."""
 
+    @property
+    @abstractmethod
+    def address(self) -> str:
+        """For another process that is to open it: with the password."""
+
     @abstractmethod
     def engine(self) -> sa.Engine:
         """Every connection of it waits at most :data:`PATIENCE`, and commits to the disk.
@@ -94,6 +99,10 @@ class Sqlite(Database):
 
     @property
     def name(self) -> str:
+        return str(self.file)
+
+    @property
+    def address(self) -> str:
         return str(self.file)
 
     def engine(self) -> sa.Engine:
@@ -199,6 +208,10 @@ class PostgreSql(Database):
     def name(self) -> str:
         host = self.url.host or self.url.query.get("host", "this machine")
         return f"the database {self.url.database or ''!r} on {host}:{self.url.port or 5432}"
+
+    @property
+    def address(self) -> str:
+        return self.url.set(drivername="postgresql").render_as_string(hide_password=False)
 
     def engine(self) -> sa.Engine:
         waits = {"connect_timeout": PATIENCE, "tcp_user_timeout": 1000 * PATIENCE}

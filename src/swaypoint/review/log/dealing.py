@@ -19,7 +19,7 @@ def draw(items: Items, actor: str, id: str) -> Event:
     event, the order is by the digest that the store gives it, which nobody can choose or know beforehand. So
     whoever has log and ranking can deal again, and see that nothing was left out.
     """
-    return Event(id, items.run, _ranking(items), actor, None, action=id, way=DRAW)
+    return Event(id, items.run, ranking(items), actor, None, action=id, way=DRAW)
 
 
 def dealt(items: Items, review: Review) -> np.ndarray:
@@ -32,7 +32,7 @@ def dealt(items: Items, review: Review) -> np.ndarray:
     event = review.drawn
     if event is None:
         raise InputError("no random sample was drawn in this review yet; draw it on the page of its progress")
-    if event.item != _ranking(items):
+    if event.item != ranking(items):
         raise InputError(
             f"the random sample was drawn from another ranking than that of {items.name} now: its scores or"
             " items were changed since; restore them"
@@ -51,7 +51,7 @@ def _dealt(items: Items, digest: str, judged: frozenset[str]) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def _ranking(items: Items) -> str:
+def ranking(items: Items) -> str:
     """A digest of the ids in the order of the ranking."""
     order = np.argsort(items.scores["rank"], kind="stable").tolist()
     lines = "".join(f"{items.ids[position]}\n" for position in order)

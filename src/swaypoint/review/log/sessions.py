@@ -7,11 +7,11 @@ to change unseen, as a verdict. An event says by ``action`` what happened, by ``
 
 from __future__ import annotations
 
-import threading
 import unicodedata
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
+from swaypoint.review.log.beside import Beside
 from swaypoint.review.log.verdicts import Event, Store
 
 OPENED, OWNED, CLOSED, REVOKED = "opened", "opened as owner", "closed", "revoked"
@@ -47,26 +47,13 @@ def same_name(name: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
-class Sessions:
-    """The sessions of a review as its log has them, followed.
-
-    Raises:
-        StoreUnavailable: the log cannot be read or written just now; of every method that does.
-    """
+class Sessions(Beside):
+    """The sessions of a review as its log has them, followed."""
 
     def __init__(self, store: Store, run: str) -> None:
-        self._store, self._run, self._seq = store, f"{run}:sessions", 0
         self._known: dict[str, Session] = {}
         self._names: set[str] = set()
-        self._lock = threading.Lock()
-        self.follow()
-
-    def follow(self) -> None:
-        """Take in what happened since, also through other servers and the command line."""
-        with self._lock:
-            for event in self._store.since(self._run, self._seq):
-                self._seq = event.seq
-                self._apply(event)
+        super().__init__(store, run, "sessions")
 
     def _apply(self, event: Event) -> None:
         before = self._known.get(event.item, Session(event.item))
@@ -91,13 +78,11 @@ class Sessions:
 
     def open(self, session: Session) -> None:
         """It has a name now, or, of the owner, another."""
-        self._add(session, OWNED if session.owner else OPENED, session.by)
+        self._happened(session, OWNED if session.owner else OPENED, session.by)
 
     def end(self, session: Session, how: str, by: str = "") -> None:
         """It was :data:`CLOSED`, or :data:`REVOKED` by somebody."""
-        self._add(session, how, by)
+        self._happened(session, how, by)
 
-    def _add(self, session: Session, action: str, by: str) -> None:
-        event = Event(str(uuid4()), self._run, session.id, session.reviewer, None, action, by or None)
-        self._store.append([event])
-        self.follow()
+    def _happened(self, session: Session, action: str, by: str) -> None:
+        self._add([Event(str(uuid4()), self.run, session.id, session.reviewer, None, action, by or None)])

@@ -47,11 +47,15 @@ EVENTS = sa.Table(
     sa.Column("digest", sa.Text, nullable=False),
     sa.Column("way", sa.Text),
     sa.Column("seal", sa.Text),
+    sa.Column("text", sa.Text),
     sa.PrimaryKeyConstraint("seq", name="event_seq"),
     sa.Index("event_id", "id", unique=True),
     sa.Index("event_run", "run", "seq"),
     sa.Index("event_before", "run", "actor", "item", "seq"),
 )
+
+_LATER = ("way", "text")
+"""Columns that events of before did not have: empty they are none of the digest."""
 
 
 def open_store(url_or_path: str | Path, *, sealed: bool = True) -> SqlStore:
@@ -187,6 +191,11 @@ class SqlStore(Store):
         """Of its database, for messages."""
         return self._database.name
 
+    @property
+    def address(self) -> str:
+        """As :func:`open_store` takes it, with the password."""
+        return self._database.address
+
     def _rows(self, connection: sa.Connection, query: sa.Select[Any]) -> Iterator[sa.Row[Any]]:
         """Those that ``query`` asks for, in order; one that cannot even be read is named."""
         try:
@@ -199,7 +208,8 @@ class SqlStore(Store):
 
     def _row(self, event: Event) -> dict[str, Any]:
         row = {column.name: getattr(event, column.name, None) for column in EVENTS.columns}
-        row |= {"way": event.way or None, "seal": self.keys and self.keys.seal(event.digest)}
+        row |= {name: getattr(event, name) or None for name in _LATER}
+        row["seal"] = self.keys and self.keys.seal(event.digest)
         for prefix, decision in (("", event.decision), ("before_", event.before)):
             for name in ("verdict", "label", "note"):
                 row[prefix + name] = getattr(decision, name, None)
@@ -314,8 +324,9 @@ def _given(event: Event) -> Event:
 def _digest(previous: str, event: Event) -> str:
     """SHA-256 in hex over ``previous`` and the event but its digest: JSON, keys sorted, ASCII, no spaces."""
     content = {name: value for name, value in vars(event).items() if name != "digest"}
-    if not event.way:  # as events were before there were ways
-        del content["way"]
+    for name in _LATER:
+        if not content[name]:  # as events were before there was any
+            del content[name]
     for name in ("decision", "before"):
         content[name] = None if content[name] is None else vars(content[name])
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
@@ -336,9 +347,9 @@ def _decision(verdict: Any, label: str | None, note: str | None) -> Decision | N
 
 
 def _event(row: Sequence[Any]) -> Event:
-    *given, digest, way, _ = row  # the last is the seal
+    *given, digest, way, _, text = row  # the seal is not of the event
     seq, key, run, item, actor, verdict, label, note, action, undoes, resolves, at, *before = given
-    texts = (key, run, item, actor, verdict, label, note, action, undoes, at, *before, digest, way)
+    texts = (key, run, item, actor, verdict, label, note, action, undoes, at, *before, digest, way, text)
     if not (isinstance(seq, int) and all(value is None or isinstance(value, str) for value in texts)):
         raise InputError("a value of it is no text")  # SQLite keeps anything in any column
     return Event(
@@ -351,6 +362,7 @@ def _event(row: Sequence[Any]) -> Event:
         undoes=undoes,
         resolves=resolves,
         way=way or "",
+        text=text or "",
         seq=seq,
         at=at,
         before=_decision(*before),

@@ -19,6 +19,8 @@ WAYS = ("", "queue", "sample", "gallery", "bulk", DRAW)
 many at once; empty: not known, as in a log of before or from elsewhere. That of a random draw itself, which
 decides nothing, is :data:`DRAW`."""
 _NOTE_LENGTH = 2000
+TEXT_LENGTH = 4000
+"""Most characters of what an event says beside the verdicts."""
 _NAME_LENGTH = 200  # three of them fit an index row of PostgreSQL
 
 
@@ -73,6 +75,8 @@ class Event:
         undoes: the action that this one compensates.
         resolves: it settles the point where reviewers differ.
         way: one of :data:`WAYS`.
+        text: what is said beside the verdicts, in a run of its own: see
+            :class:`~swaypoint.review.log.beside.Beside`.
         seq, at, before, digest: given by the store: position in its log from 1, UTC time (ISO 8601), the
             actor's decision before, and the hash that chains it to the event before.
     """
@@ -86,6 +90,7 @@ class Event:
     undoes: str | None = None
     resolves: bool = False
     way: str = ""
+    text: str = ""
     seq: int = 0
     at: str = ""
     before: Decision | None = None
@@ -97,7 +102,8 @@ def check_event(event: Event) -> None:
 
     Raises:
         InputError: a name (id, run, item, actor, action) is empty or beyond 200 characters; a text has a NUL
-            or half a surrogate pair; there is no such way.
+            or half a surrogate pair, is beyond 4,000 characters, or comes with a verdict, which has a note;
+            there is no such way.
     """
     if event.way not in WAYS:
         raise InputError(f"way is {event.way!r}; expected one of {', '.join(WAYS[1:])}, or nothing")
@@ -108,8 +114,13 @@ def check_event(event: Event) -> None:
     for name, value in names.items():
         if not 0 < len(value) <= _NAME_LENGTH:
             raise InputError(f"{name} has {len(value)} characters; expected 1 to {_NAME_LENGTH}")
+    if len(event.text) > TEXT_LENGTH:
+        raise InputError(f"the text has {len(event.text):,} characters; at most {TEXT_LENGTH:,}")
     decision = event.decision
-    texts = names | ({"label": decision.label or "", "note": decision.note} if decision else {})
+    if event.text and decision is not None:
+        raise InputError("an event with a verdict has a note, and no text of its own")
+    texts = names | {"text": event.text}
+    texts |= {"label": decision.label or "", "note": decision.note} if decision else {}
     for name, value in texts.items():
         # PostgreSQL takes neither, and what one database takes, both should.
         if "\0" in value or value.encode("utf-8", "ignore").decode() != value:
@@ -153,6 +164,11 @@ class Store(ABC):
             InputError: the chain of digests is broken, the first such event is named; or the log does not
                 hold what it held at an anchor: it was cut off, or written anew.
         """
+
+    @property
+    @abstractmethod
+    def address(self) -> str:
+        """Where it is, for another process: it may hold a password."""
 
     @abstractmethod
     def close(self) -> None: ...

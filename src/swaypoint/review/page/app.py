@@ -2,57 +2,50 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
-from jinja2 import Environment, FileSystemLoader
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
+from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from swaypoint.errors import InputError
-from swaypoint.report.page import PARTS
 from swaypoint.review.items import Items
 from swaypoint.review.log.sessions import Session
-from swaypoint.review.log.verdicts import VERDICTS, Event, Review, StoreUnavailable
-from swaypoint.review.page import findings, overview, pages
-from swaypoint.review.page.assets import Assets
-from swaypoint.review.page.desk import Action, Desk, View
-from swaypoint.review.page.glossary import SENTENCES
-from swaypoint.review.page.names import shortened
-from swaypoint.review.page.pictures import SLOTS, Pictures, Sheets, Thumbnails
-from swaypoint.review.page.query import BLIND_ORDERS, STATUSES, Query, quoted, sortable
-from swaypoint.review.page.security import Gate, Guard, form_field, is_form, reviewer_name
-from swaypoint.review.page.trust import trust
+from swaypoint.review.log.verdicts import Event, Review, StoreUnavailable
+from swaypoint.review.page import asked, findings, overview, pages, saved, together
+from swaypoint.review.page.actions import Action
+from swaypoint.review.page.answers import (
+    Door,
+    Templates,
+    compact,
+    json_of,
+    nameless,
+    number,
+    plain,
+    text_of,
+)
+from swaypoint.review.page.desk import Desk, View
+from swaypoint.review.page.pictures import Pictures, Sheets, Thumbnails
+from swaypoint.review.page.query import BLIND_ORDERS, STATUSES, Query, sortable
+from swaypoint.review.page.security import Guard, is_form, reviewer_name
+from swaypoint.review.page.work import Work
 from swaypoint.scoring.kinds import KINDS, REGRESSION_KINDS
 
-_HERE = Path(__file__).parent
 _ACTIONS = 64
+_VIEWS = ("gallery", "item", "map")
+_WHOLE = ("progress", "classes", "findings", "views", "questions")
+"""Pages of the review as a whole: they may look for long at how it is now."""
 
 
-@dataclass(frozen=True)
-class Door:
-    """How reviewers come in.
-
-    Attributes:
-        gate: tokens, sessions, password.
-        hosts: names that the server answers to.
-        secure: cookies go over TLS only, which a proxy in front speaks.
-    """
-
-    gate: Gate
-    hosts: frozenset[str]
-    secure: bool = False
-
-
-def create_app(desk: Desk, door: Door, guidelines: str = "") -> ASGIApp:
+def create_app(desk: Desk, door: Door, guidelines: str = "", work: Work | None = None) -> ASGIApp:
     """The application, behind its guard; ``guidelines`` for its reviewers are HTML."""
+    work = work or Work(desk.items, desk.store.address)
     app = FastAPI(title="swaypoint review", docs_url=None, redoc_url=None, openapi_url=None)
-    templates = _Templates(desk, door, guidelines)
+    templates = Templates(desk, door, guidelines)
     app.mount("/thumb", Thumbnails(desk.items))
     app.mount("/sheet", Sheets(desk.items))
     app.mount("/picture", Pictures(desk.items))
@@ -60,11 +53,16 @@ def create_app(desk: Desk, door: Door, guidelines: str = "") -> ASGIApp:
     _add_entrance(app, templates)
     _add_sessions(app, templates)
     _add_pages(app, templates)
-    _add_writing(app, desk)
+    _add_writing(app, desk, work)
+    _add_work(app, templates, work)
 
     @app.exception_handler(InputError)
     def bad_input(request: Request, error: InputError) -> Response:
         return templates.problem(request, 400, str(error))
+
+    @app.exception_handler(saved.Forbidden)
+    def forbidden(request: Request, error: saved.Forbidden) -> Response:
+        return templates.problem(request, 403, str(error))
 
     @app.exception_handler(StoreUnavailable)
     def no_store(request: Request, error: StoreUnavailable) -> Response:
@@ -77,59 +75,10 @@ def create_app(desk: Desk, door: Door, guidelines: str = "") -> ASGIApp:
     return Guard(app, gate=door.gate, hosts=door.hosts, refuse=templates.refuse)
 
 
-class _Templates:
-    """Pages as HTML: what they all share, and the refusals."""
-
-    def __init__(self, desk: Desk, door: Door, guidelines: str) -> None:
-        self.guidelines = guidelines
-        self.desk, self.door, self.assets = desk, door, Assets(_HERE / "static", PARTS)
-        self._environment = Environment(
-            loader=FileSystemLoader([_HERE / "templates", PARTS]),
-            autoescape=True,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._short = {name: asdict(one) for name, one in shortened(desk.items.classes).items()}
-        self._environment.filters |= {"quoted": quoted, "count": "{:,}".format}
-
-    def html(self, request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
-        session: Session | None = request.state.session
-        shared = {
-            "items": self.desk.items,
-            "blind": self.desk.blind,
-            "session": session,
-            "csrf": "" if session is None else self.door.gate.csrf(session),
-            "takes_password": self.door.gate.takes_password,
-            "verdicts": VERDICTS,
-            "slots": SLOTS,
-            "static": f"/static/{self.assets.digest}",
-            "trouble": self.desk.trouble,
-            "short": self._short,
-            "glossary": SENTENCES,
-            "guidelines": self.guidelines,
-            "trust": trust(self.desk.items.manifest.diagnostics),
-        }
-        return HTMLResponse(self._environment.get_template(f"{name}.html").render(shared | values), status)
-
-    def problem(self, request: Request, status: int, reason: str) -> Response:
-        if request.method != "GET" or request.url.path.endswith(".json"):
-            return JSONResponse({"error": reason}, status)
-        return self.html(request, "problem", status, page="problem", reason=reason)
-
-    async def refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The page of who has no session."""
-        request = Request(scope, receive)
-        if request.method == "GET" and not request.url.path.endswith((".json", ".bin")):
-            response: Response = self.html(request, "refused", 403, page="refused")
-        else:
-            response = JSONResponse({"error": "This needs the address that `swaypoint review` printed."}, 403)
-        await response(scope, receive, send)
-
-
 # -- coming in --------------------------------------------------------------------------------------
 
 
-def _add_entrance(app: FastAPI, templates: _Templates) -> None:
+def _add_entrance(app: FastAPI, templates: Templates) -> None:
     gate, desk = templates.door.gate, templates.desk
 
     def admit(request: Request, response: Response, session: Session) -> Response:
@@ -165,7 +114,7 @@ def _add_entrance(app: FastAPI, templates: _Templates) -> None:
 
     @app.post("/login")
     async def login(request: Request) -> Response:
-        session = gate.login(_text(request, await request.body(), "password"))
+        session = gate.login(text_of(request, await request.body(), "password"))
         if session is None:
             return stopped(request, "refused", 403, "That is not the password.")
         return entered(request, session)
@@ -181,7 +130,7 @@ def _add_entrance(app: FastAPI, templates: _Templates) -> None:
         session: Session = request.state.session
         if session.reviewer and not session.owner:
             return stopped(request, "name", 403, f"You are here as {session.reviewer}, and stay so.")
-        reviewer = reviewer_name(_text(request, await request.body(), "name"))
+        reviewer = reviewer_name(text_of(request, await request.body(), "name"))
         if not reviewer:
             return stopped(request, "name", 400, "A name has at least one letter.")
         named = await run_in_threadpool(lambda: gate.name(session, reviewer, desk.reviewers()))
@@ -190,15 +139,15 @@ def _add_entrance(app: FastAPI, templates: _Templates) -> None:
         return entered(request, named)
 
 
-def _add_sessions(app: FastAPI, templates: _Templates) -> None:
+def _add_sessions(app: FastAPI, templates: Templates) -> None:
     gate, desk = templates.door.gate, templates.desk
 
     @app.post("/invite")
     async def invite(request: Request) -> Response:
         session: Session = request.state.session
         if not session.reviewer:
-            return _nameless()
-        said = reviewer_name(str(_json(await request.body()).get("name", "")))
+            return nameless()
+        said = reviewer_name(str(json_of(await request.body()).get("name", "")))
         bound = said and not session.owner
         if bound and not await run_in_threadpool(lambda: gate.free(said, desk.reviewers())):
             return JSONResponse({"error": f"{said} is taken: only the owner can invite them again."}, 409)
@@ -213,39 +162,13 @@ def _add_sessions(app: FastAPI, templates: _Templates) -> None:
         return response
 
 
-def _nameless() -> Response:
-    return JSONResponse({"error": "Give your name first."}, 403)
-
-
-def _text(request: Request, body: bytes, name: str) -> str:
-    """One field of a form, or of JSON."""
-    value = form_field(body, name) if is_form(request.headers) else _json(body).get(name)
-    if not isinstance(value, str):
-        raise InputError(f"{name} is missing")
-    return value
-
-
-def _json(body: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(body, parse_constant=_no_number)
-    except (ValueError, RecursionError):
-        raise InputError("the request is no JSON") from None
-    if not isinstance(value, dict):
-        raise InputError("the request is no JSON object")
-    return value
-
-
-def _no_number(text: str) -> Any:
-    raise InputError(f"the request is no JSON: {text} is no number there")
-
-
 # -- pages ------------------------------------------------------------------------------------------
 
 Handler = Callable[[Request, Query, Review, str], Any]
 
 
 def _add_pages(  # long: a page after the other
-    app: FastAPI, templates: _Templates
+    app: FastAPI, templates: Templates
 ) -> None:
     desk = templates.desk
 
@@ -255,12 +178,9 @@ def _add_pages(  # long: a page after the other
         def add(handler: Handler) -> Handler:
             def value(request: Request, actor: str) -> tuple[Query, Any]:
                 query = Query.parse(request.query_params)
-                if path == "item" and (wanted := request.query_params.get("at")):
-                    position = desk.items.position(wanted)
-                    if position is not None:
-                        desk.related(position)  # before the lock, which is not held for so long then
-                if (path == "findings" or query.finding) and not desk.blind:
-                    desk.items.found  # noqa: B018  likewise, of an audit that did not keep them
+                _prepare(desk, path, request, query, actor)
+                if path in _WHOLE:
+                    return query, handler(request, query, desk.snapshot(actor), actor)
                 with desk.reading(actor) as review:
                     return query, handler(request, query, review, actor)
 
@@ -270,17 +190,19 @@ def _add_pages(  # long: a page after the other
                 query, content = value(request, actor)
                 if isinstance(content, Response):
                     return content
-                filters = _filters(desk) if path in ("gallery", "item", "map") else {}
-                window = _plain(content) if path == "gallery" else None
-                axes = _plain(content.axes) if path == "map" else None
+                filters = _filters(desk, request) if path in _VIEWS else {}
+                if path == "gallery":
+                    filters["to"] = together.likeliest(desk, query, actor, content.seq)
+                window = plain(content) if path == "gallery" else None
+                axes = plain(content.axes) if path == "map" else None
                 shown = {"content": content, "query": query, "window": window, "axes": axes}
                 return templates.html(request, path, page=path, **shown, **filters)
 
             def as_json(request: Request) -> Response:
                 if not (actor := request.state.session.reviewer):
-                    return _nameless()
+                    return nameless()
                 _, content = value(request, actor)
-                return content if isinstance(content, Response) else _compact(content)
+                return content if isinstance(content, Response) else compact(content)
 
             app.get(f"/{path}")(as_html)
             app.get(f"/{path}.json")(as_json)
@@ -289,13 +211,13 @@ def _add_pages(  # long: a page after the other
         return add
 
     @app.get("/")
-    def start() -> Response:
-        return RedirectResponse("/item?status=open", 303)
+    def start(request: Request) -> Response:
+        return RedirectResponse(saved.start(desk, request.state.session), 303)
 
     @page("gallery")
     def gallery(request: Request, query: Query, review: Review, actor: str) -> Any:
         view = _view(desk, request, query, actor)
-        return pages.gallery(desk, review, view, actor, _number(request, "start") or 0)
+        return pages.gallery(desk, review, view, actor, number(request, "start") or 0)
 
     @page("item")
     def item(request: Request, query: Query, review: Review, actor: str) -> Any:
@@ -307,7 +229,7 @@ def _add_pages(  # long: a page after the other
         else:
             position = desk.first_waiting(view, actor)
             if position is None:  # all done, or nothing matches
-                return pages.finished(view)
+                return pages.finished(desk, view, actor)
         shown = pages.item_page(desk, review, view, actor, position)
         desk.look((shown.id, shown.waiting), actor)
         return shown
@@ -328,34 +250,60 @@ def _add_pages(  # long: a page after the other
     def findings_(request: Request, query: Query, review: Review, actor: str) -> Any:
         return findings.findings_page(desk, review, actor)
 
+    @page("questions")
+    def questions(request: Request, query: Query, review: Review, actor: str) -> Any:
+        return asked.questions_page(desk, request.state.session)
+
+    @app.get("/together.json")
+    def set_together(request: Request) -> Response:
+        if not (actor := request.state.session.reviewer):
+            return nameless()
+        query, label = Query.parse(request.query_params), request.query_params.get("to", "")
+        desk.prepare(query, actor)
+        with desk.reading(actor) as review:
+            seq, count = number(request, "seq"), number(request, "count") or 0
+            now = review.seq if seq is None else seq
+            return compact(together.preview(desk, actor, query, now, count, label))
+
+    @page("views")
+    def views(request: Request, query: Query, review: Review, actor: str) -> Any:
+        return saved.views_page(desk, request.state.session)
+
     @app.get("/point.json")
     def point(request: Request) -> Response:
-        return _compact(pages.point(desk, _number(request, "position") or 0))
+        return compact(pages.point(desk, number(request, "position") or 0))
 
     @app.get("/map.bin")
     def map_points(request: Request) -> Response:
         if not (actor := request.state.session.reviewer):  # who may see everybody's verdicts
-            return _nameless()
+            return nameless()
         query = Query.parse(request.query_params)
+        desk.prepare(query, actor)
         with desk.reading(actor) as review:
-            points = pages.map_points(desk, review, _view(desk, request, query, actor), actor)
+            view, said = _view(desk, request, query, actor), pages.verdicts(desk, review, actor)
+        points = pages.map_points(desk, view, said)
         return Response(points, media_type="application/octet-stream")
 
 
+def _prepare(desk: Desk, path: str, request: Request, query: Query, actor: str) -> None:
+    """What takes long, before the lock, which is not held for so long then."""
+    if (path == "findings" or query.finding) and not desk.blind:
+        desk.items.found  # noqa: B018  of an audit that did not keep them
+    if path in _VIEWS:
+        desk.prepare(query, actor)
+    if path == "item":
+        desk.threads.catch_up()
+        wanted = request.query_params.get("at")
+        position = desk.items.position(wanted) if wanted else desk.deal(query, actor, number(request, "seq"))
+        if position is not None:
+            desk.related(position)
+
+
 def _view(desk: Desk, request: Request, query: Query, actor: str) -> View:
-    return desk.view(query, actor, _number(request, "seq"))
+    return desk.view(query, actor, number(request, "seq"))
 
 
-def _number(request: Request, name: str) -> int | None:
-    text = request.query_params.get(name)
-    if text is None:
-        return None
-    if not text.isdecimal() or len(text) > 15:
-        raise InputError(f"{name}={text!r} in the address makes no sense")
-    return int(text)
-
-
-def _filters(desk: Desk) -> dict[str, Any]:
+def _filters(desk: Desk, request: Request) -> dict[str, Any]:
     """What the filter bar offers."""
     columns = [name for name in sortable(desk.items) if not (desk.blind and name not in BLIND_ORDERS)]
     names = [name for name in columns if name not in ("index", "rank", "label", "suggested_label")]
@@ -367,32 +315,16 @@ def _filters(desk: Desk) -> dict[str, Any]:
         sorts.remove(("-auto", "auto, high first"))
     statuses = [status for status in STATUSES if status != "conflict" or not desk.blind]
     kinds = REGRESSION_KINDS if "studentised" in desk.items.scores else KINDS
-    return {"columns": columns, "sorts": sorts, "statuses": statuses, "kinds": kinds}
-
-
-def _compact(content: Any) -> Response:
-    """JSON without what is None."""
-    text = json.dumps(_plain(content), separators=(",", ":"), ensure_ascii=False)
-    return Response(text, media_type="application/json")
-
-
-def _plain(value: Any) -> Any:
-    """Values for JSON, without what is None; five times as fast as dataclasses.asdict."""
-    if hasattr(value, "__dataclass_fields__"):
-        return {name: _plain(part) for name, part in vars(value).items() if part is not None}
-    if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items() if part is not None}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    return value
+    offered = {"columns": columns, "sorts": sorts, "statuses": statuses, "kinds": kinds}
+    return offered | {"views": saved.seen(desk, request.state.session)}
 
 
 # -- writing ----------------------------------------------------------------------------------------
 
 
-def _add_writing(app: FastAPI, desk: Desk) -> None:
+def _add_writing(app: FastAPI, desk: Desk, work: Work) -> None:
     def perform(actor: str, body: bytes) -> Response:
-        sent = _json(body).get("actions")
+        sent = json_of(body).get("actions")
         if not isinstance(sent, list) or len(sent) > _ACTIONS:
             raise InputError(f"expected a list of at most {_ACTIONS} actions")
         parsed = [_parsed(value) for value in sent]
@@ -403,8 +335,49 @@ def _add_writing(app: FastAPI, desk: Desk) -> None:
     @app.post("/actions")
     async def actions(request: Request) -> Response:
         if not (actor := request.state.session.reviewer):
-            return _nameless()
+            return nameless()
         return await run_in_threadpool(perform, actor, await request.body())
+
+    def takes(path: str, perform: Callable[[Desk, Session, dict[str, Any]], None]) -> None:
+        async def taken(request: Request) -> Response:
+            if not request.state.session.reviewer:
+                return nameless()
+            sent = json_of(await request.body())
+            await run_in_threadpool(perform, desk, request.state.session, sent)
+            return JSONResponse({"ok": True})
+
+        app.post(path)(taken)
+
+    takes("/views", saved.perform)
+    takes("/remarks", asked.say)
+    takes("/work", lambda desk, session, sent: work.perform(session, sent))
+
+
+# -- exports and retrainings --------------------------------------------------------------------------
+
+
+def _add_work(app: FastAPI, templates: Templates, work: Work) -> None:
+    def owned(request: Request) -> None:
+        if not request.state.session.owner:
+            raise saved.Forbidden("Only who runs the review exports and retrains.")
+
+    @app.get("/work")
+    def work_page(request: Request) -> Response:
+        owned(request)
+        return templates.html(request, "work", page="work", content=work.page())
+
+    @app.get("/work.json")
+    def work_json(request: Request) -> Response:
+        owned(request)
+        return compact(work.page())
+
+    @app.get("/work/{id}.zip")
+    def download(request: Request, id: str) -> Response:
+        owned(request)
+        packed = work.zipped(id)
+        name = f"{templates.desk.items.folder.path.resolve().name}-export.zip"
+        remove = BackgroundTask(packed.unlink, missing_ok=True)
+        return FileResponse(packed, media_type="application/zip", filename=name, background=remove)
 
 
 def _parsed(value: Any) -> Action | InputError:

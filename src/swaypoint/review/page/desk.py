@@ -7,38 +7,42 @@ import time
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 import numpy as np
 
 from swaypoint.errors import InputError
-from swaypoint.review.items import Items, Related
-from swaypoint.review.log.dealing import draw
+from swaypoint.review.items import Items
+from swaypoint.review.log.dealing import draw, ranking
+from swaypoint.review.log.threads import Remark, Threads
 from swaypoint.review.log.verdicts import DRAW, Decision, Event, Review, Store, StoreUnavailable
-from swaypoint.review.page.query import QUEUE, Query, select
+from swaypoint.review.log.views import SavedView, Views
+from swaypoint.review.page.actions import Action
+from swaypoint.review.page.evidence import Evidence, Sought
+from swaypoint.review.page.query import QUEUE, Query, by_verdicts, matching
+from swaypoint.review.page.standing import Standing
 
-_VIEWS, _RELATED, _CANDIDATES = 32, 64, 2
+_VIEWS, _FOUND = 32, 16
 _LOOKING, _LOOKING_SECONDS = 1000, 180.0
 _EVERY = 10  # a point whose label is known, among so many of the queue
 
 
-class Evidence(NamedTuple):
-    """What is beside a point.
+class Together(NamedTuple):
+    """One verdict for many points.
 
     Attributes:
-        neighbours, proponents, opponents: see :class:`~swaypoint.review.items.Items`.
-        candidates: of the point's class and the two likeliest others, by name, the nearest points that carry
-            it and that the model agrees on; empty without classes, and in a blind review.
+        decided: positions, and what is said of each.
+        same: positions whose label it is already.
+        judged: positions that keep the verdict they have.
     """
 
-    neighbours: Related
-    proponents: Related
-    opponents: Related
-    candidates: Mapping[str, Related]
+    decided: list[tuple[int, Decision]]
+    same: list[int]
+    judged: list[int]
 
 
 @dataclass(frozen=True)
@@ -61,77 +65,6 @@ class View:
         return int(found[0]) if len(found) else None
 
 
-@dataclass(frozen=True)
-class Action:
-    """What a reviewer did, as the page sends it.
-
-    Attributes:
-        id: a UUID by the page, so that sending it twice does it once.
-        do: ``decide`` on one item, ``decide-all`` of a view, ``undo``, ``redo``, or ``draw`` a random sample.
-        decision: of a decide.
-        item: of ``decide``.
-        resolves: it settles where reviewers differ.
-        way: of ``decide``: by which the point came, see :data:`~swaypoint.review.log.verdicts.WAYS`.
-        query, seq, ranges: of ``decide-all``: the view, and which of its places, from and to below.
-        suggested: of ``decide-all`` with mislabeled: each point's own suggestion becomes its label; one
-            whose label it is already is passed over.
-    """
-
-    id: str
-    do: Literal["decide", "decide-all", "undo", "redo", "draw"]
-    decision: Decision | None = None
-    item: str = ""
-    resolves: bool = False
-    way: str = ""
-    query: Query = field(default_factory=Query)
-    seq: int = 0
-    ranges: tuple[tuple[int, int], ...] = ()
-    suggested: bool = False
-
-    @classmethod
-    def parse(cls, value: Any) -> Action:
-        """From JSON.
-
-        Raises:
-            InputError: it makes no sense.
-        """
-        try:
-            do = value["do"]
-            if do not in ("decide", "decide-all", "undo", "redo", "draw"):
-                raise ValueError(f"do is {do!r}")
-            action = cls(str(UUID(value["id"])), do)
-            if do in ("undo", "redo", "draw"):
-                return action
-            label, note = value.get("label"), value.get("note", "")
-            if not isinstance(note, str) or not isinstance(label, str | None):
-                raise TypeError("label and note are text")
-            action = replace(action, decision=Decision(value["verdict"], label, note))
-            if do == "decide":
-                resolves, way = value.get("resolves") is True, str(value.get("way", ""))
-                if way == DRAW:
-                    raise ValueError("a verdict is no draw")
-                return replace(action, item=str(value["item"]), resolves=resolves, way=way)
-            return replace(
-                action,
-                query=Query.parse({str(name): str(part) for name, part in value["query"].items()}),
-                seq=_whole(value["seq"]),
-                ranges=tuple((_whole(start), _whole(stop)) for start, stop in value["ranges"]),
-                suggested=value.get("suggested") is True,
-            )
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"an action that makes no sense: {error}") from None
-
-
-def _whole(value: Any) -> int:
-    """A number of 64 bits; 1e999 is an infinite one to the parser of JSON."""
-    number = int(value)
-    if abs(number) >= 2**63:
-        raise ValueError(f"{value} is too large")
-    return number
-
-
 class Desk:
     """Items and their review, which follows the store, so that several servers on one agree.
 
@@ -142,6 +75,8 @@ class Desk:
 
     Attributes:
         trouble: why the store cannot be read just now; empty if it can.
+        views: the saved ones.
+        threads: what was said of points beside the verdicts.
     """
 
     def __init__(
@@ -149,12 +84,16 @@ class Desk:
     ) -> None:
         self.items, self.store, self.blind, self.checks = items, store, blind, checks or {}
         self.trouble = ""
+        self.views, self.threads = Views(store, items.run), Threads(store, items.run)
         self._classes = frozenset(items.classes)
         self._review = Review(items.run)
         self._own: dict[str, Review] = {}
         self._actions: dict[str, list[Event]] = {}
+        self._standing = Standing(len(items))
+        self._found: OrderedDict[tuple[Any, ...], np.ndarray] = OrderedDict()
         self._views: OrderedDict[tuple[Any, ...], View] = OrderedDict()
-        self._related: dict[int, Evidence] = {}
+        self._evidence = Sought(items, blind=blind)
+        self._slices: dict[str, tuple[int, np.ndarray]] = {}
         self._looking: OrderedDict[str, tuple[str, float]] = OrderedDict()
         self._lock = threading.RLock()
 
@@ -170,10 +109,19 @@ class Desk:
                 self.trouble = str(error)
             yield self._seen_by(actor) if self.blind and actor else self._review
 
+    def snapshot(self, actor: str) -> Review:
+        """The review as ``actor`` may see it now, to be looked at for long: others go on."""
+        with self.reading(actor) as review:
+            events = list(review.events)
+        return Review(self.items.run, events)
+
     def _follow(self) -> None:
         for event in self.store.since(self.items.run, self._review.seq):
             self._review.apply(event)
             self._actions.setdefault(event.action, []).append(event)
+            position = self.items.position(event.item)
+            if position is not None:
+                self._standing.set(position, bool(self._review.all_on(event.item)), event.seq)
             for actor, own in self._own.items():
                 if actor == event.actor or event.way == DRAW:
                     own.apply(event)
@@ -195,24 +143,69 @@ class Desk:
         Raises:
             InputError: the query asks for what is not there.
         """
+        found = self._matching(query, actor)
         with self._lock:
-            review = self._review
-            now = review.seq if seq is None else min(seq, review.seq)
-            key = (query, *((now, actor) if self.blind or query.verdict or query.status != "all" else ()))
+            now = self._review.seq if seq is None else min(seq, self._review.seq)
+            changing = self.blind or query.verdict or query.status != "all"
+            key = (query, *((now, actor if self.blind or query.verdict else "") if changing else ()))
             known = self._views.pop(key, None)
             if known is None:
-                if now < review.seq:
-                    upto = bisect_right(review.events, now, key=lambda event: event.seq)
-                    review = Review(self.items.run, review.events[:upto])
-                own = self._seen_by(actor) if self.blind else None
-                chosen = select(query, self.items, review, actor, blind=self.blind, own=own)
-                if self.checks and query == QUEUE:
-                    chosen = self._queue[np.isin(self._queue, chosen)]
-                known = View(query, now, chosen)
+                kept = self._by_verdicts(query, actor, now)
+                known = View(query, now, found if kept is None else found[kept[found]])
             self._views[key] = known
             while len(self._views) > _VIEWS:
                 self._views.popitem(last=False)
             return replace(known, seq=now)
+
+    def _by_verdicts(self, query: Query, actor: str, now: int) -> np.ndarray | None:
+        if query.status in ("open", "reviewed") and not query.verdict and not self.blind:
+            standing = self._standing.at(now)
+            return standing if query.status == "reviewed" else ~standing
+        review = self._review
+        if now < review.seq:
+            upto = bisect_right(review.events, now, key=lambda event: event.seq)
+            review = Review(self.items.run, review.events[:upto])
+        return by_verdicts(query, self.items, review, actor, blind=self.blind)
+
+    def _matching(self, query: Query, actor: str) -> np.ndarray:
+        """See :func:`matching`; kept for a while, and sought without the lock."""
+        if self.checks and query == QUEUE:
+            return self._queue
+        whole = replace(query, status="all", verdict=())
+        with self._lock:
+            drawn = self._seen_by(actor) if self.blind else self._review
+            event = drawn.drawn if query.sample else None  # of which draw; blind, of whose population
+            key = (whole, *((event.digest, self.blind and actor) if event else ()))
+            known = self._found.get(key)
+        if known is None:
+            known = matching(whole, self.items, drawn, blind=self.blind)
+        with self._lock:
+            self._found.pop(key, None)
+            self._found[key] = known
+            while len(self._found) > _FOUND:
+                self._found.popitem(last=False)
+        return known
+
+    def prepare(self, query: Query, actor: str) -> None:
+        """Do what takes long for a view before the lock is taken.
+
+        Raises:
+            InputError: as :meth:`view`.
+        """
+        if query.sample:
+            with self.reading():  # it may have been drawn just now
+                pass
+        self._matching(query, actor)
+        if query == QUEUE and not self.blind:
+            self._reserved(actor)
+
+    def deal(self, query: Query, actor: str, seq: int | None = None) -> int | None:
+        """The first point of the view that waits; it is ``actor``'s for a while."""
+        with self.reading(actor):  # until it is theirs, or two would be dealt the same
+            position = self.first_waiting(self.view(query, actor, seq), actor)
+            if position is not None:
+                self.look((self.items.ids[position],), actor)
+        return position
 
     def rank(self, view: View, position: int) -> int:
         """As it is shown: in the queue by the order in which its points come up."""
@@ -234,8 +227,11 @@ class Desk:
         """The first point of ``view`` from the place ``start`` on, then from its beginning, that waits for
         ``actor``; None: all done."""
         now = time.monotonic()
+        others = self._reserved(actor) if view.query == QUEUE and not self.blind else None
         for part in (view.positions[start:], view.positions[:start]):
             for position in part:  # most often the first: no list of all
+                if others is not None and others[position]:
+                    continue
                 if self._waits(view.query, self.items.ids[position], actor, now):
                     return int(position)
         return None
@@ -252,25 +248,50 @@ class Desk:
             return False
         return self.blind or not (review.all_on(item) or self._taken(item, actor, now))
 
-    def related(self, position: int) -> Evidence:
-        """Of a point; it costs passes over all features, is kept for a while, and needs no lock."""
-        known = self._related.pop(position, None)
-        if known is None:
-            near, (supports, contradicts) = self.items.neighbours(position), self.items.influences(position)
-            known = Evidence(near, supports, contradicts, self._candidates(position))
-        self._related[position] = known
-        while len(self._related) > _RELATED:
-            with suppress(KeyError, RuntimeError):  # another thread was faster
-                del self._related[next(iter(self._related))]
+    def slice(self, view: SavedView, actor: str) -> Query | None:
+        """What ``actor`` is dealt of ``view`` if it is assigned to them: its points that wait; None of one by
+        verdicts, or that is not shown in this review."""
+        try:
+            query = Query.read(view.query)
+            if query.verdict or query.status not in ("all", "open"):
+                return None
+            query = replace(query, status="open")
+            self.view(query, actor)
+        except InputError:
+            return None
+        return query
+
+    def _reserved(self, actor: str) -> np.ndarray:
+        """Which points are in views assigned to others and not to ``actor``, ``(n,)`` bool: nobody else is
+        dealt them in the queue."""
+        version, known = self._slices.get(actor, (-1, None))
+        if known is None or version != self.views.seq:
+            version, known = self.views.seq, np.zeros(len(self.items), dtype=bool)
+            mine = self.views.assigned(actor)
+            for one in (*self.views.all(), *mine):
+                query = self.slice(one, actor) if one.reviewers else None
+                if query is not None:
+                    known[self.view(replace(query, status="all"), actor).positions] = one not in mine
+            self._slices[actor] = version, known
         return known
 
-    def _candidates(self, position: int) -> dict[str, Related]:
-        if self.blind or not self.items.classes:
-            return {}
-        given = self.items.label(position)
-        likely = [one.label for one in self.items.suggestions(position, 1 + _CANDIDATES)]
-        names = [given, *[name for name in likely if name != given][:_CANDIDATES]]
-        return dict(zip(names, self.items.examples(position, names), strict=True))
+    def others(self, view: View, actor: str) -> int:
+        """How many points of the queue are not dealt to ``actor``, as they are assigned to others."""
+        dealt_to_all = self.blind or view.query != QUEUE
+        return 0 if dealt_to_all else int(self._reserved(actor)[view.positions].sum())
+
+    def remarks(self, item: str, actor: str) -> tuple[Remark, ...]:
+        """What was said of ``item`` beside verdicts, as ``actor`` may see it: in a blind review what they
+        said themselves, and what was answered to them."""
+        said = self.threads.on(item)
+        if not self.blind:
+            return said
+        own = {one.id for one in said if one.actor == actor}
+        return tuple(one for one in said if one.id in own or one.to in own)
+
+    def related(self, position: int) -> Evidence:
+        """What is beside a point; it takes long, and no lock."""
+        return self._evidence.of(position)
 
     def look(self, items: Iterable[str | None], actor: str) -> None:
         """``actor`` has ``items`` before them, or will, next: others are offered other ones for a while."""
@@ -301,6 +322,8 @@ class Desk:
                 results.extend([event] for event in self.store.append(pending))
                 pending.clear()
 
+        if any(action.do == "draw" for action in actions):
+            ranking(self.items)  # it takes long the first time, and the lock is not taken yet
         for action in actions:
             try:
                 if action.do == "decide":
@@ -350,24 +373,40 @@ class Desk:
         )
 
     def _decided_all(self, actor: str, action: Action) -> list[Event]:
+        events = []
+        for position, decision in self.together(actor, action).decided:
+            item = self.items.ids[position]
+            identity = str(uuid5(UUID(action.id), item))
+            events.append(Event(identity, self.items.run, item, actor, decision, action.id, way="bulk"))
+        return events
+
+    def together(self, actor: str, action: Action) -> Together:
+        """What a ``decide-all`` would do now.
+
+        Raises:
+            InputError: it makes no sense.
+        """
         assert action.decision is not None
         self._check_label(action.decision)
         if self.blind and action.suggested:
             raise InputError("a blind review shows no suggestions, and so takes none over")
         view = self.view(action.query, actor, action.seq)
+        review = self._seen_by(actor) if self.blind else self._review
         chosen = np.zeros(len(view), dtype=bool)
         for start, stop in action.ranges:
             chosen[max(0, start) : max(0, stop)] = True
-        events = []
+        found = Together([], [], [])
         for position in view.positions[chosen].tolist():
-            item, decision = self.items.ids[position], action.decision
+            decision = action.decision
             if action.suggested and decision.verdict == "mislabeled":
                 decision = replace(decision, label=self.items.suggested(position))
-                if decision.label == self.items.label(position):
-                    continue
-            identity = str(uuid5(UUID(action.id), item))
-            events.append(Event(identity, self.items.run, item, actor, decision, action.id, way="bulk"))
-        return events
+            if decision.label == self.items.label(position):
+                found.same.append(position)
+            elif action.spare and review.all_on(self.items.ids[position]):
+                found.judged.append(position)
+            else:
+                found.decided.append((position, decision))
+        return found
 
     def _compensated(self, actor: str, action: Action) -> list[Event]:
         review = self._review

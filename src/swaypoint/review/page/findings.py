@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from swaypoint.findings import Finding
 from swaypoint.findings.kept import portable
 from swaypoint.report.findings import EXAMPLES, OPEN, Told, counted, nothing, told
+from swaypoint.review.items import Items
 from swaypoint.review.log.verdicts import Review
 from swaypoint.review.page.desk import Desk
 from swaypoint.review.page.pages import Cell, cell
@@ -22,6 +23,7 @@ class Card:
         query: the address of its records, in the finding's order.
         open: of those that nobody judged.
         reviewed: how many were.
+        pair: all have one label and look like one other class, so that they can be set at once.
         examples: the first few.
     """
 
@@ -29,6 +31,7 @@ class Card:
     query: str
     open: str
     reviewed: int
+    pair: bool
     examples: tuple[Cell, ...]
 
 
@@ -76,5 +79,13 @@ def _card(desk: Desk, review: Review, actor: str, finding: Finding, reviewed: se
         Query(sort="finding", finding=finding.name).address(),
         Query(sort="finding", status="open", finding=finding.name).address(),
         sum(ids[position] in reviewed for position in positions),
+        _is_pair(desk.items, finding),
         tuple(cell(desk, review, position, actor) for position in positions[:EXAMPLES]),
     )
+
+
+def _is_pair(items: Items, finding: Finding) -> bool:
+    if "likely" not in items.scores or not len(finding.index):
+        return False
+    label, likely = (items.scores[name][finding.index] for name in ("label", "likely"))
+    return bool((label == label[0]).all() and (likely == likely[0]).all() and likely[0] != label[0])

@@ -12,12 +12,13 @@ from swaypoint.findings.regions import Region
 from swaypoint.report.words import Marked, any_marked
 from swaypoint.review.cuts import Axis
 from swaypoint.review.items import Items, Related
+from swaypoint.review.log.threads import Remark
 from swaypoint.review.log.verdicts import VERDICTS, Decision, Review
 from swaypoint.review.page.desk import Desk, View
 from swaypoint.review.page.differences import Difference, differences
 from swaypoint.review.page.pictures import seen_size
 from swaypoint.review.page.query import Query
-from swaypoint.review.page.reasons import Reason, reasons
+from swaypoint.review.page.reasons import Reason
 
 WINDOW = 200
 _CARD_COLUMNS = 6
@@ -107,6 +108,7 @@ class ItemPage:
         seen: width and height of the picture as the model saw it; None where it is none.
         texts: in pieces, the words that speak for and against the label marked where ``words``, and then
             ``sides`` are the label's class and the one it is held against, () without classes.
+        remarks: what was said of it beside verdicts.
     """
 
     id: str
@@ -143,15 +145,17 @@ class ItemPage:
     texts: tuple[Marked, ...] = ()
     words: bool = False
     sides: tuple[str, ...] = ()
+    remarks: tuple[Remark, ...] = ()
 
 
 @dataclass(frozen=True)
 class Finished:
-    """In place of an item: nothing in the view waits."""
+    """In place of an item: nothing in the view waits; ``others`` of its points are assigned to others."""
 
     query: str
     seq: int
     count: int
+    others: int
 
 
 @dataclass(frozen=True)
@@ -220,7 +224,7 @@ def cell(desk: Desk, review: Review, position: int, actor: str) -> Cell:
         items.split(position),
         items.label(position),
         None if hidden else items.suggested(position),
-        None if hidden else str(items.kinds[position]),
+        None if hidden else items.suggested_kind(position),
         picture,
         () if picture else _values(items, position, _CARD_COLUMNS),
         None if own is None else _said(actor, own),
@@ -244,7 +248,7 @@ def item_page(desk: Desk, review: Review, view: View, actor: str, position: int)
     item, place = items.ids[position], view.place(position)
     hidden = desk.blind
     certainty, choices = _choices(items, position, hidden=hidden)
-    near, supports, contradicts, candidates = desk.related(position)
+    near, supports, contradicts, candidates, why = desk.related(position)
     waiting = desk.first_waiting(view, actor, 0 if place is None else place + 1)
     own = review.by(actor, item)
     between = None if hidden else items.interval(position)
@@ -265,12 +269,12 @@ def item_page(desk: Desk, review: Review, view: View, actor: str, position: int)
         label=items.label(position),
         suggested=None if hidden else items.suggested(position),
         hidden=hidden,
-        kind=None if hidden else str(items.kinds[position]),
+        kind=None if hidden else items.suggested_kind(position),
         certainty=certainty,
         interval=None if between is None else (f"{between[0]:.6g}", f"{between[1]:.6g}"),
         outside=between is not None and not between[0] <= value <= between[1],
         choices=choices,
-        reasons=reasons(items, position, near, hidden=hidden),
+        reasons=why,
         picture=items.pictured,
         seen=seen_size(items, position) if items.kind == "images" else None,
         values=tuple(items.others(position).items()),
@@ -286,6 +290,7 @@ def item_page(desk: Desk, review: Review, view: View, actor: str, position: int)
         texts=texts,
         words=any_marked(texts) and items.has_words and not hidden,
         sides=sides,
+        remarks=desk.remarks(item, actor),
     )
 
 
@@ -346,8 +351,8 @@ def _telling(items: Items, tiles: tuple[Tile, ...], *, same: bool) -> tuple[Tile
     return tiles if not items.classes or 2 * expected > len(tiles) else ()
 
 
-def finished(view: View) -> Finished:
-    return Finished(view.query.address(), view.seq, len(view))
+def finished(desk: Desk, view: View, actor: str) -> Finished:
+    return Finished(view.query.address(), view.seq, len(view), desk.others(view, actor))
 
 
 def point(desk: Desk, position: int) -> Point:
@@ -386,16 +391,23 @@ def _region(number: int, region: Region) -> RegionLink:
     )
 
 
-def map_points(desk: Desk, review: Review, view: View, actor: str) -> bytes:
-    """The map's n points, little endian, one column after the other: x and y interleaved (2n float32),
-    class (n uint16), rank (n uint32), verdict (n uint8: 0 none, else 1 + its place in VERDICTS), and
-    whether it is in the view (n uint8); of a cut then the influence (n uint8: 255 √(cook / largest))."""
-    items = desk.items
-    verdict, shown = np.zeros(len(items), np.uint8), np.zeros(len(items), np.uint8)
+def verdicts(desk: Desk, review: Review, actor: str) -> np.ndarray:
+    """Of each point, ``(n,)`` uint8: 0 none, else 1 + its place in VERDICTS; the actor's own where there is
+    one."""
+    verdict = np.zeros(len(desk.items), np.uint8)
     for item in review.reviewed():
-        position, decision = items.position(item), review.by(actor, item) or review.decision(item)
+        position, decision = desk.items.position(item), review.by(actor, item) or review.decision(item)
         if position is not None and decision is not None:
             verdict[position] = 1 + VERDICTS.index(decision.verdict)
+    return verdict
+
+
+def map_points(desk: Desk, view: View, verdict: np.ndarray) -> bytes:
+    """The map's n points, little endian, one column after the other: x and y interleaved (2n float32),
+    class (n uint16), rank (n uint32), :func:`verdicts` (n uint8), and whether it is in the view (n uint8); of
+    a cut then the influence (n uint8: 255 √(cook / largest))."""
+    items = desk.items
+    shown = np.zeros(len(items), np.uint8)
     shown[view.positions] = 1
     label = items.scores["label"].astype("<u2") if items.classes else np.zeros(len(items), "<u2")
     columns: Sequence[np.ndarray] = (

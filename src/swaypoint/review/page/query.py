@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
-from urllib.parse import quote, unquote, urlencode
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from swaypoint.review.log.dealing import dealt
 from swaypoint.review.log.verdicts import VERDICTS, Review
 
 STATUSES = ("all", "open", "reviewed", "conflict")
-_CORNERS = 500
+_CORNERS, _FIELDS = 500, 50
 OPINIONS = ("suggested", "like", "kind", "disagree", "near", "region", "finding")
 """What depends on the model's opinion of a point, be it by the labels of its neighbours."""
 BLIND_ORDERS = ("rank", "index", "label", "leverage")
@@ -112,6 +112,20 @@ class Query:
             raise InputError(f"verdict is {sorted(bad)[0]!r}; expected one of {', '.join(VERDICTS)}")
         return query
 
+    @classmethod
+    def read(cls, address: str) -> Query:
+        """What :meth:`address` wrote.
+
+        Raises:
+            InputError: a value that makes no sense.
+        """
+        try:
+            address.encode()  # half a surrogate pair is in no address
+            values = dict(parse_qsl(address, max_num_fields=_FIELDS))
+        except ValueError:
+            raise InputError(f"an address of a view has at most {_FIELDS} parameters, of text") from None
+        return cls.parse(values)
+
     def address(self) -> str:
         """The parameters that :meth:`parse` reads back, without what is as usual.
 
@@ -159,21 +173,33 @@ def quoted(name: str) -> str:
 def select(
     query: Query, items: Items, review: Review, actor: str, *, blind: bool = False, own: Review | None = None
 ) -> np.ndarray:
-    """Positions ``(m,)`` int64 of the points that ``query`` asks for, in its order.
-
-    Args:
-        actor: whose review: which verdicts are meant.
-        blind: what others said counts for nothing; else a point that anyone reviewed is not open. And
-            what would tell the model's opinion of a point (:data:`OPINIONS`, other orders than
-            :data:`BLIND_ORDERS`) is refused.
-        own: in a blind review, the actor's own: what they had not judged is what they are dealt of.
+    """Positions ``(m,)`` int64 of the points that ``query`` asks for, in its order: of those that
+    :func:`matching` finds the ones that are :func:`by_verdicts`. For the arguments see these.
 
     Raises:
-        InputError: no such column to sort by, or no such class or point; in a blind review, conflicts or
-            the model's opinion are asked for; a sample before one was drawn.
+        InputError: as these.
+    """
+    found = matching(query, items, own or review, blind=blind)
+    kept = by_verdicts(query, items, review, actor, blind=blind)
+    return found if kept is None else found[kept[found]]
+
+
+def matching(query: Query, items: Items, drawn: Review, *, blind: bool = False) -> np.ndarray:
+    """Positions ``(m,)`` int64, in order, of the points that ``query`` asks for whatever was said of them:
+    what does not change in the course of a review, and may take long.
+
+    Args:
+        drawn: whose random sample is meant: in a blind review the actor's own, as what they had not judged is
+            what they are dealt of.
+        blind: what would tell the model's opinion of a point (:data:`OPINIONS`, other orders than
+            :data:`BLIND_ORDERS`) is refused.
+
+    Raises:
+        InputError: no such column to sort by, or no such class or point; in a blind review, the model's
+            opinion is asked for; a sample before one was drawn.
     """
     if blind:
-        _check_blind(query, items)
+        check_blind(query, items)
     kept = np.ones(len(items), dtype=bool)
     for column, names in (("label", query.label), ("suggested_label", query.suggested)):
         if names:
@@ -204,10 +230,8 @@ def select(
         kept &= items.matching(query.text)
     for column, compare, value in conditions(query.where, items):
         kept &= compare(items.scores[column], value)
-    if query.verdict or query.status != "all":
-        kept &= _by_review(query, items, review, actor, blind=blind)
-    order = dealt(items, own or review)[: query.sample] if query.sample else _order(query, items)
-    return order[kept[order]]
+    order = dealt(items, drawn)[: query.sample] if query.sample else _order(query, items)
+    return order if kept.all() else order[kept[order]]
 
 
 def conditions(text: str, items: Items) -> list[tuple[str, Callable[[Any, float], Any], float]]:
@@ -231,7 +255,10 @@ def conditions(text: str, items: Items) -> list[tuple[str, Callable[[Any, float]
     return found
 
 
-def _check_blind(query: Query, items: Items) -> None:
+def check_blind(query: Query, items: Items) -> None:
+    """Raises:
+    InputError: it asks for what the model holds of points.
+    """
     asked = [name for name in OPINIONS if getattr(query, name)]
     asked += [name for name, *_ in conditions(query.where, items) if name not in BLIND_ORDERS]
     if query.sort.removeprefix("-") not in BLIND_ORDERS:
@@ -301,7 +328,18 @@ def sortable(items: Items) -> list[str]:
     return [name for name, array in items.scores.items() if array.dtype.kind in "iuf"]
 
 
-def _by_review(query: Query, items: Items, review: Review, actor: str, *, blind: bool) -> np.ndarray:
+def by_verdicts(query: Query, items: Items, review: Review, actor: str, *, blind: bool) -> np.ndarray | None:
+    """Which points ``query`` asks for by what was said of them, ``(n,)`` bool; None: whatever was.
+
+    Args:
+        actor: whose review: which verdicts are meant.
+        blind: what others said counts for nothing; else a point that anyone reviewed is not open.
+
+    Raises:
+        InputError: conflicts are asked for in a blind review.
+    """
+    if not query.verdict and query.status == "all":
+        return None
     if blind and query.status == "conflict":
         raise InputError("a blind review does not show conflicts; start `swaypoint review` without --blind")
     kept = np.zeros(len(items), dtype=bool)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -22,6 +23,42 @@ class Reason:
     name: str
     words: str
     share: float
+
+
+@dataclass(frozen=True)
+class _Trait:
+    """The values of all points, in ascending order, those that are none last: to be looked at once for all of
+    a million points, and not once for each."""
+
+    ascending: np.ndarray
+    numbers: int
+
+    def below(self, value: float) -> float:
+        """Share of the points that have less."""
+        return float(np.searchsorted(self.ascending, value) / len(self.ascending))
+
+    def above(self, value: float) -> float:
+        """Share of the points that have more."""
+        up_to = np.searchsorted(self.ascending, value, side="right")
+        return float((self.numbers - up_to) / len(self.ascending))
+
+    @cached_property
+    def median(self) -> float:
+        """Of the finite ones; not a number where there are none."""
+        finite = self.ascending[np.isfinite(self.ascending)]
+        return float(np.median(finite)) if len(finite) else float("nan")
+
+    @cached_property
+    def total(self) -> float:
+        """Of the finite ones."""
+        return float(self.ascending[np.isfinite(self.ascending)].sum())
+
+
+@lru_cache(maxsize=32)
+def _trait(items: Items, name: str) -> _Trait:
+    values = items.leverage if name == "leverage" else items.scores[name]
+    ascending = np.sort(values)
+    return _Trait(ascending, int(np.count_nonzero(~np.isnan(ascending))))
 
 
 def reasons(items: Items, position: int, near: Related, *, hidden: bool) -> tuple[Reason, ...]:
@@ -51,7 +88,7 @@ def _order(items: Items, position: int) -> tuple[Reason, ...]:
     wrong = items.scores.get("p_wrong")
     if items.manifest.ranked_by != "auto" or wrong is None or not np.isfinite(wrong[position]):
         return ()
-    own, middle = float(wrong[position]), float(np.nanmedian(wrong))
+    own, middle = float(wrong[position]), _trait(items, "p_wrong").median
     words = f"its label is wrong with probability {own:.0%}, the median point's with {middle:.1%}"
     return (Reason("order", words, own),)
 
@@ -59,20 +96,20 @@ def _order(items: Items, position: int) -> tuple[Reason, ...]:
 def _influence(items: Items, position: int, near: Related) -> tuple[Reason, ...]:
     """Its share of all influence, against the median point's and its neighbours'."""
     cook = items.scores["cook"]
-    own, finite = float(cook[position]), cook[np.isfinite(cook)]
-    total = float(finite.sum())
+    own, of_all = float(cook[position]), _trait(items, "cook")
+    total = of_all.total
     if not np.isfinite(own):
         return (Reason("influence", "without it the model is not defined: nothing outweighs it", 1.0),)
     if total <= 0.0:
         return ()
-    against = [_times(own, float(np.median(finite)), "that of the median point")]
+    against = [_times(own, of_all.median, "that of the median point")]
     if len(near.positions):
         typical = float(np.median(cook[near.positions[:VOTING]]))
         against.append(_times(own, typical, f"the median of its {len(near.positions[:VOTING])} neighbours"))
     share = f"{own / total:.2g}" if own / total < 1e-4 else f"{100 * own / total:.2g} %"
     words = f"{share} of the influence of all {len(items):,} points"
     said = "".join(f", {one}" for one in against if one)
-    return (Reason("influence", words + said, float((cook < own).mean())),)
+    return (Reason("influence", words + said, of_all.below(own)),)
 
 
 def _times(own: float, other: float, what: str) -> str:
@@ -98,7 +135,7 @@ def _label(items: Items, position: int) -> tuple[Reason, bool] | None:
         words = f"left out, the model still holds {given}, but barely"
     else:
         words = f"left out, the model is sure of {given}"
-    share = float((margins > margin).mean())
+    share = _trait(items, "margin").above(margin)
     reason = Reason("label", f"{words} (margin {margin:+.2f}: {_less(share, 'less sure than')})", share)
     return reason, margin < BOUNDARY or share >= APART
 
@@ -118,7 +155,7 @@ def _value(items: Items, position: int) -> tuple[Reason, bool]:
 def _region(items: Items, position: int) -> tuple[Reason, bool]:
     """How few points are like it; and whether that sets it apart."""
     leverage = float(items.leverage[position])
-    share = float((items.leverage < leverage).mean())
+    share = _trait(items, "leverage").below(leverage)
     if leverage > SPARSE:
         words = "few points are like it"
     elif share >= APART:

@@ -19,7 +19,6 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import replace
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
@@ -34,13 +33,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from swaypoint.review.log.keys import kept, user_keys
 from swaypoint.review.log.sessions import CLOSED, Session, Sessions, same_name
-from swaypoint.review.log.verdicts import StoreUnavailable
 
 CSRF_HEADER = "x-swaypoint-csrf"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 BODY_LIMIT = 256 * 1024
 SESSION_HOURS = 30 * 24
-_FOLLOWED_SECONDS = 1.0
 _BODY_SECONDS = 20
 _NAME_LENGTH = 60
 _TOKENS = 100
@@ -120,7 +117,6 @@ class Gate:
         self._password = None if password is None else _digest(password)
         self._invited: OrderedDict[str, Session] = OrderedDict()
         self._lock, self._naming = threading.Lock(), threading.Lock()
-        self._followed = monotonic()
 
     @property
     def takes_password(self) -> bool:
@@ -207,13 +203,11 @@ class Gate:
     @property
     def stale(self) -> bool:
         """What others ended is not known for a second or more."""
-        return monotonic() - self._followed >= _FOLLOWED_SECONDS
+        return self._sessions.stale
 
     def follow(self) -> None:
         """Learn which sessions have ended; where the log cannot be read just now, those known stay."""
-        self._followed = monotonic()
-        with suppress(StoreUnavailable):
-            self._sessions.follow()
+        self._sessions.catch_up()
 
     def csrf(self, session: Session) -> str:
         """What a write of this session carries in its header."""

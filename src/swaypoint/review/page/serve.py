@@ -20,10 +20,12 @@ from swaypoint.errors import InputError
 from swaypoint.review.items import Items
 from swaypoint.review.log.sessions import Sessions
 from swaypoint.review.log.verdicts import Store
-from swaypoint.review.page.app import Door, create_app
+from swaypoint.review.page.answers import Door
+from swaypoint.review.page.app import create_app
 from swaypoint.review.page.connections import BoundedConnection
 from swaypoint.review.page.desk import Desk
 from swaypoint.review.page.security import LOOPBACK, SESSION_HOURS, Gate, reviewer_name, session_secret
+from swaypoint.review.page.work import Work
 
 _DYNAMIC = 49_152  # first of the ports that nobody owns
 _EVERYWHERE = ("0.0.0.0", "::")
@@ -115,7 +117,9 @@ def serve(
         hours=serving.hours,
     )
     door = Door(gate, _names(serving) | {gate.host}, secure=serving.tls_proxy)
-    app = create_app(Desk(items, store, blind=serving.blind, checks=serving.checks), door, serving.guidelines)
+    desk = Desk(items, store, blind=serving.blind, checks=serving.checks)
+    work = Work(items, store.address)
+    app = create_app(desk, door, serving.guidelines, work)
     token = gate.invite(reviewer_name(serving.reviewer), owner=True)
     address, plain = (
         f"http://{name}/open?token={token}" for name in _places(serving, gate, beside is not None, port)
@@ -126,13 +130,15 @@ def serve(
     if plain != address:
         tell(f"Should the browser not find that name (Safari): {plain}")
     tell("The address lets one browser in, once. Ctrl+C stops; every verdict is saved as it is given.")
-    threading.Thread(target=items.influences, args=(0,), daemon=True).start()  # the first one is slow
+    first = int(items.order("rank")[0])
+    threading.Thread(target=desk.related, args=(first,), daemon=True).start()  # the first one is slow
     if browser:
         threading.Thread(target=webbrowser.open, args=(_for_browser(address, plain),), daemon=True).start()
     sockets = [listening, *(beside or ())]
     with ExitStack() as stack:
         for one in sockets:
             stack.enter_context(one)
+        stack.callback(work.stop)
         _Server(configured(app, serving), at_end).run(sockets=sockets)
 
 

@@ -3,6 +3,8 @@
 // A node belongs to one place of the view and is kept while that place is in sight; it is never drawn
 // anew, only patched, so that its picture does not blink.
 
+import "./saving.js";
+import "./together.js";
 import { brief, h, highlight, keep, kept, lengthy, named, painted, picture, slotted, toast } from "./page.js";
 import { forget, known, push, queue } from "./queue.js";
 import { deciding, listen } from "./keys.js";
@@ -148,7 +150,7 @@ function fill(node, cell, i) {
   const differs = cell.suggested !== undefined && cell.suggested !== cell.label;
   const caption = h("div", { class: "caption" },
     h("span", { class: "line" }, h("b", { title: cell.label }, brief(cell.label, "narrow")), differs ? h("span", { class: "hot", title: cell.suggested }, ` → ${brief(cell.suggested, "narrow")}`) : null),
-    h("span", { class: "rank" }, cell.split === "train" ? null : h("span", { class: "of" }, `${cell.split.replace("_", " ")} · `), `#${cell.rank.toLocaleString("en")}`));
+    h("span", { class: "rank" }, `#${cell.rank.toLocaleString("en")}`, cell.split === "train" ? null : h("span", { class: "of" }, ` · ${cell.split.replace("_", " ")}`)));
   const { src, slot } = slotted(windows.get(Math.floor(i / WINDOW)), i % WINDOW);
   const body = cell.picture
     ? h("img", { src, class: `slot-${slot}`, alt: "", draggable: "false", decoding: "async" })

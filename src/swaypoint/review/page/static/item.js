@@ -1,9 +1,11 @@
 // One item after the other: verdicts move on to the next, which is there already.
 
+import "./saving.js";
 import { h, highlight, keep, kept, named, painted, picture, reviewer, run, smooth, toast } from "./page.js";
 import { known, push, queue, settled } from "./queue.js";
 import { deciding, hint, listen } from "./keys.js";
 import { ask } from "./palette.js";
+import { remarking } from "./remarks.js";
 import { hide } from "./tips.js";
 import { close, view, viewing } from "./viewer.js";
 
@@ -236,6 +238,10 @@ queue.addEventListener("done", ({ detail: { action, result } }) => {
 });
 document.addEventListener("input", ({ target }) => {
   if (target.id === "note") keep(draft(current.dataset.id), target.value || null);
+});
+remarking((id) => {
+  ready.clear();
+  if (id === current.dataset.id) show(id);
 });
 addEventListener("popstate", () => location.reload());
 if (current.dataset.id) {

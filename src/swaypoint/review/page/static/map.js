@@ -1,6 +1,7 @@
 // The map: every point on a canvas; a lasso becomes a filter in the address. A cut is the same along two
 // columns of a table, with axes, and dots by influence.
 
+import "./saving.js";
 import { brief, h, picture, toast } from "./page.js";
 import { listen } from "./keys.js";
 import { COLOURS, swatch, trace } from "./shapes.js";
