@@ -33,7 +33,7 @@ def found(*findings: Finding, note: str | None = None) -> Found:
 
 def words(html: str) -> str:
     """What is read of it, spaces as one."""
-    html = re.sub(r"<style>.*?</style>|</?(b|small|span|code)\b[^>]*>", "", html, flags=re.S)
+    html = re.sub(r"<style>.*?</style>|</?(b|small|code)\b[^>]*>", "", html, flags=re.S)
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", html)).split())
 
 
