@@ -9,7 +9,7 @@ INSTALL = $(BIN)/pip install -q $(addprefix -c ,$(VERSIONS))
 # Used only where the CPU build of torch is not found by pip's own configuration.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: setup demo test test-core test-slow fuzz lint docs dist bench bench-peers readme house reproduce-toy reproduce-acas \
+.PHONY: setup demo test test-core test-slow fuzz lint docs notebooks dist bench bench-peers readme house reproduce-toy reproduce-acas \
     reproduce-cifar10 reproduce-cifar10-full reproduce-cleaning clean
 
 setup: $(VENV)/.ready
@@ -144,6 +144,11 @@ lint: setup
 docs: $(VENV)/.docs
 	rm -rf build/site
 	$(BIN)/python -m sphinx -b html -W --keep-going -q docs build/site
+
+# The notebooks of docs/notebooks, each in a fresh kernel; an error in one is an error. The next `make docs` shows
+# what came out, in build/notebooks. Minutes.
+notebooks: $(VENV)/.docs
+	$(BIN)/python docs/executed.py
 
 $(VENV)/.docs: $(VENV)/.ready
 	$(INSTALL) -e '.[docs]'

@@ -9,7 +9,9 @@ from typing import Any
 from docutils import nodes
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "src"))
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "docs")]
+
+import executed  # noqa: E402
 
 import swaypoint  # noqa: E402
 
@@ -17,14 +19,18 @@ project = "swaypoint"
 copyright = "the swaypoint authors, Apache-2.0"
 version = release = swaypoint.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build", "*.py"]
 suppress_warnings = ["myst.header"]  # tables that are made elsewhere skip a level
 smartquotes = False  # --option is no dash
 highlight_language = "none"  # most blocks are for the shell
 
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]
+
+nb_custom_formats = {".py": "executed.read"}
+nb_execution_mode = "off"  # make notebooks executes them
+nb_merge_streams = True
 
 maximum_signature_line_length = 80
 autodoc_member_order = "bysource"
@@ -57,6 +63,7 @@ OUTSIDE = {"../benchmarks/RESULTS.md": "results.md", "../CHANGELOG.md": "changel
 def _link_to_pages(app: Any, page: str, source: list[str]) -> None:
     for file, shown in OUTSIDE.items():
         source[0] = source[0].replace(f"]({file}", f"]({shown}")
+    source[0] = source[0].replace("](../src/", "](path:../src/")  # which is no page
 
 
 def _dashes(app: Any, tree: nodes.document) -> None:
@@ -67,7 +74,13 @@ def _dashes(app: Any, tree: nodes.document) -> None:
                 text.parent.replace(text, nodes.Text(text.replace(" -- ", " – ", 1)))
 
 
+def _notebooks(app: Any, error: Exception | None) -> None:
+    if error is None:
+        executed.write(Path(app.outdir) / "notebooks")
+
+
 def setup(app: Any) -> None:
     """Called by Sphinx."""
+    app.connect("build-finished", _notebooks)
     app.connect("doctree-read", _dashes)
     app.connect("source-read", _link_to_pages)

@@ -16,6 +16,7 @@ from swaypoint.cli.main import app
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+NOTEBOOKS = sorted((ROOT / "docs/notebooks").glob("*.py"))
 
 
 def test_commands_md_is_what_the_commands_say():
@@ -31,12 +32,14 @@ def test_commands_md_is_what_the_commands_say():
     assert made.strip() == (ROOT / "docs/commands.md").read_text().strip(), "make readme writes it anew"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, *NOTEBOOKS], ids=lambda page: page.name)
 def test_every_command_and_option_that_a_page_names_is_there(page):
     group = typer.main.get_command(app)
     commands = {name: group.get_command(None, name) for name in group.list_commands(None)}
     commands |= {f"study {name}": command for name, command in commands["study"].commands.items()}
     blocks = "\n".join(re.findall(r"^```[a-z]*\n(.*?)^```", page.read_text(), re.M | re.S))
+    if page.suffix == ".py":
+        blocks = "\n".join(re.findall(r"^# !(.*)$", page.read_text(), re.M))
     for line in re.findall(r"^swaypoint (.*)$", blocks.replace("\\\n", " "), re.M):
         words = line.split("#")[0].split()
         name = " ".join(words[:2]) if words[0] == "study" else words[0]
@@ -52,10 +55,16 @@ def test_every_command_and_option_that_a_page_names_is_there(page):
 
 
 def python_blocks(page: Path) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".py":
+        return [cell for cell in re.split(r"^# %%", text, flags=re.M) if not cell.startswith(" [markdown]")]
+    return re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page)], ids=lambda page: page.name)
+WITH_PYTHON = [*(page for page in PAGES if python_blocks(page)), *NOTEBOOKS]
+
+
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: page.name)
 def test_what_the_python_of_a_page_takes_from_swaypoint_is_there(page):
     names = []
     for node in (node for block in python_blocks(page) for node in ast.walk(ast.parse(block))):
@@ -74,8 +83,8 @@ def test_what_the_python_of_a_page_takes_from_swaypoint_is_there(page):
         ("first-audit.md", [], ["patients.csv"]),
         ("estimators.md", ["11 of 11 among the first 20 of 569"], []),
         (
-            "embeddings.md",
-            ["36 of 36 among the first 90 by C"],
+            "notebooks/embeddings.py",
+            ["36 of 36 among the first 90 by C", "36 of 36 among the first 90 by their odds"],
             ["embeddings.npz"],
         ),
     ],
@@ -96,8 +105,11 @@ def test_every_page_has_its_place_on_the_site():
     while waiting:
         page = waiting.pop()
         inside.add(page)
+        if page.startswith("notebooks/"):
+            continue
         text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
         for listed in re.findall(r"^```\{toctree\}\n(.*?)^```", text, re.M | re.S):
             lines = [line for line in listed.split("\n") if line and not line.startswith(":")]
             waiting += [line.rpartition("<")[2].rstrip(">") for line in lines]
-    assert inside == {page.stem for page in PAGES} - {"README"}
+    notebooks = {f"notebooks/{notebook.stem}" for notebook in NOTEBOOKS}
+    assert inside == {page.stem for page in PAGES} - {"README"} | notebooks

@@ -85,3 +85,12 @@ def test_influence_by_parameters_tells_of_its_points(tmp_path):
     model = ModelOptions("mlp", epochs=1)
     told = audited(table, None, tmp_path, model=model, params=("head.*",))
     assert told["scoring"].count((48, 48)) == 2  # the last layer's, and the parameters'
+
+
+def test_a_command_in_a_notebook_moves_no_bars_and_keeps_its_colours(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    monkeypatch.delenv("JPY_PARENT_PID", raising=False)
+    assert terminal.screen(stderr=True).is_terminal
+    monkeypatch.setenv("JPY_PARENT_PID", "1")
+    assert not terminal.screen(stderr=True).is_terminal
+    assert terminal.screen().is_terminal

@@ -53,7 +53,7 @@ def test_the_workflows_call_targets_that_there_are():
         word for run in commands if run.startswith("make ") for word in run.split()[1:] if "=" not in word
     }
     called = {word for word in called if word.isidentifier() or "-" in word}
-    assert called == {"lint", "test", "test-core", "docs", "dist"}
+    assert called == {"lint", "test", "test-core", "notebooks", "docs", "dist"}
     assert called <= set(phony.split())
 
 
@@ -70,6 +70,26 @@ def test_the_matrix_has_three_systems_and_both_ends_of_the_versions():
 def test_every_extra_of_users_is_installed_alone():
     matrix = document(".github/workflows/ci.yml")["jobs"]["extras"]["strategy"]["matrix"]
     assert {*matrix["extra"], "all", "dev", "docs"} == set(PROJECT["optional-dependencies"])
+
+
+def test_the_conda_recipe_is_of_this_project():
+    recipe = document("packaging/conda/recipe.yaml")
+    assert set(recipe) == {
+        *("schema_version", "context", "package", "source", "build", "requirements", "tests", "about")
+    }
+    called = {"torch": "pytorch"}
+    wanted = [line.partition(">=") for line in PROJECT["dependencies"]]
+    assert recipe["requirements"]["run"] == [
+        "python >=${{ python_min }}",
+        *(f"{called.get(name, name)} >={least}" for name, _, least in wanted),
+    ]
+    assert recipe["build"]["python"]["entry_points"] == [
+        f"{name} = {where}" for name, where in PROJECT["scripts"].items()
+    ]
+    assert recipe["about"]["summary"] == PROJECT["description"]
+    assert recipe["about"]["license"] == PROJECT["license"]
+    assert (ROOT / "packaging/conda" / recipe["source"]["path"]).resolve() == ROOT
+    assert (ROOT / recipe["about"]["license_file"]).is_file()
 
 
 def test_only_publishing_may_write_and_only_after_the_build():
@@ -135,9 +155,10 @@ def test_pre_commit_runs_the_tools_of_make_lint():
 
 def test_one_version_everywhere():
     assert PROJECT["version"] == swaypoint.__version__ == document("CITATION.cff")["version"]
+    assert document("packaging/conda/recipe.yaml")["context"]["version"] == PROJECT["version"]
 
 
-STRANGERS = ["*.md", "CITATION.cff", "pyproject.toml", "Makefile", ".github/**/*.*"]
+STRANGERS = ["*.md", "CITATION.cff", "pyproject.toml", "Makefile", ".github/**/*.*", "packaging/**/*.*"]
 OTHERS = {"www.contributor-covenant.org", "download.pytorch.org", "pytorch.org"}
 
 

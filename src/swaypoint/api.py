@@ -82,7 +82,7 @@ def cooks_distance(  # long: what each option is
             :class:`~swaypoint.scoring.options.Solving`.
         batch_size: points per forward pass.
         dtype: of the large products: None (float32 where it suffices), float32 or float64.
-        progress: show a progress bar on a terminal.
+        progress: show a bar on a terminal or in a notebook.
 
     Returns:
         A :class:`~swaypoint.scoring.ranking.Ranking` in dataset order.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -28,7 +29,10 @@ def require(module: str, extra: str) -> ModuleType:
         MissingExtra: the module is not installed.
     """
     try:
-        return importlib.import_module(module)
+        with warnings.catch_warnings():
+            # tqdm's, which many libraries import, in a notebook without widgets; its bars are not shown.
+            warnings.filterwarnings("ignore", "IProgress not found")
+            return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise MissingExtra(
             f"{module.split('.')[0]} is not installed; it comes with: pip install 'swaypoint[{extra}]'"

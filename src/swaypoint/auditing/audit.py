@@ -12,7 +12,7 @@ from swaypoint.auditing.first_look import PROBE, announced, earlier, paced
 from swaypoint.auditing.held import HeldRecords, origin
 from swaypoint.auditing.options import AuditOptions, Scale
 from swaypoint.auditing.records import Records
-from swaypoint.auditing.run import AuditRun, Listener, describe_model
+from swaypoint.auditing.run import AuditRun, Listener, describe_model, listening
 from swaypoint.auditing.scored import Scored, found
 from swaypoint.auditing.shown import explain
 from swaypoint.auditing.streamed import StreamedRecords, table_to_stream
@@ -45,6 +45,7 @@ def audit(
     scale: Scale | None = None,
     force: bool = False,
     test: Any = None,
+    progress: bool = False,
 ) -> AuditFolder:
     """Rank every record of ``source``, those held out of the training too, and write an audit folder; the
     command line's audit.
@@ -64,6 +65,7 @@ def audit(
             the split ``test``; a class that the first has not is refused. A source may bring splits of its
             own: of a folder ``train/ test/`` of class folders, of a Hugging Face dataset or a folder of
             parquet files with several, the model is trained on ``train`` and all are audited.
+        progress: show a bar on a terminal or in a notebook, unless a ``listener`` is told.
 
     Returns:
         The folder: ``manifest.json``, ``scores.parquet``, ``examples.parquet``, ``findings.json``,
@@ -77,8 +79,8 @@ def audit(
     options, scale = options or AuditOptions(), scale or Scale()
     options.check()
     options = replace(options, device=device_of(options.device))
-    with using_threads(scale.threads):
-        return _audited(source, out, options, read, listener, scale, force, test)
+    with using_threads(scale.threads), listening(listener, progress=progress) as told:
+        return _audited(source, out, options, read, told, scale, force, test)
 
 
 def _audited(
@@ -86,7 +88,7 @@ def _audited(
     out: str | Path | None,
     options: AuditOptions,
     read: ReadOptions | None,
-    listener: Listener | None,
+    listener: Listener,
     scale: Scale,
     force: bool,
     test: Any,
@@ -95,7 +97,7 @@ def _audited(
     read = replace(read, largest_side=max(read.largest_side, seen_side(options.model)))
     if not isinstance(source, (str, Path, Dataset)):
         source, test = read_frame(source, read, test=test), None
-    run = AuditRun(_folder_for(source, out, quick=scale.minutes is not None), listener or Listener())
+    run = AuditRun(_folder_for(source, out, quick=scale.minutes is not None), listener)
     with run.stage("reading"):
         table = table_to_stream(source, read, scale)
         if scale.minutes is not None and table is None:

@@ -19,6 +19,7 @@ from torch import Tensor
 from swaypoint.auditing.claims import arguments, claim, clear, has_worth
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.auditing.scored import Scored
+from swaypoint.data.bars import bar
 from swaypoint.data.hardware import said_device
 from swaypoint.data.tensors import write_tensors
 from swaypoint.errors import InputError
@@ -43,6 +44,27 @@ class Listener:
     records: Callable[[int, int], None] | None = None
     epoch: Callable[[int, int, float, float], None] | None = None
     note: Callable[[str], None] | None = None
+
+
+@contextmanager
+def listening(listener: Listener | None, *, progress: bool) -> Iterator[Listener]:
+    """``listener``, or without one who shows a bar if there is to be ``progress``."""
+    if listener is not None or not progress:
+        yield listener or Listener()
+        return
+    with bar() as told:
+        stage = ""
+
+        def begun(name: str) -> None:
+            nonlocal stage
+            stage = name
+            told(name, 0, 0)
+
+        yield Listener(
+            stage=begun,
+            records=lambda done, total: told(stage, done, total),
+            epoch=lambda done, total, loss, _: told(f"{stage}, loss {loss:.3f}, epoch", done, total),
+        )
 
 
 class AuditRun:

@@ -25,6 +25,8 @@ OBJECTIVE, MODEL, DATA, RUN, SERVER = "Objective", "Model", "Data", "Run", "Serv
 """Panels of a command's help."""
 
 
+_KERNEL = "JPY_PARENT_PID"  # which Jupyter sets for its kernels, and they for what they start
+
 Audit = Annotated[Path, typer.Argument(help="An audit folder.", metavar="AUDIT")]
 StoreAt = Annotated[
     str | None,
@@ -65,10 +67,11 @@ def fail(message: str, code: int) -> NoReturn:
 
 
 def screen(*, stderr: bool = False) -> Console:
-    """Where commands print; rich is imported when one does."""
+    """Where commands print; rich is imported when one does. ``!swaypoint`` in a notebook has a terminal, but
+    of what moves on it the notebook keeps every frame: there stderr, with the bars, is none."""
     from rich.console import Console
 
-    return Console(stderr=stderr)
+    return Console(stderr=stderr, force_terminal=False if stderr and _KERNEL in os.environ else None)
 
 
 def markdown(text: str) -> Markdown:

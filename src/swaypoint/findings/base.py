@@ -18,6 +18,7 @@ import numpy as np
 from swaypoint.errors import InputError, MissingExtra
 from swaypoint.extending import Registry
 from swaypoint.folder.audit_folder import AuditFolder
+from swaypoint.folder.shown import shown
 
 Severity = Literal["high", "medium", "low"]
 """``high``: it alone may change what the model predicts or what a measurement of it says; see to it before
@@ -100,6 +101,10 @@ class Found:
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
     looked: tuple[str, ...] = ()
+
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows: a list."""
+        return shown("findings", self)
 
     @classmethod
     def of(cls, said: Mapping[str, Said], notes: Sequence[str] = ()) -> Found:

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from swaypoint.errors import InputError, not_an_audit, reading
 from swaypoint.folder.documents import REMEDY, read_parquet, require_file
 from swaypoint.folder.manifest import Manifest, read_manifest
+from swaypoint.folder.shown import shown
 
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
@@ -44,6 +45,10 @@ class AuditFolder:
     """A finished audit on disk."""
 
     path: Path
+
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows: the top of the ranking and the findings."""
+        return shown("audit", self)
 
     def manifest(self) -> Manifest:
         """``manifest.json``.

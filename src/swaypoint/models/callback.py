@@ -12,7 +12,8 @@ from swaypoint.models.recording import InfluenceRecorder
 
 
 class InfluenceCallback(Callback):
-    """An :class:`InfluenceRecorder` for a Lightning ``Trainer``, after each training epoch.
+    """An :class:`InfluenceRecorder` for a Lightning ``Trainer``, after each training epoch; what it returns
+    goes to the ``Trainer``'s loggers, whichever these are.
 
     Args:
         recorder: where the records go.
@@ -29,5 +30,8 @@ class InfluenceCallback(Callback):
         self._rate = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        if trainer.is_global_zero:
-            self._recorder(self._model(pl_module), trainer.current_epoch, rate=self._rate)
+        if not trainer.is_global_zero:
+            return
+        found = self._recorder(self._model(pl_module), trainer.current_epoch, rate=self._rate)
+        for logger in trainer.loggers if found is not None else ():
+            logger.log_metrics(found, step=trainer.global_step)

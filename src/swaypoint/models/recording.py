@@ -24,6 +24,9 @@ from swaypoint.scoring.risks.model import Ridge
 from swaypoint.scoring.trained_model import Checkpoint, TrainedModel
 
 _REMEDY = "remove it, or record again"
+SUMMARY = ("influence/loss", "influence/effective_points", "influence/first_percent")
+"""The points' mean loss; (sum I)^2 / sum I^2 of their Cook's distances I, how many points share the
+influence; the share of it that the first hundredth of them has."""
 
 
 class InfluenceRecorder:
@@ -69,17 +72,20 @@ class InfluenceRecorder:
         self._start, self._spent = time.perf_counter(), 0.0
         self._folder.mkdir(parents=True, exist_ok=True)
 
-    def __call__(self, model: nn.Module, epoch: int, *, rate: float = 1.0) -> None:
+    def __call__(self, model: nn.Module, epoch: int, *, rate: float = 1.0) -> dict[str, float] | None:
         """Record ``model`` after ``epoch`` if it is one of those chosen; it is left as it was.
 
         Args:
             rate: the learning rate, TracIn's factor.
 
+        Returns:
+            For a logger, of the record: :data:`SUMMARY`; None where nothing was recorded.
+
         Raises:
             InputError: the model or the data cannot be scored.
         """
         if self._epochs is not None and epoch not in self._epochs:
-            return
+            return None
         start = time.perf_counter()
         trained = self._trained(model)
         influence = Influence(trained.head.weights, trained.head.batches(self._data))
@@ -98,6 +104,7 @@ class InfluenceRecorder:
             write_tensors(self._path(epoch, "safetensors"), weights)
         write_table(self._path(epoch, "parquet"), table.replace_schema_metadata({"rate": repr(rate)}))
         self._spent += time.perf_counter() - start
+        return dict(zip(SUMMARY, _summary(scores.cook, scores.loss), strict=True))
 
     @property
     def overhead(self) -> float:
@@ -143,3 +150,10 @@ class InfluenceRecorder:
         if not paths:
             raise InputError(f"there are no records in {self._folder}; call the recorder during training")
         return paths
+
+
+def _summary(cook: np.ndarray, loss: np.ndarray) -> tuple[float, float, float]:
+    total = max(float(cook.sum()), 1e-300)
+    first = np.sort(cook)[::-1][: max(1, round(len(cook) / 100))]
+    effective = total**2 / max(float(np.square(cook).sum()), 1e-300)
+    return float(loss.mean()), effective, float(first.sum()) / total

@@ -46,10 +46,9 @@ def render(folder: AuditFolder) -> str:
         MissingExtra: jinja2 is not installed.
     """
     manifest = folder.manifest()
-    names = manifest.data.classes
-    scores = {name: column.to_numpy(zero_copy_only=False) for name, column in _columns(folder.scores())}
+    names, scores = manifest.data.classes, columns(folder)
     found = overview(folder, scores)
-    cards = _cards(folder, scores, names)
+    every = cards(folder, scores)
     return render_page(
         "report",
         manifest=manifest,
@@ -66,15 +65,21 @@ def render(folder: AuditFolder) -> str:
         residuals=plot(manifest, scores),
         kinds=REGRESSION_KINDS if "studentised" in scores else KINDS,
         regions="" if folder.streamed else section(folder),
-        cards=cards,
-        labels=sorted({card["label"] for card in cards}),
+        cards=every,
+        labels=sorted({card["label"] for card in every}),
         arguments=json.dumps(manifest.arguments, indent=1),
         verdicts=FITNESS,
     )
 
 
-def _columns(table: Any) -> list[tuple[str, Any]]:
-    return list(zip(table.column_names, table.columns, strict=True))
+def columns(folder: AuditFolder) -> dict[str, np.ndarray]:
+    """Of :meth:`AuditFolder.scores`, by name.
+
+    Raises:
+        InputError: not a finished audit, or a damaged one.
+    """
+    table = folder.scores()
+    return {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
 
 
 def _curve(found: Overview, ranked: str) -> str:
@@ -120,12 +125,24 @@ def _by_class(found: Overview, names: Sequence[str]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: -row["first"])[:50]
 
 
-def _cards(folder: AuditFolder, scores: dict[str, np.ndarray], names: Sequence[str]) -> list[dict[str, Any]]:
+def cards(
+    folder: AuditFolder, scores: dict[str, np.ndarray], *, first: int | None = None
+) -> list[dict[str, Any]]:
+    """What is shown of the top of the ranking, a dictionary a point, the first first.
+
+    Args:
+        scores: the audit's :func:`columns`.
+        first: so many; None: all that the folder has examples of.
+
+    Raises:
+        InputError: a damaged audit.
+    """
     position = {int(index): row for row, index in enumerate(scores["index"])}
     data, words = folder.manifest().data, Words.of(folder)
+    names = data.classes
     mean = folder.manifest().mean_leverage(scores["leverage"], scores["split"])
     cards = []
-    for example in folder.examples().to_pylist():
+    for example in folder.examples().slice(0, first).to_pylist():
         if (row := position.get(example["index"])) is None:
             raise InputError(f"{folder.path}: an example is none of the points; make the audit again")
         texts, others = texts_in(folder.row(example["row"]), data.columns if data.kind == "texts" else ())

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from swaypoint.data.bars import bar
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.errors import InputError
 from swaypoint.folder.documents import free_memory
@@ -39,7 +40,7 @@ that do not interact are factorised one by one, and may have as many entries tog
 
 LossLike = str | Loss | Callable[..., Any]
 Progress = bool | Callable[[int, int], None] | None
-"""Whether a bar is shown on a terminal, or who is told of what is done, and of how much."""
+"""Whether a :func:`~swaypoint.data.bars.bar` is shown, or who is told of what is done, and of how much."""
 
 
 def rank(
@@ -57,7 +58,7 @@ def rank(
     Args:
         solving: of the last layer, see :meth:`Solving.of_the_head`.
         dtype: of the large products, see :class:`~swaypoint.scoring.closed_form.Influence`.
-        progress: show a bar on a terminal, or call with (points done, points in all).
+        progress: show a bar, or call with (points done, points in all).
         probabilities: keep those of leave-one-out, see :class:`~swaypoint.scoring.scores.Scores`.
         memory: bytes that the solution may take; None: what is free.
 
@@ -278,16 +279,11 @@ def as_head(
 def _bar(name: str, show: Progress, total: int) -> Iterator[Callable[[int], None] | None]:
     if not show:
         yield None
-        return
-    if callable(show):
+    elif callable(show):
         yield _counted(show, total)
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(name, total=total)
-        yield lambda points: bar.advance(task, points)
+    else:
+        with bar() as told:
+            yield _counted(partial(told, name), total)
 
 
 def _counted(told: Callable[[int, int], None], total: int) -> Callable[[int], None]:
