@@ -27,6 +27,7 @@ from swaypoint import InputError
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.cli.main import app
 from swaypoint.data.dataset import Dataset, ReadOptions, fingerprint
+from swaypoint.findings import findings
 from swaypoint.findings.regions import (
     Bound,
     Points,
@@ -516,6 +517,8 @@ def test_pictures_have_regions_in_the_features_with_examples(audited, tmp_path):
     shown = sum(len(region) if len(region) <= 8 else 16 for region in found[:30])
     assert page.count("<img") == shown
     assert "Regions</h2>" in render(folder)
+    asking = [i for i, one in enumerate(found, 1) if one.action in ("gather", "boundary") and len(one) > 2]
+    assert [one.name for one in findings["regions"](folder)] == [f"region {i}" for i in asking][:12]
 
 
 def test_texts_stand_there_in_full(tmp_path):

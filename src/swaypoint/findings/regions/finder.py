@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from swaypoint.findings.base import Finding, Severity, findings
-from swaypoint.findings.regions.finding import Action, Region, regions
+from swaypoint.findings.regions.finding import GATHERING, Action, Region, regions
 from swaypoint.findings.regions.folder import is_tabular, points_file, read_points, read_regions
 from swaypoint.folder.audit_folder import AuditFolder
 
@@ -15,7 +15,7 @@ _FEWEST = 30
 """Points below which no region is told from chance."""
 _HIGH, _MEDIUM = 0.1, 0.01
 """Shares of the whole influence from which on a region is severe."""
-_MOST = 12
+_MOST, _SEVERAL = 12, 3
 _REMEDIES: dict[Action, str] = {
     "check labels": "check the labels with: swaypoint review {path}",
     "gather": "gather data there; inputs are proposed by: swaypoint regions {path} --propose 10",
@@ -32,7 +32,8 @@ _REMEDIES_OF_EXAMPLES = _REMEDIES | {
 def find_regions(folder: AuditFolder) -> list[Finding]:
     """The regions that ``swaypoint regions`` wrote, else those of its defaults, numbered as there; without
     those to ``keep``, and at most twelve. None of streamed audits, and of those that kept no inputs or
-    features.
+    features. Of pictures and texts, which lie by the model's own features, those of several records alone
+    that ask for more data: single ones and wrong labels have the ranking.
 
     The severity is the region's share of the influence of all points: from 10 % on high, from 1 % medium.
 
@@ -47,8 +48,15 @@ def find_regions(folder: AuditFolder) -> list[Finding]:
         return []
     if found is None:
         found = regions(*read_points(folder))
-    named = [one for one in enumerate(found, start=1) if one[1].action != "keep"]
+    tabular = is_tabular(folder.manifest())
+    named = [one for one in enumerate(found, start=1) if _is_named(one[1], tabular)]
     return [_finding(folder, *one) for one in named[:_MOST]]
+
+
+def _is_named(region: Region, tabular: bool) -> bool:
+    if tabular:
+        return region.action != "keep"
+    return region.action in GATHERING and len(region) >= _SEVERAL
 
 
 def _finding(folder: AuditFolder, number: int, region: Region) -> Finding:
