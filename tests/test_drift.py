@@ -119,4 +119,4 @@ def test_along_the_source_and_where_nothing_changes(tmp_path):
     (found,) = drift(inputs, "creeping")
     assert found.name == "features drift along place in the source"
     assert "most of all c:" in found.sentence
-    assert "1 of 4 change within the classes" in found.sentence
+    assert "1 of 4 features change along place in the source within the classes" in found.sentence

@@ -203,10 +203,11 @@ def _finding(
     where = f"stretch {away + 1} of {len(most.mean)}"
     inside = "" if kind == "labels" else " within the classes"
     severity: Severity = "high" if most.share >= _HIGH else "medium" if most.share >= _MEDIUM else "low"
-    many = f"{len(mine)} of {tried} change" if tried > 1 else "what there is changes"
+    what = "shares of classes" if kind == "labels" else kind
+    many = f"{len(mine)} of {tried} {what} change" if tried > 1 else "what there is changes"
     return Finding(
         name=f"{kind} drift along {clock}",
-        sentence=f"along {clock} {many}{inside}, most of all {name}: {most.share:.0%} of the variance of its"
+        sentence=f"{many} along {clock}{inside}, most of all {name}: {most.share:.0%} of the variance of its"
         f" ranks lies between ten stretches of equally many records, and {where} is"
         f" {'highest' if most.mean[away] > 0 else 'lowest'}: records are not exchangeable",
         severity=severity,
