@@ -28,7 +28,7 @@ from swaypoint.scorers.recommended import of_training
 from swaypoint.scoring.fitness import accuracy_of, by_heart, memorisation
 from swaypoint.scoring.options import Solving
 from swaypoint.scoring.rank import rank
-from swaypoint.scoring.trained_model import Course
+from swaypoint.scoring.trained_model import Course, last_third
 
 MODELS = {
     "mlp": ("rows", ModelOptions("mlp")),
@@ -97,8 +97,7 @@ def before(stored: dict[str, np.ndarray]) -> np.ndarray:
     losses = stored["losses"].astype(np.float64)
     if stored["failed"]:
         return losses.mean(1)
-    epochs = losses.shape[1]
-    return 0.5 * (stored["loo_loss"] + losses[:, epochs - max(1, round(epochs / 3)) :].mean(1))
+    return 0.5 * (stored["loo_loss"] + losses[:, last_third(losses.shape[1]) :].mean(1))
 
 
 def now(stored: dict[str, np.ndarray]) -> np.ndarray:

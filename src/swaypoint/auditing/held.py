@@ -289,7 +289,7 @@ class HeldRecords(Records):
         without = None
         if ranking.probabilities is not None:
             labels = ranking.label.astype(np.int64)
-            without = geometric(ranking.probabilities, labels, predictor.course)
+            without = None if learnt else geometric(ranking.probabilities, labels, predictor.course)
             known[0] = averaged(ranking.probabilities, labels, predictor.course, by_heart=learnt)
             known[1:] = [part.probabilities for part in others if part.probabilities is not None]
         trained = predictor.trained(solution.head, self.options, solution=solution)

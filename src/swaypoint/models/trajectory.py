@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from swaypoint.scoring.trained_model import last_third
+
 _MOST_BYTES = 1 << 30
 _GATHERED = 2048
 """Points whose records are worked out at once: of one batch of 64 that takes as long as its backward pass."""
@@ -36,7 +38,7 @@ class Trajectory:
 
     def __init__(self, head: str, points: int, epochs: int, outputs: int = 0) -> None:
         self._head, self._rate = head, 0.0
-        self._last = epochs - max(1, round(epochs / 3))
+        self._last = last_third(epochs)
         recorded = outputs if 8 * points * outputs <= _MOST_BYTES else 0
         self._sums = torch.zeros(2, points, recorded)
         self.margins = torch.full((points, epochs), torch.nan)

@@ -19,7 +19,7 @@ import numpy as np
 
 from swaypoint.scorers.base import Score, register
 from swaypoint.scorers.leave_one_out import leave_one_out_loss
-from swaypoint.scoring.trained_model import Course, TrainedModel
+from swaypoint.scoring.trained_model import Course, TrainedModel, last_third
 from swaypoint.scoring.wrong_labels import (
     Channel,
     WrongLabels,
@@ -71,7 +71,7 @@ def geometric(left_out: np.ndarray, labels: np.ndarray, course: Course | None) -
     a geometric mean, too."""
     if course is None or course.probabilities is None:
         return None
-    third = course.losses[:, -max(1, course.losses.shape[1] // 3) :]
+    third = course.losses[:, last_third(course.losses.shape[1]) :]
     tiny = np.finfo(np.float32).tiny
     second = course.probabilities.astype(np.float32)
     second[np.arange(len(second)), labels] = np.exp(-np.nanmean(third, axis=1))
@@ -230,7 +230,8 @@ def of_training(
     """Which labels of a training set are wrong, by :func:`averaged` and :func:`geometric`."""
     labels = labels.astype(np.int64)
     p = averaged(left_out, labels, course, by_heart=by_heart)
-    return recommended([(p, labels)], by_heart=by_heart, without=geometric(left_out, labels, course))[0]
+    without = None if by_heart else geometric(left_out, labels, course)
+    return recommended([(p, labels)], by_heart=by_heart, without=without)[0]
 
 
 def auto(trained: TrainedModel) -> np.ndarray:

@@ -38,6 +38,15 @@ class Checkpoint:
     rate: float = 1.0
 
 
+def last_third(epochs: int) -> int:
+    """The first epoch (from 0) of the last third of so many, of one at least.
+
+    >>> last_third(14), last_third(10), last_third(1)
+    (9, 7, 0)
+    """
+    return epochs - max(1, round(epochs / 3))
+
+
 @dataclass(frozen=True)
 class Course:
     """What each point did during the training, as :class:`swaypoint.models.trajectory.Trajectory` records it.
@@ -45,7 +54,7 @@ class Course:
     Attributes:
         margins: the logit of its label minus the largest other, ``(n, epochs)``; NaN: not visited.
         losses: likewise.
-        probabilities: mean softmax of the last third of the epochs, ``(n, C)`` float16; None: not recorded.
+        probabilities: mean softmax of the :func:`last_third`, ``(n, C)`` float16; None: not recorded.
         whole: the same over all epochs.
     """
 
