@@ -7,7 +7,16 @@ import pytest
 from hypothesis import settings
 
 from cases import case, problem  # noqa: F401
-from review_audit import audited, audited_hostile, audited_rows, folder, photo_audits, photos  # noqa: F401
+from review_audit import (  # noqa: F401
+    audited,
+    audited_hostile,
+    audited_rows,
+    blind,
+    folder,
+    photo_audits,
+    photos,
+    site,
+)
 from review_tab import browser, tab  # noqa: F401
 
 collect_ignore = ["toy_package"]  # another package: test_extending.py installs it

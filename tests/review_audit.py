@@ -156,6 +156,26 @@ def folder(audited, tmp_path) -> Path:
     return Path(shutil.copytree(audited, tmp_path / "digits"))
 
 
+@pytest.fixture
+def site(folder):
+    """The review of that copy, without a server."""
+    yield from _site(folder)
+
+
+@pytest.fixture
+def blind(folder):
+    """The same, where nobody sees what the model suggests."""
+    yield from _site(folder, blind=True)
+
+
+def _site(folder: Path, **options):
+    from review_site import Site
+
+    made = Site(folder, **options)
+    yield made
+    made.store.close()
+
+
 def verdicts(folder: Path) -> Review:
     """As the store has them, read without the server."""
     from swaypoint.review.log.store import open_store

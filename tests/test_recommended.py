@@ -169,6 +169,8 @@ def test_the_geometric_mean_has_the_mean_loss_of_the_last_third():
     found = geometric(left_out, np.array([1]), course)
     np.testing.assert_allclose(found, [expected / expected.sum()], rtol=1e-6)
     assert geometric(left_out, np.array([1]), None) is None
+    five = Course(np.zeros((1, 5)), np.array([[9.0, 9.0, 9.0, 2.0, 1.0]]), last)  # of 5, the last 2
+    np.testing.assert_allclose(geometric(left_out, np.array([1]), five), found, rtol=1e-6)
 
 
 def test_another_mean_is_asked_of_the_first_group_where_no_channel_is_told():

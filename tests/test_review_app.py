@@ -36,13 +36,6 @@ from swaypoint.review.page.security import (
 from swaypoint.review.page.serve import Serving
 
 
-@pytest.fixture
-def site(folder):
-    made = Site(folder)
-    yield made
-    made.store.close()
-
-
 def broken(store, reason="the disk is full"):
     """``store``, as long as it cannot be used."""
 

@@ -11,13 +11,6 @@ import pytest
 from review_site import Site
 
 
-@pytest.fixture
-def site(folder):
-    made = Site(folder)
-    yield made
-    made.store.close()
-
-
 def sent(tab, do, **more):
     return tab.post("/views", {"id": str(uuid4()), "do": do, **more})
 

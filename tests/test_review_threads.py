@@ -14,20 +14,6 @@ from swaypoint.review.log import threads
 from swaypoint.review.log.verdicts import Event
 
 
-@pytest.fixture
-def site(folder):
-    made = Site(folder)
-    yield made
-    made.store.close()
-
-
-@pytest.fixture
-def blind(folder):
-    made = Site(folder, blind=True)
-    yield made
-    made.store.close()
-
-
 def say(tab, item, text, kind="comment", status=200, **more):
     answer = tab.post("/remarks", {"id": str(uuid4()), "item": item, "kind": kind, "text": text, **more})
     assert answer.status_code == status, answer.text

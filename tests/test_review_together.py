@@ -11,13 +11,6 @@ import pytest
 from review_site import Site
 
 
-@pytest.fixture
-def site(folder):
-    made = Site(folder)
-    yield made
-    made.store.close()
-
-
 def preview(page, count, to, query="label=3", **more):
     return page.json(f"/together.json?{query}&{urlencode({'count': count, 'to': to} | more)}")
 

@@ -160,13 +160,6 @@ def test_the_users_own_table_may_repeat_itself(tmp_path):
 # -- who is who ---------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def site(folder):
-    made = Site(folder)
-    yield made
-    made.store.close()
-
-
 def invited(page, name=""):
     """Another browser, by the address that ``page`` makes."""
     answer = page.post("/invite", {"name": name})

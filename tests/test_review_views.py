@@ -12,20 +12,6 @@ from swaypoint.review.log.views import MOST_VIEWS, SavedView
 from swaypoint.review.page import saved
 
 
-@pytest.fixture
-def site(folder):
-    made = Site(folder)
-    yield made
-    made.store.close()
-
-
-@pytest.fixture
-def blind(folder):
-    made = Site(folder, blind=True)
-    yield made
-    made.store.close()
-
-
 def save(tab, name="doubtful", query="disagree=1&sort=-margin", status=200, **more):
     sent = {"id": str(uuid4()), "do": "save", "name": name, "page": "gallery", "query": query}
     answer = tab.post("/views", sent | more)

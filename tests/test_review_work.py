@@ -13,19 +13,11 @@ from uuid import uuid4
 import pyarrow.csv
 import pytest
 
-from review_site import Site
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.review.cleaning import task
 from swaypoint.review.items import Items
 from swaypoint.review.page import work
 from swaypoint.review.page.work import Job, Work
-
-
-@pytest.fixture
-def site(folder):
-    made = Site(folder)
-    yield made
-    made.store.close()
 
 
 @pytest.fixture
