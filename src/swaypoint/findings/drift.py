@@ -70,15 +70,16 @@ def find_drift(folder: AuditFolder) -> list[Finding]:
     label = scores["label"].to_numpy()
     times = list(_times(folder, rows))
     within = label if manifest.data.classes else np.zeros(len(rows), dtype=np.int64)
+    things = [("features", each, within) for each in _things(folder, manifest, rows, times)]
     found: list[tuple[str, str, str, Change]] = []
     for clock in [*placed(scores), *times]:
         known = np.flatnonzero(~np.isnan(clock.values))
         if len(known) < _FEWEST or len(np.unique(clock.values[known])) < 2:
             continue
-        tested = [("features", each, within) for each in _things(folder, manifest, rows, times)]
+        tested = things
         if clock.kind == "time":
             whole = np.zeros(len(rows), dtype=np.int64)
-            tested += [("labels", each, whole) for each in _labels(manifest, label)]
+            tested = [*things, *(("labels", each, whole) for each in _labels(manifest, label))]
         for kind, thing, group in tested:
             seen = change(clock.values[known], thing.values[known], group[known])
             found.append((clock.name, kind, thing.name, _over(seen, known, len(rows))))

@@ -23,7 +23,7 @@ _REMEDIES: dict[Action, str] = {
     "filter": "see whether this belongs to the data, and leave out what does not",
 }
 _LIKE = "{what} more like its examples, on the page that is written by: swaypoint regions {{path}}"
-_REMEDIES_OF_EXAMPLES = _REMEDIES | {
+_REMEDIES_OF_EXAMPLES: dict[Action, str] = {  # pictures and texts, see _is_named
     "gather": _LIKE.format(what="gather"),
     "boundary": _LIKE.format(what="gather and label with care"),
 }
