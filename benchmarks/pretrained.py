@@ -28,15 +28,14 @@ from PIL import Image
 
 import swaypoint
 from benchmarks.machine import describe
+from benchmarks.planted import planted
 from benchmarks.wrong_labels import average_precision
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.data.dataset import ReadOptions
 from swaypoint.data.readers import read_dataset
 from swaypoint.models.predictor import ModelOptions
-from swaypoint.studies.labels.noise import Noise, weak_probabilities
 
 SIDE = 128
-_NOISES = ("uniform:0.005", "uniform:0.05", "class:0.05")
 
 
 def scaled(picture):
@@ -93,10 +92,8 @@ def measure(files: list[Path], points: int, out: Path | None) -> None:
         backbone = f"onnx:{exported(Path(folder) / 'lite0.onnx')}"
         for file in files:
             table = pq.read_table(file).slice(0, points)
-            weak = weak_probabilities(read_dataset(file, options=ReadOptions(limit=points)))
             true = table["label"].to_numpy()
-            for noise in _NOISES:
-                given = Noise.of(noise).given(true, weak, seed=0)
+            for noise, given in planted(read_dataset(file, options=ReadOptions(limit=points))):
                 data = Path(folder) / f"{file.stem}-{noise.replace(':', '-')}.parquet"
                 pq.write_table(
                     table.set_column(table.column_names.index("label"), "label", pa.array(given)), data

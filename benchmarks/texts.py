@@ -31,6 +31,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 
 from benchmarks.machine import describe
+from benchmarks.planted import planted
 from benchmarks.wrong_labels import average_precision
 from swaypoint import audit, wrong_labels
 from swaypoint.auditing.options import AuditOptions
@@ -39,11 +40,9 @@ from swaypoint.data.dataset import ReadOptions
 from swaypoint.data.readers import read_dataset
 from swaypoint.models.predictor import ModelOptions
 from swaypoint.models.text_features import TextFeatures, fit_text_features
-from swaypoint.studies.labels.noise import Noise, weak_probabilities
 
 _ORANGE = {"newsgroups": "20newsgroups", "r8": "reuters-r8", "r52": "reuters-r52"}
 _FOLDS, _STRONG = 5, 10.0  # C of the logistic regression
-_NOISES = ("uniform:0.005", "uniform:0.05", "class:0.05")
 
 
 # -- sets -------------------------------------------------------------------------------------------
@@ -152,9 +151,8 @@ def measure(folder: Path, names: list[str], out: Path | None) -> None:
         texts, true, classes = _read(folder / f"{name}.parquet", "train")
         with tempfile.TemporaryDirectory() as scratch:
             source = _written(Path(scratch) / "texts.parquet", texts, [classes[c] for c in true])
-            weak = weak_probabilities(read_dataset(source, options=ReadOptions(text="text")))
-        for noise in _NOISES:
-            given = Noise.of(noise).given(true, weak, seed=0)
+            dataset = read_dataset(source, options=ReadOptions(text="text"))
+        for noise, given in planted(dataset):
             wrong = given != true
             for score, values, seconds in (*_ours(texts, given, classes), *_folds(texts, given)):
                 rows.append({"set": name, "texts": len(texts), "classes": len(classes), "noise": noise})
