@@ -3,6 +3,7 @@
     python -m benchmarks.wrong_labels measure FOLDER      every .npz in it: given, true, and (n, C) arrays
     python -m benchmarks.wrong_labels plant FOLDER [X.npz ...]   makes such files from digits, breast cancer,
                                                           and tables of `features` and `labels`
+    python -m benchmarks.wrong_labels stream FOLDER       1,000,000 x 1,000 from a memory map, made there
 
 An array holds probabilities or log-probabilities. Planted files are named set+model+noise+draw.
 """
@@ -24,6 +25,7 @@ from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.decomposition import PCA
 from sklearn.kernel_approximation import Nystroem
 
+from benchmarks.machine import Memory, describe
 from swaypoint.scoring.wrong_labels import log_odds_margin, wrong_labels
 from swaypoint.studies.detection import calibration_error
 
@@ -35,6 +37,7 @@ CLEANLAB = {
     "confidence_weighted_entropy": False,
 }
 FOLDS, STEPS = 5, 50
+MADE = 10_000
 
 
 def average_precision(score: np.ndarray, wrong: np.ndarray) -> float:
@@ -213,15 +216,48 @@ def accuracy(features: np.ndarray, labels: np.ndarray, classes: int) -> float:
     return round(float((out_of_fold(features, labels, classes, 0).argmax(1) == labels).mean()), 3)
 
 
+def stream(folder: Path, n: int, classes: int) -> None:
+    """Seconds and memory of ``n`` points of so many classes, of which one in fifty was given the next one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path, rng = folder / f"{n}x{classes}.npy", np.random.default_rng(0)
+    true = rng.integers(classes, size=n)
+    wrong = rng.random(n) < 0.02
+    given = np.where(wrong, (true + 1) % classes, true)
+    p = np.lib.format.open_memmap(path, "w+", np.float16, (n, classes))
+    for start in range(0, n, MADE):
+        rows = slice(start, start + MADE)
+        # A model that is sure of most points, and whose errors go anywhere.
+        weights = rng.standard_exponential((len(true[rows]), classes), dtype=np.float32) ** 4
+        weights[np.arange(len(weights)), true[rows]] += classes * rng.exponential(200, len(weights))
+        p[rows] = weights / weights.sum(1, keepdims=True)
+    p.flush()
+    del p
+    probabilities = np.load(path, mmap_mode="r")
+    with Memory() as memory:
+        start = time.perf_counter()
+        found = wrong_labels(probabilities, given)
+        seconds = time.perf_counter() - start
+    print(describe())
+    print(
+        f"{n:,} x {classes:,} float16 from a memory map: {seconds:.0f} s, {memory.most / 1e9:.2f} GB of its"
+        f" own at the peak; channel {'believed' if found.believed else 'not believed'}, average precision"
+        f" {average_precision(found.score, wrong):.4f}, expected {found.expected:,.0f} of {wrong.sum():,}"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("what", choices=["measure", "plant"])
+    parser.add_argument("what", choices=["measure", "plant", "stream"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("tables", type=Path, nargs="*")
     parser.add_argument("--draws", type=int, default=3)
+    parser.add_argument("--points", type=int, default=1_000_000)
+    parser.add_argument("--classes", type=int, default=1000)
     options = parser.parse_args()
     if options.what == "plant":
         plant(options.folder, options.tables, options.draws)
+    elif options.what == "stream":
+        stream(options.folder, options.points, options.classes)
     else:
         measure(options.folder)
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -20,6 +23,7 @@ from swaypoint.errors import InputError
 from swaypoint.models.out_of_fold import dealt
 from swaypoint.studies.detection import Found
 from swaypoint.studies.labels.noise import Noise, _few, weak_probabilities
+from swaypoint.studies.labels.scored import scored
 
 N = 6000
 
@@ -107,6 +111,27 @@ def test_a_study_measures_every_score_and_goes_on_where_it_stopped(tmp_path):
     written = path.stat().st_mtime_ns
     assert CliRunner().invoke(app, asked).exit_code == 0
     assert path.stat().st_mtime_ns == written
+
+
+def test_a_package_that_is_there_is_a_peer(monkeypatch):
+    """mislabeled trusts a label, here by its number; the study looks first where trust is least."""
+
+    class AreaUnderMargin:
+        def __init__(self, trees, steps):
+            assert 1 < steps < trees.max_iter
+
+        def trust_score(self, inputs, labels):
+            return labels / 10
+
+    package, detect = ModuleType("mislabeled"), ModuleType("mislabeled.detect")
+    detectors = ModuleType("mislabeled.detect.detectors")
+    detectors.AreaUnderMargin = AreaUnderMargin
+    package.__spec__ = ModuleSpec("mislabeled", None)
+    for module in (package, detect, detectors):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    wine = read_dataset("sklearn:wine")
+    cell = scored(wine, wine.labels, 0)
+    np.testing.assert_allclose(cell.points["trees_area"].to_numpy(), -wine.labels / 10)
 
 
 @pytest.mark.parametrize("words", ["human:0.1", "uniform", "class:0.7", "record:much"])

@@ -20,7 +20,12 @@ from swaypoint.models.out_of_fold import dealt, out_of_fold_probabilities
 from swaypoint.models.predictor import ModelOptions, Objective, Rows, Training, prepare
 from swaypoint.scoring.refit import refit_head
 from swaypoint.scoring.risks.head import LinearHeadRisk
-from swaypoint.studies.peers import cleanlab_margin, cleanlab_order
+from swaypoint.studies.peers import (
+    area_under_margin_of_trees,
+    cleanlab_margin,
+    cleanlab_order,
+    margins_installed,
+)
 from swaypoint.studies.pieces import Cell
 
 FOLDS = 5
@@ -33,8 +38,8 @@ def scored(dataset: Dataset, given: np.ndarray, seed: int) -> Cell:
     score has none. Measured: seconds by way.
 
     Ways are an audit as anybody starts it (``audit``); the same model five times, each without a fifth
-    (``folds``), which is what cleanlab asks for; and of tables boosted trees likewise (``trees``), which is
-    what its guide to tables takes.
+    (``folds``), which is what cleanlab asks for; of tables boosted trees likewise (``trees``), which is
+    what its guide to tables takes, and where mislabeled is installed its areas of such trees (``margins``).
     """
     seconds: dict[str, float] = {}
     wrong = replace(dataset, labels=given)
@@ -49,6 +54,9 @@ def scored(dataset: Dataset, given: np.ndarray, seed: int) -> Cell:
                 wrong.inputs, given, folds=FOLDS, seed=seed, classes=len(dataset.classes)
             )
             columns |= _by_others("trees", given, p)
+        if margins_installed():
+            with _timed(seconds, "margins"):
+                columns["trees_area"] = area_under_margin_of_trees(wrong.inputs, given, seed)
     return Cell({"seconds": seconds}, pa.table(columns))
 
 

@@ -23,6 +23,7 @@ SCORES = {
     "trees_filter": ("cleanlab `filter`, boosted trees, five folds", "trees"),
     "trees_confidence": ("cleanlab self-confidence (loss), boosted trees, five folds", "trees"),
     "trees_margin": ("cleanlab normalised margin, boosted trees, five folds", "trees"),
+    "trees_area": ("mislabeled, area under the margin, boosted trees", "margins"),
 }
 """Title of each score, and the way that its seconds are of."""
 PACE = 6.0
