@@ -1,13 +1,13 @@
-"""Boosted trees beside the default perceptron of tables: accuracy, and planted wrong labels found.
+"""Trees beside the default perceptron of tables: accuracy, and planted wrong labels found.
 
-    python -m benchmarks.tables measure OUT.csv [FOLDER] [--rows 2000] [--draws 3]    resumable
+    python -m benchmarks.tables measure OUT.csv [FOLDER] [--rows 2000] [--draws 3 4 5]    resumable
     python -m benchmarks.tables report OUT.csv
 
 Tables are scikit-learn's digits, wine and breast cancer, and the parquet and CSV files of FOLDER (its label
 column is called label). Of each, ``--rows`` points at random. A quarter of them, with their labels as given,
 is for the accuracy; of the rest 5 % get wrong labels: uniform, to any other class; or class-dependent, in a
-third of the classes only, and each of these to one other. Draw 0 is what choices are made by, the others are
-for the report.
+third of the classes only, and each of these to one other. The first of the ``--draws`` is what
+choices are made by, the others are for the report.
 """
 
 from __future__ import annotations
@@ -18,28 +18,27 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from benchmarks.wrong_labels import average_precision
+from swaypoint.auditing.second import SecondView, geometric_mean
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.readers import read_dataset
-from swaypoint.models.out_of_fold import SETTINGS, accuracy, grown, out_of_fold_probabilities
+from swaypoint.folder.manifest import SecondModel
+from swaypoint.models.out_of_bag import out_of_bag
+from swaypoint.models.out_of_fold import accuracy, grown, out_of_fold_probabilities
 from swaypoint.models.predictor import ModelOptions, Objective, Rows, Training, prepare
-from swaypoint.scorers.recommended import auto
-from swaypoint.scoring.closed_form import Influence
+from swaypoint.scorers.recommended import auto, averaged
 from swaypoint.scoring.fitness import accuracy_of
 from swaypoint.scoring.options import Solving
 from swaypoint.scoring.wrong_labels import wrong_labels
 
 BUILT_IN = ("sklearn:wine", "sklearn:breast_cancer", "sklearn:digits")
 NOISES = ("uniform", "class-dependent")
-CANDIDATES = {
-    "trees": SETTINGS,
-    "trees, smaller": {**SETTINGS, "max_leaf_nodes": 8, "min_samples_leaf": 10},
-    "trees, slower": {**SETTINGS, "learning_rate": 0.05, "l2_regularization": 1.0},
-}
 FIELDS = ("table", "n", "columns", "classes", "noise", "draw", "what", "value")
 
 
@@ -84,41 +83,47 @@ def measured(dataset: Dataset, noise: str, draw: int) -> dict[str, float]:
     def judged(name: str, score: np.ndarray) -> None:
         found[f"AP {name}"] = average_precision(score, wrong)
 
+    def took(name: str, since: float) -> None:
+        found[f"seconds {name}"] = time.perf_counter() - since
+
+    views, truth = {}, dataset.labels[test]
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         training = Training(Path(folder), draw, "cpu")
         parts, options = Rows(train, test), ModelOptions("mlp")
         predictor = prepare(replace(dataset, labels=given), parts, options, Objective(), training=training)
-        head = predictor.head.weights
-        influence = Influence(head, predictor.train)
-        logits = influence.scores(keep_logits=True).loo_logits
-        assert logits is not None
-        found["seconds perceptron"] = time.perf_counter() - start
-        found["accuracy perceptron"] = accuracy_of(influence.risk, predictor.validation) or 0.0
-        judged("auto of the perceptron", auto(predictor.trained(head, Solving())))
-    p = np.exp(logits - logits.max(1, keepdims=True))
-    p = np.maximum(p / p.sum(1, keepdims=True), 1e-12)
-    p /= p.sum(1, keepdims=True)
-    judged("perceptron, left out", wrong_labels(p, y).score)
-    for name, settings in CANDIDATES.items():
-        if draw and name != "trees":
-            continue
-        start = time.perf_counter()
-        q = out_of_fold_probabilities(x, y, seed=draw, classes=classes, settings=settings)
-        found[f"seconds {name}"] = time.perf_counter() - start
-        trees = grown(x, y, seed=draw, settings=settings)
-        found[f"accuracy {name}"] = accuracy(trees, dataset.inputs[test], dataset.labels[test])
-        judged(f"{name}, out of fold", wrong_labels(q, y).score)
-        q = np.maximum(q.astype(np.float64), 1e-12)
-        geometric = np.sqrt(p * q)
-        judged(
-            f"geometric mean with {name}", wrong_labels(geometric / geometric.sum(1, keepdims=True), y).score
-        )
-        judged(f"arithmetic mean with {name}", wrong_labels((p + q) / (p + q).sum(1, keepdims=True), y).score)
+        trained = predictor.trained(predictor.head.weights, Solving())
+        left_out = trained.influence.scores(probabilities=True).probabilities
+        assert left_out is not None
+        views["perceptron"] = averaged(left_out, y, trained.course)
+        took("perceptron", start)
+        found["accuracy perceptron"] = accuracy_of(trained.influence.risk, predictor.validation) or 0.0
+        judged("auto of the perceptron", auto(trained))
+        assert predictor.validation is not None
+        chunks = trained.influence.risk.chunks(predictor.validation)
+        held = torch.cat([chunk.terms.probabilities for chunk in chunks]).numpy()
+    start = time.perf_counter()
+    views["boosted trees"] = out_of_fold_probabilities(x, y, seed=draw, classes=classes)
+    took("boosted trees", start)
+    found["accuracy boosted trees"] = accuracy(grown(x, y, seed=draw), dataset.inputs[test], truth)
+    start = time.perf_counter()
+    views["randomised trees"], others = out_of_bag(x, y, dataset.inputs[test], classes=classes, seed=draw)
+    took("randomised trees", start)
+    found["accuracy randomised trees"] = float((others.argmax(1) == truth).mean())
+    trees = [(views["randomised trees"], y), (others, given[test])]
+    audited = SecondView(trees, SecondModel("", None)).wrong([(views["perceptron"], y), (held, given[test])])[
+        0
+    ]
+    judged("in an audit", audited.score)
+    found["expected / wrong"] = audited.expected / wrong.sum()
+    for count in (1, 2, 3):
+        for chosen in combinations(views, count):
+            mean = geometric_mean([views[name] for name in chosen])
+            judged(" x ".join(chosen), wrong_labels(mean, y).score)
     return found
 
 
-def measure(out: Path, folder: Path | None, rows: int, draws: int) -> None:
+def measure(out: Path, folder: Path | None, rows: int, draws: list[int]) -> None:
     done = set()
     if out.exists():
         with out.open() as lines:
@@ -126,7 +131,7 @@ def measure(out: Path, folder: Path | None, rows: int, draws: int) -> None:
     else:
         out.write_text(",".join(FIELDS) + "\n")
     read = list(tables(folder, rows))
-    for draw in range(draws):
+    for draw in draws:
         for name, dataset in read:
             for noise in NOISES:
                 if (name, noise, str(draw)) in done:
@@ -141,10 +146,14 @@ def measure(out: Path, folder: Path | None, rows: int, draws: int) -> None:
 
 
 def report(out: Path) -> None:
-    """Draw 0, by which to choose, then the others: means, and paired differences from today's score."""
+    """The first draw, by which to choose, then the others: means, and paired differences."""
     with out.open() as lines:
         rows = list(csv.DictReader(lines))
-    for title, chosen in (("draw 0", lambda d: d == "0"), ("other draws", lambda d: d != "0")):
+    first = min((row["draw"] for row in rows), key=int)
+    for title, chosen in (
+        (f"draw {first}, to choose by", lambda d: d == first),
+        ("the others", lambda d: d != first),
+    ):
         cells: dict[tuple[str, ...], dict[str, float]] = {}
         for row in rows:
             if chosen(row["draw"]):
@@ -157,9 +166,10 @@ def report(out: Path) -> None:
 
 
 BESIDE = {
-    "AP": ("AP auto of the perceptron", "AP trees, out of fold"),
+    "AP": ("AP auto of the perceptron", "AP perceptron x boosted trees", "AP perceptron x randomised trees"),
     "accuracy": ("accuracy perceptron",),
     "seconds": (),
+    "expected": (),
 }
 """What each kind of figure is compared with, paired."""
 
@@ -185,15 +195,12 @@ def summary(cells: dict[tuple[str, ...], dict[str, float]]) -> None:
 
 def by_table(cells: dict[tuple[str, ...], dict[str, float]]) -> None:
     columns = [
-        "accuracy perceptron",
-        "accuracy trees",
+        *(f"accuracy {name}" for name in ("perceptron", "boosted trees", "randomised trees")),
         "AP auto of the perceptron",
-        "AP perceptron, left out",
-        "AP trees, out of fold",
-        "AP geometric mean with trees",
-        "AP arithmetic mean with trees",
-        "seconds perceptron",
-        "seconds trees",
+        *(f"AP {name}" for name in ("boosted trees", "randomised trees")),
+        *(f"AP perceptron x {name}" for name in ("boosted trees", "randomised trees")),
+        "AP in an audit",
+        *(f"seconds {name}" for name in ("perceptron", "boosted trees", "randomised trees")),
     ]
     print("| table | " + " | ".join(columns) + " |")
     print("|---|" + "---|" * len(columns))
@@ -210,7 +217,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--rows", type=int, default=2000)
-    parser.add_argument("--draws", type=int, default=3)
+    parser.add_argument("--draws", type=int, nargs="+", default=[3, 4, 5])
     options = parser.parse_args()
     if options.what == "measure":
         measure(options.out, options.folder, options.rows, options.draws)

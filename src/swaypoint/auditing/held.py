@@ -32,7 +32,7 @@ from swaypoint.folder.manifest import (
 )
 from swaypoint.models.predictor import FITTED, ModelOptions, Predictor, Rows, Training, check, prepare
 from swaypoint.scorers.base import of_points, scores
-from swaypoint.scorers.recommended import Part, as_others, averaged, expecting, geometric, recommended
+from swaypoint.scorers.recommended import Part, as_others, averaged, geometric, recommended
 from swaypoint.scoring.fitness import (
     Diagnostics,
     accuracy_of,
@@ -197,10 +197,8 @@ class HeldRecords(Records):
             diagnostics = diagnostics.beside((trained_on.check(),))
             further["models"] = Ensemble(cooks).combined()[self._order]
         second = second_view(self.dataset, self.rows, options, run)
-        known, learnt = first.known, first.by_heart
-        wrong = self._wrong(first)
-        if second is not None:  # the two rank better, but are too sure to tell how many are wrong
-            wrong, learnt = expecting(self._labelled(second.joined(known)), wrong), False
+        known, learnt = first.known, first.by_heart and second is None
+        wrong = self._wrong(first) if second is None else second.wrong(self._labelled(known))
         suspect = list(map(columns_of, wrong))
         if learnt and len(suspect) == 2:
             suspect[0]["auto"] = as_others(suspect[0]["auto"], suspect[1]["auto"])

@@ -1,6 +1,6 @@
-"""A second view of a table's labels: boosted trees, out of fold, beside the perceptron that gives influence.
+"""A second view of a table's labels: randomised trees, out of bag, beside the perceptron for influence.
 
-docs/tables.md has what they add to the recommended score, and why by the geometric mean.
+docs/tables.md has what they add to the recommended score.
 """
 
 from __future__ import annotations
@@ -15,10 +15,16 @@ from swaypoint.auditing.options import AuditOptions
 from swaypoint.auditing.run import AuditRun
 from swaypoint.data.dataset import Dataset
 from swaypoint.folder.manifest import SecondModel
-from swaypoint.models.out_of_fold import accuracy, grown, out_of_fold_probabilities, predicted, worthwhile
+from swaypoint.models.out_of_bag import out_of_bag
 from swaypoint.models.predictor import Rows, resolve
+from swaypoint.scorers.recommended import Part, expecting, recommended
+from swaypoint.scoring.wrong_labels import WrongLabels
 
-NAME = "boosted trees"
+NAME = "randomised trees"
+_FEW = 50
+"""Points below which there is too little of each class to split and to learn from."""
+_MANY = 50_000_000
+"""Probabilities beyond which there are no trees."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,45 +32,63 @@ class SecondView:
     """What a second model says of the labels.
 
     Attributes:
-        known: probabilities (n, C) of the points trained on, out of fold, and of the others, where there are.
-        model: which, and its accuracy on the others.
+        parts: its probabilities of the points trained on, out of bag, and of those held out, where there are
+            any, with the labels as given.
+        model: which, and its accuracy on the latter.
     """
 
-    known: Sequence[np.ndarray]
+    parts: Sequence[Part]
     model: SecondModel
 
-    def joined(self, known: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The geometric mean with the probabilities of the first model, normalised, (n, C) float32 each."""
-        return [_geometric_mean(p, q) for p, q in zip(known, self.known, strict=True)]
+    def wrong(self, first: Sequence[Part]) -> list[WrongLabels]:
+        """Which labels are wrong of each part: by this model alone where it is right on as many of the points
+        held out as the first model, else by the geometric mean of the two. How many are wrong this model
+        says, as it has learnt none of the labels that it judges.
+
+        Args:
+            first: the same parts by the first model.
+        """
+        own = recommended(self.parts)
+        if len(first) > 1 and _right(self.parts[1]) >= _right(first[1]):
+            return own
+        pairs = zip(first, self.parts, strict=True)
+        return expecting([(geometric_mean((p, q)), labels) for (p, labels), (q, _) in pairs], own)
+
+
+def _right(part: Part) -> int:
+    probabilities, labels = part
+    return int((probabilities.argmax(1) == labels).sum())
 
 
 def second_view(dataset: Dataset, rows: Rows, options: AuditOptions, run: AuditRun) -> SecondView | None:
     """Of a table of classes that a default perceptron is trained on; None of other data, without
-    scikit-learn, and where trees are not worth their time."""
+    scikit-learn, of few points, and where the probabilities would not fit in memory."""
     if dataset.kind != "rows" or not dataset.classes or find_spec("sklearn") is None:
         return None
     classes, labels = len(dataset.classes), dataset.labels
     if any(resolve(one, dataset) != "mlp" for one in options.model.each()):
         return None
-    if not worthwhile(len(rows.train), dataset.inputs.shape[1], classes):
+    if len(rows.train) < _FEW or len(dataset) * classes > _MANY:
         return None
-    x, y = dataset.inputs[rows.train], labels[rows.train]
-    if np.bincount(y).max() >= len(y) - 1:  # out of fold there is nothing to learn
-        return None
+    given, held = labels[rows.train], labels[rows.validation]
     with run.stage(NAME):
-        known = [
-            out_of_fold_probabilities(x, y, seed=options.seed, classes=classes, on_fold=run.listener.records)
-        ]
-        if not len(rows.validation):
-            return SecondView(known, SecondModel(NAME, None))
-        trees = grown(x, y, seed=options.seed)
-        others = dataset.inputs[rows.validation]
-        known.append(predicted(trees, others, classes, len(y)))
-    return SecondView(known, SecondModel(NAME, accuracy(trees, others, labels[rows.validation])))
+        known, others = out_of_bag(
+            dataset.inputs[rows.train],
+            given,
+            dataset.inputs[rows.validation],
+            classes=classes,
+            seed=options.seed,
+            on_tree=run.listener.records,
+        )
+    if not len(held):
+        return SecondView([(known, given)], SecondModel(NAME, None))
+    parts = [(known, given), (others, held)]
+    return SecondView(parts, SecondModel(NAME, _right(parts[1]) / len(held)))
 
 
-def _geometric_mean(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+def geometric_mean(views: Sequence[np.ndarray]) -> np.ndarray:
+    """Of probabilities (n, C) each, normalised, (n, C) float32."""
     tiny = np.finfo(np.float32).tiny
-    logs = 0.5 * (np.log(np.maximum(p, tiny, dtype=np.float32)) + np.log(np.maximum(q, tiny)))
+    logs = sum(np.log(np.maximum(p, tiny, dtype=np.float32)) for p in views) / np.float32(len(views))
     mean = np.exp(logs - logs.max(1, keepdims=True))
     return np.asarray(mean / mean.sum(1, keepdims=True), dtype=np.float32)

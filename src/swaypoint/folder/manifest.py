@@ -229,7 +229,7 @@ class Suspected:
         believed, evidence: of the noise channel, see :class:`swaypoint.WrongLabels`.
         counts, sums: points, and their summed probability of being wrong, by that probability in bins of
             equal width; ``planted``: how many of them were planted wrong, () where none were.
-        second: the probabilities are the geometric mean of the model's and of this one's.
+        second: whose probabilities say how many labels are wrong; what ranks, see docs/tables.md.
     """
 
     expected: float

@@ -235,7 +235,7 @@ def suspected_words(manifest: Manifest) -> str:
     if found.second is not None:
         share = found.second.accuracy
         known = "" if share is None else f", held-out accuracy {share:.1%}"
-        by = f"the estimate of the model and of {found.second.name} that saw no point they judge{known}"
+        by = f"the estimate of {found.second.name} that saw no point they judge{known}"
     words = (
         f"about {found.expected:,.0f} of {ranked:,} labels are probably wrong by {by}"
         " (no bound: too low where people err as the models do)"
