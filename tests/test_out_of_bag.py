@@ -59,7 +59,8 @@ def test_the_same_seed_gives_the_same_bits_however_the_rows_are_read(monkeypatch
 
 def test_of_many_points_a_tree_draws_some(monkeypatch):
     monkeypatch.setattr(module, "DRAWN", 40)
+    monkeypatch.setattr(module, "SMALL", 100)
     told = []
     p, _ = out_of_bag(X, Y, NONE, classes=3, on_tree=lambda *at: told.append(at))
-    assert told[-1] == (67, 67)  # 300 times 40 of 178
+    assert told[-1] == (168, 168)  # 300 times 100 of 178
     assert (p.argmax(1) == Y).mean() > 0.9

@@ -19,19 +19,21 @@ import torch
 from swaypoint.data.parallel import ordered_map
 from swaypoint.errors import require
 
-TREES, FEWEST = 300, 60
+TREES, FEWEST = 300, 100
+"""Trees of up to :data:`SMALL` points; of more so many fewer, but not below the second number."""
+SMALL = 8_000
 DRAWN = 20_000
-"""Points that a tree draws at most. Of more points there are fewer trees, down to :data:`FEWEST`."""
+"""Points that a tree draws at most."""
 _ROWS = 1 << 16
 
 
 def trees_for(points: int) -> int:
     """How many trees.
 
-    >>> trees_for(1_000), trees_for(50_000), trees_for(10**7)
-    (300, 120, 60)
+    >>> trees_for(1_000), trees_for(16_000), trees_for(10**7)
+    (300, 150, 100)
     """
-    return max(FEWEST, min(TREES, TREES * DRAWN // points))
+    return max(FEWEST, min(TREES, TREES * SMALL // points))
 
 
 def out_of_bag(
