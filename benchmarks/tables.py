@@ -1,13 +1,12 @@
 """Trees beside the default perceptron of tables: accuracy, and planted wrong labels found.
 
-    python -m benchmarks.tables measure OUT.csv [FOLDER] [--rows 2000] [--draws 3 4 5]    resumable
+    python -m benchmarks.tables measure OUT.csv [FOLDER] [--rows 1000] [--draws 8 9]    resumable
     python -m benchmarks.tables report OUT.csv
 
 Tables are scikit-learn's digits, wine and breast cancer, and the parquet and CSV files of FOLDER (its label
 column is called label). Of each, ``--rows`` points at random. A quarter of them, with their labels as given,
 is for the accuracy; of the rest 5 % get wrong labels: uniform, to any other class; or class-dependent, in a
-third of the classes only, and each of these to one other. The first of the ``--draws`` is what
-choices are made by, the others are for the report.
+third of the classes only, and each of these to one other.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from swaypoint.folder.manifest import SecondModel
 from swaypoint.models.out_of_bag import out_of_bag
 from swaypoint.models.out_of_fold import accuracy, grown, out_of_fold_probabilities
 from swaypoint.models.predictor import ModelOptions, Objective, Rows, Training, prepare
-from swaypoint.scorers.recommended import auto, averaged
+from swaypoint.scorers.recommended import auto, averaged, recommended
 from swaypoint.scoring.fitness import accuracy_of
 from swaypoint.scoring.options import Solving
 from swaypoint.scoring.wrong_labels import wrong_labels
@@ -111,9 +110,8 @@ def measured(dataset: Dataset, noise: str, draw: int) -> dict[str, float]:
     took("randomised trees", start)
     found["accuracy randomised trees"] = float((others.argmax(1) == truth).mean())
     trees = [(views["randomised trees"], y), (others, given[test])]
-    audited = SecondView(trees, SecondModel("", None)).wrong([(views["perceptron"], y), (held, given[test])])[
-        0
-    ]
+    first = [(views["perceptron"], y), (held, given[test])]
+    audited = (SecondView(trees, SecondModel("", None)).wrong(first) or recommended(first))[0]
     judged("in an audit", audited.score)
     found["expected / wrong"] = audited.expected / wrong.sum()
     for count in (1, 2, 3):
@@ -146,23 +144,15 @@ def measure(out: Path, folder: Path | None, rows: int, draws: list[int]) -> None
 
 
 def report(out: Path) -> None:
-    """The first draw, by which to choose, then the others: means, and paired differences."""
+    """Means, and paired differences."""
+    cells: dict[tuple[str, ...], dict[str, float]] = {}
     with out.open() as lines:
-        rows = list(csv.DictReader(lines))
-    first = min((row["draw"] for row in rows), key=int)
-    for title, chosen in (
-        (f"draw {first}, to choose by", lambda d: d == first),
-        ("the others", lambda d: d != first),
-    ):
-        cells: dict[tuple[str, ...], dict[str, float]] = {}
-        for row in rows:
-            if chosen(row["draw"]):
-                key = row["table"], row["noise"], row["draw"]
-                cells.setdefault(key, {})[row["what"]] = float(row["value"])
-        if cells:
-            print(f"\n{title}: {len(cells)} cells of {len({key[0] for key in cells})} tables")
-            summary(cells)
-            by_table(cells)
+        for row in csv.DictReader(lines):
+            key = row["table"], row["noise"], row["draw"]
+            cells.setdefault(key, {})[row["what"]] = float(row["value"])
+    print(f"{len(cells)} cells of {len({key[0] for key in cells})} tables")
+    summary(cells)
+    by_table(cells)
 
 
 BESIDE = {
@@ -216,8 +206,8 @@ def main() -> None:
     parser.add_argument("what", choices=["measure", "report"])
     parser.add_argument("out", type=Path)
     parser.add_argument("folder", type=Path, nargs="?")
-    parser.add_argument("--rows", type=int, default=2000)
-    parser.add_argument("--draws", type=int, nargs="+", default=[3, 4, 5])
+    parser.add_argument("--rows", type=int, default=1000)
+    parser.add_argument("--draws", type=int, nargs="+", default=[8, 9])
     options = parser.parse_args()
     if options.what == "measure":
         measure(options.out, options.folder, options.rows, options.draws)

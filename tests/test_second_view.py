@@ -87,7 +87,8 @@ def test_the_trees_rank_alone_where_they_are_right_on_as_many_held_out(views):
 
 def test_a_better_model_ranks_with_the_trees_by_the_geometric_mean_and_the_trees_count(views):
     first, second = views
-    first[1] = (np.eye(4)[first[1][1]] * 0.9 + 0.025, first[1][1])  # right on all held out
+    p, labels = first[1]
+    first[1] = (p * (1 + 0.5 * np.eye(4)[labels]), labels)  # right on more of those held out, and as unsure
     found = SecondView(second, TREES).wrong(first)
     mean = [
         (np.sqrt(p * q) / np.sqrt(p * q).sum(1, keepdims=True), y)
@@ -97,6 +98,14 @@ def test_a_better_model_ranks_with_the_trees_by_the_geometric_mean_and_the_trees
         np.testing.assert_array_equal(np.argsort(one.score), np.argsort(expected.score))
     counted = sum(one.expected for one in recommended(second))
     assert sum(one.expected for one in found) == pytest.approx(counted, rel=1e-3)
+
+
+def test_a_model_that_is_better_without_the_trees_has_none(views):
+    first, second = views
+    labels = first[1][1]
+    first[1] = (np.eye(4)[labels] * 0.9 + 0.025, labels)  # right on all held out
+    second[1] = (np.roll(second[1][0], 1, axis=1), labels)  # right on next to none
+    assert SecondView(second, TREES).wrong(first) is None
 
 
 def test_without_points_held_out_both_rank(views):

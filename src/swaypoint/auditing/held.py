@@ -197,8 +197,12 @@ class HeldRecords(Records):
             diagnostics = diagnostics.beside((trained_on.check(),))
             further["models"] = Ensemble(cooks).combined()[self._order]
         second = second_view(self.dataset, self.rows, options, run)
-        known, learnt = first.known, first.by_heart and second is None
-        wrong = self._wrong(first) if second is None else second.wrong(self._labelled(known))
+        known, learnt = first.known, first.by_heart
+        wrong = None if second is None else second.wrong(self._labelled(known))
+        if wrong is None:
+            wrong, second = self._wrong(first), None
+        else:
+            learnt = False
         suspect = list(map(columns_of, wrong))
         if learnt and len(suspect) == 2:
             suspect[0]["auto"] = as_others(suspect[0]["auto"], suspect[1]["auto"])

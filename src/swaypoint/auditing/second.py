@@ -17,7 +17,7 @@ from swaypoint.data.dataset import Dataset
 from swaypoint.folder.manifest import SecondModel
 from swaypoint.models.out_of_bag import out_of_bag
 from swaypoint.models.predictor import Rows, resolve
-from swaypoint.scorers.recommended import Part, expecting, recommended
+from swaypoint.scorers.recommended import Part, expecting, recommended, temperature, tempered
 from swaypoint.scoring.wrong_labels import WrongLabels
 
 NAME = "randomised trees"
@@ -40,10 +40,11 @@ class SecondView:
     parts: Sequence[Part]
     model: SecondModel
 
-    def wrong(self, first: Sequence[Part]) -> list[WrongLabels]:
+    def wrong(self, first: Sequence[Part]) -> list[WrongLabels] | None:
         """Which labels are wrong of each part: by this model alone where it is right on as many of the points
-        held out as the first model, else by the geometric mean of the two. How many are wrong this model
-        says, as it has learnt none of the labels that it judges.
+        held out as the first model; else by the geometric mean of the two, unless the first alone predicts
+        those better: then None. How many are wrong this model says, as it has learnt none of the labels that
+        it judges.
 
         Args:
             first: the same parts by the first model.
@@ -52,12 +53,22 @@ class SecondView:
         if len(first) > 1 and _right(self.parts[1]) >= _right(first[1]):
             return own
         pairs = zip(first, self.parts, strict=True)
-        return expecting([(geometric_mean((p, q)), labels) for (p, labels), (q, _) in pairs], own)
+        mean = [(geometric_mean((p, q)), labels) for (p, labels), (q, _) in pairs]
+        if len(first) > 1 and _loss(mean[1]) > _loss(first[1]):
+            return None
+        return expecting(mean, own)
 
 
 def _right(part: Part) -> int:
     probabilities, labels = part
     return int((probabilities.argmax(1) == labels).sum())
+
+
+def _loss(part: Part) -> float:
+    """Mean negative log likelihood of the labels, at the temperature where it is the least."""
+    probabilities, labels = part
+    p = tempered(probabilities, temperature(probabilities, labels))
+    return -float(np.log(np.maximum(p[np.arange(len(labels)), labels], 1e-9)).mean())
 
 
 def second_view(dataset: Dataset, rows: Rows, options: AuditOptions, run: AuditRun) -> SecondView | None:
