@@ -156,6 +156,8 @@ def test_pre_commit_runs_the_tools_of_make_lint():
 def test_one_version_everywhere():
     assert PROJECT["version"] == swaypoint.__version__ == document("CITATION.cff")["version"]
     assert document("packaging/conda/recipe.yaml")["context"]["version"] == PROJECT["version"]
+    heading = re.search(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
+    assert heading[1] == f"{PROJECT['version']} ({document('CITATION.cff')['date-released']})"
 
 
 STRANGERS = ["*.md", "CITATION.cff", "pyproject.toml", "Makefile", ".github/**/*.*", "packaging/**/*.*"]
