@@ -9,7 +9,7 @@ INSTALL = $(BIN)/pip install -q $(addprefix -c ,$(VERSIONS))
 # Used only where the CPU build of torch is not found by pip's own configuration.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: setup demo test test-core test-slow fuzz lint docs notebooks dist bench bench-peers readme house reproduce-toy reproduce-acas \
+.PHONY: setup demo test test-core test-slow fuzz lint docs notebooks dist alone sbom bench bench-peers readme house reproduce-toy reproduce-acas \
     reproduce-cifar10 reproduce-cifar10-full reproduce-cleaning clean
 
 setup: $(VENV)/.ready
@@ -154,13 +154,31 @@ $(VENV)/.docs: $(VENV)/.ready
 	$(INSTALL) -e '.[docs]'
 	touch $@
 
-# What is published: dist/*.whl and dist/*.tar.gz. See .github/workflows/release.yml.
+# What is published: dist/*.whl and dist/*.tar.gz, by the tools as pinned. See .github/workflows/release.yml.
 dist:
 	$(PYTHON) -m venv build/dist-env
-	build/dist-env/bin/pip install -q build twine
+	build/dist-env/bin/pip install -q -c constraints.txt build twine
 	rm -rf dist
-	build/dist-env/bin/python -m build
+	build/dist-env/bin/python -m build --dependency-constraints-txt constraints.txt
 	build/dist-env/bin/python -m twine check --strict dist/*
+
+# What `make dist` made, in an environment of its own with one extra alone, or with all or core, the newest versions of
+# what it needs, and away from the checkout. ARCHIVE="dist/*.tar.gz" takes the source archive.
+EXTRA ?= all
+ARCHIVE ?= dist/*.whl
+alone:
+	rm -rf build/alone
+	$(PYTHON) -m venv build/alone
+	build/alone/bin/pip install -q torch || build/alone/bin/pip install -q --extra-index-url $(TORCH_INDEX) torch
+	build/alone/bin/pip install -q "$$(ls $(ARCHIVE))$(if $(filter-out core,$(EXTRA)),[$(EXTRA)])"
+	build/alone/bin/python -I packaging/alone.py $(EXTRA)
+
+# The bill of materials of what `make alone` installed, in CycloneDX.
+sbom:
+	$(PYTHON) -m venv build/sbom-env
+	build/sbom-env/bin/pip install -q -c constraints.txt cyclonedx-bom
+	build/sbom-env/bin/python -m cyclonedx_py environment build/alone/bin/python --pyproject pyproject.toml \
+	    --mc-type library --validate -o build/swaypoint.cdx.json
 
 # The rooms of src/swaypoint, counted, and docs/house.svg, from the imports as they are.
 house: setup

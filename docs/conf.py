@@ -43,6 +43,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = f"swaypoint {version}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_sidebars = {"changelog": []}  # it has no section
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {

@@ -47,13 +47,14 @@ def test_the_workflows_call_targets_that_there_are():
         job
         for name in ("ci", "release")
         for job in document(f".github/workflows/{name}.yml")["jobs"].values()
+        if "steps" in job
     ]
     commands = [step.get("run", "") for job in jobs for step in job["steps"]]
     called = {
         word for run in commands if run.startswith("make ") for word in run.split()[1:] if "=" not in word
     }
     called = {word for word in called if word.isidentifier() or "-" in word}
-    assert called == {"lint", "test", "test-core", "notebooks", "docs", "dist"}
+    assert called == {"lint", "test", "test-core", "notebooks", "docs", "dist", "alone", "sbom"}
     assert called <= set(phony.split())
 
 
@@ -69,7 +70,14 @@ def test_the_matrix_has_three_systems_and_both_ends_of_the_versions():
 
 def test_every_extra_of_users_is_installed_alone():
     matrix = document(".github/workflows/ci.yml")["jobs"]["extras"]["strategy"]["matrix"]
-    assert {*matrix["extra"], "all", "dev", "docs"} == set(PROJECT["optional-dependencies"])
+    assert {*matrix["extra"], "dev", "docs"} == {*PROJECT["optional-dependencies"], "core"}
+    script = ast.parse((ROOT / "packaging/alone.py").read_text(encoding="utf-8"))
+    runs = [
+        node.name.removesuffix("_")
+        for node in script.body
+        if isinstance(node, ast.FunctionDef) and any(ast.unparse(d) == "extra" for d in node.decorator_list)
+    ]
+    assert sorted(runs) == sorted(matrix["extra"])
 
 
 def test_the_conda_recipe_is_of_this_project():
@@ -92,14 +100,52 @@ def test_the_conda_recipe_is_of_this_project():
     assert (ROOT / recipe["about"]["license_file"]).is_file()
 
 
-def test_only_publishing_may_write_and_only_after_the_build():
+def test_only_publishing_may_write_and_only_after_all_checks():
     release = document(".github/workflows/release.yml")
-    assert release["permissions"] == {"contents": "read"}
-    assert [name for name, job in release["jobs"].items() if "permissions" in job] == ["publish"]
-    publish = release["jobs"]["publish"]
-    assert publish["permissions"] == {"contents": "write", "id-token": "write", "attestations": "write"}
-    assert publish["needs"] == "build"
+    assert (
+        release["permissions"] == document(".github/workflows/ci.yml")["permissions"] == {"contents": "read"}
+    )
+    jobs = release["jobs"]
+    allowed = {name: job["permissions"] for name, job in jobs.items() if "permissions" in job}
+    assert allowed == {
+        "publish": {"id-token": "write", "attestations": "write"},
+        "announce": {"contents": "write"},
+    }
+    assert jobs["publish"]["needs"] == ["tests", "build", "check"]
+    assert jobs["publish"]["environment"] == "release"
+    assert jobs["announce"]["needs"] == "publish"
+    assert jobs["tests"]["uses"] == "./.github/workflows/ci.yml"
     assert "secrets." not in (ROOT / ".github/workflows/release.yml").read_text(encoding="utf-8")
+
+
+def test_what_is_published_is_built_where_nothing_else_is_installed():
+    build, check = (document(".github/workflows/release.yml")["jobs"][name] for name in ("build", "check"))
+    assert [step["run"] for step in build["steps"] if "make" in step.get("run", "")] == ["make dist"]
+    assert "env" not in build
+    uploaded = [step["with"]["path"] for step in check["steps"] if "upload" in step.get("uses", "")]
+    assert uploaded == ["build/swaypoint.cdx.json"]
+
+
+@pytest.mark.parametrize("name", ["ci", "release"])
+def test_actions_are_pinned_by_commit_and_leave_no_token(name):
+    text = (ROOT / f".github/workflows/{name}.yml").read_text(encoding="utf-8")
+    used = re.findall(r"uses: (.*)$", text, re.M)
+    assert len(used) > 5
+    pinned = re.compile(r"\S+/\S+@[0-9a-f]{40} # v\d+\.\d+\.\d+|\./\.github/workflows/ci\.yml")
+    assert [action for action in used if not pinned.fullmatch(action)] == []
+    for job in document(f".github/workflows/{name}.yml")["jobs"].values():
+        for step in job.get("steps", []):
+            if step.get("uses", "").startswith("actions/checkout@"):
+                assert step["with"]["persist-credentials"] is False
+
+
+def test_the_tools_that_build_are_pinned():
+    (recipe,) = re.findall(r"^dist:\n((?:\t.*\n)+)", MAKEFILE, re.M)
+    assert "pip install -q -c constraints.txt build twine" in recipe
+    assert "--dependency-constraints-txt constraints.txt" in recipe
+    pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    for name in ("build", "twine", "hatchling", "cyclonedx-bom"):
+        assert re.search(rf"^{name}==", pinned, re.M), name
 
 
 def test_the_image_is_of_files_that_are_sent_to_it():
@@ -156,10 +202,18 @@ def test_pre_commit_runs_the_tools_of_make_lint():
 def test_one_version_everywhere():
     assert PROJECT["version"] == swaypoint.__version__ == document("CITATION.cff")["version"]
     assert document("packaging/conda/recipe.yaml")["context"]["version"] == PROJECT["version"]
+    heading = re.search(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
+    assert heading[1] == f"{PROJECT['version']} ({document('CITATION.cff')['date-released']})"
 
 
 STRANGERS = ["*.md", "CITATION.cff", "pyproject.toml", "Makefile", ".github/**/*.*", "packaging/**/*.*"]
-OTHERS = {"www.contributor-covenant.org", "download.pytorch.org", "pytorch.org"}
+OTHERS = {
+    "www.contributor-covenant.org",
+    "download.pytorch.org",
+    "pytorch.org",
+    "schemas.openxmlformats.org",
+    "127.0.0.1",
+}
 
 
 def test_no_address_is_invented():

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from swaypoint.scoring.trained_model import Checkpoint, TrainedModel
     from swaypoint.scoring.wrong_labels import WrongLabels, wrong_labels
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Loaded on first use, so that `import swaypoint` costs milliseconds.
 _HOME = {

@@ -204,6 +204,15 @@ def export(  # long: an option a parameter
     link: Annotated[
         bool, typer.Option("--link", help="imagefolder: link the files instead of copying them.")
     ] = False,
+    push: Annotated[
+        str | None,
+        typer.Option(
+            help="hf: push it to the Hugging Face hub too, with a card; private.",
+            metavar="OWNER/NAME",
+            show_default="stays on this machine",
+        ),
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="Everybody may see what is pushed.")] = False,
     unverified: Unverified = False,
     source: Source = None,
 ) -> None:
@@ -213,15 +222,25 @@ def export(  # long: an option a parameter
 
       swaypoint export table-audit --to csv --out reviewed.csv
 
+      swaypoint export photos-audit --to hf --out photos-clean --push me/photos-clean
+
     What each format and column holds: docs/interoperability.md
     """
     from swaypoint.folder.audit_folder import AuditFolder
     from swaypoint.review.cleaning.export import ExportOptions
     from swaypoint.review.cleaning.export import export as write
+    from swaypoint.review.cleaning.pushed import FORMAT, card, check_destination
+    from swaypoint.review.cleaning.pushed import push as upload
     from swaypoint.review.items import Items
     from swaypoint.review.log.threads import Threads
 
     items = Items(AuditFolder(folder))
+    if push is not None and to != FORMAT:
+        raise InputError(f"--push is for --to {FORMAT}; --to is {to}")
+    if push is None and public:
+        raise InputError("--public says who may see what is pushed; say where with --push OWNER/NAME")
+    if push is not None:
+        check_destination(push, public=public)
     with (
         stored_review(items, store, new=False, unverified=unverified) as (review, log, doubt),
         progress() as listener,
@@ -236,6 +255,10 @@ def export(  # long: an option a parameter
     counts = f"{written.records:,} records, {written.relabeled:,} relabeled, {written.dropped:,} left out"
     console.print(f"{plain(str(written.path))}: {counts}", soft_wrap=True, highlight=False)
     console.print(f"changes: {plain(str(written.changes))}", soft_wrap=True, highlight=False)
+    if push is not None:
+        address = upload(written, push, card(items, review, written, options), public=public)
+        seen = "everybody" if public else "you and whom you let in"
+        console.print(f"pushed: {plain(address)}, seen by {seen}", soft_wrap=True, highlight=False)
 
 
 @family.command("import")
