@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from swaypoint.data.neighbours import smallest
+from swaypoint.data.neighbours import EXACT, among_cells, smallest
 from swaypoint.errors import require
-from swaypoint.findings.duplicates.nearest import EXACT, approximate, near_pairs
+from swaypoint.findings.duplicates.nearest import near_pairs
 
 SIDE = 32
 """Pixels that a picture is brought to before anything else."""
@@ -129,7 +129,7 @@ def candidates(sketches: Sketches, k: int = _CANDIDATES) -> np.ndarray:
     low, k = sketches.directions(_SOUGHT), min(k, len(sketches) - 1)
     turned = mirrored(min(_SOUGHT, sketches.coefficients.shape[1]))
     if len(low) > EXACT:
-        return approximate(low, k, turns=(1.0, turned))
+        return among_cells(low, k, turns=(1.0, turned))
     even = turned > 0
     same, opposite = np.ascontiguousarray(low[:, even]), np.ascontiguousarray(low[:, ~even])
     negative = -same
