@@ -226,7 +226,7 @@ def test_one_colour_all_over_and_too_few():
 def test_candidates_of_many_pictures_are_those_of_few(monkeypatch):
     shown = sketched(photographs(300))
     few = candidates(shown, k=5)
-    monkeypatch.setattr(pictures, "EXACT", 100)
+    monkeypatch.setattr(pictures, "_EXACT", 100)
     monkeypatch.setattr(neighbours, "_VISITED", 9)  # of 17 cells
     many = candidates(shown, k=5)
     assert np.mean([len(np.intersect1d(*pair)) / 5 for pair in zip(few, many, strict=True)]) > 0.95
@@ -281,6 +281,16 @@ def test_rows_that_were_rounded_are_near_and_rows_of_few_values_are_not():
     answers = np.unique(np.random.default_rng(0).integers(0, 4, (3000, 8)), axis=0).astype(np.float32)
     assert not len(near_rows(answers, tolerance=True))
     assert not len(near_rows(np.full((5, 2), np.nan, np.float32), tolerance=True))
+
+
+def test_three_digits_of_a_value_far_out_are_that_value():
+    generator = np.random.default_rng(0)
+    rows = np.exp(2 * generator.normal(size=(400, 5))).astype(np.float32)
+    largest = np.argsort(rows.max(1))[-12:]
+    rounded = np.vectorize(lambda value: float(f"{value:.3g}"))(rows[largest]).astype(np.float32)
+    assert (np.abs(rounded - rows[largest]) > 0.01 * rows.std(0)).any(1).sum() > 3
+    pairs = {tuple(pair) for pair in near_rows(np.concatenate([rows, rounded]), tolerance=True).tolist()}
+    assert pairs == {(i, 400 + k) for k, i in enumerate(largest.tolist())}
 
 
 # -- of an audit -----------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-EXACT = 20_000
+EXACT = 10_000
 """Up to so many points the nearest others of all are sought among all, beyond that among cells."""
 _ROWS = 10_000
 _DISTANCES = 1 << 26
