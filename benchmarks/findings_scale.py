@@ -1,4 +1,4 @@
-"""Duplicates and outliers of many records: seconds, memory, and what the approximate search misses.
+"""Duplicates and outliers of many records: seconds, memory, and what the search among cells misses.
 
 ``python -m benchmarks.findings_scale 100000 --width 512`` prints one line of JSON. The features are a layer
 of random weights on points of 24 dimensions, in 20 classes; 1 % of them are near copies of others, 0.1 %
@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from swaypoint.data.neighbours import Space
-from swaypoint.findings.duplicates import nearest
+from swaypoint.data.neighbours import EXACT, Space
 from swaypoint.findings.duplicates.contents import hashed
+from swaypoint.findings.duplicates.nearest import NEIGHBOURS, near_pairs
 from swaypoint.findings.outliers import LEVEL, foreign_p_values
 from swaypoint.findings.significance import benjamini_hochberg
 from swaypoint.folder.manifest import TRAIN
@@ -54,8 +54,8 @@ def planted(path: Path, n: int, width: int, seed: int = 0) -> tuple[np.ndarray, 
     return np.memmap(path, np.float32, "r", shape=(n, width)), labels, is_alien
 
 
-def measure(n: int, width: int, *, search: bool) -> dict[str, Any]:
-    """Of ``n`` records; with ``search`` by the approximate search, however few they are."""
+def measure(n: int, width: int) -> dict[str, Any]:
+    """Of ``n`` records."""
     seconds: dict[str, float] = {}
     cpu: dict[str, float] = {}
 
@@ -66,27 +66,25 @@ def measure(n: int, width: int, *, search: bool) -> dict[str, Any]:
         cpu[name] = round(time.process_time() - used, 1)
         return found
 
-    if search:
-        nearest.EXACT = min(nearest.EXACT, n - 1)
     with tempfile.TemporaryDirectory() as folder:
         features, labels, alien = planted(Path(folder) / "features", n, width)
         before = _peak()
         timed("exact copies", lambda: hashed(row.tobytes() for row in features))
-        index, distance = timed("neighbours", lambda: nearest.nearest(features, nearest.NEIGHBOURS))
-        pairs, _ = timed("near copies", lambda: nearest.near_pairs(index, distance))
+        index, distance = timed("neighbours", lambda: Space(features).others(NEIGHBOURS))
+        pairs, _ = timed("near copies", lambda: near_pairs(index, distance))
         split = np.full(n, TRAIN)
         p = timed("outliers", lambda: foreign_p_values(features, labels, split))
         peak = _peak()
         named = benjamini_hochberg(p, LEVEL)
         sample = np.linspace(0, n - 1, _SAMPLE).astype(int)
-        true, _ = Space(features).nearest(features[sample], nearest.NEIGHBOURS, itself=sample)
+        true, _ = Space(features).nearest(features[sample], NEIGHBOURS, itself=sample)
         copies = round(_COPIES * n)
         meant = {(i, n - copies + i) for i in range(copies)}
         found = set(map(tuple, pairs.tolist()))
     return {
         "records": n,
         "width": width,
-        "search": "approximate" if n > nearest.EXACT else "exact",
+        "search": "among cells" if n > EXACT else "exact",
         "seconds": seconds | {"all": round(sum(seconds.values()), 1)},
         "seconds of a core": cpu | {"all": round(sum(cpu.values()), 1)},
         "peak GB": round(peak, 2),
@@ -112,10 +110,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("records", type=int, nargs="+")
     parser.add_argument("--width", type=int, default=512)
-    parser.add_argument("--search", action="store_true", help="approximately, however few records")
     arguments = parser.parse_args()
     for n in arguments.records:
-        print(json.dumps(measure(n, arguments.width, search=arguments.search)), flush=True)
+        print(json.dumps(measure(n, arguments.width)), flush=True)
 
 
 if __name__ == "__main__":

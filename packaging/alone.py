@@ -316,15 +316,6 @@ def duckdb() -> None:
 
 
 @extra
-def neighbours() -> None:
-    from swaypoint.findings.duplicates.nearest import approximate
-
-    x = RNG.normal(size=(500, 8)).astype(np.float32)
-    exact = torch.cdist(*[torch.from_numpy(x)] * 2).fill_diagonal_(torch.inf).argmin(1).numpy()
-    assert (approximate(x, 1)[:, 0] == exact).mean() > 0.99
-
-
-@extra
 def hub() -> None:
     import datasets
 

@@ -22,12 +22,13 @@ from sklearn.neighbors import NearestNeighbors
 import swaypoint
 from review_audit import quick
 from swaypoint.auditing.options import AuditOptions
+from swaypoint.data import neighbours
 from swaypoint.data.dataset import Dataset
 from swaypoint.data.readers import read_dataset
 from swaypoint.findings import find_near_duplicates
-from swaypoint.findings.duplicates import nearest, pictures, texts
+from swaypoint.findings.duplicates import pictures, texts
 from swaypoint.findings.duplicates.groups import Groups, joined
-from swaypoint.findings.duplicates.nearest import approximate, chance, near_pairs, near_rows
+from swaypoint.findings.duplicates.nearest import chance, near_pairs, near_rows
 from swaypoint.findings.duplicates.pictures import (
     CONFIRMED,
     aligned,
@@ -222,24 +223,16 @@ def test_one_colour_all_over_and_too_few():
     assert len(near_pictures(sketched([]))) == 0
 
 
-def test_the_approximate_search_finds_what_the_exact_one_does(monkeypatch):
-    pytest.importorskip("usearch")
-    points = np.random.default_rng(0).normal(size=(2000, 12)).astype(np.float32)
-    exact, distances = nearest.nearest(points, 10)
-    monkeypatch.setattr(nearest, "EXACT", 100)
-    found, measured = nearest.nearest(points, 10)
-    assert np.mean([len(np.intersect1d(*pair)) / 10 for pair in zip(exact, found, strict=True)]) > 0.95
-    there = exact[:, 0] == found[:, 0]
-    assert there.mean() > 0.95
-    np.testing.assert_allclose(measured[there, 0], distances[there, 0], rtol=1e-12)
-    np.testing.assert_array_equal(found, nearest.nearest(points, 10)[0])  # the same each time
+def test_candidates_of_many_pictures_are_those_of_few(monkeypatch):
     shown = sketched(photographs(300))
-    monkeypatch.setattr(pictures, "EXACT", 100)
-    given = candidates(shown, k=5)
-    monkeypatch.undo()
-    both = zip(candidates(shown, k=5), given, strict=True)
-    assert np.mean([len(np.intersect1d(*pair)) / 5 for pair in both]) > 0.95
-    assert sorted(approximate(points[:3], 4)[0].tolist()) == [-1, -1, 1, 2]
+    few = candidates(shown, k=5)
+    monkeypatch.setattr(pictures, "_EXACT", 100)
+    monkeypatch.setattr(neighbours, "_VISITED", 9)  # of 17 cells
+    many = candidates(shown, k=5)
+    assert np.mean([len(np.intersect1d(*pair)) / 5 for pair in zip(few, many, strict=True)]) > 0.95
+    copies = np.stack([COPIES["mirrored"](picture) for picture in photographs(20)])
+    found = candidates(sketched([*photographs(300), *copies]), k=1)
+    assert found[300:, 0].tolist() == list(range(20))
 
 
 # -- texts and rows --------------------------------------------------------------------------------
@@ -288,6 +281,16 @@ def test_rows_that_were_rounded_are_near_and_rows_of_few_values_are_not():
     answers = np.unique(np.random.default_rng(0).integers(0, 4, (3000, 8)), axis=0).astype(np.float32)
     assert not len(near_rows(answers, tolerance=True))
     assert not len(near_rows(np.full((5, 2), np.nan, np.float32), tolerance=True))
+
+
+def test_three_digits_of_a_value_far_out_are_that_value():
+    generator = np.random.default_rng(0)
+    rows = np.exp(2 * generator.normal(size=(400, 5))).astype(np.float32)
+    largest = np.argsort(rows.max(1))[-12:]
+    rounded = np.vectorize(lambda value: float(f"{value:.3g}"))(rows[largest]).astype(np.float32)
+    assert (np.abs(rounded - rows[largest]) > 0.01 * rows.std(0)).any(1).sum() > 3
+    pairs = {tuple(pair) for pair in near_rows(np.concatenate([rows, rounded]), tolerance=True).tolist()}
+    assert pairs == {(i, 400 + k) for k, i in enumerate(largest.tolist())}
 
 
 # -- of an audit -----------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
 from swaypoint.data import neighbours as searched
-from swaypoint.data.neighbours import Space, neighbours, smallest
+from swaypoint.data.neighbours import Space, among_cells, neighbours, smallest
 
 
 def points(n: int, width: int, seed: int = 0) -> np.ndarray:
@@ -82,6 +82,50 @@ def test_of_points_in_one_place_the_first_are_taken_and_none_is_its_own_neighbou
         sorted({*row, i}) == list(range(6 * (i // 6), 6 * (i // 6) + 6)) for i, row in enumerate(index)
     )
     assert (np.diff(index, axis=1) > 0).all()
+
+
+def crowds(n: int, width: int, seed: int = 0) -> np.ndarray:
+    """Around twenty places, on a scale of its own in each direction."""
+    rng = np.random.default_rng(seed)
+    around = rng.standard_normal((20, width))[rng.integers(0, 20, n)] + 0.5 * rng.standard_normal((n, width))
+    return (around * rng.uniform(0.01, 100, width) + 30).astype(np.float32)
+
+
+@pytest.mark.parametrize(("n", "share"), [(12, 1.0), (500, 1.0), (4000, 0.99)])
+def test_others_among_cells_are_scikit_learns(n, share, monkeypatch):
+    monkeypatch.setattr(searched, "EXACT", 5)
+    monkeypatch.setattr(searched, "_BLOCK", 300)
+    monkeypatch.setattr(searched, "_SEEN", 5000)
+    monkeypatch.setattr(searched, "_ROWS", 1000)
+    given = crowds(n, 12)
+    index, distances = Space(given).others(10)
+    true_index, true_distances = expected(given, np.arange(n), 10)
+    same = (index[:, :, None] == true_index[:, None, :]).any(2)
+    assert same.mean() >= share
+    whole = same.all(1)
+    np.testing.assert_allclose(distances[whole], true_distances[whole], rtol=1e-6)
+    assert not (index == np.arange(n)[:, None]).any()
+    assert all(len(set(row)) == 10 for row in index.tolist())
+    np.testing.assert_array_equal(index, Space(given).others(10)[0])  # the same each time
+
+
+def test_among_cells_a_point_may_be_turned():
+    given = crowds(400, 6) - 30
+    given[200:] = -given[:200] + 1e-3 * given[:200].std(0)
+    turns = (1.0, np.full(6, -1.0, dtype=np.float32))
+    found = among_cells(given, 7, turns=turns)
+    apart = np.min([((given[:, None] * turn - given) ** 2).sum(2) for turn in turns], axis=0)
+    np.fill_diagonal(apart, np.inf)
+    np.testing.assert_array_equal(np.sort(found), np.sort(np.argsort(apart, axis=1)[:, :7]))
+
+
+def test_among_cells_many_in_one_place_and_fewer_than_are_asked_for():
+    given = np.repeat(points(3, 2), [500, 2, 1], axis=0)
+    found = among_cells(given, 4)
+    assert (found[:500] < 500).all()
+    assert (found[:500] >= 0).all()
+    assert all(len(set(row)) == 4 for row in found[:500].tolist())
+    assert np.sort(among_cells(points(3, 2), 4)).tolist() == [[-1, -1, 1, 2], [-1, -1, 0, 2], [-1, -1, 0, 1]]
 
 
 def test_nothing_is_asked():

@@ -52,13 +52,14 @@ def near_copies(folder: AuditFolder, rows: np.ndarray) -> np.ndarray:
     int64. The folder keeps their contents.
 
     Raises:
-        MissingExtra: Pillow is not installed, for pictures; usearch, for large tables.
+        MissingExtra: Pillow is not installed, for pictures.
     """
     data = folder.manifest().data
     if is_tabular(folder.manifest()):
         values = _values(folder)
         assert values is not None
-        return rows[near_rows(values[rows], tolerance=data.kind == "rows")]
+        chosen = values if len(rows) == len(values) else values[rows]  # no copy of what may be large
+        return rows[near_rows(chosen, tolerance=data.kind == "rows")]
     _, items = folder.items()
     if data.kind == "images":
         column = items["picture"]

@@ -86,7 +86,7 @@ def find_near_duplicates(folder: AuditFolder) -> list[Finding]:
 
     Raises:
         InputError: a damaged folder.
-        MissingExtra: Pillow is not installed, for pictures; usearch, for large tables.
+        MissingExtra: Pillow is not installed, for pictures.
     """
     known = contents(folder)
     if known is None:

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from swaypoint.data.neighbours import Space
-from swaypoint.errors import require
 from swaypoint.findings.significance import benjamini_hochberg
 
 NEIGHBOURS = 16
 """The distance to this neighbour is the scale that a pair is measured by."""
 FALSE = 0.01
 """Share of false ones among the records that are said to have a near copy (Benjamini and Hochberg, 1995)."""
-EXACT = 200_000
-"""Up to so many records the nearest are sought among all; from there on approximately, by usearch."""
 ROUNDED = 0.01
-"""Share of a column's standard deviation up to which two values of a table are one, rounded otherwise."""
+"""Share of a column's standard deviation, or of how far they lie from its mean, up to which two values of a
+table are one, rounded otherwise."""
 _DENSE = 0.05
-_ROWS, _WIDTH = 16_384, 64
-"""Points at a time; candidates when the graph is built: with the library's 128 it takes twice as long, and a
-thousandth more of the 16 nearest is found."""
+_ROWS = 16_384
 
 
 @dataclass(frozen=True)
@@ -104,96 +98,23 @@ def once(pairs: np.ndarray) -> np.ndarray:
     return np.unique(np.sort(pairs.astype(np.int64), axis=1), axis=0).reshape(-1, 2)
 
 
-def nearest(points: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The ``k`` nearest others of each of ``points`` (n, D) float32, in units of each feature's deviation.
-
-    Returns:
-        Rows ``(n, k)`` int64 and Euclidean distances ``(n, k)`` float64, the nearest first.
-
-    Raises:
-        MissingExtra: more than :data:`EXACT` points, and usearch is not installed.
-    """
-    k, space = min(k, len(points) - 1), Space(points)
-    if len(points) <= EXACT:
-        return space.nearest(points, k, itself=np.arange(len(points)))
-    found = approximate(points, k, spread=space.spread)
-    distances = np.empty(found.shape)
-    for rows in _chunks(len(points)):  # what the graph measures is rounded
-        measured = np.where(found[rows] < 0, np.inf, space.measured(points[rows], found[rows]))
-        order = np.argsort(measured, axis=1, kind="stable")
-        found[rows] = np.take_along_axis(found[rows], order, 1)
-        distances[rows] = np.take_along_axis(measured, order, 1)
-    return found, distances
-
-
-def approximate(
-    points: np.ndarray, k: int, *, spread: np.ndarray | float = 1.0, turns: Sequence[Any] = (1.0,)
-) -> np.ndarray:
-    """The ``k`` nearest others of each of ``points`` (n, D), in units of ``spread``, that a graph of
-    neighbours leads to (Malkov and Yashunin, 2018); in any order, and the same each time.
-
-    The graph holds half-precision numbers: with what else there is, three bytes a number and 200 a point.
-
-    Args:
-        spread: ``(D,)``.
-        turns: each ``(D,)``; a point is at the distance that is the least once it is multiplied by one of
-            them.
-
-    Returns:
-        Rows ``(n, k)`` int64; -1 where fewer were found.
-
-    Raises:
-        MissingExtra: usearch is not installed.
-    """
-    usearch = require("usearch.index", "neighbours")
-    index, n = (
-        usearch.Index(ndim=points.shape[1], metric="l2sq", dtype="f16", expansion_add=_WIDTH),
-        len(points),
-    )
-    for rows in _chunks(n):  # by one thread: by several the graph would be another each time
-        index.add(np.arange(n)[rows], (points[rows] / spread).astype(np.float32), threads=1)
-    found = np.full((n, k), -1)
-    for rows in _chunks(n):
-        scaled = points[rows] / spread
-        seen = [index.search((scaled * turn).astype(np.float32), min(k + 1, n)) for turn in turns]
-        keys, squared = (np.concatenate(parts, axis=1) for parts in zip(*map(_filled, seen), strict=True))
-        squared[keys < 0] = np.inf
-        squared[keys == np.arange(n)[rows, None]] = np.inf
-        order = np.lexsort((squared, keys), axis=1)
-        keys, squared = np.take_along_axis(keys, order, 1), np.take_along_axis(squared, order, 1)
-        squared[:, 1:][keys[:, 1:] == keys[:, :-1]] = np.inf  # found from two sides: the nearer one counts
-        order = np.argsort(squared, axis=1, kind="stable")[:, :k]
-        keys, squared = np.take_along_axis(keys, order, 1), np.take_along_axis(squared, order, 1)
-        found[rows, : keys.shape[1]] = np.where(np.isfinite(squared), keys, -1)
-    return found
-
-
-def _filled(matches: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Keys ``(q, k)`` int64, -1 where there is no match, as what the library leaves empty may hold anything;
-    and distances. Of a single query it gives vectors, as long as there are matches."""
-    keys, distances = np.atleast_2d(matches.keys).astype(np.int64), np.atleast_2d(matches.distances)
-    counts = np.asarray(getattr(matches, "counts", keys.shape[1])).reshape(-1, 1)
-    return np.where(np.arange(keys.shape[1]) < counts, keys, -1), distances.astype(np.float32)
-
-
-def _chunks(n: int) -> list[slice]:
-    return [slice(start, min(start + _ROWS, n)) for start in range(0, n, _ROWS)]
-
-
 def near_rows(values: np.ndarray, *, tolerance: bool) -> np.ndarray:
     """Pairs of rows that are near copies, ``(p, 2)`` int64: nearer than chance explains; and of a table, with
-    ``tolerance``, different by at most :data:`ROUNDED` of a column's deviation in every column, as what was
-    rounded or entered twice is. Rows of a table that agree but for one column are no copies: two customers
-    may be.
+    ``tolerance``, different in every column by at most :data:`ROUNDED` of its deviation, or of both values'
+    own distance from its mean where that is more, as what was rounded or entered twice is: three digits of
+    15,841 are 15,800, in a column whose deviation is 670. Rows of a table that agree but for one column are
+    no copies: two customers may be.
 
     Args:
         values: ``(n, D)`` float32, all different.
     """
-    if len(values) < 3 or not all(np.isfinite(values[rows]).all() for rows in _chunks(len(values))):
+    chunks = (values[start : start + _ROWS] for start in range(0, len(values), _ROWS))
+    if len(values) < 3 or not all(np.isfinite(chunk).all() for chunk in chunks):
         return np.empty((0, 2), dtype=np.int64)
-    pairs, _ = near_pairs(*nearest(values, NEIGHBOURS))
+    space = Space(values)
+    pairs, _ = near_pairs(*space.others(min(NEIGHBOURS, len(values) - 1)))
     if not tolerance:
         return pairs
-    spread = Space(values).spread
-    apart = np.abs(values[pairs[:, 0]].astype(np.float64) - values[pairs[:, 1]]) / spread
-    return pairs[(apart <= ROUNDED).all(1)]
+    one, other = (values[column] - space.centre for column in pairs.T)
+    unit = np.maximum(space.spread, np.minimum(np.abs(one), np.abs(other)))
+    return pairs[(np.abs(one - other) <= ROUNDED * unit).all(1)]

@@ -15,15 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from swaypoint.data.neighbours import smallest
+from swaypoint.data.neighbours import among_cells, smallest
 from swaypoint.errors import require
-from swaypoint.findings.duplicates.nearest import EXACT, approximate, near_pairs
+from swaypoint.findings.duplicates.nearest import near_pairs
 
 SIDE = 32
 """Pixels that a picture is brought to before anything else."""
 _KEPT, _COMPARED, _SOUGHT = 20, 16, 6
 """Lowest frequencies that are kept in each direction, that confirm, and that find candidates."""
 _CANDIDATES = 32
+_EXACT = 100_000
+"""Up to so many pictures candidates are sought among all: with so few numbers each, cells are no quicker."""
 _EVEN = 0.5
 """Coefficients are divided by their deviation over the pictures to this power: at 0 the lowest would be all
 that counts, as their variance is a thousand times that of others, and at 1 the noise of what was
@@ -128,8 +130,8 @@ def candidates(sketches: Sketches, k: int = _CANDIDATES) -> np.ndarray:
     """
     low, k = sketches.directions(_SOUGHT), min(k, len(sketches) - 1)
     turned = mirrored(min(_SOUGHT, sketches.coefficients.shape[1]))
-    if len(low) > EXACT:
-        return approximate(low, k, turns=(1.0, turned))
+    if len(low) > _EXACT:
+        return among_cells(low, k, turns=(1.0, turned))
     even = turned > 0
     same, opposite = np.ascontiguousarray(low[:, even]), np.ascontiguousarray(low[:, ~even])
     negative = -same
