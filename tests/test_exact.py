@@ -215,3 +215,22 @@ def test_the_head_to_start_from(loss, targets, classes, outputs):
     assert (head.l2, head.penalize_bias) == (0.5, False)
     assert not head.matrix.any()
     assert zero_head(outputs, 6, as_loss(loss), 0.5).matrix.equal(head.matrix)
+
+
+@pytest.mark.parametrize(("bytes_kept", "passes"), [(1 << 30, 1), (0, 2)])
+def test_points_are_read_once_where_memory_holds_what_is_made_of_them(monkeypatch, bytes_kept, passes):
+    read = []
+
+    class Read(ArrayBatches):
+        def __iter__(self):
+            read.append(1)
+            return super().__iter__()
+
+    monkeypatch.setattr("swaypoint.scoring.risks.head.room", lambda device: bytes_kept)
+    generator = torch.Generator().manual_seed(0)
+    features, labels = torch.randn(900, 5, generator=generator), torch.arange(900) % 3
+    weights = HeadWeights(torch.randn(3, 5, generator=generator), None, losses.CrossEntropy(), l2=1e-3)
+    found = Influence(weights, Read(features, labels)).scores().cook
+    assert len(read) == passes
+    monkeypatch.undo()
+    np.testing.assert_array_equal(found, Influence(weights, ArrayBatches(features, labels)).scores().cook)

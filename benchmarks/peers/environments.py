@@ -15,8 +15,9 @@ class NotInstalledError(Exception):
 
 
 def requirements(name: str) -> str:
-    """The text of its requirements; that of ``NAME.bare.txt`` is installed without dependencies."""
-    files = (REQUIREMENTS / f"{name}.txt", REQUIREMENTS / f"{name}.bare.txt")
+    """The text of its requirements; that of ``NAME.bare.txt`` is installed without dependencies, and what
+    ``NAME.without.txt`` names is removed in the end."""
+    files = (REQUIREMENTS / f"{name}{kind}.txt" for kind in ("", ".bare", ".without"))
     return "\n".join(file.read_text() for file in files if file.is_file())
 
 
@@ -39,19 +40,22 @@ def python(name: str, folder: Path) -> Path:
     venv.create(path, with_pip=True, clear=True)
     listed, bare = REQUIREMENTS / f"{name}.txt", REQUIREMENTS / f"{name}.bare.txt"
     first = next(line for line in listed.read_text().splitlines() if not line.startswith("#"))
-    _pip(executable, first)  # torch where there is one: the rest would bring another build of it
-    _pip(executable, "-r", str(listed))
+    _pip(executable, "install", first)  # torch where there is one: the rest would bring another build of it
+    _pip(executable, "install", "-r", str(listed))
     source = folder / "sources" / name
     if source.is_dir():
-        _pip(executable, "--no-deps", "--no-build-isolation", str(source))
+        _pip(executable, "install", "--no-deps", "--no-build-isolation", str(source))
     elif bare.is_file():
-        _pip(executable, "--no-deps", "-r", str(bare))
+        _pip(executable, "install", "--no-deps", "-r", str(bare))
+    without = REQUIREMENTS / f"{name}.without.txt"
+    if without.is_file():
+        _pip(executable, "uninstall", "-y", "-r", str(without))
     done.write_text(requirements(name))
     return executable
 
 
 def _pip(executable: Path, *arguments: str) -> None:
-    command = [str(executable), "-m", "pip", "install", "-q", "--disable-pip-version-check", *arguments]
+    command = [str(executable), "-m", "pip", "-q", "--disable-pip-version-check", *arguments]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     if run.returncode:
         errors = [line for line in run.stderr.splitlines() if "error" in line.lower() or "fatal" in line]

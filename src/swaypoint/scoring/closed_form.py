@@ -14,10 +14,9 @@ from swaypoint.data.folds import Fold
 from swaypoint.errors import InputError
 from swaypoint.scoring.head_solution import HeadSolution
 from swaypoint.scoring.operators import outer
-from swaypoint.scoring.operators.logits import LogitCurvature
 from swaypoint.scoring.operators.moments import HeadForm
 from swaypoint.scoring.operators.packed import unpack_index
-from swaypoint.scoring.operators.removal import solve_removal
+from swaypoint.scoring.operators.removal import of_few_outputs, of_many_outputs
 from swaypoint.scoring.risks.beyond import Beyond
 from swaypoint.scoring.risks.chunk import Chunk
 from swaypoint.scoring.risks.head import HeadWeights, LinearHeadRisk
@@ -356,25 +355,39 @@ class Influence(HeadSolution):
         ``change``."""
         beyond, residuals = self._beyond, self.risk.residuals(chunk)[..., rows]
         features = self.risk.features(chunk) if beyond is None else beyond.features(chunk).to(self.dtype)
-        curvature = chunk.terms.curvature.rows(rows)
-        if self._narrow:
-            outside = None if beyond is None else beyond.outside(chunk, rows)
-            products = self._products(features[:, rows], outside)
-            cook, moved, shift = self._of_many_outputs(curvature, products, residuals[0], change)
-            return cook, self.risk.leverages(features[:, rows]), moved, shift.unsqueeze(0)
-        blocks, leverages = self._form.blocks(features[:, rows])
-        if beyond is not None:
-            blocks = blocks + beyond.blocks(chunk, rows).to(blocks)
-        leverage = leverages[0].clone()  # not a view, which would keep the blocks
+        features, curvature = features[:, rows], chunk.terms.curvature.rows(rows)
+        points = self.summary.points if self._removes else -self.summary.points
         if self.risk.wide:
-            held = outer.HeldBlocks.of(blocks[0], residuals.shape[1])
-            cook, moved, shift = self._of_many_outputs(curvature, held, residuals[0], change)
-            return cook, leverage, moved, shift.unsqueeze(0)
-        cook = self._form.from_blocks(blocks, residuals)
+            blocks, leverage = self._blocks_of_many(chunk, rows, features, residuals.shape[1])
+            cook = (residuals[0].T * blocks.times(residuals[0].T.contiguous())).sum(1)
+        else:
+            packed, leverages = self._form.blocks(features)
+            if beyond is not None:  # of any size
+                packed = packed.double() + beyond.blocks(chunk, rows)
+            leverage = leverages[0].to(torch.float64, copy=True)  # no view, which keeps the blocks
+            cook = self._form.from_blocks(packed, residuals)
         if not change:
             return cook, leverage, torch.zeros_like(cook), torch.zeros_like(residuals)
-        corrected, shift = self._corrected(curvature, blocks, residuals)
-        return cook, leverage, self._form.from_blocks(blocks, corrected), shift
+        if self.risk.wide:
+            found = [of_many_outputs(curvature, self.risk.outputs[0], blocks, residuals[0], points)]
+        else:
+            groups = zip(self.risk.outputs, packed, residuals, strict=True)
+            found = [of_few_outputs(curvature, *group, points) for group in groups]
+        corrected, shift = (torch.stack(parts) for parts in zip(*found, strict=True))
+        return cook, leverage, points * (corrected * shift).sum((0, 1)), shift
+
+    def _blocks_of_many(
+        self, chunk: Chunk, rows: slice, features: Tensor, outputs: int
+    ) -> tuple[outer.Blocks, Tensor]:
+        """The blocks A_i of a wide head's points, and their leverages ``(b,)``."""
+        beyond = self._beyond
+        if self._narrow:
+            outside = None if beyond is None else beyond.outside(chunk, rows)
+            return self._products(features, outside), self.risk.leverages(features)
+        packed, leverages = self._form.blocks(features)
+        if beyond is not None:
+            packed = packed + beyond.blocks(chunk, rows)
+        return outer.HeldBlocks.of(packed[0], outputs), leverages[0].clone()
 
     def _products(self, features: Tensor, outside: Tensor | None = None) -> outer.Products:
         """The blocks of a wide head's points with ``features`` (k, b), by products with the inverse;
@@ -384,44 +397,6 @@ class Influence(HeadSolution):
             return outer.Products(inverse, rows)
         gram = self._beyond.grams[0][unpack_index(self.risk.outputs[0].shape[1], rows.device)].squeeze(2)
         return outer.Products(inverse, rows, outside, gram)
-
-    def _corrected(
-        self, curvature: LogitCurvature, blocks: Tensor, residuals: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """(I - Lambda A)^-1 r and the logit shift A (I - Lambda A)^-1 r, both ``(G, m, b)``; of points that
-        are added (I + Lambda A)^-1 r, and the shift is minus that."""
-        index = unpack_index(residuals.shape[1], blocks.device)
-        corrected, shift = torch.empty_like(residuals), torch.empty_like(residuals)
-        for g, basis in enumerate(self.risk.outputs):
-            a = blocks[g][index] / self.summary.points
-            packed = curvature.project(basis)[index]
-            corrected[g] = solve_removal(packed, a if self._removes else -a, residuals[g])
-            shift[g] = (a * corrected[g]).sum(1)
-        return corrected, shift
-
-    def _of_many_outputs(
-        self, curvature: LogitCurvature, blocks: outer.Blocks, residuals: Tensor, change: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Cook's distance, that of the removal or addition, and the logit shift ``(m, b)``, of a wide head,
-        from residuals ``(m, b)``."""
-        m, basis, moved = len(residuals), self.risk.outputs[0], blocks.times
-        points = self.summary.points if self._removes else -self.summary.points  # I - Lambda A, or plus
-
-        def curved(vectors: Tensor) -> Tensor:
-            return curvature.matmul(vectors @ basis.T) @ basis / points
-
-        rows = residuals.T.contiguous()
-        cook = (rows * moved(rows)).sum(1)
-        if not change:
-            return cook, torch.zeros_like(cook), torch.zeros_like(residuals)
-        corrected, failed = outer.solve_removal(curved, moved, rows)
-        for i in failed.nonzero()[:, 0].tolist():  # leverage near one, where iteration is slow
-            point = curvature.rows(slice(i, i + 1)).matmul(basis.unsqueeze(0))[0]
-            a = blocks.block(i)
-            solution, info = torch.linalg.solve_ex(torch.eye(m).to(a) - basis.T @ point @ a / points, rows[i])
-            corrected[i] = solution if int(info) == 0 else torch.nan
-        shift = moved(corrected)
-        return cook, (corrected * shift).sum(1), shift.T / points
 
     def factor(self) -> dict[str, Tensor]:
         return {"inverse": self.inverse.matrix, **self.risk.coordinates()}

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from swaypoint.scoring.operators.packed import pack_pairs
+from swaypoint.scoring.operators.packed import pack_pairs, pack_strict_pairs
+
+_PAIRED = 24
+"""Classes up to which their pairs cost no more than the small systems that they go into."""
 
 
 class LogitCurvature(ABC):
@@ -31,7 +34,7 @@ class LogitCurvature(ABC):
         """The sum over the points, ``(C, C)``."""
 
     @abstractmethod
-    def rows(self, rows: slice) -> LogitCurvature:
+    def rows(self, rows: slice | Tensor) -> LogitCurvature:
         """That of some of the points."""
 
     @abstractmethod
@@ -51,14 +54,35 @@ class LogitCurvature(ABC):
         raise NotImplementedError(f"{type(self).__name__} has no square root in closed form")
 
 
+def pair_map(basis: Tensor) -> Tensor:
+    """From the products of pairs of classes to the distinct entries of basis^T Lambda basis:
+    ``(C, m) -> (m (m + 1) / 2, C (C - 1) / 2)``."""
+    one, other = torch.triu_indices(len(basis), len(basis), 1, device=basis.device)
+    return pack_pairs((basis[one] - basis[other]).T)
+
+
 @dataclass(frozen=True)
 class DiagonalMinusOuter(LogitCurvature):
-    """diag(d) - u u^T; u is None for losses whose outputs do not interact."""
+    """diag(d) - u u^T, whose rows sum to zero as softmax's do; u is None for losses whose outputs do not
+    interact."""
 
     d: Tensor
     u: Tensor | None = None
 
+    @property
+    def paired(self) -> bool:
+        """Whether it is taken by pairs of classes, as the sum over c < c' of
+        u_c u_c' (e_c - e_c')(e_c - e_c')^T: without p - p^2, which of a confident point is rounding."""
+        return self.u is not None and self.u.shape[1] <= _PAIRED
+
+    def pairs(self, scale: float = 1.0, dtype: torch.dtype = torch.float64) -> Tensor:
+        """``scale`` times u_c u_c', ``(C (C - 1) / 2, b)``."""
+        assert self.u is not None
+        return pack_strict_pairs((self.u.T * scale**0.5).to(dtype))
+
     def project(self, basis: Tensor) -> Tensor:
+        if self.paired:
+            return pair_map(basis) @ self.pairs()
         # (b_c v_c)(b_c w_c) summed over c is one GEMM with the packed products of the basis rows.
         packed = pack_pairs(basis.T) @ self.d.T
         if self.u is not None:
@@ -83,7 +107,7 @@ class DiagonalMinusOuter(LogitCurvature):
         diagonal = torch.diag(self.d.sum(0))
         return diagonal if self.u is None else diagonal - self.u.T @ self.u
 
-    def rows(self, rows: slice) -> DiagonalMinusOuter:
+    def rows(self, rows: slice | Tensor) -> DiagonalMinusOuter:
         return DiagonalMinusOuter(self.d[rows], None if self.u is None else self.u[rows])
 
     def sqrt_matmul(self, vectors: Tensor) -> Tensor:
@@ -139,5 +163,5 @@ class DenseLogitCurvature(LogitCurvature):
     def total(self) -> Tensor:
         return self.values.sum(0)
 
-    def rows(self, rows: slice) -> DenseLogitCurvature:
+    def rows(self, rows: slice | Tensor) -> DenseLogitCurvature:
         return DenseLogitCurvature(self.values[rows])

@@ -205,14 +205,17 @@ class HeadForm:
         self._weights = pair_weights(outputs, entries)
 
     def blocks(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Distinct entries of A_i = U_i^T K U_i: (D, b) -> (G, m (m + 1) / 2, b) float64; and the
-        form ``beside`` at each point, (1, b), or (0, b) where there is none."""
-        values = self._pairs.contract(self._packed, features).double()
+        """Distinct entries of A_i = U_i^T K U_i: (D, b) -> (G, m (m + 1) / 2, b) in the dtype of the
+        products; and the form ``beside`` at each point, (1, b), or (0, b) where there is none."""
+        values = self._pairs.contract(self._packed, features)
         return values[: self._count].view(self._groups, -1, features.shape[1]), values[self._count :]
 
     def from_blocks(self, blocks: Tensor, residuals: Tensor) -> Tensor:
-        """sum over groups of r^T A r: (G, Q, b), (G, m, b) -> (b,)."""
-        total = torch.zeros(blocks.shape[2], dtype=torch.float64, device=blocks.device)
-        for block, residual in zip(blocks, residuals, strict=True):
-            total += self._weights @ (block * pack_pairs(residual))
-        return total
+        """sum over groups of r^T A r: (G, Q, b), (G, m, b) float64 -> (b,) float64."""
+        # In the dtype of the blocks: residuals may be so small that their squares are beyond its range.
+        scale = residuals.abs().amax((0, 1)).clamp_min(torch.finfo(residuals.dtype).tiny)
+        scaled, weights = (residuals / scale).to(blocks), self._weights.to(blocks)
+        total = torch.zeros_like(blocks[0, 0])
+        for block, residual in zip(blocks, scaled, strict=True):
+            total += weights @ pack_pairs(residual).mul_(block)
+        return scale.square() * total

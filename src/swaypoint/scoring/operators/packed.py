@@ -29,6 +29,16 @@ def pack_pairs(x: Tensor, out: Tensor | None = None) -> Tensor:
     return out
 
 
+def pack_strict_pairs(x: Tensor) -> Tensor:
+    """The same without the squares, x_d x_e for d < e: ``(k, b) -> (k (k - 1) / 2, b)``."""
+    k, b = x.shape
+    out, start = torch.empty(pair_count(k - 1), b, dtype=x.dtype, device=x.device), 0
+    for d in range(k - 1):
+        torch.mul(x[d + 1 :], x[d], out=out[start : start + k - 1 - d])
+        start += k - 1 - d
+    return out
+
+
 def pair_weights(k: int, like: Tensor) -> Tensor:
     """1 on the diagonal, 2 off it, ``(k (k + 1) / 2,)``: how often an entry counts in a full sum."""
     rows, columns = torch.triu_indices(k, k, device=like.device)

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from swaypoint.errors import InputError
+from swaypoint.folder.documents import free_memory
 from swaypoint.scoring.risks.losses import Terms
 
 LARGEST = 1e150
 """Of features: their squares have to be within the range of float64."""
+_LEAST_KEPT = 128 << 20
 
 
 class Chunk:
@@ -45,9 +47,17 @@ class Chunk:
         """Their squared norms ``(b,)``, without forming them."""
         return self.terms.residual.square().sum(1) * self.features.square().sum(0)
 
-    def release(self) -> None:
-        """Forget what can be made anew."""
+    def release(self) -> int:
+        """Forget what can be made anew; the bytes of the rest."""
         self._features = None
+        held = (self.reduced, self.targets, self.logits, *self.terms, *vars(self.terms.curvature).values())
+        return sum({id(x): x.nbytes for x in held if isinstance(x, Tensor)}.values())
+
+
+def room(device: torch.device) -> int:
+    """Bytes for what one pass makes of the points, so that the next need not: of memory an eighth. What was
+    held while they were read, and is not any more, is as much."""
+    return max(_LEAST_KEPT, int(free_memory() / 8)) if device.type == "cpu" else _LEAST_KEPT
 
 
 @dataclass(frozen=True)

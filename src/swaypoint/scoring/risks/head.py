@@ -20,10 +20,10 @@ from swaypoint.data.folds import Fold, InProcess, Statistic, total
 from swaypoint.data.parallel import ordered_map
 from swaypoint.errors import InputError
 from swaypoint.scoring.operators import outer
-from swaypoint.scoring.operators.logits import DiagonalMinusOuter, LogitCurvature
+from swaypoint.scoring.operators.logits import DiagonalMinusOuter, LogitCurvature, pair_map
 from swaypoint.scoring.operators.moments import FeaturePairs, HeadCurvature
 from swaypoint.scoring.operators.packed import pair_count
-from swaypoint.scoring.risks.chunk import LARGEST, Chunk, Summary, refuse
+from swaypoint.scoring.risks.chunk import LARGEST, Chunk, Summary, refuse, room
 from swaypoint.scoring.risks.coordinates import (
     FeatureRange,
     contrasts,
@@ -39,7 +39,6 @@ _BATCH = 8192
 _CHUNK = 4096
 _CHUNK_BYTES = 8 << 20
 _LEAST_BYTES = 64 << 20
-_CHUNKS_BYTES = 128 << 20
 _KEPT_BYTES = 1 << 30
 _CURVED_BYTES = 256 << 20
 
@@ -166,7 +165,7 @@ class LinearHeadRisk:
 
     def _as_columns(self, features: Tensor) -> Tensor:
         columns = torch.ones(self.head.width, len(features), dtype=torch.float64, device=self.device)
-        columns[: features.shape[1]] = features.to(self.device).T
+        columns[: features.shape[1]] = features.to(self.device).T.contiguous()  # half the time of one step
         return columns
 
     def _chunk(self, features: Tensor, targets: Tensor, offset: int) -> Chunk:
@@ -194,16 +193,15 @@ class LinearHeadRisk:
             chunk = self._chunk(*piece)
             return chunk, function(chunk)
 
-        kept: list[Chunk] | None = [] if data is None else None
-        left = _CHUNKS_BYTES
+        kept, left = list[Chunk](), room(self.device) if data is None else 0
         for chunk, result in ordered_map(
             evaluate, pieces(self.data if data is None else data, self._chunk_size), self.device
         ):
-            left -= 8 * (chunk.features.numel() + 4 * chunk.logits.numel())
-            chunk.release()
-            kept = [*kept, chunk] if kept is not None and left > 0 else None
+            left -= chunk.release()
+            kept = [] if left < 0 else kept
+            kept.append(chunk)
             yield result
-        if data is None:
+        if data is None and left >= 0:
             self._chunks = kept
 
     def chunks(self, data: FeatureBatches | None = None) -> Iterator[Chunk]:
@@ -217,20 +215,20 @@ class LinearHeadRisk:
         outputs = self.head.outputs
         entries = outputs if self.head.loss.convex else outputs**2  # of the curvature of a point
         chunk = self._chunk(*self.data.sample(max(64, min(_SAMPLE, _LEAST_BYTES // (8 * entries)))), 0)
-        count = len(chunk)
-        self.wide = (
-            len(self._gauge) == 1
-            and isinstance(chunk.terms.curvature, DiagonalMinusOuter)
-            and outer.cheaper(outputs, self.head.width)
-        )
+        count, curvature = len(chunk), chunk.terms.curvature
+        self.wide = self._paired = False
+        if len(self._gauge) == 1 and isinstance(curvature, DiagonalMinusOuter):
+            self.wide = outer.cheaper(outputs, self.head.width)
+            self._paired = curvature.paired and not self.wide
         bases, weights = [], torch.zeros(count, dtype=torch.float64, device=self.device)
-        total, size = chunk.terms.curvature.total(), 0.0
+        total, size = curvature.total(), 0.0
         for gauge in self._gauge:
             mean = gauge.T @ total @ gauge / count
             size += float(mean.trace().abs()) / (len(self._gauge) * gauge.shape[1])
             basis = gauge @ (whitening(mean) if self.head.loss.convex else torch.eye(mean.shape[0]).to(mean))
             bases.append(basis)
-            weights += chunk.terms.curvature.diagonal().abs() @ basis.square().sum(1)
+            weights += curvature.diagonal().abs() @ basis.square().sum(1)
+        self._scale = 1.0 / size if size > 0 else 1.0  # brings pairs of classes to the range of float32
         # Half the plain moment, half the curvature-weighted one: the latter conditions H, the former
         # keeps directions that only confident points span.
         weights = 0.5 * weights / weights.mean().clamp_min(torch.finfo(torch.float64).tiny) + 0.5
@@ -372,9 +370,7 @@ class LinearHeadRisk:
             InputError: see the class.
         """
         self.range = None
-        groups, m = len(self.outputs), self.outputs[0].shape[1]
-        width, q = self.head.width, pair_count(m)
-        pairs = FeaturePairs(width, self.dtype, self.device)
+        pairs = FeaturePairs(self.head.width, self.dtype, self.device)
         moments = partial(self._moments, pairs)
         name = f"curvature-{str(self.dtype).removeprefix('torch.')}"
         sums = (fold or InProcess(self.device)).total(name, moments, self.data.shards())
@@ -384,10 +380,11 @@ class LinearHeadRisk:
         self.range, project = feature_range(second / n, self._whiten, self._resolution)
         if self.wide:
             of_u, of_d = (sums.pop(name).to(self.device) for name in ("outer", "diagonal"))
-            packed = outer.packed(of_u, of_d, self.outputs[0])
-            unpacked = packed.div_(n).unsqueeze(0)
+            unpacked = outer.packed(of_u, of_d, self.outputs[0]).div_(n).unsqueeze(0)
         else:
-            unpacked = pairs.unpack(sums["packed"].to(self.device) / n).view(groups, q, width, width)
+            packed = sums["packed"].to(self.device) / n
+            packed = pair_map(self.outputs[0]) @ packed / self._scale if self._paired else packed
+            unpacked = pairs.unpack(packed).unflatten(0, (len(self.outputs), -1))
         if project is not None:
             unpacked = project.T @ unpacked @ project
         curvature = HeadCurvature(unpacked, self.penalty(), dtype=self.dtype)
@@ -424,10 +421,12 @@ class LinearHeadRisk:
 
     def _second_moments(self, pairs: FeaturePairs, chunk: Chunk) -> Statistic:
         features, curvature = self.features(chunk), chunk.terms.curvature
-        if self.wide:
-            assert isinstance(curvature, DiagonalMinusOuter)
+        if not isinstance(curvature, DiagonalMinusOuter) or not (self.wide or self._paired):
+            packed = torch.cat([curvature.project(basis) for basis in self.outputs])
+        elif self.wide:
             return outer.moments(curvature, self.outputs[0], features.double())
-        packed = torch.cat([curvature.project(basis) for basis in self.outputs])
+        else:  # only their sum is taken to the outputs' coordinates
+            packed = curvature.pairs(self._scale, self.dtype)
         return {"packed": pairs.accumulate(packed.to(self.dtype), features)}
 
     def right(self, chunk: Chunk) -> Tensor | None:
@@ -435,7 +434,7 @@ class LinearHeadRisk:
         labels = self.head.loss.labels(chunk.targets)
         if labels is None or chunk.terms.probabilities is None:
             return None
-        return chunk.terms.probabilities.argmax(1) == labels
+        return chunk.terms.probabilities.max(1).indices == labels
 
     def saturated(self, chunk: Chunk) -> Tensor:
         """How many of the points have p_y > 1 - 1e-6."""

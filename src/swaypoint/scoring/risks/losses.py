@@ -191,7 +191,7 @@ class CrossEntropy(Loss):
         factor = (-torch.where(own == 0.0, own, torch.zeros_like(own))).exp()
         value = torch.where(own == 0.0, (wrong * factor).log1p(), total.squeeze(1).log() - own)
         p = exponential / total
-        residual = (others / total).scatter(1, index, -wrong.unsqueeze(1) / total)
+        residual = p.scatter(1, index, -wrong.unsqueeze(1) / total)
         if self.weight is None:
             return Terms(value, residual, DiagonalMinusOuter(p, p), p)
         weight = self.weight.to(p)[targets].unsqueeze(1)
