@@ -207,7 +207,7 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("stop", [("curvature-float64", 2), ("scores", 3)])
+@pytest.mark.parametrize("stop", [("curvature-pairs-float64", 2), ("scores", 3)])
 def test_an_interrupted_scoring_gives_the_same_bits(
     table: Table, surrogate: Surrogate, tmp_path: Path, stop: tuple[str, int]
 ) -> None:

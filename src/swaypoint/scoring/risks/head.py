@@ -372,7 +372,8 @@ class LinearHeadRisk:
         self.range = None
         pairs = FeaturePairs(self.head.width, self.dtype, self.device)
         moments = partial(self._moments, pairs)
-        name = f"curvature-{str(self.dtype).removeprefix('torch.')}"
+        # "pairs": shards that an earlier version left undone have sums of another kind.
+        name = f"curvature-pairs-{str(self.dtype).removeprefix('torch.')}"
         sums = (fold or InProcess(self.device)).total(name, moments, self.data.shards())
         if sums is None:
             raise InputError("the data is empty; expected at least one row")
