@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 import swaypoint
+from swaypoint.auditing import held
 from swaypoint.auditing.ensemble import Ensemble
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.cli.main import app
@@ -151,7 +152,8 @@ def test_several_models_rank_together(tmp_path):
     assert "several models" in page
 
 
-def test_the_recommended_score_of_several_models_is_of_their_mean_probabilities(tmp_path):
+def test_the_recommended_score_of_several_models_is_of_their_mean_probabilities(tmp_path, monkeypatch):
+    monkeypatch.setattr(held, "second_view", lambda *_: None)
     together = audit(tmp_path / "two", model=ModelOptions(epochs=6, models=2), scores=("auto",))
     found, dataset = columns(together), plant(read_dataset("sklearn:wine"), 0.05, 0)[0]
     seen = found["split"] == "train"

@@ -315,6 +315,8 @@ class Influence(HeadSolution):
         change = leave_one_out or removal == "finite"
         found = [self._of_points(chunk, rows, change) for rows in self._parts(len(chunk))]
         cook, leverage, moved, shift = (torch.cat(column, -1) for column in zip(*found, strict=True))
+        if loss.convex:  # less than 0 is rounding, beside entries of the inverse that cancel
+            cook = cook.clamp_min(0.0)
         logits, left_out = chunk.logits, chunk.terms
         beside = {}
         if removal == "finite":
