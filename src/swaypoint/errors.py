@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import ModuleType
 
 
@@ -40,13 +40,12 @@ def require(module: str, extra: str) -> ModuleType:
 
 
 @contextmanager
-def reading(name: object, what: str, remedy: str) -> Iterator[None]:
-    """Library calls on the file ``name``: whatever they raise becomes one InputError.
+def told(what: str, remedy: str) -> Iterator[None]:
+    """Library calls: whatever they raise becomes one InputError, ``what`` (its kind and words); ``remedy``.
 
-    Broken files raise nearly anything in the libraries that parse them (ArrowInvalid, OSError,
-    KeyError, BadZipFile, zlib.error, SyntaxError, RecursionError for nested JSON, MemoryError for an
-    absurd length, ...), so the net is wide; keep the block to the library call, so that our own mistakes
-    stay visible.
+    Libraries raise nearly anything (ArrowInvalid, OSError, KeyError, BadZipFile, zlib.error, SyntaxError,
+    RecursionError for nested JSON, MemoryError for an absurd length, ...), so the net is wide; keep the block
+    to the library call, so that our own mistakes stay visible.
 
     Raises:
         InputError: the block raised anything but InputError or MissingExtra.
@@ -57,7 +56,12 @@ def reading(name: object, what: str, remedy: str) -> Iterator[None]:
         raise
     except Exception as error:
         detail = shortened(f"{type(error).__name__}: {error}")
-        raise InputError(f"{name}: not {what} that can be read ({detail}); {remedy}") from error
+        raise InputError(f"{what} ({detail}); {remedy}") from error
+
+
+def reading(name: object, what: str, remedy: str) -> AbstractContextManager[None]:
+    """:func:`told` of the file ``name``, that should be ``what``."""
+    return told(f"{name}: not {what} that can be read", remedy)
 
 
 def shortened(text: str, length: int = 200) -> str:

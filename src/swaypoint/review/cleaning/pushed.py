@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from swaypoint import __version__
-from swaypoint.errors import InputError, MissingExtra, require, shortened
+from swaypoint.errors import InputError, require, told
 from swaypoint.report.terminal import FITNESS
 from swaypoint.review.cleaning.export import Exported, ExportOptions
 from swaypoint.review.cleaning.policy import rulings
@@ -16,6 +14,7 @@ from swaypoint.review.log.verdicts import Review
 
 FORMAT = "hf"
 """The only format that is pushed."""
+_FAILED = "{} was not pushed to the hub"
 
 
 def check_destination(name: str, *, public: bool) -> None:
@@ -29,7 +28,10 @@ def check_destination(name: str, *, public: bool) -> None:
     hub = require("huggingface_hub", "hub")
     if name.count("/") != 1 or not all(name.split("/")):
         raise InputError(f"--push is {name!r}; expected OWNER/NAME, such as me/photos-clean")
-    with _talking(name, "log in with `hf auth login`, or check the name and the network, and export again"):
+    with told(
+        _FAILED.format(name),
+        "log in with `hf auth login`, or check the name and the network, and export again",
+    ):
         api = hub.HfApi()
         api.whoami()
         there = api.repo_exists(name, repo_type="dataset")
@@ -51,7 +53,7 @@ def push(exported: Exported, name: str, card: str, *, public: bool) -> str:
     """
     hub, datasets = require("huggingface_hub", "hub"), require("datasets", "hub")
     again = f"{exported.path} is complete: push it by datasets' load_from_disk(…).push_to_hub(…)"
-    with _talking(name, again):
+    with told(_FAILED.format(name), again):
         api, about = hub.HfApi(), {"repo_id": name, "repo_type": "dataset"}
         address = api.create_repo(name, repo_type="dataset", private=not public, exist_ok=True)
         api.upload_file(path_or_fileobj=card.encode(), path_in_repo="README.md", **about)
@@ -85,15 +87,3 @@ Ranked by swaypoint {manifest.swaypoint} with a model ({model}), reviewed, and e
 What nobody looked at is as it was, and may be wrong. Licence, origin and what the data may be used for are
 those of the source: say them here.
 """
-
-
-@contextmanager
-def _talking(name: str, remedy: str) -> Iterator[None]:
-    """Calls of the hub's client, which fails by a dozen kinds of errors; each becomes one sentence."""
-    try:
-        yield
-    except (InputError, MissingExtra):
-        raise
-    except Exception as error:
-        detail = shortened(f"{type(error).__name__}: {error}")
-        raise InputError(f"{name} was not pushed to the hub ({detail}); {remedy}") from error
