@@ -24,14 +24,14 @@ import numpy as np
 import torch
 
 from benchmarks.wrong_labels import average_precision
-from swaypoint.auditing.second import SecondView, geometric_mean
+from swaypoint.auditing.second import SecondView
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.readers import read_dataset
 from swaypoint.folder.manifest import SecondModel
 from swaypoint.models.out_of_bag import out_of_bag
 from swaypoint.models.out_of_fold import accuracy, grown, out_of_fold_probabilities
 from swaypoint.models.predictor import ModelOptions, Objective, Rows, Training, prepare
-from swaypoint.scorers.recommended import auto, averaged, recommended
+from swaypoint.scorers.recommended import auto, averaged, geometric_mean, recommended
 from swaypoint.scoring.fitness import accuracy_of
 from swaypoint.scoring.options import Solving
 from swaypoint.scoring.wrong_labels import wrong_labels

@@ -17,7 +17,7 @@ from swaypoint.data.dataset import Dataset
 from swaypoint.folder.manifest import SecondModel
 from swaypoint.models.out_of_bag import out_of_bag
 from swaypoint.models.predictor import Rows, resolve
-from swaypoint.scorers.recommended import Part, expecting, recommended, temperature, tempered
+from swaypoint.scorers.recommended import Part, expecting, geometric_mean, recommended, temperature, tempered
 from swaypoint.scoring.wrong_labels import WrongLabels
 
 NAME = "randomised trees"
@@ -95,11 +95,3 @@ def second_view(dataset: Dataset, rows: Rows, options: AuditOptions, run: AuditR
         return SecondView([(known, given)], SecondModel(NAME, None))
     parts = [(known, given), (others, held)]
     return SecondView(parts, SecondModel(NAME, _right(parts[1]) / len(held)))
-
-
-def geometric_mean(views: Sequence[np.ndarray]) -> np.ndarray:
-    """Of probabilities (n, C) each, normalised, (n, C) float32."""
-    tiny = np.finfo(np.float32).tiny
-    logs = sum(np.log(np.maximum(p, tiny, dtype=np.float32)) for p in views) / np.float32(len(views))
-    mean = np.exp(logs - logs.max(1, keepdims=True))
-    return np.asarray(mean / mean.sum(1, keepdims=True), dtype=np.float32)

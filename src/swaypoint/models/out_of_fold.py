@@ -1,9 +1,7 @@
 """Probabilities of each point from models that have not seen it: boosted trees, fold by fold.
 
-On tables trees often predict better than a perceptron, and good out-of-sample probabilities are what finds
-wrong labels (docs/tables.md measures both). Trees have no gradient: they serve beside the model that gives
-influence, not in its place. By scikit-learn's histogram-based boosting, which takes missing numbers and
-categories as they are.
+What others take for tables, in the studies; an audit has :mod:`swaypoint.models.out_of_bag`. By
+scikit-learn's histogram-based boosting, which takes missing numbers and categories as they are.
 """
 
 from __future__ import annotations
@@ -18,31 +16,6 @@ from swaypoint.scoring.risks.weighted import sample_weights
 
 SETTINGS: Mapping[str, Any] = {"max_iter": 100, "early_stopping": False}
 """Of ``HistGradientBoostingClassifier``; the rest are its defaults."""
-LEAST_POINTS = 150
-"""Below, there is too little of each class to split and to learn from."""
-MOST_SECONDS = 30.0
-"""Of :func:`expected_seconds`, up to which the trees are grown unasked."""
-LARGE, MOST_SECONDS_OF_LARGE = 50_000, 10.0
-"""The same from so many points on, with which the rest of an audit takes long enough."""
-
-
-def expected_seconds(points: int, columns: int, classes: int, folds: int = 5) -> float:
-    """A rough guess for one core, from the times in docs/tables.md: what a tree takes at least, what each
-    column adds, and what each number."""
-    trees = folds * SETTINGS["max_iter"] * (1 if classes == 2 else classes)
-    return float(trees * (2e-3 + 5e-5 * columns + 2e-8 * points * columns))
-
-
-def worthwhile(points: int, columns: int, classes: int) -> bool:
-    """Whether a table is large enough for trees out of fold, and small enough to be quick.
-
-    >>> worthwhile(2000, 20, 2), worthwhile(60, 20, 2), worthwhile(10**6, 100, 1000)
-    (True, False, False)
-    >>> worthwhile(49_000, 30, 2), worthwhile(80_000, 30, 2)
-    (True, False)
-    """
-    most = MOST_SECONDS if points < LARGE else MOST_SECONDS_OF_LARGE
-    return points >= LEAST_POINTS and expected_seconds(points, columns, classes) <= most
 
 
 def out_of_fold_probabilities(

@@ -72,12 +72,18 @@ def geometric(left_out: np.ndarray, labels: np.ndarray, course: Course | None) -
     if course is None or course.probabilities is None:
         return None
     third = course.losses[:, last_third(course.losses.shape[1]) :]
-    tiny = np.finfo(np.float32).tiny
     second = course.probabilities.astype(np.float32)
     second[np.arange(len(second)), labels] = np.exp(-np.nanmean(third, axis=1))
     second /= second.sum(1, keepdims=True)
-    p = np.sqrt(np.maximum(left_out.astype(np.float32), tiny) * np.maximum(second, tiny))
-    return np.asarray(p / p.sum(1, keepdims=True))
+    return geometric_mean((left_out, second))
+
+
+def geometric_mean(views: Sequence[np.ndarray]) -> np.ndarray:
+    """Of probabilities (n, C) each, normalised, (n, C) float32."""
+    tiny = np.finfo(np.float32).tiny
+    logs = sum(np.log(np.maximum(p, tiny, dtype=np.float32)) for p in views) / np.float32(len(views))
+    mean = np.exp(logs - logs.max(1, keepdims=True))
+    return np.asarray(mean / mean.sum(1, keepdims=True), dtype=np.float32)
 
 
 @dataclass(frozen=True, eq=False)
