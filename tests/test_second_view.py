@@ -1,4 +1,4 @@
-"""Trees beside a table's perceptron: which serves what, and what they add."""
+"""Trees beside a table's perceptron, naive Bayes beside a text's head: which serves what, what they add."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from scipy.sparse import csr_array
 from scipy.special import softmax
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier, VotingClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.naive_bayes import MultinomialNB
 
 import swaypoint
 from swaypoint.auditing.options import AuditOptions
-from swaypoint.auditing.second import SecondView
-from swaypoint.folder.manifest import SecondModel
+from swaypoint.auditing.second import side_by_side, trees_first
+from swaypoint.models.naive_bayes import left_out_naive_bayes
 from swaypoint.models.predictor import ModelOptions
 from swaypoint.report.terminal import suspected_words
 from swaypoint.scorers.recommended import recommended
 
-TREES = SecondModel("trees", None)
 OPTIONS = AuditOptions(model=ModelOptions(epochs=20), scores=("auto",))
 
 
@@ -81,7 +83,7 @@ def views():
 def test_the_trees_rank_alone_where_they_are_right_on_as_many_held_out(views):
     first, second = views
     first[1] = (second[1][0], first[1][1])  # the same on those held out
-    for found, own in zip(SecondView(second, TREES).wrong(first), recommended(second), strict=True):
+    for found, own in zip(trees_first(first, second), recommended(second), strict=True):
         np.testing.assert_array_equal(found.score, own.score)
 
 
@@ -89,7 +91,7 @@ def test_a_better_model_ranks_with_the_trees_by_the_geometric_mean_and_the_trees
     first, second = views
     p, labels = first[1]
     first[1] = (p * (1 + 0.5 * np.eye(4)[labels]), labels)  # right on more of those held out, and as unsure
-    found = SecondView(second, TREES).wrong(first)
+    found = trees_first(first, second)
     mean = [
         (np.sqrt(p * q) / np.sqrt(p * q).sum(1, keepdims=True), y)
         for (p, y), (q, _) in zip(first, second, strict=True)
@@ -105,12 +107,12 @@ def test_a_model_that_is_better_without_the_trees_has_none(views):
     labels = first[1][1]
     first[1] = (np.eye(4)[labels] * 0.9 + 0.025, labels)  # right on all held out
     second[1] = (np.roll(second[1][0], 1, axis=1), labels)  # right on next to none
-    assert SecondView(second, TREES).wrong(first) is None
+    assert trees_first(first, second) is None
 
 
 def test_without_points_held_out_both_rank(views):
     (first, *_), (second, *_) = views
-    (found,) = SecondView([second], TREES).wrong([first])
+    (found,) = trees_first([first], [second])
     (alone,) = recommended([second])
     assert (found.score != alone.score).any()
 
@@ -118,3 +120,74 @@ def test_without_points_held_out_both_rank(views):
 def test_few_rows_and_other_data_have_no_second_view(tmp_path):
     few = swaypoint.audit(boxes(60)[0], tmp_path / "few", options=OPTIONS)
     assert few.manifest().suspected.second is None
+
+
+def test_naive_bayes_without_a_text_is_scikit_learns_fitted_to_the_others():
+    generator = np.random.default_rng(3)
+    counts = generator.poisson(0.3, (60, 25)) * generator.uniform(0.1, 1, (60, 25))
+    counts[7] = 0  # a text of no known word
+    labels = generator.integers(4, size=60)
+    labels[11] = 4  # alone in its class
+    found = left_out_naive_bayes(csr_array(counts), labels, classes=6, smoothing=0.05)
+    assert found.dtype == np.float32
+    for i in range(60):
+        rest = np.arange(60) != i
+        prior = (np.bincount(labels[rest], minlength=6) + 1) / (59 + 6)
+        model = MultinomialNB(alpha=0.05, class_prior=prior)
+        model.partial_fit(counts[rest], labels[rest], classes=np.arange(6))
+        np.testing.assert_allclose(found[i], model.predict_proba(counts[i : i + 1])[0], rtol=1e-4, atol=1e-7)
+
+
+def test_beside_another_model_both_rank_each_at_the_temperature_of_its_own(views):
+    first, second = views
+    cold = [(p**3 / (p**3).sum(1, keepdims=True), y) for p, y in second]  # as good, and far too sure
+    for found, expected in zip(side_by_side(first, cold), side_by_side(first, second), strict=True):
+        np.testing.assert_allclose(found.score, expected.score, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(found.p_wrong, expected.p_wrong, atol=1e-3)
+
+
+def test_beside_a_model_that_is_better_alone_there_is_none(views):
+    first, second = views
+    better = [(softmax(np.log(p) + 2 * np.eye(4)[y], axis=1), y) for p, y in first]
+    assert side_by_side(better, second) is None
+
+
+WORDS = np.array([f"{a}{b}" for a in "bdfgklmnprst" for b in ("an", "el", "ir", "om", "us")])
+
+
+def texts(points: int = 300) -> tuple[pa.Table, np.ndarray]:
+    """Of four classes with words that each uses more often, and which labels are wrong, 5 %."""
+    generator = np.random.default_rng(5)
+    label = generator.integers(4, size=points)
+    chance = generator.dirichlet(np.full(len(WORDS), 0.5), 4)
+    said = [" ".join(generator.choice(WORDS, 15, p=0.5 * chance[c] + 0.5 / len(WORDS))) for c in label]
+    wrong = np.zeros(points, dtype=bool)
+    wrong[generator.choice(points, points // 20, replace=False)] = True
+    given = np.where(wrong, (label + generator.integers(1, 4, points)) % 4, label)
+    return pa.table({"text": said, "label": np.array(["a", "b", "c", "d"])[given]}), wrong
+
+
+def test_texts_have_naive_bayes_of_all_their_words_beside_the_head(tmp_path):
+    table, wrong = texts()
+    folder = swaypoint.audit(table, tmp_path / "audit", options=AuditOptions(scores=("auto",)))
+    scores, second = folder.scores(), folder.manifest().suspected.second
+    said, y = (
+        table["text"].to_pylist(),
+        np.unique(table["label"].to_numpy(zero_copy_only=False), return_inverse=True)[1],
+    )
+    held = scores.filter(pc.equal(scores["split"], "held_out"))["index"].to_numpy()
+    trained = scores.filter(pc.equal(scores["split"], "train"))["index"].to_numpy()
+    words = TfidfVectorizer(sublinear_tf=True).fit([said[i] for i in trained])
+    x, right = words.transform(said), 0
+    for i in held:
+        rest = np.arange(len(y)) != i
+        prior = (np.bincount(y[rest], minlength=4) + 1) / (len(y) + 3)
+        right += MultinomialNB(alpha=0.02, class_prior=prior).fit(x[rest], y[rest]).predict(x[[i]])[0] == y[i]
+    assert second.accuracy == pytest.approx(right / len(held))
+    assert "by the estimate of the model and naive Bayes, neither with the label" in suspected_words(
+        folder.manifest()
+    )
+    order = np.argsort(scores["rank"].to_numpy())
+    first = scores["index"].to_numpy()[order][: wrong.sum()]
+    alone = np.argsort(-scores["loo_loss"].to_numpy())[: wrong.sum()]
+    assert wrong[first].sum() >= wrong[alone].sum()

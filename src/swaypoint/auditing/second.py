@@ -1,11 +1,12 @@
-"""A second view of a table's labels: randomised trees, out of bag, beside the perceptron for influence.
+"""A second view of the labels, beside the model for influence: of tables randomised trees, out of bag; of
+texts naive Bayes without the text.
 
-docs/tables.md has what they add to the recommended score.
+docs/tables.md and docs/texts.md have what they add to the recommended score.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -15,16 +16,22 @@ from swaypoint.auditing.options import AuditOptions
 from swaypoint.auditing.run import AuditRun
 from swaypoint.data.dataset import Dataset
 from swaypoint.folder.manifest import SecondModel
+from swaypoint.models.naive_bayes import left_out_naive_bayes
 from swaypoint.models.out_of_bag import out_of_bag
 from swaypoint.models.predictor import Rows, resolve
+from swaypoint.models.text_features import TextFeatures
 from swaypoint.scorers.recommended import Part, expecting, geometric_mean, recommended, temperature, tempered
 from swaypoint.scoring.wrong_labels import WrongLabels
 
-NAME = "randomised trees"
+TREES, BAYES = "randomised trees", "naive Bayes"
 _FEW = 50
 """Points below which there is too little of each class to split and to learn from."""
 _MANY = 50_000_000
-"""Probabilities beyond which there are no trees."""
+"""Probabilities, or sums of naive Bayes, beyond which there is no second view."""
+_BETTER = 0.98
+"""Of the loss of the first alone on points held out: what that of both together must be below."""
+
+Join = Callable[[Sequence[Part], Sequence[Part]], list[WrongLabels] | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,31 +39,44 @@ class SecondView:
     """What a second model says of the labels.
 
     Attributes:
-        parts: its probabilities of the points trained on, out of bag, and of those held out, where there are
-            any, with the labels as given.
+        parts: its probabilities of the points trained on, and of those held out, where there are any, with
+            the labels as given; none has seen the label that it judges.
         model: which, and its accuracy on the latter.
+        join: which labels are wrong by the same parts of the first model and by these, or None: by the first.
     """
 
     parts: Sequence[Part]
     model: SecondModel
+    join: Join
 
     def wrong(self, first: Sequence[Part]) -> list[WrongLabels] | None:
-        """Which labels are wrong of each part: by this model alone where it is right on as many of the points
-        held out as the first model; else by the geometric mean of the two, unless the first alone predicts
-        those better: then None. How many are wrong this model says, as it has learnt none of the labels that
-        it judges.
+        """Which labels are wrong of each part of the first model's; None: as it alone says."""
+        return self.join(first, self.parts)
 
-        Args:
-            first: the same parts by the first model.
-        """
-        own = recommended(self.parts)
-        if len(first) > 1 and _right(self.parts[1]) >= _right(first[1]):
-            return own
-        pairs = zip(first, self.parts, strict=True)
-        mean = [(geometric_mean((p, q)), labels) for (p, labels), (q, _) in pairs]
-        if len(first) > 1 and _loss(mean[1]) > _loss(first[1]):
-            return None
-        return expecting(mean, own)
+
+def trees_first(first: Sequence[Part], trees: Sequence[Part]) -> list[WrongLabels] | None:
+    """By the trees alone where they are right on as many of the points held out as the first model; else by
+    the geometric mean of the two, unless the first alone predicts those better: then None. How many are wrong
+    the trees say, as they have learnt none of the labels that they judge."""
+    own = recommended(trees)
+    if len(first) > 1 and _right(trees[1]) >= _right(first[1]):
+        return own
+    mean = [(geometric_mean((p, q)), labels) for (p, labels), (q, _) in zip(first, trees, strict=True)]
+    if len(first) > 1 and _loss(mean[1]) > _loss(first[1]):
+        return None
+    return expecting(mean, own)
+
+
+def side_by_side(first: Sequence[Part], second: Sequence[Part]) -> list[WrongLabels] | None:
+    """By the geometric mean of both, each at the temperature at which it predicts the labels best, where that
+    predicts the points held out clearly better than the first alone does; else None."""
+    mean = [
+        (geometric_mean((_warm(*one), _warm(*other))), one[1])
+        for one, other in zip(first, second, strict=True)
+    ]
+    if len(first) > 1 and _loss(mean[1]) > _BETTER * _loss(first[1]):
+        return None
+    return recommended(mean)
 
 
 def _right(part: Part) -> int:
@@ -64,34 +84,60 @@ def _right(part: Part) -> int:
     return int((probabilities.argmax(1) == labels).sum())
 
 
+def _warm(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return tempered(probabilities, temperature(probabilities, labels))
+
+
 def _loss(part: Part) -> float:
     """Mean negative log likelihood of the labels, at the temperature where it is the least."""
-    probabilities, labels = part
-    p = tempered(probabilities, temperature(probabilities, labels))
+    p, labels = _warm(*part), part[1]
     return -float(np.log(np.maximum(p[np.arange(len(labels)), labels], 1e-9)).mean())
 
 
 def second_view(dataset: Dataset, rows: Rows, options: AuditOptions, run: AuditRun) -> SecondView | None:
-    """Of a table of classes that a default perceptron is trained on; None of other data, without
+    """Of a table or texts of classes that a default model is trained on; None of other data, without
     scikit-learn, of few points, and where the probabilities would not fit in memory."""
-    if dataset.kind != "rows" or not dataset.classes or find_spec("sklearn") is None:
+    default, ways = {"rows": "mlp", "texts": "tfidf"}, {"rows": _trees, "texts": _bayes}
+    if not dataset.classes or dataset.kind not in ways or find_spec("sklearn") is None:
         return None
-    classes, labels = len(dataset.classes), dataset.labels
-    if any(resolve(one, dataset) != "mlp" for one in options.model.each()):
+    if any(resolve(one, dataset) != default[dataset.kind] for one in options.model.each()):
         return None
-    if len(rows.train) < _FEW or len(dataset) * classes > _MANY:
+    if len(rows.train) < _FEW or len(dataset) * len(dataset.classes) > _MANY:
         return None
-    given, held = labels[rows.train], labels[rows.validation]
-    with run.stage(NAME):
-        known, others = out_of_bag(
+    return ways[dataset.kind](dataset, rows, options, run)
+
+
+def _trees(dataset: Dataset, rows: Rows, options: AuditOptions, run: AuditRun) -> SecondView:
+    with run.stage(TREES):
+        found = out_of_bag(
             dataset.inputs[rows.train],
-            given,
+            dataset.labels[rows.train],
             dataset.inputs[rows.validation],
-            classes=classes,
+            classes=len(dataset.classes),
             seed=options.seed,
             on_tree=run.listener.records,
         )
-    if not len(held):
-        return SecondView([(known, given)], SecondModel(NAME, None))
-    parts = [(known, given), (others, held)]
-    return SecondView(parts, SecondModel(NAME, _right(parts[1]) / len(held)))
+    return _view(dataset, rows, found, TREES, trees_first)
+
+
+def _bayes(dataset: Dataset, rows: Rows, options: AuditOptions, run: AuditRun) -> SecondView | None:
+    """Of words, those of the points held out too: each is judged by all others."""
+    features = TextFeatures.load(run.path)
+    if features is None or features.words * len(dataset.classes) > _MANY:
+        return None
+    with run.stage(BAYES):
+        weights = features.word_weights(dataset.texts)
+        p = left_out_naive_bayes(weights, dataset.labels.astype(np.int64), classes=len(dataset.classes))
+    return _view(dataset, rows, (p[rows.train], p[rows.validation]), BAYES, side_by_side)
+
+
+def _view(
+    dataset: Dataset, rows: Rows, found: tuple[np.ndarray, np.ndarray], name: str, join: Join
+) -> SecondView:
+    together = join is side_by_side
+    trained, held = (
+        (p, dataset.labels[of]) for p, of in zip(found, (rows.train, rows.validation), strict=True)
+    )
+    if not len(rows.validation):
+        return SecondView([trained], SecondModel(name, None, together), join)
+    return SecondView([trained, held], SecondModel(name, _right(held) / len(rows.validation), together), join)

@@ -212,10 +212,12 @@ class SecondModel:
 
     Attributes:
         accuracy: on points that it has not seen; None where there were none.
+        together: whether it and the first say how many labels are wrong; else it alone does.
     """
 
     name: str
     accuracy: float | None
+    together: bool = False
 
 
 @dataclass(frozen=True)
@@ -229,7 +231,7 @@ class Suspected:
         believed, evidence: of the noise channel, see :class:`swaypoint.WrongLabels`.
         counts, sums: points, and their summed probability of being wrong, by that probability in bins of
             equal width; ``planted``: how many of them were planted wrong, () where none were.
-        second: whose probabilities say how many labels are wrong; what ranks, see docs/tables.md.
+        second: what else the probabilities are by; what ranks, see docs/tables.md and docs/texts.md.
     """
 
     expected: float

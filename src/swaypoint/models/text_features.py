@@ -82,6 +82,18 @@ class TextFeatures:
         tokens = _tokens(texts, lambda word: known.get(word, -1))
         return _weighted(_counts(tokens, self._pairs, len(self.terms)), self.idf)
 
+    def word_weights(self, texts: Sequence[str]) -> Any:
+        """The same of the words alone, (n, words)."""
+        known, width = self._words, self.words
+        tokens = _tokens(texts, lambda word: known.get(word, -1))
+        none = _Pairs.of_keys(np.empty(0, np.int64), width)
+        return _weighted(_counts(tokens, none, width), self.idf[:width])
+
+    @property
+    def words(self) -> int:
+        """How many of the terms are single words."""
+        return len(self._words)
+
     def contributions(self, text: str, direction: np.ndarray) -> list[Span]:
         """What each word of ``text`` adds to w' phi for a direction w (D,), in their order, those that add
         nothing left out; together they are w' phi.

@@ -236,6 +236,8 @@ def suspected_words(manifest: Manifest) -> str:
         share = found.second.accuracy
         known = "" if share is None else f", held-out accuracy {share:.1%}"
         by = f"the estimate of {found.second.name} that saw no point they judge{known}"
+        if found.second.together:
+            by = f"the estimate of the model and {found.second.name}, neither with the label that it judges"
     words = (
         f"about {found.expected:,.0f} of {ranked:,} labels are probably wrong by {by}"
         " (no bound: too low where people err as the models do)"
