@@ -83,7 +83,7 @@ def views():
 def test_the_trees_rank_alone_where_they_are_right_on_as_many_held_out(views):
     first, second = views
     first[1] = (second[1][0], first[1][1])  # the same on those held out
-    for found, own in zip(trees_first(first, second), recommended(second), strict=True):
+    for found, own in zip(trees_first(first, second).wrong, recommended(second), strict=True):
         np.testing.assert_array_equal(found.score, own.score)
 
 
@@ -91,7 +91,7 @@ def test_a_better_model_ranks_with_the_trees_by_the_geometric_mean_and_the_trees
     first, second = views
     p, labels = first[1]
     first[1] = (p * (1 + 0.5 * np.eye(4)[labels]), labels)  # right on more of those held out, and as unsure
-    found = trees_first(first, second)
+    found = trees_first(first, second).wrong
     mean = [
         (np.sqrt(p * q) / np.sqrt(p * q).sum(1, keepdims=True), y)
         for (p, y), (q, _) in zip(first, second, strict=True)
@@ -112,7 +112,7 @@ def test_a_model_that_is_better_without_the_trees_has_none(views):
 
 def test_without_points_held_out_both_rank(views):
     (first, *_), (second, *_) = views
-    (found,) = trees_first([first], [second])
+    (found,) = trees_first([first], [second]).wrong
     (alone,) = recommended([second])
     assert (found.score != alone.score).any()
 
@@ -141,7 +141,9 @@ def test_naive_bayes_without_a_text_is_scikit_learns_fitted_to_the_others():
 def test_beside_another_model_both_rank_each_at_the_temperature_of_its_own(views):
     first, second = views
     cold = [(p**3 / (p**3).sum(1, keepdims=True), y) for p, y in second]  # as good, and far too sure
-    for found, expected in zip(side_by_side(first, cold), side_by_side(first, second), strict=True):
+    for found, expected in zip(
+        side_by_side(first, cold).wrong, side_by_side(first, second).wrong, strict=True
+    ):
         np.testing.assert_allclose(found.score, expected.score, rtol=1e-3, atol=1e-3)
         np.testing.assert_allclose(found.p_wrong, expected.p_wrong, atol=1e-3)
 
@@ -191,3 +193,20 @@ def test_texts_have_naive_bayes_of_all_their_words_beside_the_head(tmp_path):
     first = scores["index"].to_numpy()[order][: wrong.sum()]
     alone = np.argsort(-scores["loo_loss"].to_numpy())[: wrong.sum()]
     assert wrong[first].sum() >= wrong[alone].sum()
+
+
+def test_what_is_suggested_is_what_ranks_and_the_accuracy_stays_the_models(audited):
+    folder, table, wrong = audited
+    scores, names = folder.scores().to_pydict(), folder.manifest().data.classes
+    first = scores["suggested_label"]
+    given = table["label"].to_numpy(zero_copy_only=False)
+    right = np.where(wrong, np.where(given == "black", "white", "black"), given)
+    suggested = np.array([names[int(c)] for c in first])
+    assert (suggested == right)[wrong].mean() > 0.7  # which the perceptron cannot tell
+    margin, label = np.array(scores["margin"]), np.array(scores["label"])
+    differs = np.array(first) != label
+    assert (margin[differs] <= 0).all()
+    assert (margin[~differs] >= 0).all()
+    held = np.array(scores["split"]) == "held_out"
+    accuracy = folder.manifest().model.accuracy.validation
+    assert accuracy < (np.array(first) == label)[held].mean() - 0.1

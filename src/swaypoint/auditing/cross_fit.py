@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
 from swaypoint.auditing.ensemble import Ensemble
 from swaypoint.auditing.options import AuditOptions
+from swaypoint.auditing.scored import prediction
 from swaypoint.data.dataset import Dataset
 from swaypoint.errors import InputError
 from swaypoint.models.out_of_fold import dealt, with_absent_classes
@@ -190,7 +190,7 @@ class CrossFit:
             label = label.astype(np.int64)
             said["suggested_label"] = said["suggested_label"].astype(np.int64)
             if unseen > 1:
-                said |= _prediction(p, label)
+                said |= prediction(p, label)
         error = cook * held.pop(_RELATIVE) if _RELATIVE in held else None
         return Scores(cook=cook, standard_error=error, probabilities=p, **(held | said | {"label": label}))
 
@@ -214,14 +214,6 @@ def _with_absent_classes(unseen: Ranking | Scores, trained_on: np.ndarray) -> Ra
         return unseen
     p, label = with_absent_classes(p, present, len(trained_on)), unseen.label.astype(np.int64)
     loss = -np.log(p[np.arange(len(p)), label].astype(np.float64))
-    said = _prediction(p, label)
+    said = prediction(p, label)
     margin, suggested = said["margin"], said["suggested_label"]
     return replace(unseen, probabilities=p, loo_loss=loss, margin=margin, suggested_label=suggested)
-
-
-def _prediction(p: np.ndarray, label: np.ndarray) -> dict[str, Any]:
-    rows = np.arange(len(p))
-    others = p.astype(np.float64)
-    own = others[rows, label]
-    others[rows, label] = -np.inf
-    return {"margin": own - others.max(1), "suggested_label": p.argmax(1)}

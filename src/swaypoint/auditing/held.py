@@ -17,17 +17,17 @@ from swaypoint.auditing.options import AuditOptions
 from swaypoint.auditing.records import Records, Shown
 from swaypoint.auditing.room import check_room
 from swaypoint.auditing.run import AuditRun
-from swaypoint.auditing.scored import Columns, Pairs, Scored, columns_of, lead
+from swaypoint.auditing.scored import Pairs, Scored, accuracies_of, columns_of, lead, prediction
 from swaypoint.auditing.second import second_view
 from swaypoint.auditing.splits import check_classes, counted, splits_of
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.planting import plant
 from swaypoint.errors import InputError
 from swaypoint.folder.manifest import (
-    OUT_OF_FOLD,
     TRAIN,
     AuditedData,
     RegressionFit,
+    SecondModel,
     SkippedRecord,
 )
 from swaypoint.models.predictor import FITTED, ModelOptions, Predictor, Rows, Training, check, prepare
@@ -196,25 +196,18 @@ class HeldRecords(Records):
             trained_on = Ensemble([part[: len(self.rows.train)] for part in cooks])
             diagnostics = diagnostics.beside((trained_on.check(),))
             further["models"] = Ensemble(cooks).combined()[self._order]
-        second = second_view(self.dataset, self.rows, options, run)
-        known, learnt = first.known, first.by_heart
-        wrong = None if second is None else second.wrong(self._labelled(known))
-        if wrong is None:
-            wrong, second = self._wrong(first), None
-        else:
-            learnt = False
-        suspect = list(map(columns_of, wrong))
-        if learnt and len(suspect) == 2:
-            suspect[0]["auto"] = as_others(suspect[0]["auto"], suspect[1]["auto"])
+        suspect, pairs, second = self._suspected(run, first)
         statistics = _statistics(self.dataset, solution.head, predictor)
         if statistics:  # which value is wrong, the residual tells best
             further["auto"] = self._in_order([suspicion(one) for one in statistics])
-        else:
-            further |= self._joined(suspect) if suspect else {"auto": self._in_order(known)}
+        elif not suspect:
+            further["auto"] = self._in_order(first.known)
         columns = {"index": self.dataset.index, "split": self._split}
         if self._folds is not None:
             columns["fold"] = self._folds.column(self._split == TRAIN)
         columns |= self._columns(parts, statistics)
+        accuracies = accuracies_of(columns) if accuracy[1] is not None else {}
+        columns |= self._joined(suspect) if suspect else {}
         columns |= {name: one for name, one in further.items() if name not in columns}
         return Scored(
             head=solution.head,
@@ -226,11 +219,30 @@ class HeldRecords(Records):
             every=lambda: iter((columns,)),
             ranked_by=lead(options.scores, 1 if self._folds is not None else len(self._members())),
             regression=_regression(solution, predictor, statistics[0]) if statistics else None,
-            pairs=Pairs.of(wrong) if wrong else None,
-            second=None if second is None else second.model,
-            accuracies=_accuracies(columns) if accuracy[1] is not None else {},
+            pairs=pairs,
+            second=second,
+            accuracies=accuracies,
             folds=None if self._folds is None else len(self._folds),
         )
+
+    def _suspected(
+        self, run: AuditRun, first: _Modelled
+    ) -> tuple[list[dict[str, np.ndarray]], Pairs | None, SecondModel | None]:
+        """Columns of the labels of points trained on, and of the others, with what two models predict where a
+        second has a say; the expected pairs of classes; the second."""
+        second, learnt = second_view(self.dataset, self.rows, self.options, run), first.by_heart
+        joined = None if second is None else second.beside(self._labelled(first.known))
+        if second is None or joined is None:
+            wrong, model, both = self._wrong(first), None, []
+        else:
+            wrong, model, learnt = joined.wrong, second.model, False
+            both = [prediction(p, y) for p, y in self._labelled(joined.probabilities)]
+        found = list(map(columns_of, wrong))
+        if learnt and len(found) == 2:
+            found[0]["auto"] = as_others(found[0]["auto"], found[1]["auto"])
+        for part, said in zip(found, both, strict=False):
+            part |= said
+        return found, Pairs.of(wrong) if wrong else None, model
 
     def _wrong(self, found: _Modelled) -> list[WrongLabels]:
         """Which labels are wrong among the points trained on, and among the others; empty without classes."""
@@ -391,15 +403,6 @@ def origin(source: str | Path, read: ReadOptions, test: str | Path | None = None
 def _place(source: str | Path) -> str:
     path = Path(source)
     return str(path.absolute() if path.exists() else source)
-
-
-def _accuracies(columns: Columns) -> dict[str, float]:
-    """Out of fold, and on the points of each split that was not trained on, of which the suggestion is the
-    head's own."""
-    right, split = columns["suggested_label"] == columns["label"], columns["split"]
-    found = {OUT_OF_FOLD: float(right[split == TRAIN].mean())} if "fold" in columns else {}
-    others = [name for name in np.unique(split).tolist() if name != TRAIN]
-    return found | {name: float(right[split == name].mean()) for name in others}
 
 
 def _order(rows: Rows) -> np.ndarray:

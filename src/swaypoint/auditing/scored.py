@@ -12,6 +12,7 @@ import numpy as np
 from swaypoint.data.selection import largest
 from swaypoint.data.splitting import Split
 from swaypoint.folder.manifest import (
+    OUT_OF_FOLD,
     TRAIN,
     RankedBy,
     RegressionFit,
@@ -89,6 +90,24 @@ WRONG = ("auto", "p_wrong", "likely")
 def columns_of(wrong: WrongLabels) -> dict[str, np.ndarray]:
     """:data:`WRONG`."""
     return dict(zip(WRONG, (wrong.score, wrong.p_wrong, wrong.likely), strict=True))
+
+
+def prediction(p: np.ndarray, label: np.ndarray) -> dict[str, np.ndarray]:
+    """``margin`` and ``suggested_label`` by probabilities (n, C) that have not seen the labels (n,)."""
+    rows = np.arange(len(p))
+    others = p.astype(np.float64)
+    own = others[rows, label]
+    others[rows, label] = -np.inf
+    return {"margin": own - others.max(1), "suggested_label": p.argmax(1)}
+
+
+def accuracies_of(columns: Columns) -> dict[str, float]:
+    """Out of fold, and on the points of each split that was not trained on, of which the suggestion is the
+    head's own."""
+    right, split = columns["suggested_label"] == columns["label"], columns["split"]
+    found = {OUT_OF_FOLD: float(right[split == TRAIN].mean())} if "fold" in columns else {}
+    others = [name for name in np.unique(split).tolist() if name != TRAIN]
+    return found | {name: float(right[split == name].mean()) for name in others}
 
 
 def lead(scores: tuple[str, ...], models: int = 1) -> RankedBy:

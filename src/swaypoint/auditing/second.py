@@ -31,7 +31,17 @@ _MANY = 50_000_000
 _BETTER = 0.98
 """Of the loss of the first alone on points held out: what that of both together must be below."""
 
-Join = Callable[[Sequence[Part], Sequence[Part]], list[WrongLabels] | None]
+
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """Of each part, trained on and held out: the probabilities (n, C) that two models come to, at the
+    temperature at which they predict the labels best, and which labels are wrong."""
+
+    probabilities: list[np.ndarray]
+    wrong: list[WrongLabels]
+
+
+Join = Callable[[Sequence[Part], Sequence[Part]], Joined | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,32 +52,32 @@ class SecondView:
         parts: its probabilities of the points trained on, and of those held out, where there are any, with
             the labels as given; none has seen the label that it judges.
         model: which, and its accuracy on the latter.
-        join: which labels are wrong by the same parts of the first model and by these, or None: by the first.
+        join: what the same parts of the first model and these come to; None: the first is better alone.
     """
 
     parts: Sequence[Part]
     model: SecondModel
     join: Join
 
-    def wrong(self, first: Sequence[Part]) -> list[WrongLabels] | None:
-        """Which labels are wrong of each part of the first model's; None: as it alone says."""
+    def beside(self, first: Sequence[Part]) -> Joined | None:
+        """See :attr:`join`."""
         return self.join(first, self.parts)
 
 
-def trees_first(first: Sequence[Part], trees: Sequence[Part]) -> list[WrongLabels] | None:
+def trees_first(first: Sequence[Part], trees: Sequence[Part]) -> Joined | None:
     """By the trees alone where they are right on as many of the points held out as the first model; else by
     the geometric mean of the two, unless the first alone predicts those better: then None. How many are wrong
     the trees say, as they have learnt none of the labels that they judge."""
     own = recommended(trees)
     if len(first) > 1 and _right(trees[1]) >= _right(first[1]):
-        return own
+        return Joined([_warm(*part) for part in trees], own)
     mean = [(geometric_mean((p, q)), labels) for (p, labels), (q, _) in zip(first, trees, strict=True)]
     if len(first) > 1 and _loss(mean[1]) > _loss(first[1]):
         return None
-    return expecting(mean, own)
+    return Joined([_warm(*part) for part in mean], expecting(mean, own))
 
 
-def side_by_side(first: Sequence[Part], second: Sequence[Part]) -> list[WrongLabels] | None:
+def side_by_side(first: Sequence[Part], second: Sequence[Part]) -> Joined | None:
     """By the geometric mean of both, each at the temperature at which it predicts the labels best, where that
     predicts the points held out clearly better than the first alone does; else None."""
     mean = [
@@ -76,7 +86,7 @@ def side_by_side(first: Sequence[Part], second: Sequence[Part]) -> list[WrongLab
     ]
     if len(first) > 1 and _loss(mean[1]) > _BETTER * _loss(first[1]):
         return None
-    return recommended(mean)
+    return Joined([_warm(*part) for part in mean], recommended(mean))
 
 
 def _right(part: Part) -> int:
