@@ -152,6 +152,7 @@ def test_beside_a_model_that_is_better_alone_there_is_none(views):
     first, second = views
     better = [(softmax(np.log(p) + 2 * np.eye(4)[y], axis=1), y) for p, y in first]
     assert side_by_side(better, second) is None
+    assert side_by_side(better[:1], second[:1]) is None  # none are held out
 
 
 WORDS = np.array([f"{a}{b}" for a in "bdfgklmnprst" for b in ("an", "el", "ir", "om", "us")])

@@ -29,7 +29,7 @@ _FEW = 50
 _MANY = 50_000_000
 """Probabilities, or sums of naive Bayes, beyond which there is no second view."""
 _BETTER = 0.98
-"""Of the loss of the first alone on points held out: what that of both together must be below."""
+"""Of the loss of the first alone: what that of both together must be below."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,12 +79,12 @@ def trees_first(first: Sequence[Part], trees: Sequence[Part]) -> Joined | None:
 
 def side_by_side(first: Sequence[Part], second: Sequence[Part]) -> Joined | None:
     """By the geometric mean of both, each at the temperature at which it predicts the labels best, where that
-    predicts the points held out clearly better than the first alone does; else None."""
+    predicts the points held out (all, where none are) clearly better than the first alone does; else None."""
     mean = [
         (geometric_mean((_warm(*one), _warm(*other))), one[1])
         for one, other in zip(first, second, strict=True)
     ]
-    if len(first) > 1 and _loss(mean[1]) > _BETTER * _loss(first[1]):
+    if _loss(mean[-1]) > _BETTER * _loss(first[-1]):
         return None
     return Joined([_warm(*part) for part in mean], recommended(mean))
 
