@@ -208,6 +208,10 @@ def test_headers_that_once_crashed(page, header, status):
     assert page.post("/actions", {"actions": []}, **header).status_code == status
 
 
+def test_a_password_that_once_crashed(page):
+    assert page.site.stranger().post("/login", content=b'{"password": "\\ud800"}').status_code == 403
+
+
 def actions(site: Site) -> st.SearchStrategy:
     """Like those of the page, with one thing or another that is not."""
     odd, known = st.sampled_from(HOSTILE), [*site.items.ids[:5]]

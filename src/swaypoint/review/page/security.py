@@ -218,7 +218,8 @@ class Gate:
 
 
 def _digest(password: str) -> bytes:
-    return hashlib.sha256(password.encode()).digest()
+    # JSON can hold half a surrogate pair.
+    return hashlib.sha256(password.encode("utf-8", "surrogatepass")).digest()
 
 
 class Allowance:
