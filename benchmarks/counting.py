@@ -53,7 +53,7 @@ WAYS = (
     Way("right"),
     Way("undecided", undecided=0.02),
     Way("erring", alarms=0.01, misses=0.1),
-    *(Way(f"{n} together", alarms=0.01, misses=0.1, together=n) for n in (2, 3, 5)),
+    *(Way(f"{n} together", alarms=0.01, misses=0.1, together=n) for n in (2, 3)),
 )
 
 
