@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
 from collections import Counter
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.stats import beta, binom
 from tests.review_points import BAD, CAT, FINE, SKIP, Points, reviewed
+from tests.review_site import Site
 
 from swaypoint.errors import InputError
 from swaypoint.review.cleaning.checks import read_checks
@@ -423,3 +426,16 @@ def test_checks_come_up_among_the_queue_and_look_like_it(audited, tmp_path):
             np.testing.assert_array_equal(elsewhere.positions, plain.view(Query(), "ann").positions)
     finally:
         store.close()
+
+
+@pytest.mark.parametrize("blind", [True, False])
+def test_a_blind_page_does_not_hold_one_against_the_other(audited, tmp_path, blind):
+    site = Site(Path(shutil.copytree(audited, tmp_path / "audit")), blind=blind)
+    try:
+        ada, bob = site.page("Ada"), site.page("Bob")
+        for page, verdict in ((ada, "correct"), (bob, "bad")):
+            page.decide(site.items.ids[0], verdict)
+        shown = ada.json("/progress.json")["number"]["shared"]
+    finally:
+        site.store.close()
+    assert [one["reviewer"] for one in shown] == ([] if blind else ["Ada", "Bob"])
