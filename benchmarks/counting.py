@@ -25,7 +25,9 @@ from scipy.special import betaln, gammaln, xlog1py, xlogy
 
 from swaypoint.review.log import counting, erring
 from swaypoint.review.log.counting import EDGES, LOWER, RIGHT, UNDECIDED, UNSEEN, UPPER, WHOLE, WRONG
-from swaypoint.review.log.erring import Checked, corrected
+from swaypoint.review.log.erring import Checked, Corrected
+from swaypoint.review.log.overlaps import overlapping
+from swaypoint.review.log.rates import PRIOR
 from swaypoint.review.log.remaining import ACCEPTED, Count, Known
 
 SHARES = (0.001, 0.01, 0.05, 0.2)
@@ -43,9 +45,16 @@ class Way:
     undecided: float = 0.0
     alarms: float = 0.0
     misses: float = 0.0
+    together: int = 1
+    """So many judge every point, each by themselves; their errors are told by that, else by known points."""
 
 
-WAYS = (Way("right"), Way("undecided", undecided=0.02), Way("erring", alarms=0.01, misses=0.1))
+WAYS = (
+    Way("right"),
+    Way("undecided", undecided=0.02),
+    Way("erring", alarms=0.01, misses=0.1),
+    *(Way(f"{n} together", alarms=0.01, misses=0.1, together=n) for n in (2, 3)),
+)
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,7 @@ class Review:
         order: the random order; ``reach``: how many of it are judged without a gap by each time,
             ``(T + 1,)``.
         checks: alarms and misses on the checks by each time, ``(2, T + 1)``, of as many ``asked``.
+        says: what each of several reviewers takes for wrong, ``(n, R)`` bool.
     """
 
     truth: np.ndarray
@@ -67,13 +77,15 @@ class Review:
     reach: np.ndarray
     checks: np.ndarray
     asked: np.ndarray
+    says: np.ndarray
 
     def known(self, time: int) -> Known:
         states = np.where(self.times <= time, self.said, UNSEEN).astype(np.int8)
         places = np.full(len(states), -1.0)
         drawn = np.flatnonzero(self.times > 0)
         places[drawn] = np.arange(len(drawn)) / len(drawn)
-        return Known(states, places, self.order[: self.reach[time]])
+        deciders = np.full(len(states), self.says.shape[1])
+        return Known(states, places, self.order[: self.reach[time]], deciders)
 
 
 def simulated(share: float, way: Way, rng: np.random.Generator) -> Review:
@@ -82,8 +94,9 @@ def simulated(share: float, way: Way, rng: np.random.Generator) -> Review:
     keys = np.log(np.geomspace(1, 1e-3, POINTS)) + rng.gumbel(size=POINTS)
     truth = np.zeros(POINTS, dtype=bool)
     truth[np.argsort(-keys)[:wrong]] = True
-    err = rng.random(POINTS) < np.where(truth, way.misses, way.alarms)
-    said = np.where(truth ^ err, WRONG, RIGHT)
+    err = rng.random((way.together, POINTS)) < np.where(truth, way.misses, way.alarms)
+    says = (truth ^ err).T
+    said = np.where(says.all(1), WRONG, np.where(says.any(1), UNDECIDED, RIGHT))
     said[rng.random(POINTS) < way.undecided] = UNDECIDED
     times = np.full(POINTS, np.inf)
     times[:QUEUED] = 0
@@ -109,7 +122,7 @@ def simulated(share: float, way: Way, rng: np.random.Generator) -> Review:
     sums = np.concatenate([np.zeros((2, 1), dtype=int), hits.cumsum(1)], 1)
     halves = np.stack([(asked + 1) // 2, asked // 2])
     checks = np.stack([sums[0, halves[0]], sums[1, halves[1]]])
-    return Review(truth, said, times, order, np.array(reach), checks, halves)
+    return Review(truth, said, times, order, np.array(reach), checks, halves, says)
 
 
 def _choose(n: np.ndarray, k: np.ndarray) -> np.ndarray:
@@ -143,7 +156,7 @@ def suspicious(review: Review, within: np.ndarray, share: float) -> np.ndarray:
 
 def rates_suspicious(review: Review, way: Way) -> np.ndarray:
     """Times at which a part of the correction may miss."""
-    a, b = erring._PRIOR
+    a, b = PRIOR
     flags = np.zeros(len(review.reach), dtype=bool)
 
     def over(found: np.ndarray, of: np.ndarray, rate: float, error: float) -> np.ndarray:
@@ -151,17 +164,34 @@ def rates_suspicious(review: Review, way: Way) -> np.ndarray:
         return xlogy(found, rate) + xlog1py(of - found, -rate) <= math.log(error) + mixture + 1e-9
 
     # The lower end has the smaller error, so where the upper one's is not reached neither is.
-    for found, of, rate in zip(review.checks, review.asked, (way.alarms, way.misses), strict=True):
-        flags |= over(found, of, rate, UPPER * erring._RATE)
-    times = np.sort(review.times[review.times < np.inf])
-    false = np.sort(review.times[(~review.truth) & (review.said == WRONG)])
-    judged, alarms = (np.searchsorted(each, np.arange(len(flags)), side="right") for each in (times, false))
-    flags |= over(alarms, judged, way.alarms, UPPER * erring._FALSE)
-    err, least = (review.said == WRONG) != review.truth, -math.log(UPPER * erring._CHANCE)
-    for kind, rate in ((review.truth, way.misses), (~review.truth, way.alarms)):
-        if erring._surprise(int((err & kind).sum()), rate, int(kind.sum())) > least:
+    if way.together == 1:
+        for found, of, rate in zip(review.checks, review.asked, (way.alarms, way.misses), strict=True):
+            flags |= over(found, of, rate, UPPER * erring._RATE)
+    else:
+        for column in range(way.together):
+            own, others = review.says[:, column], np.delete(review.says, column, 1).mean(1)
+            for most, rate in ((others < 0.5, way.alarms), (others > 0.5, way.misses)):
+                apart = most & (own if rate == way.alarms else ~own)
+                found, of = _by_time(review, apart), _by_time(review, most)
+                each = UPPER * erring._RATE / way.together
+                flags |= over(found, of, rate, each) & (found < rate * of)
+    judged = _by_time(review, np.ones(POINTS, dtype=bool))
+    alarms = _by_time(review, ~review.truth & (review.said == WRONG))
+    flags |= over(alarms, judged, way.alarms, UPPER * erring._FALSE) & (alarms > way.alarms * judged)
+    least = -math.log(UPPER * erring._CHANCE)
+    parts = [(review.truth, RIGHT, way.misses), (~review.truth, WRONG, way.alarms)]
+    for kind, state, rate in parts:
+        err, size = int((kind & (review.said == state)).sum()), int(kind.sum())
+        both = rate**way.together
+        # Overlaps give no lower ends of the rates, so errors of several are never too few.
+        if (way.together == 1 or err > both * size) and erring._surprise(err, both, size) > least:
             flags[:] = True
     return flags
+
+
+def _by_time(review: Review, which: np.ndarray) -> np.ndarray:
+    """How many of these are judged by each time, ``(T + 1,)``."""
+    return np.searchsorted(np.sort(review.times[which]), np.arange(len(review.reach)), side="right")
 
 
 @dataclass
@@ -182,6 +212,7 @@ class Cell:
     high: float = 0.0
     corrected_low: float = 0.0
     corrected_high: float = 0.0
+    unsaid: float = 0.0
 
     def add(self, name: str, value: float) -> None:
         setattr(self, name, getattr(self, name) + value / self.reviews)
@@ -197,7 +228,7 @@ def cell(share: float, way: Way, reviews: int, seed: int) -> Cell:
         one = review.known(last).count(every)
         found.add("low", one.low)
         found.add("high", one.high)
-        if way.name == "erring":
+        if way.alarms or way.misses:
             _add_corrected(found, review, way)
             continue
         missed = set()
@@ -227,9 +258,16 @@ def _add_corrected(found: Cell, review: Review, way: Way) -> None:
     missed = set()
     for time in sorted({*np.flatnonzero(flags).tolist(), last}):
         known = review.known(time)
-        one = known.count(every, share=erring.VERDICTS_SHARE)
-        checks = Checked("r", *np.stack([review.asked[:, time], review.checks[:, time]], 1).ravel().tolist())
-        said = corrected(one.low, one.high, POINTS, judged=one.judged, found=one.wrong, reviewers=[checks])
+        if way.together == 1:
+            counts = np.stack([review.asked[:, time], review.checks[:, time]], 1).ravel().tolist()
+            said = known.corrected([Checked("r", *counts)])
+        else:
+            rows = np.unique(review.says[review.times <= time], axis=0, return_counts=True)
+            names = tuple(map(str, range(way.together)))
+            said = known.corrected([], overlapping(names, rows[0].astype(np.int8), rows[1]))
+        if said is None:  # so nothing is known
+            said = Corrected(0, POINTS, 0, POINTS, (0.0, 1.0), (0.0, 1.0))
+            found.add("unsaid", float(time == last))
         still = int((review.truth & (known.states != WRONG)).sum())
         missed |= set() if said.low <= review.truth.sum() <= said.high else {"corrected"}
         missed |= set() if said.still_low <= still <= said.still_high else {"still"}
@@ -247,18 +285,17 @@ def tables(cells: list[dict]) -> str:
     lines = [f"({reviews:,} reviews a line; 5 % ± {100 * error:.1f} is what the confidence allows)", ""]
     said = ("count missed", "remaining missed", "stopped too early", "a class missed")
     lines += _header("reviewers", "wrong", *said, "count at the end")
-    for one in (one for one in cells if one["way"] != "erring"):
+    by_verdicts = [one for one in cells if one["way"] in ("right", "undecided")]
+    for one in by_verdicts:
         rates = [_percent(one[name]) for name in ("count", "remaining", "stopped", "of_class")]
         end = f"{one['low']:.0f} to {one['high']:.0f} (true: {_true(one)})"
         lines.append(_row(one["way"], f"{100 * one['wrong']:g} %", *rates, end))
-    lines += [
-        "",
-        *_header("wrong", "corrected missed", "not found, missed", "by verdicts", "corrected", "true"),
-    ]
-    for one in (one for one in cells if one["way"] == "erring"):
-        rates = [_percent(one[name]) for name in ("corrected", "still")]
+    said = ("corrected missed", "not found, missed", "nothing said", "by verdicts", "corrected", "true")
+    lines += ["", *_header("reviewers", "wrong", *said)]
+    for one in (one for one in cells if one not in by_verdicts):
+        rates = [_percent(one.get(name, 0.0)) for name in ("corrected", "still", "unsaid")]
         ends = [f"{one[name + 'low']:.0f} to {one[name + 'high']:.0f}" for name in ("", "corrected_")]
-        lines.append(_row(f"{100 * one['wrong']:g} %", *rates, *ends, _true(one)))
+        lines.append(_row(one["way"], f"{100 * one['wrong']:g} %", *rates, *ends, _true(one)))
     return "\n".join(lines)
 
 

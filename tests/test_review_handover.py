@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import sqlite3
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from swaypoint.findings import Finding
 from swaypoint.findings import base as registered
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.review.cleaning import printed
-from swaypoint.review.cleaning.handover import CLASSES, class_rows, log_end, render
+from swaypoint.review.cleaning.handover import CLASSES, called, class_rows, log_end, render
 from swaypoint.review.items import Items
 from swaypoint.review.log.anchors import read_anchors
 from swaypoint.review.log.dealing import dealt, draw
@@ -390,6 +391,8 @@ def test_a_reviewer_who_was_simulated_is_called_so(judged):
     event = Event("1", judged.run, judged.ids[0], "simulated", FINE, "1", way="queue", seq=1, at="2026")
     shown = Tables(render(judged, Review(judged.run, [event]), None)).found["reviewers"]
     assert shown[1][0] == "a simulated reviewer, no person"
+    names = called(Review(judged.run, [replace(event, actor="simulated 2")]), names=True)
+    assert names == {"simulated 2": "a simulated reviewer 2, no person"}
 
 
 # -- classes ------------------------------------------------------------------------------------------

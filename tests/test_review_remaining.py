@@ -299,6 +299,11 @@ def test_by_split_and_by_class_where_the_sample_allows():
                 30 + len(came) * (number == 0),
             )
     assert sum(one.wrong for one in found.splits) == found.whole.wrong
+    assert found.unlisted == 3 - len(found.classes)
+    few, _ = sampled(points, before, lambda i, _: None if i >= 20 else FINE)
+    assert (counts(points, few).classes, counts(points, few).unlisted) == ((), 3)
+    text = " ".join(explained(counts(points, few), few))
+    assert "of its points came up in the random order, or all of it was judged: 3 have none yet." in text
     assert counts(Points(900, classes=()), reviewed(*before)).classes == ()
 
 

@@ -159,3 +159,23 @@ def test_the_count_of_a_simulated_review_in_the_terminal(audit, items, truth, tm
     assert f"of {whole['wrong']} known to be wrong 0 for right" in checked
     command("simulate", audit.path, "--inspect", 0.2, "--sample", 60)
     assert json.loads(command("progress", audit.path, "--json")) == found, "the same events, kept once"
+
+
+def test_several_simulated_reviewers_err_each_by_themselves(audit, items, tmp_path):
+    def command(*arguments):
+        result = CliRunner().invoke(app, list(map(str, [*arguments, "--store", tmp_path / "log.sqlite"])))
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    options = ("--inspect", 0.6, "--sample", 40, "--reviewers", 3, "--misses", 0.2, "--false-alarms", 0.1)
+    assert f"{round(0.6 * len(items))} of {len(items)} points" in command("simulate", audit.path, *options)
+    found = json.loads(command("progress", audit.path, "--json"))
+    points = round(0.6 * len(items)) + 40
+    assert [(one["reviewer"], one["points"]) for one in found["overlaps"]] == [
+        (who, points) for who in ("simulated", "simulated 2", "simulated 3")
+    ]
+    assert len({(one["alarms"], one["misses"]) for one in found["overlaps"]}) > 1, "each by themselves"
+    assert all(0 < one["alarm_rate"] < 0.25 for one in found["overlaps"])
+    text = command("progress", audit.path)
+    assert "By what most others say" in text
+    assert f"about {100 * found['overlaps'][0]['alarm_rate']:.2g} %" in " ".join(text.split())

@@ -86,8 +86,11 @@ def _print_reviewers(reviewers: list[dict[str, Any]], against: str) -> None:
 
     table = Table("reviewer", "right, taken for wrong", "wrong, taken for right", title=f"By {against}")
     for one in reviewers:
-        alarms, misses = (f"{one[a]:,} of {one[b]:,}" for a, b in (("alarms", "right"), ("misses", "wrong")))
-        table.add_row(plain(one["reviewer"]), alarms, misses)
+        cells = []
+        for errors, of, rate in (("alarms", "right", "alarm_rate"), ("misses", "wrong", "miss_rate")):
+            about = f", about {100 * one[rate]:.2g} %" if rate in one else ""
+            cells.append(f"{one[errors]:,} of {one[of]:,}{about}")
+        table.add_row(plain(one["reviewer"]), *cells)
     screen().print(table)
 
 
@@ -166,6 +169,9 @@ def simulate(  # long: an option a parameter
     false_alarms: Annotated[
         float, typer.Option(help="Share of the right labels that the reviewer takes for wrong.")
     ] = 0.0,
+    reviewers: Annotated[
+        int, typer.Option(help="So many of them, each of whom judges all these points.", min=1)
+    ] = 1,
     store: StoreAt = None,
     source: Source = None,
     device: Device = "auto",
@@ -174,7 +180,7 @@ def simulate(  # long: an option a parameter
     """For studies: a reviewer who knows the truth works down the ranking; what does it find, and cost?
 
     With --sample it then judges random points of the rest, so that `swaypoint progress` says how many are
-    wrong in all; with --misses and --false-alarms it errs.
+    wrong in all; with --misses and --false-alarms it errs, and several --reviewers do each by themselves.
 
     swaypoint audit sklearn:digits --flip 0.02 --out digits
 
@@ -202,20 +208,22 @@ def simulate(  # long: an option a parameter
         if not found.planted:
             raise InputError(f"{folder} has no planted labels; give the true ones with --truth")
         right = [label_name(items, label) for label in found.given[found.ranked]]
-    erring = Erring(misses, false_alarms)
-    events = replay(items, right, round(inspect * len(items)), erring=erring)
+    erring, count = Erring(misses, false_alarms), round(inspect * len(items))
+    actors = [ACTOR, *(f"{ACTOR} {number}" for number in range(2, reviewers + 1))]
+    events = [event for who in actors for event in replay(items, right, count, actor=who, erring=erring)]
     with stored_review(items, store, new=True) as (_, log, _):
         assert log is not None
         log.append(events)
         if sample:
             log.append([draw(items, ACTOR, f"{ACTOR}:{items.run}"[:200])])
             order = dealt(items, Review(items.run, log.since(items.run)))[:sample]
-            log.append(judged(items, right, order, erring=erring, way="sample"))
+            for who in actors:
+                log.append(judged(items, right, order, actor=who, erring=erring, way="sample"))
     wrong = {items.ids[p] for p, label in enumerate(right) if differs(items, p, label)}
     said = {e.item for e in events if e.decision is not None and e.decision.verdict == "mislabeled"}
     every = len(wrong)
     console.print(
-        f"{len(events):,} of {len(items):,} points inspected: {len(said & wrong)} of {every} wrong labels"
+        f"{count:,} of {len(items):,} points inspected: {len(said & wrong)} of {every} wrong labels"
         f" found" + (f", and {len(said - wrong)} right ones taken for wrong" if false_alarms else ""),
         soft_wrap=True,
     )

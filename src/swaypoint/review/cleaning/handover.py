@@ -6,6 +6,7 @@ Every number on it follows from the audit folder and the log; so it can be made 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -175,7 +176,8 @@ def called(review: Review, *, names: bool) -> dict[str, str]:
     actors = dict.fromkeys(event.actor for event in review.events)
     numbered = {actor: f"reviewer {number}" for number, actor in enumerate(actors, start=1)}
     found = dict(zip(actors, actors, strict=True)) if names else numbered
-    return found | ({ACTOR: "a simulated reviewer, no person"} if ACTOR in found else {})
+    played = {who: re.fullmatch(rf"{ACTOR}( [0-9]+)?", who) for who in actors}
+    return found | {who: f"a simulated reviewer{of[1] or ''}, no person" for who, of in played.items() if of}
 
 
 def reviewer_rows(items: Items, review: Review, names: Mapping[str, str]) -> list[ReviewerRow]:
@@ -230,6 +232,11 @@ def does_not_say(items: Items, found: Mapping[str, Any]) -> list[str]:
     if found["corrected"] is None:
         said.append(
             "No reviewer was tested on points whose label is known, so the count takes verdicts for right."
+        )
+    elif found["overlaps"]:
+        said.append(
+            "Points that several decided show only errors that each makes by themselves. What all take for"
+            " right, as it is hard or one saw what another said, shows only where the label is known."
         )
     if found["draw"] is None and found["whole"]["unseen"]:
         said.append("No random sample was drawn: of what nobody has judged, any number may be wrong.")

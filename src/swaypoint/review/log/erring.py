@@ -1,19 +1,21 @@
-"""Reviewers err: how often, by points whose label is known, and how many are wrong in spite of it."""
+"""Reviewers err: how often, by points whose label is known and by what others say of the same points, and how
+many are wrong in spite of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, log
+from math import log
 
-from swaypoint.review.log.counting import LOWER, UPPER, beta, first
+from swaypoint.review.log.counting import LOWER, UPPER, first
+from swaypoint.review.log.overlaps import Overlap
+from swaypoint.review.log.rates import likelihood, mixture, share_interval, times
 from swaypoint.review.log.verdicts import WRONG, Review
 
 VERDICTS_SHARE = 0.5
 """Of the error, for how many points the reviewers would take for wrong; the rest goes to their own errors."""
 _RATE, _CHANCE, _FALSE = 0.125, 0.03125, 0.0625
 # Of an end of a rate, of which three count; of chance in misses and in alarms; of alarms among the judged.
-_PRIOR = (0.5, 2.0)
 _STEPS = 60
 
 
@@ -49,25 +51,6 @@ def checked(review: Review, checks: Mapping[str, bool]) -> tuple[Checked, ...]:
     return tuple(Checked(actor, *counts) for actor, counts in sorted(found.items()))
 
 
-def overlapping(review: Review) -> tuple[Checked, ...]:
-    """As :func:`checked`, by the points that others decided on as well, held against what most of these say.
-
-    Others err too, often alike, so this tells who stands apart and nothing of how many are wrong: no count is
-    corrected by it. Where as many say one as the other there is nothing to hold against.
-    """
-    found: dict[str, list[int]] = {}
-    for item in review.reviewed():
-        says = {actor: d.verdict in WRONG for actor, d in review.all_on(item).items() if d.final}
-        for actor, own in says.items():
-            others = [say for other, say in says.items() if other != actor]
-            if 2 * sum(others) != len(others):
-                wrong = 2 * sum(others) > len(others)
-                counts = found.setdefault(actor, [0, 0, 0, 0])
-                counts[2 * wrong] += 1
-                counts[2 * wrong + 1] += own != wrong
-    return tuple(Checked(actor, *counts) for actor, counts in sorted(found.items()))
-
-
 @dataclass(frozen=True)
 class Corrected:
     """How many points are wrong, where verdicts are not taken for right.
@@ -87,7 +70,15 @@ class Corrected:
 
 
 def corrected(
-    low: int, high: int, points: int, *, judged: int, found: int, reviewers: Sequence[Checked]
+    low: int,
+    high: int,
+    points: int,
+    *,
+    judged: int,
+    found: int,
+    reviewers: Sequence[Checked],
+    shared: Sequence[Overlap] = (),
+    deciders: int = 1,
 ) -> Corrected:
     """From how many the reviewers would take for wrong to how many are.
 
@@ -96,37 +87,20 @@ def corrected(
     "Estimating prevalence from the results of a screening test", 1978). The K kept are those for which some
     rates in their intervals, and chance in either kind of error (Chernoff's bound), allow a number from
     ``low`` to ``high``. Every part takes its share of the error (a union bound), so that the result holds as
-    often, and at every moment, too. Of several reviewers the rates lie between the best and the worst.
+    often, and at every moment, too. Of several reviewers the rates lie between the best and the worst. Where
+    d decide a point, each by themselves, and it is undecided unless they agree (right in ``low``, wrong in
+    ``high``), all of them err with the product of their rates.
 
     Args:
         low, high: bounds of the number that the reviewers would take for wrong, had they judged all, at the
             share :data:`VERDICTS_SHARE` of the error.
         judged: points with a decision; ``found``: taken for wrong.
-        reviewers: at least one.
+        reviewers: on points whose label is known; ``shared``: on what others decided as well. At least one of
+            either.
+        deciders: so many, at least, decided each point.
     """
-    most, least = _Rates.of(reviewers, UPPER), _Rates.of(reviewers, LOWER)
-
-    def too_many(k: int) -> bool:
-        missed, alarms = (
-            _quantile(k, most.misses[1], 1, UPPER),
-            _quantile(points - k, most.alarms[0], 0, UPPER),
-        )
-        return k - missed + alarms > high
-
-    def enough(k: int) -> bool:
-        missed, alarms = (
-            _quantile(k, least.misses[0], 0, LOWER),
-            _quantile(points - k, least.alarms[1], 1, LOWER),
-        )
-        return k - missed + alarms >= low
-
-    top, bottom = points, 0
-    if most.misses[1] + most.alarms[0] < 1:
-        top = max(first(0, points + 1, lambda k: k > points or too_many(k)) - 1, 0)
-    if least.misses[0] + least.alarms[1] < 1:
-        bottom = first(0, points, enough)
-    if bottom > top:  # one of the parts has missed
-        bottom, top = 0, points
+    most, least = _Rates.of(reviewers, shared, UPPER), _Rates.of(reviewers, shared, LOWER)
+    bottom, top = _ends(low, high, points, most, least, deciders)
     false = min(_most(judged, most.alarms[1], UPPER * _FALSE), found)
     return Corrected(
         low=bottom,
@@ -140,45 +114,62 @@ def corrected(
 
 @dataclass(frozen=True)
 class _Rates:
-    """Of all reviewers together, each at least and at most."""
+    """Of all reviewers together, each at least and at most.
+
+    Of points that most of the others call wrong, some are right. But who says wrong of a right point no more
+    often than of a wrong one says right of these at least as often as of wrong ones. So with the others' say
+    in place of the truth a reviewer seems to err at least as often as they do, if errors are independent
+    given the truth: that bounds both rates from above, whatever the others' own errors are and whichever
+    points they share. It does not bound them from below; the lower ends are those of known points.
+    """
 
     alarms: tuple[float, float]
     misses: tuple[float, float]
 
     @classmethod
-    def of(cls, reviewers: Sequence[Checked], error: float) -> _Rates:
-        each = error * _RATE / len(reviewers)
-        alarms = [share_interval(one.alarms, one.right, each) for one in reviewers]
-        misses = [share_interval(one.misses, one.wrong, each) for one in reviewers]
-        return cls(
-            *((min(low for low, _ in spans), max(high for _, high in spans)) for spans in (alarms, misses))
+    def of(cls, reviewers: Sequence[Checked], shared: Sequence[Overlap], error: float) -> _Rates:
+        known, by_others = ({one.reviewer: one for one in those} for those in (reviewers, shared))
+        each = error * _RATE / len(known | by_others) / (2 if known and by_others else 1)
+
+        def span(who: str, errors: str, of: str) -> tuple[float, float]:
+            asked, held = (
+                (getattr(by.get(who), errors, 0), getattr(by.get(who), of, 0)) for by in (known, by_others)
+            )
+            low, high = share_interval(*asked, each)
+            if who in by_others:
+                high = min(high, share_interval(asked[0] + held[0], asked[1] + held[1], each)[1])
+            return low, high
+
+        ends = []
+        for errors, of in (("alarms", "right"), ("misses", "wrong")):
+            spans = [span(who, errors, of) for who in known | by_others]
+            ends.append((min(low for low, _ in spans), max(high for _, high in spans)))
+        return cls(*ends)
+
+
+def _ends(low: int, high: int, points: int, most: _Rates, least: _Rates, deciders: int) -> tuple[int, int]:
+    """Of :func:`corrected`; all points where one of its parts has missed."""
+
+    def too_many(k: int) -> bool:
+        missed, alarms = (
+            _quantile(k, most.misses[1] ** deciders, 1, UPPER),
+            _quantile(points - k, most.alarms[0], 0, UPPER),
         )
+        return k - missed + alarms > high
 
+    def enough(k: int) -> bool:
+        missed, alarms = (
+            _quantile(k, least.misses[0], 0, LOWER),
+            _quantile(points - k, least.alarms[1] ** deciders, 1, LOWER),
+        )
+        return k - missed + alarms >= low
 
-def share_interval(found: int, of: int, error: float) -> tuple[float, float]:
-    """Of a probability, after ``found`` of ``of`` trials: each end misses it at some moment in a share of at
-    most ``error`` of all reviews. The prior-posterior ratio of :mod:`.counting`, with replacement.
-
-    >>> [round(end, 3) for end in share_interval(2, 100, 0.025)]
-    [0.001, 0.103]
-    """
-    kept = log(error) + _mixture(found, of)
-
-    def holds(share: float) -> bool:
-        return _likelihood(found, of, share) > kept
-
-    peak = found / of if of else 0.5
-    ends = []
-    for end in (0.0, 1.0):
-        inside, outside = peak, end
-        if not of or holds(end):
-            ends.append(end)
-            continue
-        for _ in range(_STEPS):
-            middle = (inside + outside) / 2
-            inside, outside = (middle, outside) if holds(middle) else (inside, middle)
-        ends.append(outside)
-    return ends[0], ends[1]
+    top, bottom = points, 0
+    if most.misses[1] ** deciders + most.alarms[0] < 1:
+        top = max(first(0, points + 1, lambda k: k > points or too_many(k)) - 1, 0)
+    if least.misses[0] + least.alarms[1] ** deciders < 1:
+        bottom = first(0, points, enough)
+    return (bottom, top) if bottom <= top else (0, points)
 
 
 def _most(trials: int, share: float, error: float) -> int:
@@ -189,22 +180,10 @@ def _most(trials: int, share: float, error: float) -> int:
     return first(
         start,
         trials,
-        lambda count: _likelihood(count + 1, trials, share) <= log(error) + _mixture(count + 1, trials),
+        lambda count: (
+            likelihood(count + 1, trials, share) <= log(error) + mixture(count + 1, trials - count - 1)
+        ),
     )
-
-
-def _likelihood(found: int, of: int, share: float) -> float:
-    return _times(found, share) + _times(of - found, 1 - share)
-
-
-def _times(count: float, share: float) -> float:
-    return 0.0 if count == 0 else count * log(share) if share > 0 else -inf
-
-
-def _mixture(found: int, of: int) -> float:
-    """Log of the mean likelihood over the prior."""
-    a, b = _PRIOR
-    return beta(a + found, b + of - found) - beta(a, b)
 
 
 def _quantile(size: int, share: float, end: int, error: float) -> float:
@@ -223,4 +202,4 @@ def _quantile(size: int, share: float, end: int, error: float) -> float:
 def _surprise(count: float, share: float, size: int) -> float:
     """n KL(count / n ‖ share): so few or so many have at most a probability of exp of minus this."""
     p, q = count / size, share
-    return size * (_times(p, p) + _times(1 - p, 1 - p) - _times(p, q) - _times(1 - p, 1 - q))
+    return size * (times(p, p) + times(1 - p, 1 - p) - times(p, q) - times(1 - p, 1 - q))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,12 +11,15 @@ from swaypoint.review.items import Items
 from swaypoint.review.log.counting import RIGHT, UNDECIDED, UNSEEN, WRONG, bounds, number
 from swaypoint.review.log.dealing import dealt
 from swaypoint.review.log.erring import VERDICTS_SHARE, Checked, Corrected, checked, corrected
+from swaypoint.review.log.overlaps import Overlap, overlaps
 from swaypoint.review.log.recalibrated import recalibrated
 from swaypoint.review.log.verdicts import WRONG as WRONG_VERDICTS
 from swaypoint.review.log.verdicts import Review
 
 ACCEPTED = 0.01
 """Share of wrong ones among the unseen points at which a review may stop."""
+FEW = 0.05
+"""Share of the decided points that fewer may have decided than the others, and count as undecided then."""
 ENOUGH = 30
 """Points of a class that the random sample has to hold before the class is counted on its own."""
 
@@ -87,15 +90,20 @@ class Counts:
     Each line holds with :data:`~.counting.CONFIDENCE` by itself, if verdicts are right.
 
     Attributes:
+        unlisted: classes without a line.
         checked: how the reviewers did on the points whose label is known; () where none was given.
-        corrected: the whole for reviewers who err as often as these say; None without any.
+        shared: how they did on the points that others decided as well, () where there are none.
+        corrected: the whole for reviewers who err as often as these say; None without any, and where points
+            that are shared say nothing of it, and none whose label is known was given.
         expected: None before the draw, and where the audit has no ``p_wrong``.
     """
 
     whole: Count
     splits: tuple[Count, ...]
     classes: tuple[Count, ...]
+    unlisted: int = 0
     checked: tuple[Checked, ...] = ()
+    shared: tuple[Overlap, ...] = ()
     corrected: Corrected | None = None
     expected: Expected | None = None
 
@@ -123,15 +131,18 @@ def counts(items: Items, review: Review, checks: Mapping[str, bool] | None = Non
     came = np.bincount(label[found.order].astype(np.int64), minlength=k) if k else np.empty(0, dtype=np.int64)
     open_ = np.unique(label[found.states == UNSEEN])
     shown = [c for c in range(k) if came[c] >= ENOUGH or c not in open_]
-    classes = [found.count(label == c, items.classes[c]) for c in shown]
+    lines = [found.count(label == c, items.classes[c]) for c in shown]
+    classes = tuple(one for one in lines if one.points)
     of = np.asarray(items.scores["split"]).astype(str) if splits else every
-    who = checked(review, checks or {})
+    who, together = checked(review, checks or {}), overlaps(review, checks or {})
     return Counts(
         whole=found.count(every),
         splits=tuple(found.count(of == name, name) for name in splits),
-        classes=tuple(one for one in classes if one.points),
+        classes=classes,
+        unlisted=int(np.count_nonzero(np.bincount(label.astype(np.int64)))) - len(classes) if k else 0,
         checked=who,
-        corrected=found.corrected(who) if who else None,
+        shared=together,
+        corrected=found.corrected(who, together),
         expected=found.expected(items.scores["p_wrong"]) if "p_wrong" in items.scores else None,
     )
 
@@ -139,15 +150,18 @@ def counts(items: Items, review: Review, checks: Mapping[str, bool] | None = Non
 @dataclass(frozen=True)
 class Known:
     """What is known of each point; ``places`` in the ranking of what nobody had judged at the draw, -1 of the
-    others; ``order``: those dealt and judged without a gap."""
+    others; ``order``: those dealt and judged without a gap; ``deciders``: how many said of a point what
+    counts, each by themselves, ``(n,)``."""
 
     states: np.ndarray
     places: np.ndarray
     order: np.ndarray
+    deciders: np.ndarray
 
     @classmethod
     def of(cls, items: Items, review: Review) -> Known:
-        states = np.full(len(items), UNSEEN, dtype=np.int8)
+        states, deciders = np.full(len(items), UNSEEN, dtype=np.int8), np.zeros(len(items), dtype=np.int64)
+        settled = {event.item for event in review.events if event.resolves}  # knowing what the others said
         for item in review.reviewed():
             position, decision = items.position(item), review.decision(item)
             if position is None:
@@ -156,14 +170,16 @@ class Known:
                 states[position] = UNDECIDED
             else:
                 states[position] = WRONG if decision.verdict in WRONG_VERDICTS else RIGHT
+                said = [one for one in review.all_on(item).values() if one.final]
+                deciders[position] = 1 if item in settled else len(said)
         places = np.full(len(items), -1.0)
         if review.drawn is None:
-            return cls(states, places, np.empty(0, dtype=np.int64))
+            return cls(states, places, np.empty(0, dtype=np.int64), deciders)
         order = dealt(items, review)
         ranked = order[np.argsort(items.scores["rank"][order], kind="stable")]
         places[ranked] = np.arange(len(ranked)) / max(len(ranked), 1)
         gaps = np.flatnonzero(states[order] == UNSEEN)
-        return cls(states, places, order[: gaps[0]] if len(gaps) else order)
+        return cls(states, places, order[: gaps[0]] if len(gaps) else order, deciders)
 
     def count(self, within: np.ndarray, part: str = "", *, share: float = 1.0) -> Count:
         """Of the points ``within`` ``(n,)``: a random order of all is one of these. See :func:`bounds`."""
@@ -187,17 +203,27 @@ class Known:
             high=high,
         )
 
-    def corrected(self, reviewers: Sequence[Checked]) -> Corrected:
-        """Of all points, see :func:`~.erring.corrected`."""
-        one = self.count(np.ones(len(self.states), dtype=bool), share=VERDICTS_SHARE)
-        return corrected(
+    def corrected(self, reviewers: Sequence[Checked], shared: Sequence[Overlap] = ()) -> Corrected | None:
+        """Of all points, see :func:`~.erring.corrected`; None where that is not known, and nobody asked by
+        points whose label is known."""
+        if not (reviewers or shared):
+            return None
+        every, decided = np.ones(len(self.states), dtype=bool), np.isin(self.states, (RIGHT, WRONG))
+        depth = int(np.quantile(self.deciders[decided], FEW, method="inverted_cdf")) if decided.any() else 1
+        # By fewer than nearly all: not decided so.
+        states = np.where(decided & (self.deciders < depth), UNDECIDED, self.states)
+        one = replace(self, states=states).count(every, share=VERDICTS_SHARE)
+        said = corrected(
             one.low,
             one.high,
             one.points,
-            judged=one.judged - one.undecided,
-            found=one.wrong,
+            judged=int(decided.sum()),
+            found=number(self.states, WRONG),
             reviewers=reviewers,
+            shared=shared,
+            deciders=depth,
         )
+        return said if reviewers or (said.low, said.high) != (0, one.points) else None
 
     def expected(self, p: np.ndarray) -> Expected | None:
         """By the probabilities ``p`` ``(n,)``; None while nothing was dealt."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from swaypoint.review.items import Items
 from swaypoint.review.log.counting import CONFIDENCE, UPPER, WHOLE, count_interval, first
-from swaypoint.review.log.erring import overlapping
+from swaypoint.review.log.overlaps import Overlap
 from swaypoint.review.log.progress import SHORT, Yield, progress, yield_curve
 from swaypoint.review.log.remaining import ACCEPTED, ENOUGH, Count, Counts, counts
 from swaypoint.review.log.verdicts import Review
@@ -98,8 +98,9 @@ def described(items: Items, review: Review, checks: Mapping[str, bool] | None = 
         "whole": plain(found.whole),
         "splits": [plain(one) for one in found.splits],
         "classes": [plain(one) for one in found.classes],
+        "unlisted_classes": found.unlisted,
         "checked": [asdict(one) for one in found.checked],
-        "overlaps": [asdict(one) for one in overlapping(review)],
+        "overlaps": [asdict(one) for one in found.shared],
         "corrected": None if found.corrected is None else asdict(found.corrected),
         "expected": None if found.expected is None else asdict(found.expected),
         "explained": explained(found, review),
@@ -140,9 +141,12 @@ def explained(found: Counts, review: Review) -> list[str]:
             f" its estimate (no bound) is {found.expected.by_verdicts:,.0f}."
         )
     if found.splits or found.classes:
+        sentences.append(f"Each line of the table holds with {_percent(CONFIDENCE)} by itself.")
+    if found.classes or found.unlisted:
+        missing = f": {found.unlisted:,} have none yet" if found.unlisted else ""
         sentences.append(
-            f"Each line of the table holds with {_percent(CONFIDENCE)} by itself. A class has one where at"
-            f" least {ENOUGH} of its points came up in the random order, or all of it was judged."
+            f"A class has a line where at least {ENOUGH} of its points came up in the random order, or all of"
+            f" it was judged{missing}."
         )
     return sentences
 
@@ -150,22 +154,43 @@ def explained(found: Counts, review: Review) -> list[str]:
 def _of_errors(found: Counts) -> str:
     """What the reviewers' own errors change."""
     if found.corrected is None:
+        shared = "no point was decided by two"
+        if found.shared:
+            shared = "the points that two or more decided are too few to tell how often they err"
         return (
             "All this takes verdicts for right: no points whose label is known were given, by which one could"
-            " tell how often the reviewers err."
+            f" tell how often the reviewers err, and {shared}."
         )
-    right, alarms, wrong, misses = (
-        sum(getattr(one, name) for one in found.checked) for name in ("right", "alarms", "wrong", "misses")
-    )
-    said = found.corrected
-    known = (
-        f"Reviewers err: of {right:,} points whose label is known to be right they took {alarms:,} for wrong,"
-        f" of {wrong:,} known to be wrong {misses:,} for right."
-    )
+    said, known = found.corrected, "Reviewers err:"
+    if found.checked:
+        right, alarms, wrong, misses = (
+            sum(getattr(one, name) for one in found.checked)
+            for name in ("right", "alarms", "wrong", "misses")
+        )
+        known += (
+            f" of {right:,} points whose label is known to be right they took {alarms:,} for wrong, of"
+            f" {wrong:,} known to be wrong {misses:,} for right."
+        )
+    if found.shared:
+        known += _of_overlaps(found.shared)
     if (said.low, said.high) == (0, found.whole.points):
         return f"{known} These are too few to say how many are wrong in fact."
     return (
         f"{known} Allowing for that, between {said.low:,} and"
         f" {said.high:,} of the {found.whole.points:,} are wrong, and {said.still_low:,} to"
         f" {said.still_high:,} of them are not found yet."
+    )
+
+
+def _of_overlaps(shared: Sequence[Overlap]) -> str:
+    alarms, misses = (sorted(getattr(one, name) for one in shared) for name in ("alarm_rate", "miss_rate"))
+
+    def span(rates: list[float]) -> str:
+        low, high = map(_percent, (rates[0], rates[-1]))
+        return low if low == high else f"{low} to {high}"
+
+    return (
+        f" by the points that two or more decided, they take about {span(alarms)} of the right ones for wrong"
+        f" and {span(misses)} of the wrong ones for right, if each decides by themselves and one errs no more"
+        " often where another does."
     )

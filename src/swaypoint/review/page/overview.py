@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -114,7 +114,8 @@ def progress_page(desk: Desk, review: Review) -> ProgressPage:
         last_50=float(curve.last_50[-1]) if len(curve.decided) else None,
         last_200=float(curve.last_200[-1]) if len(curve.decided) else None,
         advice=advice(whole, curve),
-        number=number,
+        # Against one other, that would be what they said.
+        number=replace(number, shared=()) if desk.blind else number,
         explained=tuple(explained(number, review)),
         sample=Query(sample=size or SAMPLE).address(),
         sampled=(size, whole.seen) if whole.drawn else None,

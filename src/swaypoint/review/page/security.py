@@ -38,7 +38,7 @@ CSRF_HEADER = "x-swaypoint-csrf"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 BODY_LIMIT = 256 * 1024
 SESSION_HOURS = 30 * 24
-_BODY_SECONDS = 20
+_BODY_SECONDS, _DIGITS = 20, 20
 _NAME_LENGTH = 60
 _TOKENS = 100
 _OPEN_PATHS = ("/open", "/login", "/static/")
@@ -218,7 +218,8 @@ class Gate:
 
 
 def _digest(password: str) -> bytes:
-    return hashlib.sha256(password.encode()).digest()
+    # JSON can hold half a surrogate pair.
+    return hashlib.sha256(password.encode("utf-8", "surrogatepass")).digest()
 
 
 class Allowance:
@@ -342,7 +343,12 @@ def _same_origin(headers: Headers) -> bool:
     origin, site = headers.get("origin"), headers.get("sec-fetch-site")
     if site not in (None, "same-origin"):
         return False
-    return origin is None or urlsplit(origin).netloc == headers.get("host")
+    if origin is None:
+        return True
+    try:
+        return urlsplit(origin).netloc == headers.get("host")
+    except ValueError:  # a bracket without its other
+        return False
 
 
 def _refusal(status: int, reason: str) -> JSONResponse:
@@ -353,7 +359,8 @@ async def _body(headers: Headers, receive: Receive) -> bytes | Response:
     """The whole of it, or the answer to one that is too large or too slow."""
     too_large = _refusal(413, f"A request has at most {BODY_LIMIT // 1024} kB.")
     length = headers.get("content-length", "0")
-    if not length.isdecimal() or int(length) > BODY_LIMIT:
+    # Python reads no number of more than 4,300 digits.
+    if not length.isdecimal() or len(length) > _DIGITS or int(length) > BODY_LIMIT:
         return too_large
     body = bytearray()
     try:
