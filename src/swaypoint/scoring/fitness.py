@@ -145,8 +145,8 @@ def memorisation(training: float | None, held_out: float | None, points: int) ->
             "fit" if sure < MEMORISED[0] else "caution" if sure < MEMORISED[1] else "unfit",
             "What a model knows by heart has no loss left, a wrong label as little as a right one"
             " (Arpit et al., 2017).",
-            "rank by the recorded training (--score auto), use an earlier checkpoint, or train with"
-            " augmentation, weight decay or fewer epochs",
+            "rank by the recommended score (--score auto), use an earlier checkpoint, or train with"
+            " augmentation, weight decay or fewer epochs; a head alone: with a larger ridge (--l2)",
         ),
     )
 
