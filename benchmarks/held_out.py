@@ -44,8 +44,13 @@ def features() -> Dataset:
 
 
 def rows() -> Dataset:
-    """Breast cancer, a table: a perceptron."""
+    """Breast cancer, a table: a perceptron, and trees beside it."""
     return read_dataset("sklearn:breast_cancer")
+
+
+def numbers() -> Dataset:
+    """Digits, their pixels as a table's columns, likewise."""
+    return replace(features(), kind="rows", pictures=None)
 
 
 def images() -> Dataset:
@@ -56,6 +61,7 @@ def images() -> Dataset:
 SETS: dict[str, tuple[Callable[[], Dataset], int | None]] = {
     "features": (features, None),
     "rows": (rows, None),
+    "numbers": (numbers, None),
     "images": (images, None),
 }
 """By name, with the epochs of the training, None: the recipe's."""
@@ -94,7 +100,7 @@ def summary(draws: list[dict[str, dict[str, float]]], order: str) -> dict[str, f
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--sets", default="features,rows,images")
+    parser.add_argument("--sets", default="features,rows,numbers,images")
     parser.add_argument("--draws", type=int, default=10)
     given = parser.parse_args()
     results = {}
