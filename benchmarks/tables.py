@@ -24,10 +24,9 @@ import numpy as np
 import torch
 
 from benchmarks.wrong_labels import average_precision
-from swaypoint.auditing.second import SecondView
+from swaypoint.auditing.second import trees_first
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.readers import read_dataset
-from swaypoint.folder.manifest import SecondModel
 from swaypoint.models.out_of_bag import out_of_bag
 from swaypoint.models.out_of_fold import accuracy, grown, out_of_fold_probabilities
 from swaypoint.models.predictor import ModelOptions, Objective, Rows, Training, prepare
@@ -111,7 +110,8 @@ def measured(dataset: Dataset, noise: str, draw: int) -> dict[str, float]:
     found["accuracy randomised trees"] = float((others.argmax(1) == truth).mean())
     trees = [(views["randomised trees"], y), (others, given[test])]
     first = [(views["perceptron"], y), (held, given[test])]
-    audited = (SecondView(trees, SecondModel("", None)).wrong(first) or recommended(first))[0]
+    joined = trees_first(first, trees)
+    audited = (recommended(first) if joined is None else joined.wrong)[0]
     judged("in an audit", audited.score)
     found["expected / wrong"] = audited.expected / wrong.sum()
     for count in (1, 2, 3):

@@ -231,7 +231,7 @@ class HeldRecords(Records):
         """Columns of the labels of points trained on, and of the others, with what two models predict where a
         second has a say; the expected pairs of classes; the second."""
         second, learnt = second_view(self.dataset, self.rows, self.options, run), first.by_heart
-        joined = None if second is None else second.beside(self._labelled(first.known))
+        joined = None if second is None else second.join(self._labelled(first.known), second.parts)
         if second is None or joined is None:
             wrong, model, both = self._wrong(first), None, []
         else:

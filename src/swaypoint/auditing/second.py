@@ -52,16 +52,13 @@ class SecondView:
         parts: its probabilities of the points trained on, and of those held out, where there are any, with
             the labels as given; none has seen the label that it judges.
         model: which, and its accuracy on the latter.
-        join: what the same parts of the first model and these come to; None: the first is better alone.
+        join: of the same parts of the first model and these, what they come to; None: the first is better
+            alone.
     """
 
     parts: Sequence[Part]
     model: SecondModel
     join: Join
-
-    def beside(self, first: Sequence[Part]) -> Joined | None:
-        """See :attr:`join`."""
-        return self.join(first, self.parts)
 
 
 def trees_first(first: Sequence[Part], trees: Sequence[Part]) -> Joined | None:
@@ -136,7 +133,7 @@ def _bayes(dataset: Dataset, rows: Rows, options: AuditOptions, run: AuditRun) -
     if features is None or features.words * len(dataset.classes) > _MANY:
         return None
     with run.stage(BAYES):
-        weights = features.word_weights(dataset.texts)
+        weights = features.word_weights(dataset.texts, on_progress=run.listener.records)
         p = left_out_naive_bayes(weights, dataset.labels.astype(np.int64), classes=len(dataset.classes))
     return _view(dataset, rows, (p[rows.train], p[rows.validation]), BAYES, side_by_side)
 

@@ -82,12 +82,13 @@ class TextFeatures:
         tokens = _tokens(texts, lambda word: known.get(word, -1))
         return _weighted(_counts(tokens, self._pairs, len(self.terms)), self.idf)
 
-    def word_weights(self, texts: Sequence[str]) -> Any:
+    def word_weights(self, texts: Sequence[str], *, on_progress: Progress = None) -> Any:
         """The same of the words alone, (n, words)."""
         known, width = self._words, self.words
-        tokens = _tokens(texts, lambda word: known.get(word, -1))
         none = _Pairs.of_keys(np.empty(0, np.int64), width)
-        return _weighted(_counts(tokens, none, width), self.idf[:width])
+        parts = (_tokens(part, lambda word: known.get(word, -1)) for part in _told(texts, on_progress))
+        weights = [_weighted(_counts(part, none, width), self.idf[:width]) for part in parts]
+        return require("scipy.sparse", "sklearn").vstack(weights, format="csr")
 
     @property
     def words(self) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 from swaypoint.review.log.rates import PRIOR
 from swaypoint.review.log.verdicts import WRONG, Review
 
-_ROUNDS, _SETTLED, _TINY = 20_000, 1e-10, 1e-12
+_ROUNDS, _SETTLED = 20_000, 1e-10
 
 
 @dataclass(frozen=True)
