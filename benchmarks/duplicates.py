@@ -12,7 +12,8 @@ copy in 20 random halves of each set, from which nothing is known to be missing.
 of CIFAR-10 between test and training are drawn, a hundred drawn by chance.
 
 cleanlab's Datalab (near_duplicate, its defaults) is given the same pictures' grey pixels as features, or the
-texts' TF-IDF brought to 100 dimensions, or the rows' standardised values, where cleanlab is installed.
+texts' TF-IDF brought to 100 dimensions, or the rows' standardised values, where cleanlab is installed; and
+imagededup's perceptual hash (its default distance of 10) the same pictures, where that is.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from __future__ import annotations
 import argparse
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ from swaypoint.folder.writing import write_json
 
 SHARE, HALVES, SHOWN = 0.02, 20, 100
 Change = Callable[[Any, np.random.Generator], Any]
+Find = Callable[[list[Any]], np.ndarray]
+"""Of records the pairs that are near copies, ``(p, 2)`` positions, the smaller first."""
 
 
 def _jpeg(quality: int) -> Change:
@@ -102,7 +105,9 @@ def rows(given: list[Any]) -> np.ndarray:
     return near_rows(np.stack(given), tolerance=True)
 
 
-def planted(given: list[Any], changes: dict[str, Change], find: Any, datalab: Any, seed: int = 0) -> dict:
+def planted(
+    given: list[Any], changes: dict[str, Change], find: Find, others: dict[str, Find], seed: int = 0
+) -> dict:
     """Recall of each kind of ``changes``, precision and seconds."""
     generator = np.random.default_rng(seed)
     n, each = len(given), max(40, round(SHARE * len(given) / len(changes)))
@@ -111,9 +116,9 @@ def planted(given: list[Any], changes: dict[str, Change], find: Any, datalab: An
     made = [list(changes.values())[kind](given[i], generator) for i, kind in zip(chosen, kinds, strict=True)]
     every = [*given, *made]
     natural = {tuple(pair) for pair in find(given).tolist()}
-    found = {"swaypoint": find, **({} if datalab is None else {"Datalab": datalab})}
     return {"records": n, "planted": len(made)} | {
-        name: _counted(way, every, n, chosen, kinds, list(changes), natural) for name, way in found.items()
+        name: _counted(way, every, n, chosen, kinds, list(changes), natural)
+        for name, way in {"swaypoint": find, **others}.items()
     }
 
 
@@ -144,20 +149,39 @@ def clean(given: list[Any], find: Any) -> list[int]:
     return [len(np.unique(find([given[i] for i in half]))) for half in halves]
 
 
-def _datalab(features: Callable[[list[Any]], np.ndarray]) -> Any:
+def _datalab(features: Callable[[list[Any]], np.ndarray]) -> dict[str, Find]:
     try:
         from cleanlab import Datalab
     except ImportError:
-        return None
+        return {}
 
     def find(given: list[Any]) -> np.ndarray:
         lab = Datalab({"x": list(range(len(given)))}, verbosity=0)
         lab.find_issues(features=features(given), issue_types={"near_duplicate": {}})
         sets = lab.get_issues("near_duplicate")["near_duplicate_sets"]
-        pairs = [(i, int(j)) for i, near in enumerate(sets) for j in near]
-        return np.unique(np.sort(np.array(pairs, dtype=np.int64).reshape(-1, 2)), axis=0)
+        return _pairs((i, int(j)) for i, near in enumerate(sets) for j in near)
 
-    return find
+    return {"Datalab": find}
+
+
+def _imagededup() -> dict[str, Find]:
+    try:
+        from imagededup.methods import PHash
+    except ImportError:
+        return {}
+
+    def find(given: list[Any]) -> np.ndarray:
+        hashing = PHash(verbose=False)
+        shown = [one if one.ndim == 3 else np.repeat(one[..., None], 3, axis=2) for one in given]
+        known = {str(i): hashing.encode_image(image_array=one) for i, one in enumerate(shown)}
+        near = hashing.find_duplicates(encoding_map=known)
+        return _pairs((int(i), int(j)) for i, others in near.items() for j in others)
+
+    return {"imagededup": find}
+
+
+def _pairs(found: Iterable[tuple[int, int]]) -> np.ndarray:
+    return np.unique(np.sort(np.array(list(found), dtype=np.int64).reshape(-1, 2)), axis=0)
 
 
 def _grey(given: list[Any]) -> np.ndarray:
@@ -224,10 +248,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     asked = parser.parse_args()
     digits = list((load_digits().images * 255 / 16).round().astype(np.uint8))
-    sets: dict[str, tuple] = {"digits": (digits, PICTURES, pictures, _datalab(_grey))}
+    peers = _datalab(_grey) | _imagededup()
+    sets: dict[str, tuple] = {"digits": (digits, PICTURES, pictures, peers)}
     if asked.cifar is not None:
         shown = list(decoded(asked.cifar / "train.parquet")[: asked.limit])
-        sets["CIFAR-10"] = (shown, PICTURES, pictures, _datalab(_grey))
+        sets["CIFAR-10"] = (shown, PICTURES, pictures, peers)
     if asked.texts is not None:
         said = pq.read_table(asked.texts, columns=["text"])["text"].to_pylist()
         said = list(dict.fromkeys(said))[: asked.limit]
@@ -238,8 +263,8 @@ def main() -> None:
         kept = np.random.default_rng(0).permutation(len(values))[: asked.limit]
         sets[file.stem] = (list(values[kept]), ROWS, rows, _datalab(_standardised))
     result: dict[str, Any] = {}
-    for name, (given, changes, find, datalab) in sets.items():
-        result[name] = planted(given, changes, find, datalab) | {"clean halves": clean(given, find)}
+    for name, (given, changes, find, others) in sets.items():
+        result[name] = planted(given, changes, find, others) | {"clean halves": clean(given, find)}
         print(name, result[name], flush=True)
     if asked.cifar is not None and asked.own:
         result["CIFAR-10's own"] = cifar(asked.cifar, asked.sheet)

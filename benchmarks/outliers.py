@@ -32,6 +32,7 @@ from swaypoint.auditing.options import AuditOptions
 from swaypoint.data.dataset import Dataset, ReadOptions
 from swaypoint.data.readers import read_dataset
 from swaypoint.findings.outliers import (
+    LEARNED,
     LEVEL,
     find_outliers,
     foreign_p_values,
@@ -176,13 +177,13 @@ def measured(path: Path) -> dict[str, object]:
     points = map_tensor(*place, n)
     assert points is not None
     assert classes
-    started = time.perf_counter()
     named = np.zeros(n, dtype=bool)
     for finding in find_outliers(folder):
         named[finding.index] = True
-    seconds = time.perf_counter() - started
-    p = foreign_p_values(points, scores["label"].to_numpy(), np.array(scores["split"].to_pylist()))
     started = time.perf_counter()
+    labels, split = scores["label"].to_numpy(), np.array(scores["split"].to_pylist())
+    p = foreign_p_values(points, labels, split, learned=folder.manifest().data.kind == LEARNED)
+    seconds, started = time.perf_counter() - started, time.perf_counter()
     score, called = _datalab(points)
     return {
         "set": path.name, "n": n, "columns": points.shape[1], "of": place[1], "foreign": planted,
@@ -227,7 +228,7 @@ def false_alarms(digits: Path | None) -> dict[str, object]:
         labels, parts, alarms = scores["label"].to_numpy(), np.array(scores["split"].to_pylist()), 0
         for draw in range(200):
             half = np.sort(np.random.default_rng(draw).permutation(len(scores))[: len(scores) // 2])
-            p = foreign_p_values(points[half], labels[half], parts[half])
+            p = foreign_p_values(points[half], labels[half], parts[half], learned=True)
             alarms += bool(benjamini_hochberg(p[~np.isnan(p)], LEVEL).any())
         found["halves of the digits"] = alarms / 200
     return found

@@ -1,7 +1,7 @@
 """The review page over 100,000 pictures of 32 x 32 in a real browser: how long a reviewer waits.
 
 ``python -m benchmarks.review`` prints the figures; with ``--screenshots DIR --audit AUDIT`` it takes pictures
-of every view of an audit instead.
+of every view of an audit instead; with ``--cut X Y`` as well, of the map along two of its columns alone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ import json
 import shutil
 import statistics
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlencode
 
 import numpy as np
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
@@ -29,6 +32,8 @@ FIRST = (
     ("map", "lasso=-0.4,-0.1;0.3,-0.1;0.4,0.4;-0.2,0.5"),
 )
 LAST = (("progress", ""), ("classes", ""))
+SAMPLED = 40
+"""Random points that are judged before the last views."""
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -170,24 +175,50 @@ def _verdicts(context: BrowserContext, base: str, path: Path) -> None:
 # -- pictures of the page ---------------------------------------------------------------------------
 
 
-def screenshots(browser: Browser, audit: Path, out: Path) -> None:
-    """Every view of ``audit`` (a copy of it) after some verdicts: light, dark, and 400 pixels wide."""
-    out.mkdir(parents=True, exist_ok=True)
+@contextmanager
+def reviewed(browser: Browser, audit: Path) -> Iterator[tuple[str, BrowserContext]]:
+    """A copy of ``audit`` without verdicts, and a reviewer who is in."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(shutil.copytree(audit, Path(folder) / "audit"))
         (copy / "review.sqlite").unlink(missing_ok=True)
         with serving(copy, "--reviewer", "Ada") as (address, _):
-            base, context = entered(browser, address)
-            for decided, views in ((26, FIRST), (94, LAST)):
-                _decide(context.pages[0], decided)
-                for name, width, scheme in LOOKS:
-                    shown = browser.new_context(
-                        viewport={"width": width, "height": 800},
-                        color_scheme=scheme,  # type: ignore[arg-type]
-                        storage_state=context.storage_state(),
-                    )
-                    _views(shown.new_page(), base, views, out, name)
-                    shown.close()
+            yield entered(browser, address)
+
+
+def screenshots(browser: Browser, audit: Path, out: Path) -> None:
+    """Every view of ``audit`` after some verdicts: light, dark, and 400 pixels wide."""
+    with reviewed(browser, audit) as (base, context):
+        page = context.pages[0]
+        _decide(page, 26)
+        _looks(browser, context, base, FIRST, out)
+        _decide(page, 94)
+        page.goto(f"{base}/progress")
+        page.locator("#sample[data-draw]").click()
+        page.wait_for_selector("#item[data-painted]")
+        _decide(page, SAMPLED)
+        _looks(browser, context, base, LAST, out)
+
+
+def _looks(
+    browser: Browser, context: BrowserContext, base: str, views: tuple[tuple[str, str], ...], out: Path
+) -> None:
+    for name, width, scheme in LOOKS:
+        shown = browser.new_context(
+            viewport={"width": width, "height": 800},
+            color_scheme=scheme,  # type: ignore[arg-type]
+            storage_state=context.storage_state(),
+        )
+        _views(shown.new_page(), base, views, out, name)
+        shown.close()
+
+
+def cut(browser: Browser, audit: Path, x: str, y: str, out: Path) -> None:
+    """The map along two columns of a table."""
+    with reviewed(browser, audit) as (base, context):
+        page = context.pages[0]
+        page.goto(f"{base}/map?{urlencode({'x': x, 'y': y})}")
+        page.wait_for_timeout(700)
+        page.screenshot(path=out / "review-cut.png")
 
 
 def _decide(page: Page, count: int) -> None:
@@ -215,10 +246,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--screenshots", type=Path, metavar="DIR")
     parser.add_argument("--audit", type=Path)
+    parser.add_argument("--cut", nargs=2, metavar=("X", "Y"), help="the map along two columns alone")
     options = parser.parse_args()
+    if (options.cut or options.screenshots) and not (options.audit and options.screenshots):
+        parser.error("pictures take --screenshots DIR and --audit AUDIT")
+    if options.screenshots:
+        options.screenshots.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        if options.screenshots:
+        if options.cut:
+            cut(browser, options.audit, *options.cut, options.screenshots)
+        elif options.screenshots:
             screenshots(browser, options.audit, options.screenshots)
         else:
             measure(browser, made_audit(Path(folder) / "audit", POINTS, FEATURES, pictures=True).path)

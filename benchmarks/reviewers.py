@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import random
 import re
 import statistics
@@ -146,6 +147,8 @@ def main() -> None:
     parser.add_argument("--audit", type=Path, help="one that was made before, or where it is to be made")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
+        # Beside those of an earlier run, whose log the database had, this one would seem to be cut off.
+        os.environ["SWAYPOINT_KEYS"] = str(Path(folder) / "keys")
         path = options.audit or Path(folder) / "audit"
         if not path.exists():
             made_audit(path, options.points, FEATURES, pictures=False)

@@ -406,6 +406,16 @@ def test_a_sample_of_features_too_large_to_keep_holds_few_batches(monkeypatch):
     assert len(batches.sample(1000)[0]) == 1000
 
 
+@pytest.mark.parametrize("sizes", [[1000], [7, 20, 900, 73], [450, 450, 100]])
+def test_a_sample_of_large_batches_is_every_kth_point(sizes):
+    layer, x = torch.nn.Linear(1, 1), torch.arange(1000.0).unsqueeze(1)
+    loader = list(zip(x.split(sizes), torch.zeros(1000).split(sizes), strict=True))
+    batches = ModelBatches(layer, layer, loader, pool=lambda received, *_: received, check=lambda *_: None)
+    found = batches.sample(60)[0].flatten().tolist()
+    assert 60 <= len(found) <= 120
+    assert found == list(range(0, 1000, int(found[1])))
+
+
 def test_a_fit_that_stops_short_is_said():
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(200, 4, generator=generator)

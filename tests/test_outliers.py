@@ -21,6 +21,7 @@ from swaypoint.findings.outliers import (
 )
 from swaypoint.findings.significance import benjamini_hochberg
 from swaypoint.folder.audit_folder import AuditFolder
+from swaypoint.folder.writing import write_table
 from swaypoint.models.predictor import ModelOptions
 
 CLASSES, COLUMNS = 4, 8
@@ -113,6 +114,25 @@ def test_foreign_records_are_found_that_are_alike():
     assert np.argsort(p, kind="stable")[:12].max() < 12
 
 
+def test_records_of_which_a_network_knows_nothing_are_found_by_their_length():
+    _, labels, split = drawn(0)
+    generator = np.random.default_rng(0)
+    points = generator.standard_normal((1_200, 64)) + 2 + 2 * np.eye(64)[labels]
+    points[:12] = 1 + 0.1 * points[:12]  # short, and so near to the middle of all that nothing is far
+    points = points.astype(np.float32)
+    p = foreign_p_values(points, labels, split, learned=True)
+    assert np.argsort(p, kind="stable")[:12].max() < 12
+    assert benjamini_hochberg(p, LEVEL)[:12].all()
+    assert foreign_p_values(points, labels, split)[:12].min() > 0.5
+
+
+def test_of_lengths_that_are_one_nothing_is_made():
+    points, labels, split = drawn(0)
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    apart = foreign_p_values(points, labels, split)
+    np.testing.assert_array_equal(foreign_p_values(points, labels, split, learned=True), apart)
+
+
 def test_small_splits_are_not_judged():
     points, labels, split = drawn(0)
     split[:80] = "test"
@@ -124,19 +144,38 @@ def test_small_splits_are_not_judged():
 def test_of_clean_draws_no_more_than_the_level_has_a_finding():
     alarms = 0
     for seed in range(40):
-        p = foreign_p_values(*drawn(seed, 600))
+        p = foreign_p_values(*drawn(seed, 600), learned=bool(seed % 2))
         alarms += bool(benjamini_hochberg(p[~np.isnan(p)], LEVEL).any())
     assert alarms <= 40 * LEVEL
 
 
-def test_an_audit(tmp_path, audited):
+def foreign_among(n: int = 1_200) -> Dataset:
     points, labels, _ = with_foreign(0)
     columns, classes = tuple(f"x{i}" for i in range(COLUMNS)), tuple("abcd")
-    data = Dataset("d", "features", points, labels, classes, columns, np.arange(1_200), (), (), "d")
-    (found,) = find_outliers(
-        swaypoint.audit(data, tmp_path / "audit", options=AuditOptions(model=ModelOptions(epochs=5)))
-    )
+    return Dataset("d", "features", points[:n], labels[:n], classes, columns, np.arange(n), (), (), "d")
+
+
+def test_an_audit(tmp_path, audited):
+    data = foreign_among()
+    options = AuditOptions(model=ModelOptions(epochs=5), keep_features=False)
+    folder = swaypoint.audit(data, tmp_path / "audit", options=options)
+    (found,) = find_outliers(folder)
     assert set(range(12)) <= set(found.index.tolist())
+    table = folder.scores()
+    wanted = foreign_p_values(data.inputs, data.labels, np.array(table["split"].to_pylist()))
+    np.testing.assert_array_equal(table["p_foreign"].to_numpy(), wanted)
     assert found.evidence["expected_false"] == pytest.approx(LEVEL * len(found.index))
     assert found.severity == "high"  # 1 % of all
     assert find_outliers(AuditFolder(audited)) == []
+
+
+def test_an_audit_of_before_has_its_p_values_made(tmp_path):
+    options = AuditOptions(model=ModelOptions(epochs=5))
+    folder = swaypoint.audit(foreign_among(), tmp_path / "audit", options=options)
+    now, table = find_outliers(folder), folder.scores()
+    write_table(folder.path / "scores.parquet", table.drop_columns(["p_foreign"]))
+    (before,) = find_outliers(folder)
+    assert before.described() == now[0].described()
+    few = swaypoint.audit(foreign_among(100), tmp_path / "few", options=options)
+    assert "p_foreign" not in few.scores().column_names
+    assert find_outliers(few) == []

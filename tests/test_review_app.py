@@ -21,7 +21,9 @@ import swaypoint.review.page.security as security
 from review_audit import HOSTILE
 from review_site import BASE, HOST, Site
 from swaypoint.errors import InputError
+from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.writing import write_arrow
+from swaypoint.review.items import Items
 from swaypoint.review.log.sessions import Session, Sessions
 from swaypoint.review.log.verdicts import VERDICTS, StoreUnavailable
 from swaypoint.review.page.pictures import SLOTS, decoded, encoded, placeholder, sheet
@@ -501,6 +503,14 @@ def test_a_conflict_is_listed_and_settled(site):
     assert ada.json("/item.json?status=conflict")["id"] == item
     assert ada.act("redo")["count"] == 1
     assert ada.json("/gallery.json?status=conflict")["count"] == 0
+
+
+def test_the_most_foreign_come_first_where_they_are_known_and_not_in_a_blind_review(folder):
+    order = '<option value="p_foreign"'
+    assert "p_foreign" in Items(AuditFolder(folder)).scores
+    page = Site(folder).page().get("/gallery").text
+    assert page.split(order)[1].partition("<")[0].endswith("unlike all others first")
+    assert order not in Site(folder, blind=True).page().get("/gallery").text
 
 
 def test_a_blind_reviewer_sees_nothing_of_the_others(folder):

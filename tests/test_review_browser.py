@@ -20,6 +20,8 @@ from review_audit import HOSTILE, Server, verdicts
 from review_tab import current, decisions, moved, opened, press, saved
 from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.review.items import Items
+from swaypoint.review.log.served import BLIND, OPEN, Servings
+from swaypoint.review.log.store import open_store
 from swaypoint.review.log.verdicts import Decision
 
 CHOICES = "[...document.querySelectorAll('[data-do=relabel]')].map((button) => button.dataset.label)"
@@ -499,6 +501,9 @@ def test_a_blind_review_hides_the_suggestion(tab, folder):
         assert current(bob) == item
         expect(bob.locator(".claim")).to_contain_text("hidden")
         assert "Ada" not in bob.locator("#item").inner_text()
+    review, store = verdicts(folder), open_store(folder / "review.sqlite")
+    assert Servings(store, review.run).shown(review.events) == {BLIND: 1, OPEN: 0, "": 0}
+    store.close()
 
 
 @pytest.mark.slow

@@ -30,6 +30,7 @@ from swaypoint.review.cleaning.handover import CLASSES, called, class_rows, log_
 from swaypoint.review.items import Items
 from swaypoint.review.log.anchors import read_anchors
 from swaypoint.review.log.dealing import dealt, draw
+from swaypoint.review.log.served import Servings
 from swaypoint.review.log.statement import described
 from swaypoint.review.log.store import open_store
 from swaypoint.review.log.verdicts import Decision, Event, Review
@@ -350,6 +351,37 @@ def test_where_no_verdict_stands_it_says_so(judged):
     page = render(judged, Review(judged.run, [first, undone]), None)
     assert "No verdict on a point of this audit stands: those given were taken back" in page
     assert "counts" not in Tables(page).found
+
+
+def test_how_much_reviewers_saw_is_told_by_how_the_server_was_started(judged, audited, tmp_path):
+    place = tmp_path / "log.sqlite"
+    store = open_store(place)
+    items, told = Items(AuditFolder(audited)), iter(range(9))
+
+    def decided(count: int) -> None:
+        names = [str(next(told)) for _ in range(count)]
+        store.append([Event(x, items.run, items.ids[int(x)], "Ada", FINE, x, way="queue") for x in names])
+
+    servings = Servings(store, items.run)
+    decided(1)
+    servings.begin(blind=True)
+    decided(2)
+    Servings(store, items.run).begin(blind=False)
+    decided(3)
+    Servings(store, "another audit").begin(blind=True)
+    decided(2)
+    given = Event("page", items.run, items.ids[20], "Ada", FINE, "page", way="queue")
+    redone = replace(given, id="redone", item=items.ids[21], action="redone", way="", undoes="undone")
+    imported = replace(given, id="imported", item=items.ids[22], action="imported", way="")
+    played = replace(given, id="played", item=items.ids[23], actor="simulated 2", action="played")
+    store.append([redone, imported, played])
+    store.close()
+    out = tmp_path / "page.html"
+    command("handover", audited, "--store", place, "--out", out)
+    said = html.unescape(re.search(r'id="shown">(.*?)</p>', out.read_text())[1])
+    assert [int(count) for count in re.findall(r": (\d+)", said)] == [2, 6, 3]
+    assert said.index("in a blind review") < said.index("in sight") < said.index("not on the review's page")
+    assert 'id="shown"' not in render(judged, Review(judged.run), None)
 
 
 # -- what must not be on it ---------------------------------------------------------------------------

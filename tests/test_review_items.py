@@ -304,6 +304,12 @@ def test_a_regular_polygon_holds_what_lies_on_the_inner_side_of_all_its_edges(po
     np.testing.assert_array_equal(inside(points, corners)[clear], reach[clear] < 0)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_polygon_of_any_size_is_looked_at_in_silence():
+    corners = np.array([[-1e308, -1e308], [1e308, -1e308], [1e308, 1e308], [-1e308, 1e308]])
+    assert inside(np.zeros((3, 2)), corners).all()
+
+
 def test_a_lasso_is_inside_of_the_places(items):
     lasso = ((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5))
     box = (np.abs(items.places) < 0.5).all(1)

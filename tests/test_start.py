@@ -25,7 +25,7 @@ print("code", code, "loaded", *sorted({name.split(".")[0] for name in sys.module
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["--help"], 0, "Rank every training point by Cook's distance"),
+        (["--help"], 0, "Rank every record by Cook's distance"),
         (["--version"], 0, "swaypoint "),
         (["audit", "--help"], 0, "--refit-ridge"),
         (["review", "--help"], 0, "--password-file"),

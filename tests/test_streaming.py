@@ -76,7 +76,7 @@ def test_scores_are_those_of_the_audit_in_memory(data, tmp_path, removal):
     top = folder.scores()
     assert top["index"].to_pylist() == expected["index"].to_pylist()
     assert top["rank"].to_pylist() == expected["rank"].to_pylist()
-    assert set(top.column_names) == set(inside.column_names)
+    assert set(top.column_names) == set(inside.column_names) - {"p_foreign"}
     assert folder.manifest().data.classes == ("class 0", "class 1", "class 2")
 
 
@@ -95,7 +95,7 @@ def test_streamed_and_held_are_one_audit(data, tmp_path, limit):
     assert held["label"].to_pylist() == streamed["label"].tolist()
     for name in (*COLUMNS, "auto", "p_wrong", "gradient_norm"):
         np.testing.assert_allclose(streamed[name], held[name].to_numpy(), rtol=2e-4, atol=1e-6, err_msg=name)
-    assert set(outside.scores().column_names) == set(held.column_names)
+    assert set(outside.scores().column_names) == set(held.column_names) - {"p_foreign"}
     here, there = inside.manifest(), outside.manifest()
     assert here.ranked_by == there.ranked_by == "auto"
     assert here.flipped == there.flipped
@@ -191,7 +191,7 @@ def test_a_streamed_regression_says_what_one_in_memory_says(tmp_path, loss):
         np.testing.assert_allclose(found[name], expected, rtol=1e-3, atol=1e-4 * scale, err_msg=name)
     assert found["kind"].tolist() == held["kind"].to_pylist()
     assert "outlier" in found["kind"].tolist() or loss == "poisson"
-    assert set(folder.scores().column_names) == set(held.column_names)
+    assert set(folder.scores().column_names) == set(held.column_names) - {"p_foreign"}
     assert folder.manifest().model.accuracy == Accuracy(None, None, {})
     here, there = inside.manifest().model.regression, folder.manifest().model.regression
     assert there.parameters == here.parameters

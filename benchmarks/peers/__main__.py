@@ -33,6 +33,7 @@ ADAPTERS = (
     "dattri",
     "kronfluence",
     "influenciae",
+    "mislabeled",
     "cleanlab",
 )
 

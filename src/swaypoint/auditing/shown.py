@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from swaypoint.data.dataset import Dataset
 from swaypoint.data.neighbours import neighbours
 from swaypoint.data.tensors import write_tensors
 from swaypoint.errors import require
+from swaypoint.findings.outliers import COLUMN as FOREIGN
+from swaypoint.findings.outliers import LEARNED, foreign_p_values
 from swaypoint.folder.items import item_id, project
 from swaypoint.folder.manifest import TRAIN, ranking_column
 from swaypoint.folder.writing import write_arrow, write_table
@@ -53,11 +56,17 @@ def explain(
         kinds = suggest_regression_kinds(columns["studentised"], columns["leverage"], mean_leverage=mean)
     else:
         kinds = suggest_kinds(columns["margin"], columns["leverage"], agreement=agreement, mean_leverage=mean)
-    features = shown.features[: len(order)]
+    features, inputs = shown.features[: len(order)], records.inputs(predictor)
     if options.keep_features:
         write_tensors(path / "features.safetensors", {"features": features})
-        if (inputs := records.inputs(predictor)) is not None:
+        if inputs is not None:
             write_tensors(path / "inputs.safetensors", {"inputs": torch.from_numpy(inputs)})
+    if scored.streamed is None:
+        labels = columns["label"] if shown.dataset.classes else np.zeros(len(order), dtype=np.int64)
+        points = features.numpy() if inputs is None else inputs
+        with suppress(MemoryError, np.linalg.LinAlgError):  # the audit is of use without
+            p = foreign_p_values(points, labels, columns["split"], learned=shown.dataset.kind == LEARNED)
+            columns = columns if np.isnan(p).all() else {**columns, FOREIGN: p}
     write_arrow(path / "items.arrow", items(shown.dataset, shown.rows, features, on_progress))
     rows = shown.rows[top]
     write_table(path / "examples.parquet", examples(shown.dataset, rows, near, agreement[top]))

@@ -276,9 +276,9 @@ def audit(  # long: an option a parameter
         ),
     ] = "in-process",
 ) -> None:
-    """Rank every training point by Cook's distance and write an audit folder with a report.
+    """Rank every record by Cook's distance and write an audit folder with a report.
 
-    Four fifths of the data are trained on and ranked; the rest measures the model. The same command
+    Four fifths of the data are trained on, the rest measures the model; all are ranked. The same command
     resumes an interrupted audit, and returns at once from a finished one; with more --score, or another
     --top, it computes what is new without training again.
 

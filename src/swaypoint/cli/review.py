@@ -59,7 +59,7 @@ def review(  # long: an option a parameter
         bool,
         typer.Option(
             "--blind",
-            help="Hide others' verdicts, and the suggestion for what another reviewed.",
+            help="Hide what others said, and what the model holds of any point.",
             rich_help_panel=RUN,
         ),
     ] = False,

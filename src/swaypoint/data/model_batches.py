@@ -75,6 +75,9 @@ class ModelBatches(FeatureBatches):
         held: list[tuple[Tensor, Tensor]] = []
         every, seen = 1, 0
         for features, targets in self:
+            while len(features) > 2 * size * every:  # else most of it would be copied to be dropped
+                held = [(one[::2], labels[::2]) for one, labels in (_joined(held),)] if held else []
+                every *= 2
             rows = slice(-seen % every, None, every)
             held.append((features[rows].clone(), targets[rows].clone()))
             seen += len(features)

@@ -121,7 +121,9 @@ class Space:
         """
         size = min(_QUERIES, max(1, _DISTANCES // len(self.points)))
         blocks = [slice(start, start + size) for start in range(0, max(1, len(queries)), size)]
-        found = [self._nearest(queries[block], k, itself[block]) for block in blocks]
+        found = [
+            self.refined(queries[block], self.squared(queries[block]), k, itself[block]) for block in blocks
+        ]
         index, distances = zip(*found, strict=True)
         return np.concatenate(index), np.concatenate(distances)
 
@@ -146,8 +148,10 @@ class Space:
             distances[rows] = np.take_along_axis(measured, order, 1)
         return found, distances
 
-    def _nearest(self, queries: np.ndarray, k: int, itself: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        rough = self.squared(queries)
+    def refined(
+        self, queries: np.ndarray, rough: np.ndarray, k: int, itself: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As :meth:`nearest`; ``rough`` is what :meth:`squared` says of the queries, and is overwritten."""
         known = np.flatnonzero(itself >= 0)
         rough[known, itself[known]] = np.inf
         # A few spare ones are measured again as they should be, in float64 and not by expanded squares.

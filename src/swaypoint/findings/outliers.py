@@ -2,8 +2,10 @@
 
 Tried beside the statistic below, on records planted in pictures, texts and tables: the Mahalanobis distance
 to the nearest class (Lee et al., 2018), which misses classes that are no Gaussians; the same less that to all
-records (Ren et al., 2021), blind to what the background holds too; energy and leverage, alike; and the
-nearest neighbours of any class, to which ten foreign records that are alike are each other's.
+records (Ren et al., 2021), blind to what the background holds too; leverage, alike; and the nearest
+neighbours of any class, to which ten foreign records that are alike are each other's. In what a network makes
+of pictures they say the opposite of the truth where it finds nothing that it knows: such pictures lie in the
+middle, near to everything. That is told by the length of the features.
 """
 
 from __future__ import annotations
@@ -17,6 +19,11 @@ from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.manifest import TRAIN
 from swaypoint.folder.tensors import map_tensor
 
+COLUMN = "p_foreign"
+"""Of the scores: :func:`foreign_p_values`, the most foreign the smallest."""
+LEARNED = "images"
+"""The kind of data whose features are of a network: those of texts are long or short with the words, and
+those that are given may have any origin."""
 LEVEL = 0.1
 """False discovery rate: of the records named at most so many are expected to belong to a class after all."""
 _HIGH, _MEDIUM = 0.01, 0.001
@@ -43,27 +50,24 @@ _COUNTED = 150
 likelihood of 40,000 clean records it was so sure of its shape that half of the draws had false findings, and
 with shapes of at least 0 alone nothing was found of what was planted."""
 _GRID = 300
+_ROUNDING = 1e-4
+"""Of squared lengths, up to which they are one."""
 
 
 def find_outliers(folder: AuditFolder) -> list[Finding]:
     """Records far from every class, at most one finding: those that the Benjamini-Hochberg procedure rejects
     at a false discovery rate of 10 %, by :func:`foreign_p_values`; the most foreign first.
 
-    In a table by its values, else by the features of the last layer. None of audits that kept neither, and of
-    streamed ones. On data where nothing is foreign it is a false alarm as often, in one of ten at most.
+    In a table by its values, else by the features of the last layer. None of streamed audits, and of older
+    ones that kept neither. On data where nothing is foreign it is a false alarm as often, in one of ten at
+    most.
 
     Raises:
         InputError: a damaged folder.
     """
-    place = points_file(folder)
-    if folder.streamed or not place[0].is_file():
+    classes, p = folder.manifest().data.classes, None if folder.streamed else _p_values(folder)
+    if p is None:
         return []
-    table, classes = folder.scores(), folder.manifest().data.classes
-    points, split = map_tensor(*place, len(table)), np.array(table["split"].to_pylist())
-    labels = table["label"].to_numpy() if classes else np.zeros(len(table), dtype=np.int64)
-    if points is None or not points.shape[1]:
-        return []
-    p = foreign_p_values(points, labels, split)
     tested = np.flatnonzero(~np.isnan(p))
     named = tested[benjamini_hochberg(p[tested], LEVEL)]
     if not len(named):
@@ -95,7 +99,22 @@ def find_outliers(folder: AuditFolder) -> list[Finding]:
     ]
 
 
-def foreign_p_values(points: np.ndarray, labels: np.ndarray, split: np.ndarray) -> np.ndarray:
+def _p_values(folder: AuditFolder) -> np.ndarray | None:
+    """As the scores have them; of an older audit they are made now, where it kept its points."""
+    table, place = folder.scores(), points_file(folder)
+    if COLUMN in table.column_names:
+        return np.asarray(table[COLUMN].to_numpy())
+    points = map_tensor(*place, len(table)) if place[0].is_file() else None
+    if points is None or not points.shape[1]:
+        return None
+    labels = table["label"].to_numpy() if folder.manifest().data.classes else np.zeros(len(table), np.int64)
+    learned = folder.manifest().data.kind == LEARNED
+    return foreign_p_values(points, labels, np.array(table["split"].to_pylist()), learned=learned)
+
+
+def foreign_p_values(
+    points: np.ndarray, labels: np.ndarray, split: np.ndarray, *, learned: bool = False
+) -> np.ndarray:
     """P-values of belonging to a class, ``(n,)`` float64; NaN in splits of less than 100 records.
 
     The statistic is the logarithm of the distance to a class, that is to its k-th nearest record of the
@@ -107,6 +126,10 @@ def foreign_p_values(points: np.ndarray, labels: np.ndarray, split: np.ndarray) 
     The p-values, see :func:`tail_p_values`, depend on each other by their common reference, positively as
     conformal ones do (Bates et al., 2023), which Benjamini & Hochberg's procedure allows; beyond the
     observed range they are as good as the model of the tail, and not free of assumptions.
+
+    ``learned`` features are short where a network finds nothing that it knows (Dhamija et al., 2018): the
+    p-value is then the harmonic mean of that of the distance and that of the length (Wilson, 2019), at most
+    twice the smaller, which is close to exact where they are small.
 
     The coordinates are fitted to at most 10,000 trained records, which are then a little nearer than the
     other trained ones; of more records than that the p-values are so far approximate.
@@ -125,11 +148,26 @@ def foreign_p_values(points: np.ndarray, labels: np.ndarray, split: np.ndarray) 
     axes = whitening(points[fitted], labels[fitted])
     reference = _spaced(trained, max(_REFERENCE, _DISTANCES // len(split)))
     distance = _to_classes(points, axes, reference[np.argsort(labels[reference], kind="stable")], labels)
+    shortness = _shortness(points) if learned else None
     for name in np.unique(split):
         members = np.flatnonzero(split == name)
         if len(members) >= _FEWEST:
             p[members] = tail_p_values(distance[members])
+            if shortness is not None:
+                p[members] = 2 / (1 / p[members] + 1 / tail_p_values(shortness[members]))
     return p
+
+
+def _shortness(points: np.ndarray) -> np.ndarray | None:
+    """Minus the logarithm of the length of each, ``(n,)``; None where all are as long, as of unit length."""
+    squares = np.concatenate(
+        [
+            np.square(points[start : start + _CHUNK], dtype=np.float64).sum(1)
+            for start in range(0, len(points), _CHUNK)
+        ]
+    )
+    low, high = squares.min(), squares.max()
+    return None if high - low <= _ROUNDING * high else -0.5 * np.log(np.maximum(squares, 1e-9 * high))
 
 
 def _spaced(rows: np.ndarray, most: int) -> np.ndarray:

@@ -27,9 +27,7 @@ from swaypoint.folder.tensors import map_tensor, read_tensors
 from swaypoint.report.words import Marked, Words, texts_in, unmarked
 from swaypoint.review.cuts import Cut, cut
 
-_ROWS = 10_000
-_PICTURES = 50
-_CUTS = 8
+_ROWS, _PICTURES, _CUTS = 10_000, 50, 8
 _NORMAL = 1.96
 
 
@@ -302,29 +300,40 @@ class Items:
         order = [first, *(c for c in order if c != first)]
         return [Suggestion(self.classes[c], float(probabilities[c])) for c in order[:k]]
 
-    def neighbours(self, position: int, k: int = 12) -> Related:
-        """Nearest other points in feature space, see :class:`~swaypoint.data.neighbours.Space`."""
+    def neighbours(self, position: int, k: int = 12, *, away: np.ndarray | None = None) -> Related:
+        """Nearest other points in feature space, see :class:`~swaypoint.data.neighbours.Space`; ``away``: the
+        :meth:`distances`, where they are known."""
         if self._space is None:
             return _none()
-        point = self._space.points[[position]]
-        index, distances = self._space.nearest(point, min(k, len(self) - 1), itself=np.array([position]))
+        point, away = (
+            self._space.points[[position]],
+            self.distances(position) if away is None else away.copy(),
+        )
+        index, distances = self._space.refined(point, away[None], min(k, len(self) - 1), np.array([position]))
         return Related(index[0], distances[0])
 
-    def examples(self, position: int, names: Sequence[str], k: int = 4) -> list[Related]:
+    def examples(
+        self, position: int, names: Sequence[str], k: int = 4, *, away: np.ndarray | None = None
+    ) -> list[Related]:
         """Of each class in ``names`` the nearest points that carry it and that the model agrees on; empty
-        where the audit kept no features."""
+        where the audit kept no features. ``away`` as in :meth:`neighbours`."""
         if self._space is None:
             return [_none() for _ in names]
-        away = self.distances(position)
-        label = self.scores["label"]
-        agreed = label == self.scores["suggested_label"]
-        agreed[position] = False
-        found = []
+        away, found = self.distances(position) if away is None else away, []
         for name in names:
-            of_class = np.flatnonzero(agreed & (label == self.classes.index(name)))
+            of_class = self._agreed[self.classes.index(name)]
+            of_class = of_class[of_class != position]
             near = _smallest(away[of_class], k)
             found.append(Related(of_class[near.positions], np.sqrt(np.maximum(near.values, 0.0))))
         return found
+
+    @cached_property
+    def _agreed(self) -> list[np.ndarray]:
+        """Of each class the points, ``(m,)`` positions, that carry it and that the model agrees on."""
+        label = self.scores["label"]
+        agreed = np.flatnonzero(label == self.scores["suggested_label"])
+        order = agreed[np.argsort(label[agreed], kind="stable")]
+        return np.split(order, np.searchsorted(label[order], np.arange(1, len(self.classes))))
 
     def distances(self, position: int) -> np.ndarray:
         """Squared distance of every point to this one as :meth:`neighbours` measures, to float32's
@@ -375,14 +384,15 @@ class Items:
             along = self._features[rows] @ weight.T + bias.sum(1)
             values[rows] = np.einsum("nc,nc->n", self._residuals[rows], along)
         values[position] = 0.0
-        values[self.scores["split"] != TRAIN] = 0.0  # nothing was learned from them
-        if "fold" in self.scores:  # the head that is kept is that of the first fold's model
-            values[self.scores["fold"] == 1] = 0.0
+        values[self._not_learned] = 0.0
         for_it, against = _smallest(-values, k), _smallest(values, k)
-        return (
-            _kept(Related(for_it.positions, -for_it.values), 1.0),
-            _kept(against, -1.0),
-        )
+        return _kept(Related(for_it.positions, -for_it.values), 1.0), _kept(against, -1.0)
+
+    @cached_property
+    def _not_learned(self) -> np.ndarray:
+        """Positions ``(m,)`` of what the kept head was not fitted to; with folds it is the first one's."""
+        first = self.scores["fold"] == 1 if "fold" in self.scores else False
+        return np.flatnonzero((self.scores["split"] != TRAIN) | first)
 
     def _pull(self, position: int) -> np.ndarray:
         """H^-1 g of the point as a matrix like the head's, ``(C, D [+ 1])`` float64."""

@@ -148,14 +148,14 @@ class LinearHead:
         return features
 
     def _check_output(self, features: Tensor, output: Tensor) -> None:
-        output = output.flatten(1).double()
-        weight, bias = self.weights.weight.detach().double(), self.weights.bias
-        wanted = weight.shape[1]
-        logits = torch.zeros(len(features), 0)
-        if features.shape[1] == wanted:
-            logits = features.double() @ weight.T + (0.0 if bias is None else bias.detach().double())
+        output = output.flatten(1)
+        outputs, wanted = self.weights.weight.shape
         hint = "name the layer whose output the model returns (layer=...)"
-        if output.shape == logits.shape:
+        if features.shape[1] == wanted and output.shape == (len(features), outputs):
+            weight, bias = self.weights.weight.detach().double(), self.weights.bias
+            logits = features[:_CHECKED].double() @ weight.T
+            logits += 0.0 if bias is None else bias.detach().double()
+            output = output[:_CHECKED].double()
             if not bool(torch.isfinite(logits).all()) or _same(output, logits, least=1.0):
                 return  # non-finite features are reported with their row by the risk
             link = next((name for name, link in _LINKS.items() if _same(output, link(logits))), None)
@@ -180,6 +180,8 @@ class LinearHead:
 
 
 _CLOSE = 1e-4
+_CHECKED = 512
+"""Points of the first batch whose outputs are compared."""
 _LINKS: dict[str, Callable[[Tensor], Tensor]] = {
     "softmax": lambda z: z.softmax(1),
     "log_softmax": lambda z: z.log_softmax(1),

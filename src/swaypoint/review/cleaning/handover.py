@@ -27,6 +27,7 @@ from swaypoint.review.items import Items
 from swaypoint.review.log.agreement import Kappa, cohen, fleiss
 from swaypoint.review.log.counting import CONFIDENCE
 from swaypoint.review.log.progress import confusion
+from swaypoint.review.log.served import BLIND, OPEN, Servings
 from swaypoint.review.log.statement import described
 from swaypoint.review.log.verdicts import VERDICTS, WRONG, Anchor, Review, Store
 
@@ -43,6 +44,12 @@ WAYS = {
     "": "not known (a log of an older version, or verdicts made elsewhere)",
 }
 """In words, the ways of :data:`~swaypoint.review.log.verdicts.WAYS` by which a point is dealt."""
+SHOWN = {
+    BLIND: "in a blind review, without what the model holds of the point and what others said",
+    OPEN: "with what the model holds of the point in sight",
+    "": "not on the review's page, or where the log does not say how it was served",
+}
+"""In words, how much reviewers saw, in the order in which it is told."""
 CONFLICT = "in conflict"
 
 
@@ -93,12 +100,18 @@ class AgreementRow:
 
 @dataclass(frozen=True)
 class LogEnd:
-    """The events of an audit in its log, from the first to the last, which is number ``anchor.seq`` there."""
+    """The events of an audit in its log, from the first to the last, which is number ``anchor.seq`` there.
+
+    Attributes:
+        shown: verdicts by whether their reviewers saw the model's opinion, see
+            :meth:`~swaypoint.review.log.served.Servings.shown`.
+    """
 
     events: int
     first: str
     last: str
     anchor: Anchor
+    shown: dict[str, int]
 
 
 def log_end(review: Review, log: Store | None) -> LogEnd | None:
@@ -113,7 +126,9 @@ def log_end(review: Review, log: Store | None) -> LogEnd | None:
     first, last = review.events[0], review.events[-1]
     anchor = Anchor(last.seq, last.digest)
     log.verify([anchor])  # that what was read is what the chain holds
-    return LogEnd(len(review.events), first.at, last.at, anchor)
+    played = {event.actor for event in review.events if _played(event.actor)}
+    shown = Servings(log, review.run).shown(review.events, played=played)
+    return LogEnd(len(review.events), first.at, last.at, anchor, shown)
 
 
 def way_rows(items: Items, review: Review) -> list[WayRow]:
@@ -176,8 +191,13 @@ def called(review: Review, *, names: bool) -> dict[str, str]:
     actors = dict.fromkeys(event.actor for event in review.events)
     numbered = {actor: f"reviewer {number}" for number, actor in enumerate(actors, start=1)}
     found = dict(zip(actors, actors, strict=True)) if names else numbered
-    played = {who: re.fullmatch(rf"{ACTOR}( [0-9]+)?", who) for who in actors}
+    played = {who: _played(who) for who in actors}
     return found | {who: f"a simulated reviewer{of[1] or ''}, no person" for who, of in played.items() if of}
+
+
+def _played(actor: str) -> re.Match[str] | None:
+    """By ``swaypoint simulate``, with its number, if it has one."""
+    return re.fullmatch(rf"{ACTOR}( [0-9]+)?", actor)
 
 
 def reviewer_rows(items: Items, review: Review, names: Mapping[str, str]) -> list[ReviewerRow]:
@@ -301,6 +321,7 @@ def render(
         folder=str(items.folder.path),  # remedies name it, and where it lies is nobody else's business
         notes=everything.notes,
         end=end,
+        shown=[] if end is None else [(end.shown[how], SHOWN[how]) for how in SHOWN if end.shown[how]],
         anchor="" if end is None else f"{end.anchor.seq} {end.anchor.digest} {made}",
     )
 

@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp
 
 from swaypoint.errors import InputError
+from swaypoint.findings.outliers import COLUMN as FOREIGN
 from swaypoint.review.items import Items
 from swaypoint.review.log.sessions import Session
 from swaypoint.review.log.verdicts import Event, Review, StoreUnavailable
@@ -313,6 +314,8 @@ def _filters(desk: Desk, request: Request) -> dict[str, Any]:
     if "auto" in names:
         sorts.insert(1, ("-auto", "probably wrong first"))
         sorts.remove(("-auto", "auto, high first"))
+    if FOREIGN in names:
+        sorts[sorts.index((FOREIGN, f"{FOREIGN}, low first"))] = (FOREIGN, "unlike all others first")
     statuses = [status for status in STATUSES if status != "conflict" or not desk.blind]
     kinds = REGRESSION_KINDS if "studentised" in desk.items.scores else KINDS
     offered = {"columns": columns, "sorts": sorts, "statuses": statuses, "kinds": kinds}

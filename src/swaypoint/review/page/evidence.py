@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
+import numpy as np
+
 from swaypoint.review.items import Items, Related
 from swaypoint.review.page.reasons import Reason, reasons
 
@@ -54,15 +56,16 @@ class Sought:
         return known
 
     def _seek(self, position: int) -> Evidence:
-        items = self._items
-        near, (supports, contradicts) = items.neighbours(position), items.influences(position)
+        items, away = self._items, self._items.distances(position)  # one pass for neighbours and candidates
+        near, candidates = items.neighbours(position, away=away), self._candidates(position, away)
+        supports, contradicts = items.influences(position)
         why = reasons(items, position, near, hidden=self._blind)
-        return Evidence(near, supports, contradicts, self._candidates(position), why)
+        return Evidence(near, supports, contradicts, candidates, why)
 
-    def _candidates(self, position: int) -> dict[str, Related]:
+    def _candidates(self, position: int, away: np.ndarray) -> dict[str, Related]:
         if self._blind or not self._items.classes:
             return {}
         given = self._items.label(position)
         likely = [one.label for one in self._items.suggestions(position, 1 + _CANDIDATES)]
         names = [given, *[name for name in likely if name != given][:_CANDIDATES]]
-        return dict(zip(names, self._items.examples(position, names), strict=True))
+        return dict(zip(names, self._items.examples(position, names, away=away), strict=True))

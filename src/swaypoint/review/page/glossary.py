@@ -42,6 +42,8 @@ SENTENCES = MappingProxyType(
         "leverage": "How alone the point is. Larger: fewer are like it.",
         "auto": "The recommended score for wrong labels. Larger is more probably wrong.",
         "p_wrong": "How probable it is that the label is wrong, 0 to 1.",
+        "p_foreign": "Of records that belong, the share that is as far from every class as this one."
+        " Smaller is more foreign.",
         "studentised": "How many standard deviations its value is from the prediction made without it.",
         "residual": "Its value less the prediction.",
         "suggested_error": "How uncertain the prediction made without it is, as a standard deviation.",

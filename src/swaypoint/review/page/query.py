@@ -372,5 +372,6 @@ def inside(points: np.ndarray, polygon: np.ndarray) -> np.ndarray:
         if y1 == y2:
             continue
         crosses = (y1 > y) != (y2 > y)
-        within ^= crosses & (x < (x2 - x1) * (y - y1) / (y2 - y1) + x1)
+        with np.errstate(over="ignore", invalid="ignore"):  # beyond the range of float64 nothing is inside
+            within ^= crosses & (x < (x2 - x1) * (y - y1) / (y2 - y1) + x1)
     return within

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 
 from swaypoint.errors import InputError
 from swaypoint.review.items import Items
+from swaypoint.review.log.served import Servings
 from swaypoint.review.log.sessions import Sessions
 from swaypoint.review.log.verdicts import Store
 from swaypoint.review.page.answers import Door
@@ -118,6 +119,7 @@ def serve(
     )
     door = Door(gate, _names(serving) | {gate.host}, secure=serving.tls_proxy)
     desk = Desk(items, store, blind=serving.blind, checks=serving.checks)
+    Servings(store, items.run).begin(blind=serving.blind)
     work = Work(items, store.address)
     app = create_app(desk, door, serving.guidelines, work)
     token = gate.invite(reviewer_name(serving.reviewer), owner=True)
