@@ -354,6 +354,7 @@ def test_advice_says_what_is_known_and_how():
     )
     assert f"0 to {most} of the 9,700 that nobody has seen yet are, at most 1.8 %. Go on." in text
     assert "(3 undecided)" in advice(tail(50, 0, undecided=3), NOTHING)
+    assert ", 1 was wrong: " in advice(tail(300, 1), NOTHING)
 
 
 def test_advice_to_stop_takes_a_sample_that_supports_it():

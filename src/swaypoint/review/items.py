@@ -305,11 +305,9 @@ class Items:
         :meth:`distances`, where they are known."""
         if self._space is None:
             return _none()
-        point, away = (
-            self._space.points[[position]],
-            self.distances(position) if away is None else away.copy(),
-        )
-        index, distances = self._space.refined(point, away[None], min(k, len(self) - 1), np.array([position]))
+        rough = (self.distances(position) if away is None else away.copy())[None]
+        point, itself = self._space.points[[position]], np.array([position])
+        index, distances = self._space.refined(point, rough, min(k, len(self) - 1), itself)
         return Related(index[0], distances[0])
 
     def examples(

@@ -40,7 +40,7 @@ def advice(count: Count, curve: Yield) -> str:
     share = count.left_high / count.unseen
     found = (
         f"Of {count.seen:,} random points of the {count.drawn:,} that nobody had reviewed,"
-        f" {count.seen_wrong:,} were wrong{undecided}: {sure}, {count.left_low:,} to {count.left_high:,} of"
+        f" {_wrong(count.seen_wrong)}{undecided}: {sure}, {count.left_low:,} to {count.left_high:,} of"
         f" the {count.unseen:,} that nobody has seen yet are, at most {_percent(share)}."
     )
     rule = f"Stop is said at {_percent(ACCEPTED)}, and wrongly in at most {100 * UPPER:.0f} of 100 reviews."
@@ -68,6 +68,10 @@ def _more(count: Count) -> str:
             needed = first(before, after, enough)
             return f"That takes {needed:,} more random points without an error, and more with one."
     return "No sample can say so here: look at all of them."
+
+
+def _wrong(count: int) -> str:
+    return f"{count:,} {'was' if count == 1 else 'were'} wrong"
 
 
 def _percent(share: float) -> str:
@@ -126,7 +130,7 @@ def explained(found: Counts, review: Review) -> list[str]:
         f"How that is known: {whole.points - whole.drawn:,} points had been judged before the random sample"
         f" was drawn (event {event.seq:,} of the log, {event.at[:10]}), so of them it is known exactly. The"
         f" other {whole.drawn:,} were put into a random order that nobody could choose; of its first"
-        f" {whole.seen:,}, {whole.seen_wrong:,} were wrong. What was judged of the rest since is"
+        f" {whole.seen:,}, {_wrong(whole.seen_wrong)}. What was judged of the rest since is"
         " taken as it is found.",
     ]
     if whole.undecided:
