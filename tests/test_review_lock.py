@@ -86,6 +86,7 @@ def test_nothing_slow_is_done_under_the_lock(site, slow):
     for path in ("progress", "classes", "findings", "views", "questions"):
         assert page.get(f"/{path}").status_code == 200
     assert {"distances", "neighbours", "influences", "reasons", "matching", "_dealt", "ranking"} <= {*slow}
+    assert ("examples" in slow) != site.desk.blind  # which shows none
     assert {"counts", "confusion"} <= {*slow}
 
 

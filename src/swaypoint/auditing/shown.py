@@ -19,8 +19,7 @@ from swaypoint.data.dataset import Dataset
 from swaypoint.data.neighbours import neighbours
 from swaypoint.data.tensors import write_tensors
 from swaypoint.errors import require
-from swaypoint.findings.outliers import COLUMN as FOREIGN
-from swaypoint.findings.outliers import LEARNED, foreign_p_values
+from swaypoint.findings.outliers import FOREIGN, LEARNED, foreign_p_values
 from swaypoint.folder.items import item_id, project
 from swaypoint.folder.manifest import TRAIN, ranking_column
 from swaypoint.folder.writing import write_arrow, write_table
@@ -62,7 +61,7 @@ def explain(
         if inputs is not None:
             write_tensors(path / "inputs.safetensors", {"inputs": torch.from_numpy(inputs)})
     if scored.streamed is None:
-        labels = columns["label"] if shown.dataset.classes else np.zeros(len(order), dtype=np.int64)
+        labels = columns["label"] if shown.dataset.classes else None
         points = features.numpy() if inputs is None else inputs
         with suppress(MemoryError, np.linalg.LinAlgError):  # the audit is of use without
             p = foreign_p_values(points, labels, columns["split"], learned=shown.dataset.kind == LEARNED)

@@ -75,16 +75,15 @@ class ModelBatches(FeatureBatches):
         held: list[tuple[Tensor, Tensor]] = []
         every, seen = 1, 0
         for features, targets in self:
-            while len(features) > 2 * size * every:  # else most of it would be copied to be dropped
-                held = [(one[::2], labels[::2]) for one, labels in (_joined(held),)] if held else []
+            # Thinned before the next are copied, of which most may be too many.
+            while sum(len(part) for part, _ in held) + len(features[-seen % every :: every]) > 2 * size:
+                if held:
+                    joined = _joined(held)
+                    held = [(joined[0][::2].clone(), joined[1][::2].clone())]
                 every *= 2
             rows = slice(-seen % every, None, every)
             held.append((features[rows].clone(), targets[rows].clone()))
             seen += len(features)
-            while sum(len(part) for part, _ in held) > 2 * size:
-                joined = _joined(held)
-                held = [(joined[0][::2].clone(), joined[1][::2].clone())]
-                every *= 2
         return _joined(held)
 
     def _forward(self) -> Iterator[tuple[Tensor, Tensor]]:

@@ -19,7 +19,7 @@ from swaypoint.folder.audit_folder import AuditFolder
 from swaypoint.folder.manifest import TRAIN
 from swaypoint.folder.tensors import map_tensor
 
-COLUMN = "p_foreign"
+FOREIGN = "p_foreign"
 """Of the scores: :func:`foreign_p_values`, the most foreign the smallest."""
 LEARNED = "images"
 """The kind of data whose features are of a network: those of texts are long or short with the words, and
@@ -102,18 +102,19 @@ def find_outliers(folder: AuditFolder) -> list[Finding]:
 def _p_values(folder: AuditFolder) -> np.ndarray | None:
     """As the scores have them; of an older audit they are made now, where it kept its points."""
     table, place = folder.scores(), points_file(folder)
-    if COLUMN in table.column_names:
-        return np.asarray(table[COLUMN].to_numpy())
+    if FOREIGN in table.column_names:
+        return np.asarray(table[FOREIGN].to_numpy())
     points = map_tensor(*place, len(table)) if place[0].is_file() else None
     if points is None or not points.shape[1]:
         return None
-    labels = table["label"].to_numpy() if folder.manifest().data.classes else np.zeros(len(table), np.int64)
-    learned = folder.manifest().data.kind == LEARNED
-    return foreign_p_values(points, labels, np.array(table["split"].to_pylist()), learned=learned)
+    data = folder.manifest().data
+    labels = table["label"].to_numpy() if data.classes else None
+    split = np.array(table["split"].to_pylist())
+    return foreign_p_values(points, labels, split, learned=data.kind == LEARNED)
 
 
 def foreign_p_values(
-    points: np.ndarray, labels: np.ndarray, split: np.ndarray, *, learned: bool = False
+    points: np.ndarray, labels: np.ndarray | None, split: np.ndarray, *, learned: bool = False
 ) -> np.ndarray:
     """P-values of belonging to a class, ``(n,)`` float64; NaN in splits of less than 100 records.
 
@@ -138,9 +139,10 @@ def foreign_p_values(
 
     Args:
         points: ``(n, D)`` finite, may be memory-mapped.
-        labels: ``(n,)`` codes of the classes, zeros where there are none.
+        labels: ``(n,)`` codes of the classes; None: there are none.
         split: ``(n,)`` names.
     """
+    labels = np.zeros(len(split), dtype=np.int64) if labels is None else labels
     trained, p = np.flatnonzero(split == TRAIN), np.full(len(split), np.nan)
     if len(trained) < _FEWEST:
         return p
@@ -160,12 +162,7 @@ def foreign_p_values(
 
 def _shortness(points: np.ndarray) -> np.ndarray | None:
     """Minus the logarithm of the length of each, ``(n,)``; None where all are as long, as of unit length."""
-    squares = np.concatenate(
-        [
-            np.square(points[start : start + _CHUNK], dtype=np.float64).sum(1)
-            for start in range(0, len(points), _CHUNK)
-        ]
-    )
+    squares = np.einsum("nd,nd->n", points, points, dtype=np.float64)
     low, high = squares.min(), squares.max()
     return None if high - low <= _ROUNDING * high else -0.5 * np.log(np.maximum(squares, 1e-9 * high))
 

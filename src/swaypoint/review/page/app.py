@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp
 
 from swaypoint.errors import InputError
-from swaypoint.findings.outliers import COLUMN as FOREIGN
+from swaypoint.findings.outliers import FOREIGN
 from swaypoint.review.items import Items
 from swaypoint.review.log.sessions import Session
 from swaypoint.review.log.verdicts import Event, Review, StoreUnavailable
