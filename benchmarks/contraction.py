@@ -1,7 +1,11 @@
-"""The contraction of ``benchmarks.in_memory`` alone: its share of the matrix-product rate, and the rest."""
+"""The contraction of ``benchmarks.in_memory`` alone: its share of the matrix-product rate, and the rest.
+
+``--few``: of fewer outputs and several widths, with products of features formed and without.
+"""
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -12,6 +16,7 @@ from torch import Tensor
 
 from benchmarks.machine import describe, product_rate
 from swaypoint.data.parallel import ordered_map
+from swaypoint.scoring.operators import moments
 from swaypoint.scoring.operators.moments import FeaturePairs
 from swaypoint.scoring.operators.packed import pair_count
 
@@ -38,15 +43,44 @@ def seconds(function: Callable[[Chunk], object], chunks: list[Chunk]) -> float:
     return time.perf_counter() - start
 
 
+def both(pairs: FeaturePairs, form: Callable[[Tensor], Tensor], chunk: Chunk) -> None:
+    pairs.accumulate(chunk[1], chunk[0])
+    form(chunk[0])
+
+
+def few(points: int = 8 * CHUNK) -> None:
+    """Both passes, of softmax of 2 to 6 classes: (classes choose 2) rows of coefficients."""
+    print("| classes | features | formed, ms | weighed, ms | times |\n| --- | --- | --- | --- | --- |")
+    for width in (17, 65, 257, 513):
+        for classes in (2, 3, 4, 5, 6):
+            rows = pair_count(classes - 1)
+            chunks = [(torch.randn(width, CHUNK), torch.randn(rows, CHUNK)) for _ in range(points // CHUNK)]
+            spent: dict[int, list[float]] = {0: [], rows: []}
+            for limit in [0, rows] * ROUNDS:
+                moments._FEW = limit
+                pairs = FeaturePairs(width, torch.float32, CPU)
+                form = pairs.form(torch.randn(rows, width, width))
+                spent[limit].append(seconds(partial(both, pairs, form), chunks))
+            formed, weighed = (1e3 * statistics.median(times) for times in spent.values())
+            print(
+                f"| {classes} | {width} | {formed:.1f} | {weighed:.1f} | {formed / weighed:.1f} |", flush=True
+            )
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.contraction", description=__doc__)
+    parser.add_argument("--few", action="store_true")
     print(describe())
+    if parser.parse_args().few:
+        few()
+        return
     pairs, rows = FeaturePairs(WIDTH, torch.float32, CPU), pair_count(CONTRASTS)
     sizes = [min(CHUNK, N - start) for start in range(0, N, CHUNK)]
     chunks = [(torch.randn(WIDTH, size), torch.randn(rows, size)) for size in sizes]
-    packed = torch.randn(rows, pairs.pairs)
+    form = pairs.form(torch.randn(rows, WIDTH, WIDTH))
     tasks: tuple[Callable[[Chunk], object], ...] = (
         lambda chunk: pairs.accumulate(chunk[1], chunk[0]),
-        lambda chunk: pairs.contract(packed, chunk[0]),
+        lambda chunk: form(chunk[0]),
         partial(forming, pairs),
     )
     flops = 2 * N * rows * pair_count(WIDTH)

@@ -37,7 +37,7 @@ from swaypoint.scoring.risks.losses import CrossEntropy
 C = 10
 STAGES: tuple[tuple[Any, str, str], ...] = (
     (rank, "rank", "all else"),
-    (LinearHeadRisk, "_conditioning", "coordinates, from a sample"),
+    (head, "conditioning", "coordinates, from a sample"),
     (HeadCurvature, "dense", "inverse: the matrix"),
     (closed_form, "by_cholesky", "inverse: factor, inverse, condition"),
     (HeadCurvature, "quadratic_form", "inverse: packed"),
@@ -50,7 +50,7 @@ STAGES: tuple[tuple[Any, str, str], ...] = (
     (LinearHeadRisk, "_moments", "pass one: sums of chunks"),
     (DiagonalMinusOuter, "pairs", "curvature: pairs of classes"),
     (FeaturePairs, "accumulate", "pass one: contraction"),
-    (FeaturePairs, "contract", "pass two: contraction"),
+    (HeadForm, "blocks", "pass two: contraction"),
     (HeadForm, "from_blocks", "pass two: distances of blocks"),
     (LinearHeadRisk, "residuals", "pass two: residuals"),
     (closed_form.Influence, "_score", "pass two: columns"),

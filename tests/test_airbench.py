@@ -14,13 +14,14 @@ import swaypoint
 from swaypoint.auditing.options import AuditOptions
 from swaypoint.data.dataset import Dataset
 from swaypoint.data.readers import read_dataset
-from swaypoint.models import loop
+from swaypoint.models import loop, recipes
 from swaypoint.models.airbench import Airbench, Pair, whitening
+from swaypoint.models.convolution import Convolution
 from swaypoint.models.loop import Changes, Plan, SplitData, optimiser, seconds_of, train
 from swaypoint.models.mirrored import mirrors_alike
 from swaypoint.models.networks import Standardize
 from swaypoint.models.predictor import ModelOptions, resolve
-from swaypoint.models.recipes import AIRBENCH, build
+from swaypoint.models.recipes import AIRBENCH, AIRBENCH_WIDE, RESNET20, build, recipe_of
 from swaypoint.models.trajectory import Trajectory
 
 
@@ -104,6 +105,34 @@ def test_convolutions_begin_as_the_identity():
     x = torch.randn(2, 8, 6, 6)
     for module, width in ((Pair(8, 12), 8), (Pair(8, 8), 8), (Pair(8, 6), 6)):
         torch.testing.assert_close(module.conv1(x)[:, :width], x[:, :width])
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 7])
+@pytest.mark.parametrize("channels", [(128, 256), (256, 128)])
+def test_gradients_by_products_are_those_of_the_convolution(channels, side):
+    """Against automatic differentiation in float64 of operands that bfloat16 holds exactly."""
+    torch.manual_seed(0)
+    module = Convolution(*channels).train()
+    module.weight.data = module.weight.bfloat16().float()
+    x = torch.randn(5, channels[0], side, side).bfloat16().float().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        output = module(x)
+    assert "ByProducts" in type(output.grad_fn).__name__
+    direction = torch.randn(output.shape).bfloat16()
+    found = torch.autograd.grad(output, (x, module.weight), direction)
+    exact = [value.detach().double().requires_grad_() for value in (x, module.weight)]
+    truth = F.conv2d(*exact, padding=1)
+    torch.testing.assert_close(output.double(), truth, rtol=2**-8, atol=2**-8)
+    for ours, other in zip(found, torch.autograd.grad(truth, exact, direction.double()), strict=True):
+        assert (ours.double() - other).norm() < 2**-8 * other.norm()  # bfloat16 keeps 8 bits
+
+
+def test_products_are_taken_only_where_they_are_faster():
+    few, wide, pictures = Convolution(64, 64), Convolution(256, 128), torch.randn(2, 256, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = [few(pictures[:, :64]), wide(F.pad(pictures, (1, 0))), wide.eval()(pictures)]
+    for output in [*found, wide.train()(pictures)]:
+        assert "ByProducts" not in type(output.grad_fn).__name__
 
 
 @pytest.mark.parametrize("side", [2, 8, 28, 100])
@@ -264,6 +293,18 @@ def test_few_images_are_seen_for_enough_steps(points):
     assert 200 <= steps <= 600
     assert points % recipe.batch_size != 1  # no batch of one, which a norm takes no moments of
     assert not recipe.sides  # 8 pixels do not begin smaller
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_weights_keep_their_width_wherever_they_go(fast, monkeypatch, split):
+    """Trained on one machine, opened on another."""
+    monkeypatch.setattr(recipes, "fast_bfloat16", lambda device: fast)
+    assert recipe_of("airbench") == (AIRBENCH_WIDE if fast else AIRBENCH)
+    for recipe in (AIRBENCH, AIRBENCH_WIDE):
+        weights = build(recipe, split.inputs, 2, seed=0).state_dict()
+        assert recipe_of("airbench", weights=weights) == recipe
+    assert recipe_of("airbench", weights={"blocks.0.conv1.weight": 3}) == AIRBENCH  # loading says it is none
+    assert recipe_of("resnet20", weights={}) == RESNET20
 
 
 def test_the_default_of_images():

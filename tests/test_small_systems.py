@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from swaypoint.scoring.operators.logits import DiagonalMinusOuter
@@ -46,6 +46,7 @@ def test_curvature_of_confident_points_keeps_its_digits(classes, sharpness):
     added=st.booleans(),
     dtype=st.sampled_from([torch.float32, torch.float64]),
 )
+@example(seed=200, classes=3, sharpness=15.0, leverage=0.95, added=False, dtype=torch.float32)
 def test_left_out_or_added_is_the_dense_solve(seed, classes, sharpness, leverage, added, dtype):
     n, m = 1000, classes - 1
     p, basis, reduced = softmax_points(seed, 40, classes, sharpness)

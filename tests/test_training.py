@@ -12,16 +12,19 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 from torch.nn import functional as F
 
 from swaypoint.data.dataset import Dataset
+from swaypoint.data.hardware import fast_bfloat16
 from swaypoint.models import training as trainings
 from swaypoint.models import trajectory
 from swaypoint.models.airbench import Airbench
-from swaypoint.models.loop import Changes, Plan, SplitData, fast_bfloat16, train
+from swaypoint.models.loop import Changes, Plan, SplitData, train
+from swaypoint.models.muon import Muon, orthogonal
 from swaypoint.models.networks import MLP, VGG19, EfficientNetB0, ResNet20, Standardize
 from swaypoint.models.predictor import ModelOptions, Objective, Rows, Training, prepare
-from swaypoint.models.recipes import PERCEPTRON, RESNET20, ElasticNet, build
+from swaypoint.models.recipes import AIRBENCH, PERCEPTRON, RESNET20, ElasticNet, build
 from swaypoint.models.trajectory import Trajectory
 
 STILL = replace(
@@ -103,6 +106,12 @@ def test_elastic_net_shrinks_the_weights_that_it_is_on(split, tmp_path):
     assert norms[1] < 0.7 * norms[0]
 
 
+@pytest.mark.parametrize(("side", "mixed"), [(8, False), (15, False), (16, True), (32, True)])
+@pytest.mark.parametrize("recipe", [RESNET20, AIRBENCH])
+def test_tiny_images_are_trained_in_float32(recipe, side, mixed):
+    assert recipe.adapted(torch.zeros(400, side, side, 3), torch.arange(400) % 2).mixed is mixed
+
+
 def test_sides_grow_with_the_epochs():
     recipe = replace(RESNET20, sides=((16, 0.3), (24, 0.7)))
     assert [recipe.side(epoch, 10) for epoch in range(10)] == [16] * 3 + [24] * 4 + [None] * 3
@@ -131,7 +140,8 @@ def test_schedules_end_where_they_should(split, tmp_path, schedule, last):
 @pytest.mark.parametrize("elastic", [None, ElasticNet(1e-3, 1e-2)])
 @pytest.mark.parametrize("kind", ["classes", "values"])
 @pytest.mark.parametrize(
-    ("optimizer", "schedule"), [("sgd", "cycle"), ("adam", "cycle"), ("adam", "cosine"), ("adamw", "step")]
+    ("optimizer", "schedule"),
+    [("sgd", "cycle"), ("adam", "cycle"), ("adam", "cosine"), ("adamw", "step"), ("muon", "triangle")],
 )
 def test_the_small_loop_trains_as_lightning_does(split, tmp_path, optimizer, schedule, kind, elastic):
     """To the bit: weights, trajectory, and what is reported of each epoch (there to rounding)."""
@@ -198,6 +208,63 @@ def test_changes_bring_images_to_a_side():
 def test_bfloat16_is_used_where_the_processor_has_it():
     flags = torch.cpu.get_capabilities()
     assert fast_bfloat16("cpu") == bool(flags.get("avx512_bf16") or flags.get("amx_bf16"))
+
+
+def small_network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 24), nn.ReLU(), nn.Linear(24, 3))
+
+
+@pytest.mark.parametrize("shape", [(24, 32), (32, 24), (40, 40), (1, 7)])
+def test_orthogonal_steps_are_near_the_polar_factor(shape):
+    """U V' of numpy's singular value decomposition."""
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    u, _, v = np.linalg.svd(matrix.double().numpy(), full_matrices=False)
+    found = orthogonal(matrix).double().numpy()
+    values = np.linalg.svd(found, compute_uv=False)
+    assert 0.3 < values.min() <= values.max() < 1.3
+    assert np.sum(found * (u @ v)) / np.linalg.norm(found) / min(shape) ** 0.5 > 0.95
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch before 2.9 has no Muon")
+def test_muon_steps_as_torch_does():
+    """Its Muon between the first and the last matrix, its Adam for the rest, with the ridge on both ends."""
+    model, other = small_network(), small_network()
+    ours = Muon(model, 1e-2, 1e-1, torch.bfloat16)
+    ends = [other[0].weight, other[4].weight]
+    theirs = (
+        torch.optim.Muon([other[2].weight], 1e-2, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.Adam(ends, 1e-2, weight_decay=1e-1),
+        torch.optim.Adam([other[number].bias for number in (0, 2, 4)], 1e-2),
+    )
+    x, y = torch.randn(100, 6), torch.randint(3, (100,))
+    for _ in range(5):
+        for network, optimizers in ((model, (ours,)), (other, theirs)):
+            network.zero_grad()
+            F.cross_entropy(network(x), y).backward()
+            for optimizer in optimizers:
+                optimizer.step()
+    for found, expected in zip(model.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_an_interrupted_training_by_muon_goes_on_to_the_same_bits(split, tmp_path):
+    recipe = replace(PERCEPTRON, optimizer="muon", schedule="triangle", batch_size=16)
+    whole, stopped = (build(recipe, split.inputs, 3, seed=0) for _ in range(2))
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "stopped").mkdir()
+    train(whole, split, recipe, Plan(4, 0, tmp_path / "whole", "cpu"))
+
+    def interrupt(epoch, *_):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, split, recipe, Plan(4, 0, tmp_path / "stopped", "cpu"), report=interrupt)
+    again = build(recipe, split.inputs, 3, seed=1)
+    train(again, split, recipe, Plan(4, 0, tmp_path / "stopped", "cpu"))
+    for name, weight in whole.state_dict().items():
+        assert torch.equal(weight, again.state_dict()[name]), name
 
 
 # -- trajectories -------------------------------------------------------------------------------------

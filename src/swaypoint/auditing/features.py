@@ -232,11 +232,13 @@ def _own(options: ModelOptions) -> torch.nn.Module:
         )
     if options.weights is None:
         raise InputError(f"{options.name} needs trained weights: --weights AUDIT/model.safetensors")
-    from swaypoint.models.recipes import RECIPES, build
+    from swaypoint.models.recipes import build, recipe_of
 
-    weight = stored_weights(options.weights).get("head.weight")
+    known = stored_weights(options.weights)
+    weight = known.get("head.weight")
     outputs = 1 if weight is None else len(weight)  # else loading says what does not fit
-    model = build(RECIPES[options.name], torch.zeros(1, 8, 8, 3, dtype=torch.uint8), outputs, seed=0)
+    recipe = recipe_of(options.name, weights=known)
+    model = build(recipe, torch.zeros(1, 8, 8, 3, dtype=torch.uint8), outputs, seed=0)
     load_weights(model, options.weights)
     return model
 

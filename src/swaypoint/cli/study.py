@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -73,6 +73,10 @@ def acas(  # long: an option a parameter
     epochs: Annotated[int, typer.Option(help="Passes over the sample (the paper: 200).")] = 12,
     batch: Annotated[int, typer.Option(help="Points a step (the paper: 8096).")] = 2048,
     rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 5e-3,
+    optimizer: Annotated[
+        Literal["adam", "muon"],
+        typer.Option(help="Which one trains it; muon learns more from each point, the wider the more."),
+    ] = "adam",
     top: Annotated[int, typer.Option(help="Most influential points to keep.")] = 10_000,
     propose: Annotated[int, typer.Option(help="New inputs to propose for a region.", metavar="K")] = 10,
     gather: Annotated[
@@ -103,7 +107,7 @@ def acas(  # long: an option a parameter
     from swaypoint.studies.acas.study import AcasOptions, study
     from swaypoint.studies.acas.summary import claims, gains
 
-    learning = Learning(width, sample, epochs, batch, rate, seed, device_of(device))
+    learning = Learning(width, sample, epochs, batch, rate, seed, device_of(device), optimizer)
     options = AcasOptions(table, networks, learning, top, propose)
     console = screen()
     with progress() as listener, using_threads(threads):

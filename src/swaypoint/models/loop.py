@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -20,7 +21,9 @@ from torch.nn import functional as F
 from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
+from swaypoint.data.hardware import fast_bfloat16
 from swaypoint.errors import require
+from swaypoint.models.muon import Muon
 from swaypoint.models.recipes import Recipe
 from swaypoint.scoring.risks.losses import Loss, SquaredError
 
@@ -171,13 +174,17 @@ def optimiser(
     model: nn.Module, recipe: Recipe, split: SplitData, plan: Plan
 ) -> tuple[torch.optim.Optimizer, LRScheduler]:
     """The optimiser, and the schedule that is stepped after each of its steps."""
+    found: torch.optim.Optimizer
+    if recipe.optimizer == "muon":
+        dtype = torch.bfloat16 if fast_bfloat16(plan.device) else torch.float32
+        found = Muon(model, recipe.rate, recipe.decay, dtype)
+        return found, _schedule(found, recipe, steps_of(split, recipe, plan))
     if recipe.tuning is not None:
         groups = recipe.tuning.groups(model, recipe.rate, recipe.decay)
     else:  # Norms and biases are not decayed; the head is a linear layer like any other.
         decayed = [p for p in model.parameters() if p.ndim > 1]
         rest = [p for p in model.parameters() if p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": recipe.decay}, {"params": rest, "weight_decay": 0.0}]
-    found: torch.optim.Optimizer
     if recipe.optimizer == "sgd":
         found = torch.optim.SGD(groups, lr=recipe.rate, momentum=0.9, nesterov=True)
     elif recipe.optimizer == "adam":
@@ -185,6 +192,13 @@ def optimiser(
     else:
         found = torch.optim.AdamW(groups, lr=recipe.rate)
     return found, _schedule(found, recipe, steps_of(split, recipe, plan))
+
+
+def multiplied(recipe: Recipe, device: str) -> AbstractContextManager[Any]:
+    """Within it a training multiplies in bfloat16, where the recipe allows that and it is faster."""
+    if not (recipe.mixed and fast_bfloat16(device)):
+        return nullcontext()
+    return torch.autocast("cpu" if device == "cpu" else "cuda", torch.bfloat16)
 
 
 def steps_of(split: SplitData, recipe: Recipe, plan: Plan) -> int:
@@ -206,7 +220,9 @@ def seconds_of(model: nn.Module, split: SplitData, recipe: Recipe, plan: Plan) -
                 continue
             for inputs, targets, _ in islice(training_batches(split, small, plan, epoch), 2):
                 start = time.perf_counter()
-                penalty(trial, recipe, loss_of(trial(inputs), targets, plan.loss)).backward()  # type: ignore[no-untyped-call]
+                with multiplied(recipe, "cpu"):
+                    output = trial(inputs)
+                penalty(trial, recipe, loss_of(output.float(), targets, plan.loss)).backward()  # type: ignore[no-untyped-call]
                 spent[side] = (time.perf_counter() - start) / len(targets)
     return seen * sum(spent[recipe.side(epoch, plan.epochs)] for epoch in range(plan.epochs))
 
@@ -246,14 +262,6 @@ def _schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> L
             lambda done: _LOW + (1 - _LOW) * done / top if done < top else (steps - done) / (steps - top),
         )
     return lr_scheduler.ConstantLR(optimizer, 1.0)
-
-
-def fast_bfloat16(device: str) -> bool:
-    """Whether bfloat16 products are the faster ones; a CPU without them takes 14 times as long."""
-    if device in ("gpu", "cuda"):
-        return torch.cuda.is_bf16_supported()
-    supports: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # of newer torch
-    return bool(supports.get("avx512_bf16") or supports.get("amx_bf16"))
 
 
 def train(

@@ -20,6 +20,7 @@ from swaypoint.models.loop import (
     SplitData,
     Watch,
     loss_of,
+    multiplied,
     optimiser,
     penalty,
     steps_of,
@@ -62,7 +63,9 @@ def train_small(
                 for watch in watches:
                     watch.before_step(steps.rate)
                 targets = targets.to(device)
-                loss = loss_of(model(inputs.to(device)), targets, plan.loss)
+                with multiplied(recipe, device.type):
+                    output = model(inputs.to(device))
+                loss = loss_of(output.float(), targets, plan.loss)
                 steps.zero_grad()
                 penalty(model, recipe, loss).backward()  # type: ignore[no-untyped-call]
                 steps.step()

@@ -70,7 +70,7 @@ def refit_head(
         InputError: the data cannot be used.
     """
     risk = LinearHeadRisk(head, data, dtype=torch.float64, device=device)
-    matrix = risk.matrix
+    matrix, _ = risk.matrix, risk.outputs  # looks at a sample: a gradient that is NaN is refused by its row
     value, gradient, scale = risk.objective(matrix)
     start = _coordinates(risk, matrix)
     steps, relative = 0, torch.inf

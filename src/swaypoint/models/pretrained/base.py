@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from swaypoint.data.hardware import fast_bfloat16
 from swaypoint.errors import InputError
 from swaypoint.extending import Registry
-from swaypoint.models.loop import fast_bfloat16
 
 Records = np.ndarray | Sequence[Any]
 """Images ``(n, H, W, 3)`` uint8; n texts; or n sounds, ``(T,)`` float32 at the model's own rate."""

@@ -21,8 +21,8 @@ import torch
 
 from swaypoint.data.folds import Durable, Statistic
 from swaypoint.data.folds.in_process import InProcess
+from swaypoint.data.hardware import fast_bfloat16
 from swaypoint.errors import InputError, reading
-from swaypoint.models.loop import fast_bfloat16
 from swaypoint.models.pretrained.base import Backbone, Encoder, Records, find
 
 SHARD = 256

@@ -4,7 +4,8 @@ With gradients g_i = r_i (x) phi_i and curvature blocks Lambda_i (x) phi_i phi_i
 is the matrix product T^T S / n of T_i, the distinct entries of Lambda_i, and S_i, the distinct
 products of phi_i phi_i^T; and the blocks A_i = U_i^T K U_i (U_i = I (x) phi_i) that give both Cook's
 distance and leave-one-out are S_i contracted with K in the same packed form. Two large GEMMs, both
-symmetries used, no solve per point.
+symmetries used, no solve per point. Of few outputs S would take longer to form than to use: there each of
+the few entries weighs the features, or is a form of its own, in GEMMs of D rows.
 
 Layouts: points are columns. ``features`` (D, b), ``residuals`` (G, m, b); G groups of m outputs that
 the loss couples (softmax: one group of C - 1 contrasts; separable losses: C groups of one).
@@ -13,8 +14,8 @@ the loss couples (softmax: one group of C - 1 contrasts; separable losses: C gro
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -28,10 +29,15 @@ _STEP = {"cpu": 512, "cuda": 16384}
 2,048 at D = 65)."""
 _BAND = 5
 _BUFFER_ROWS = 640
+_FEW, _MOST = 12, 2**26
+"""Rows of coefficients up to which no products of features are formed (with one row that is 3 times, D = 17,
+to 19 times, D = 513, as fast on a CPU in float32, with ten 0.9 to 3 times), as long as their sums, which
+are held twice over, have no more entries than this."""
 
 
 class FeaturePairs:
-    """Products phi_d phi_e of feature columns, streamed through a buffer that each thread reuses.
+    """Products phi_d phi_e of feature columns, streamed through a buffer that each thread reuses; of few rows
+    of coefficients none are formed.
 
     Features are taken in bands of ``_BAND`` rows, each against all rows from its first on: one call
     a band. The few products below the diagonal of a band are formed twice (6 % at D = 65), which
@@ -40,7 +46,7 @@ class FeaturePairs:
     """
 
     def __init__(self, width: int, dtype: torch.dtype, device: torch.device) -> None:
-        self.width = width
+        self.width, self.dtype = width, dtype
         self.bands = [(d, min(d + _BAND, width)) for d in range(0, width, _BAND)]
         left, right, scale = [], [], []
         for first, last in self.bands:
@@ -67,10 +73,17 @@ class FeaturePairs:
         index[self._right[upper], self._left[upper]] = positions[upper]
         return packed[..., index]
 
-    def pack(self, matrices: Tensor) -> Tensor:
-        """Coefficients whose product with the pairs is phi^T K phi: ``(.., D, D) -> (.., pairs)``."""
+    def form(self, matrices: Tensor) -> Callable[[Tensor], Tensor]:
+        """phi^T K phi of each K of ``matrices`` (Q, D, D): a function of features (D, b) to (Q, b), both in
+        :attr:`dtype`."""
+        if self._few(len(matrices)):
+            return partial(self._forms, ((matrices + matrices.mT) / 2).to(self.dtype).flatten(0, 1))
         left, right = self._left, self._right
-        return (matrices[..., left, right] + matrices[..., right, left]) * self._scale
+        packed = (matrices[:, left, right] + matrices[:, right, left]) * self._scale
+        return partial(self._contract, packed.to(self.dtype))
+
+    def _few(self, rows: int) -> bool:
+        return rows <= _FEW and rows * self.width**2 <= _MOST
 
     def _products(self) -> _Products:
         if not hasattr(self._local, "products"):
@@ -78,7 +91,9 @@ class FeaturePairs:
         return self._local.products
 
     def accumulate(self, coefficients: Tensor, features: Tensor) -> Tensor:
-        """``coefficients @ S^T``: (Q, b), (D, b) -> (Q, pairs) float64."""
+        """``coefficients @ S^T``: (Q, b), (D, b), both in :attr:`dtype`, -> (Q, pairs) float64."""
+        if self._few(len(coefficients)):
+            return self._weighed(coefficients, features)
         products, count = self._products(), len(coefficients)
         coefficients = _filled(coefficients)
         total = torch.zeros(len(coefficients), self.pairs).to(coefficients)
@@ -87,7 +102,30 @@ class FeaturePairs:
                 total[:, start:stop].addmm_(coefficients[:, columns], block.T)
         return total[:count].double()
 
-    def contract(self, coefficients: Tensor, features: Tensor) -> Tensor:
+    def _weighed(self, coefficients: Tensor, features: Tensor) -> Tensor:
+        """:meth:`accumulate`, of features that are weighed by each row of coefficients."""
+        products, count = self._products(), len(coefficients)
+        total = torch.zeros(count * self.width, self.width).to(features)
+        for columns in products.steps(features.shape[1]):
+            part = features[:, columns]
+            weighed = products.rows(count * self.width, part.shape[1])
+            torch.mul(coefficients[:, None, columns], part, out=weighed.view(count, *part.shape))
+            total.addmm_(weighed, part.T)
+        return total.view(count, self.width, self.width)[:, self._left, self._right].double()
+
+    def _forms(self, matrices: Tensor, features: Tensor) -> Tensor:
+        """phi^T K phi of few matrices, one below the other (Q D, D). Always of as many columns, whatever they
+        are: a kernel of another shape would round a point's value otherwise."""
+        products, count = self._products(), len(matrices) // self.width
+        result = torch.empty(count, features.shape[1]).to(features)
+        for columns in products.steps(features.shape[1]):
+            part = products.filled(features[:, columns])
+            applied = torch.mm(matrices, part, out=products.rows(len(matrices), part.shape[1]))
+            values = applied.view(count, *part.shape).mul_(part).sum(1)
+            result[:, columns] = values[:, : columns.stop - columns.start]
+        return result
+
+    def _contract(self, coefficients: Tensor, features: Tensor) -> Tensor:
         """``coefficients @ S``: (Q, pairs), (D, b) -> (Q, b)."""
         products, count = self._products(), len(coefficients)
         coefficients = _filled(coefficients)
@@ -105,21 +143,30 @@ def _filled(rows: Tensor) -> Tensor:
 
 
 class _Products:
-    """The buffer of :class:`FeaturePairs`, and its views: slicing anew at every step would cost as
-    much as the products."""
+    """The buffers of :class:`FeaturePairs`, made when they are first asked for, and their views: slicing anew
+    at every step would cost as much as the products."""
 
     def __init__(
         self, bands: list[tuple[int, int]], width: int, dtype: torch.dtype, device: torch.device
     ) -> None:
         self._step = _STEP.get(device.type, _STEP["cpu"])
-        self._features = torch.zeros(width, self._step, dtype=dtype, device=device)
+        self._bands, self._width = bands, width
+        self._rows = torch.empty(0, dtype=dtype, device=device)
+
+    @cached_property
+    def _features(self) -> Tensor:
+        return self._rows.new_zeros(self._width, self._step)
+
+    @cached_property
+    def _blocks(self) -> list[tuple[int, int, list[tuple[Tensor, Tensor, Tensor]], Tensor]]:
+        width = self._width
         blocks: list[list[tuple[int, int]]] = [[]]  # bands that share the buffer
-        for band in bands:
+        for band in self._bands:
             if blocks[-1] and _rows([*blocks[-1], band], width) > _BUFFER_ROWS:
                 blocks.append([])
             blocks[-1].append(band)
-        buffer = torch.empty(max(_rows(block, width) for block in blocks), self._step).to(self._features)
-        self._blocks, start = [], 0
+        buffer = self._rows.new_empty(max(_rows(block, width) for block in blocks), self._step)
+        found, start = [], 0
         for block in blocks:
             views, row = [], 0
             for first, last in block:
@@ -127,8 +174,20 @@ class _Products:
                 out = buffer[row : row + height].view(last - first, width - first, self._step)
                 views.append((self._features[first:last, None], self._features[None, first:], out))
                 row += height
-            self._blocks.append((start, start + row, views, buffer[:row]))
+            found.append((start, start + row, views, buffer[:row]))
             start += row
+        return found
+
+    def rows(self, height: int, points: int) -> Tensor:
+        """A buffer (height, points), the same one at every call that it is large enough for."""
+        if self._rows.numel() < height * points:
+            self._rows = self._rows.new_empty(height * self._step)
+        return self._rows[: height * points].view(height, points)
+
+    def filled(self, features: Tensor) -> Tensor:
+        """A buffer (D, step) whose first columns are those of ``features``, and the others finite."""
+        self._features[:, : features.shape[1]] = features
+        return self._features
 
     def steps(self, points: int) -> Iterator[slice]:
         return (slice(i, min(i + self._step, points)) for i in range(0, points, self._step))
@@ -136,7 +195,7 @@ class _Products:
     def of(self, features: Tensor) -> Iterator[tuple[int, int, Tensor]]:
         """Blocks of rows ``start..stop`` of S, for at most a step's points."""
         b = features.shape[1]
-        self._features[:, :b] = features
+        self.filled(features)
         for start, stop, views, block in self._blocks:
             for one, other, out in views:
                 torch.mul(one, other, out=out)
@@ -197,17 +256,16 @@ class HeadForm:
     ) -> None:
         """``entries`` (G, m (m + 1) / 2, D, D): the distinct output blocks of K."""
         self._groups = len(entries)
-        self._pairs = FeaturePairs(entries.shape[-1], dtype, entries.device)
         forms = entries.flatten(0, 1)
         forms = forms if beside is None else torch.cat([forms, beside.unsqueeze(0)])
-        self._packed = self._pairs.pack(forms).to(dtype)
+        self._forms = FeaturePairs(entries.shape[-1], dtype, entries.device).form(forms)
         self._count = len(entries) * entries.shape[1]
         self._weights = pair_weights(outputs, entries)
 
     def blocks(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Distinct entries of A_i = U_i^T K U_i: (D, b) -> (G, m (m + 1) / 2, b) in the dtype of the
         products; and the form ``beside`` at each point, (1, b), or (0, b) where there is none."""
-        values = self._pairs.contract(self._packed, features)
+        values = self._forms(features)
         return values[: self._count].view(self._groups, -1, features.shape[1]), values[self._count :]
 
     def from_blocks(self, blocks: Tensor, residuals: Tensor) -> Tensor:

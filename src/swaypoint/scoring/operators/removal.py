@@ -40,17 +40,17 @@ def of_few_outputs(
     m, count = residuals.shape
     index = unpack_index(m, blocks.device).flatten()
 
-    def unpacked(rows: slice | Tensor) -> Tensor:
-        return blocks[:, rows].index_select(0, index).view(m, m, -1).div_(points)
+    def unpacked(rows: slice | Tensor, dtype: torch.dtype) -> Tensor:
+        return blocks[:, rows].to(dtype).index_select(0, index).view(m, m, -1).div_(points)
 
     coupled = isinstance(curvature, DiagonalMinusOuter) and curvature.u is not None
     if blocks.dtype == torch.float32 and m >= _FEWEST and coupled:
-        corrected, shift, left = _series(curvature, basis, unpacked(slice(None)), residuals)
+        corrected, shift, left = _series(curvature, basis, unpacked(slice(None), blocks.dtype), residuals)
     else:
         corrected, shift = torch.empty_like(residuals), torch.empty_like(residuals)
         left = torch.ones(count, dtype=torch.bool, device=residuals.device)
     for rest in left.nonzero()[:, 0].split(_COLUMNS):
-        a = unpacked(rest).double()
+        a = unpacked(rest, torch.float64)
         projected = curvature.rows(rest).project(basis)[index].view(m, m, -1)
         corrected[:, rest] = solve_removal(projected, a, residuals[:, rest])
         shift[:, rest] = (a * corrected[:, rest]).sum(1)

@@ -17,7 +17,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from swaypoint.scoring.operators.logits import DiagonalMinusOuter
 from swaypoint.scoring.operators.spectrum import eigh
+from swaypoint.scoring.risks.chunk import Chunk
 
 _FLOOR = 1e-7
 """Share of the largest eigenvalue added before whitening: a sample may miss rare features."""
@@ -52,6 +54,54 @@ def whitening(second_moment: Tensor, ridge: Tensor | None = None) -> Tensor:
         return torch.eye(len(values)).to(values)
     floor = values[-1] * _FLOOR
     return scale.unsqueeze(1) * (vectors * (values.clamp_min(0.0) + floor).rsqrt()) @ vectors.T
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """Whitened coordinates, estimated on a sample.
+
+    Attributes:
+        outputs: bases (C, m), one for each group of coupled outputs.
+        features: a map (D, D).
+        scale: brings the curvature of pairs of classes to the range of float32.
+        paired: the curvature is to be taken by them.
+        coupled: it is a :class:`DiagonalMinusOuter` of all outputs together.
+    """
+
+    outputs: list[Tensor]
+    features: Tensor
+    scale: float
+    paired: bool
+    coupled: bool
+
+
+def conditioning(chunk: Chunk, gauge: list[Tensor], ridge: Tensor, *, convex: bool) -> Conditioning:
+    """From the points of ``chunk``.
+
+    Args:
+        gauge: bases (C, m) of the outputs that the loss sees, one for each group.
+        ridge: (D,), of the objective.
+        convex: the loss is.
+    """
+    count, curvature = len(chunk), chunk.terms.curvature
+    bases, weights = [], torch.zeros(count, dtype=torch.float64, device=chunk.features.device)
+    total, size = curvature.total(), 0.0
+    for group in gauge:
+        mean = group.T @ total @ group / count
+        size += float(mean.trace().abs()) / (len(gauge) * group.shape[1])
+        basis = group @ (whitening(mean) if convex else torch.eye(mean.shape[0]).to(mean))
+        bases.append(basis)
+        weights += curvature.diagonal().abs() @ basis.square().sum(1)
+    # Half the plain moment, half the curvature-weighted one: the latter conditions H, the former keeps
+    # directions that only confident points span.
+    weights = 0.5 * weights / weights.mean().clamp_min(torch.finfo(torch.float64).tiny) + 0.5
+    moment = (chunk.features * weights) @ chunk.features.T / count
+    # The ridge is curvature too: of columns of small units it is nearly all there is. Of points without
+    # curvature, as beyond Huber's delta, it is all of it, and needs no scale of theirs.
+    known = ridge.to(moment) / size if size > 0 else None
+    form = curvature if len(gauge) == 1 and isinstance(curvature, DiagonalMinusOuter) else None
+    paired, coupled = (False, False) if form is None else (form.paired, form.u is not None)
+    return Conditioning(bases, whitening(moment, known), 1.0 / size if size > 0 else 1.0, paired, coupled)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import torch
@@ -25,11 +25,12 @@ from swaypoint.scoring.operators.moments import FeaturePairs, HeadCurvature
 from swaypoint.scoring.operators.packed import pair_count
 from swaypoint.scoring.risks.chunk import LARGEST, Chunk, Summary, refuse, room
 from swaypoint.scoring.risks.coordinates import (
+    Conditioning,
     FeatureRange,
+    conditioning,
     contrasts,
     feature_range,
     inverse_form,
-    whitening,
 )
 from swaypoint.scoring.risks.losses import Loss
 
@@ -125,11 +126,11 @@ class LinearHeadRisk:
         # (C, m) per group: the coupled outputs in one group, or every output a group of its own.
         self._gauge = list(gauge.split(1, 1)) if head.loss.separable else [gauge]
         self._resolution = 0.0
-        self.outputs, self._whiten = self._conditioning()
         self.range: FeatureRange | None = None
         # As many points as keep a chunk's arrays near the cache, and at any rate within memory.
-        m = self.outputs[0].shape[1]
-        entries = head.width + len(self.outputs) * (m * head.width if self.wide else pair_count(m))
+        m = self._gauge[0].shape[1]
+        self._many = head.loss.shift_invariant and outer.cheaper(outputs, head.width)
+        entries = head.width + len(self._gauge) * (m * head.width if self._many else pair_count(m))
         least = max(1, min(512, _LEAST_BYTES // (8 * entries)))
         self._chunk_size = chunk or max(least, min(_CHUNK, _CHUNK_BYTES // (8 * entries)))
         self._chunks: list[Chunk] | None = None
@@ -139,6 +140,7 @@ class LinearHeadRisk:
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the points that are remembered: workers of a fold have shards of their own."""
+        _ = self._conditioning  # of the whole, before a shard takes its place; a copy asks for it as well
         return self.__dict__ | {"_chunks": None, "_kept": None, "_sampled": None, "_curved": None}
 
     def of(self, data: FeatureBatches) -> LinearHeadRisk:
@@ -210,33 +212,28 @@ class LinearHeadRisk:
 
     # -- coordinates ----------------------------------------------------------------------------
 
-    def _conditioning(self) -> tuple[list[Tensor], Tensor]:
-        """Whitened output bases, (C, m) per group, and feature map (D, D), from a sample."""
+    @cached_property
+    def _conditioning(self) -> Conditioning:
+        """Of a sample: values that no coordinates are needed for are computed without."""
         outputs = self.head.outputs
         entries = outputs if self.head.loss.convex else outputs**2  # of the curvature of a point
-        chunk = self._chunk(*self.data.sample(max(64, min(_SAMPLE, _LEAST_BYTES // (8 * entries)))), 0)
-        count, curvature = len(chunk), chunk.terms.curvature
-        self.wide = self._paired = False
-        if len(self._gauge) == 1 and isinstance(curvature, DiagonalMinusOuter):
-            self.wide = outer.cheaper(outputs, self.head.width)
-            self._paired = curvature.paired and not self.wide
-        bases, weights = [], torch.zeros(count, dtype=torch.float64, device=self.device)
-        total, size = curvature.total(), 0.0
-        for gauge in self._gauge:
-            mean = gauge.T @ total @ gauge / count
-            size += float(mean.trace().abs()) / (len(self._gauge) * gauge.shape[1])
-            basis = gauge @ (whitening(mean) if self.head.loss.convex else torch.eye(mean.shape[0]).to(mean))
-            bases.append(basis)
-            weights += curvature.diagonal().abs() @ basis.square().sum(1)
-        self._scale = 1.0 / size if size > 0 else 1.0  # brings pairs of classes to the range of float32
-        # Half the plain moment, half the curvature-weighted one: the latter conditions H, the former
-        # keeps directions that only confident points span.
-        weights = 0.5 * weights / weights.mean().clamp_min(torch.finfo(torch.float64).tiny) + 0.5
-        moment = (chunk.features * weights) @ chunk.features.T / count
-        # The ridge is curvature too: of columns of small units it is nearly all there is. Of points without
-        # curvature, as beyond Huber's delta, it is all of it, and needs no scale of theirs.
-        ridge = self.head.penalty(self.damping).to(moment) / size if size > 0 else None
-        return bases, whitening(moment, ridge)
+        sample = self.data.sample(max(64, min(_SAMPLE, _LEAST_BYTES // (8 * entries))))
+        ridge = self.head.penalty(self.damping)
+        return conditioning(self._chunk(*sample, 0), self._gauge, ridge, convex=self.head.loss.convex)
+
+    @property
+    def outputs(self) -> list[Tensor]:
+        """Whitened bases of the outputs, ``(C, m)`` a group."""
+        return self._conditioning.outputs
+
+    @property
+    def wide(self) -> bool:
+        """Softmax of so many classes, on so few features, that pairs of outputs are not formed."""
+        return self._many and self._conditioning.coupled
+
+    @property
+    def _paired(self) -> bool:
+        return self._conditioning.paired and not self.wide
 
     def residuals(self, chunk: Chunk) -> Tensor:
         """r in the output coordinates, ``(G, m, b)`` float64."""
@@ -247,7 +244,7 @@ class LinearHeadRisk:
         if self.range is not None and self.range.dropped:
             return (self.range.map.T @ chunk.features).to(self.dtype)
         if chunk.reduced is None:
-            chunk.reduced = (self._whiten.T @ chunk.features).to(self.dtype)
+            chunk.reduced = (self._conditioning.features.T @ chunk.features).to(self.dtype)
         return chunk.reduced
 
     def logits_step(self, steps: Tensor) -> Tensor:
@@ -266,7 +263,7 @@ class LinearHeadRisk:
         for chunk in self.chunks():
             second += chunk.terms.weighed(chunk.features) @ chunk.features.T
             n += len(chunk)
-        self.range, _ = feature_range(second / n, self._whiten, self._resolution)
+        self.range, _ = feature_range(second / n, self._conditioning.features, self._resolution)
         self.leverage_form = inverse_form(self.range.map.T @ second @ self.range.map)
         return self.range.map
 
@@ -369,6 +366,7 @@ class LinearHeadRisk:
         Raises:
             InputError: see the class.
         """
+        _ = self._conditioning  # once, not by each thread
         self.range = None
         pairs = FeaturePairs(self.head.width, self.dtype, self.device)
         moments = partial(self._moments, pairs)
@@ -378,13 +376,13 @@ class LinearHeadRisk:
         if sums is None:
             raise InputError("the data is empty; expected at least one row")
         second, n = sums["second"].to(self.device), int(sums["points"])
-        self.range, project = feature_range(second / n, self._whiten, self._resolution)
+        self.range, project = feature_range(second / n, self._conditioning.features, self._resolution)
         if self.wide:
             of_u, of_d = (sums.pop(name).to(self.device) for name in ("outer", "diagonal"))
             unpacked = outer.packed(of_u, of_d, self.outputs[0]).div_(n).unsqueeze(0)
         else:
             packed = sums["packed"].to(self.device) / n
-            packed = pair_map(self.outputs[0]) @ packed / self._scale if self._paired else packed
+            packed = pair_map(self.outputs[0]) @ packed / self._conditioning.scale if self._paired else packed
             unpacked = pairs.unpack(packed).unflatten(0, (len(self.outputs), -1))
         if project is not None:
             unpacked = project.T @ unpacked @ project
@@ -427,7 +425,7 @@ class LinearHeadRisk:
         elif self.wide:
             return outer.moments(curvature, self.outputs[0], features.double())
         else:  # only their sum is taken to the outputs' coordinates
-            packed = curvature.pairs(self._scale, self.dtype)
+            packed = curvature.pairs(self._conditioning.scale, self.dtype)
         return {"packed": pairs.accumulate(packed.to(self.dtype), features)}
 
     def right(self, chunk: Chunk) -> Tensor | None:

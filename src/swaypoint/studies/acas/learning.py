@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -28,13 +28,15 @@ _HELD_OUT = 200_000
 
 @dataclass(frozen=True)
 class Learning:
-    """How the surrogate is trained: Adam, one cycle (Smith & Topin, 2018).
+    """How the surrogate is trained, at a rate that rises and then falls to nothing.
 
     Attributes:
         width: of its six hidden layers; 50, or 390 for the paper's 3 MB.
         sample: points drawn from the table; four fifths of them train.
         epochs, batch: passes over the sample, and points a step (the paper: 200, 8096).
-        rate: peak learning rate.
+        rate: peak learning rate; products are in bfloat16 where that is faster.
+        optimizer: ``"adam"``, or ``"muon"`` (Jordan et al., 2024), which learns more from each point, and
+            whose steps are dear beside those of a narrow network.
         seed: of sample, weights and order.
     """
 
@@ -45,6 +47,7 @@ class Learning:
     rate: float = 5e-3
     seed: int = 0
     device: str = "cpu"
+    optimizer: Literal["adam", "muon"] = "adam"
 
 
 @dataclass(frozen=True)
@@ -126,10 +129,12 @@ def train_on(
         build=lambda _, outputs: Surrogate(learning.width, outputs),
         epochs=learning.epochs,
         batch_size=learning.batch,
-        optimizer="adam",
+        optimizer=learning.optimizer,
         rate=learning.rate,
         decay=0.0,
         augment=False,
+        mixed=True,
+        schedule="triangle" if learning.optimizer == "muon" else "cycle",
     )
     parts = Parts(
         torch.from_numpy(table.points(index)),
