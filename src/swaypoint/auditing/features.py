@@ -232,13 +232,11 @@ def _own(options: ModelOptions) -> torch.nn.Module:
         )
     if options.weights is None:
         raise InputError(f"{options.name} needs trained weights: --weights AUDIT/model.safetensors")
-    from swaypoint.models.recipes import build, recipe_of
+    from swaypoint.models.recipes import RECIPES, build
 
-    known = stored_weights(options.weights)
-    weight = known.get("head.weight")
+    weight = stored_weights(options.weights).get("head.weight")
     outputs = 1 if weight is None else len(weight)  # else loading says what does not fit
-    recipe = recipe_of(options.name, weights=known)
-    model = build(recipe, torch.zeros(1, 8, 8, 3, dtype=torch.uint8), outputs, seed=0)
+    model = build(RECIPES[options.name], torch.zeros(1, 8, 8, 3, dtype=torch.uint8), outputs, seed=0)
     load_weights(model, options.weights)
     return model
 

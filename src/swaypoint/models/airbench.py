@@ -1,16 +1,14 @@
 """The network that images are met with where nothing else is asked for: few, wide convolutions, few epochs.
 
 After Jordan (2024), "94 % on CIFAR-10 in 3.29 seconds on a single GPU" (arXiv 2404.00498, section 3), which
-goes back to Page's ResNet-9 (2019). What differs: narrower blocks where bfloat16 is slow (any CPU trains
-them), no label smoothing (the loss is that of which influence is taken), pictures that grow with the epochs
-in place of the average over weights, random mirroring in place of alternating, a bias on the head. Where
-training mirrors pictures, features are the mean over a picture and its mirror image, as there where it is
-tested.
+goes back to Page's ResNet-9 (2019). What differs: narrower blocks (a CPU trains it), no label smoothing (the
+loss is that of which influence is taken), pictures that grow with the epochs in place of the average over
+weights, random mirroring in place of alternating, a bias on the head. Where training mirrors pictures,
+features are the mean over a picture and its mirror image, as there where it is tested.
 """
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import torch
@@ -20,8 +18,7 @@ from torch.nn import functional as F
 from swaypoint.models.convolution import Convolution
 from swaypoint.models.networks import Standardize
 
-NARROW, WIDE = (48, 128, 256), (64, 256, 256)
-"""Channels of the three pairs: for any processor; those of the source, for one that multiplies bfloat16."""
+WIDTHS = (48, 128, 256)
 LARGEST = 64
 """Pixels a side; larger pictures are brought to it."""
 PATCH = 2
@@ -69,16 +66,17 @@ class Airbench(nn.Module):
 
     mirrored: Tensor
 
-    def __init__(self, standardize: Standardize, outputs: int, widths: tuple[int, int, int] = NARROW) -> None:
+    def __init__(self, standardize: Standardize, outputs: int) -> None:
         super().__init__()
         filters = 2 * 3 * PATCH**2
         self.standardize = standardize
         self.whiten = nn.Conv2d(3, filters, PATCH)
         self.whiten.weight.requires_grad_(False)
         nn.init.zeros_(self.whiten.bias)  # type: ignore[arg-type]
-        self.blocks = nn.Sequential(*(Pair(*pair) for pair in itertools.pairwise((filters, *widths))))
+        widths = (filters, *WIDTHS)
+        self.blocks = nn.Sequential(*(Pair(*pair) for pair in zip(widths, WIDTHS, strict=False)))
         self.register_buffer("mirrored", torch.tensor(False))
-        self.head = nn.Linear(widths[-1], outputs)
+        self.head = nn.Linear(WIDTHS[-1], outputs)
         nn.init.zeros_(self.head.bias)
         with torch.no_grad():
             self.head.weight.mul_(_HEAD**0.5)

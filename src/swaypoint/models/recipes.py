@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from swaypoint.data.hardware import fast_bfloat16
 from swaypoint.models import airbench
 from swaypoint.models.mirrored import mirrors_alike
 from swaypoint.models.networks import MLP, VGG19, EfficientNetB0, ResNet20, Standardize
@@ -170,9 +168,6 @@ AIRBENCH = Recipe(
     mixed=True,
     tuning=Tuning(airbench.start, adapted, airbench.groups, shift=16),
 )
-AIRBENCH_WIDE = replace(
-    AIRBENCH, name="airbench, wide", build=partial(airbench.Airbench, widths=airbench.WIDE)
-)
 RESNET20 = Recipe("ResNet-20", ResNet20, 15, 128, "sgd", 0.1, 5e-4, augment=True, mixed=True)
 VGG_19 = Recipe("VGG-19", VGG19, 15, 128, "sgd", 0.05, 5e-4, augment=True, mixed=True)
 EFFICIENTNET_B0 = replace(VGG_19, name="EfficientNet-B0", build=EfficientNetB0)
@@ -184,17 +179,6 @@ RECIPES = {
     "efficientnet_b0": EFFICIENTNET_B0,
     "mlp": PERCEPTRON,
 }
-
-
-def recipe_of(name: str, *, device: str = "cpu", weights: Mapping[str, Tensor] | None = None) -> Recipe:
-    """The recipe of a model that is trained on ``device``, or that has trained ``weights``: airbench is wide
-    where bfloat16 is fast, and stays what it was wherever its weights go."""
-    if name != "airbench":
-        return RECIPES[name]
-    if weights is None:
-        return AIRBENCH_WIDE if fast_bfloat16(device) else AIRBENCH
-    first = getattr(weights.get("blocks.0.conv1.weight"), "shape", ())
-    return AIRBENCH_WIDE if tuple(first[:1]) == airbench.WIDE[:1] else AIRBENCH
 
 
 def build(recipe: Recipe, inputs: Tensor, outputs: int, *, seed: int) -> nn.Module:

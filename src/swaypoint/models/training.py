@@ -12,14 +12,13 @@ from swaypoint.folder.tensors import read_tensors
 from swaypoint.models.airbench import Airbench
 from swaypoint.models.loop import Plan, SplitData, said, seconds_of, train
 from swaypoint.models.predictor import Rows, Training
-from swaypoint.models.recipes import Recipe, build, recipe_of
+from swaypoint.models.recipes import RECIPES, Recipe, build
 from swaypoint.models.trajectory import Trajectory
-from swaypoint.models.yours import load_weights, stored_weights
+from swaypoint.models.yours import load_weights
 from swaypoint.scoring.regression import constant
 from swaypoint.scoring.risks.losses import Loss
 from swaypoint.scoring.trained_model import Course
 
-_REMEDY = "remove it, and run the same command again"
 _LONG = 10.0  # seconds from which on a training of rows is announced
 
 
@@ -32,13 +31,12 @@ def trained(
     Raises:
         InputError: epochs are no positive number, or the folder's files are not what such a training writes.
     """
-    inputs, saved = torch.from_numpy(dataset.inputs), training.folder / "model.safetensors"
-    known = stored_weights(saved, remedy=_REMEDY) if saved.exists() else None
-    recipe = recipe_of(name, device=training.device, weights=known)
+    recipe, inputs = RECIPES[name], torch.from_numpy(dataset.inputs)
     model = build(recipe, inputs[parts.train], max(len(dataset.classes), 1), seed=training.seed)
-    if known is None:
+    saved = training.folder / "model.safetensors"
+    if not saved.exists():
         _train(model, inputs, dataset, parts, recipe, training, loss, epochs)
-    load_weights(model, saved, remedy=_REMEDY)
+    load_weights(model, saved, remedy="remove it, and run the same command again")
     axes = {"margins": "ne", "losses": "ne", "probabilities": "nc?", "whole": "nc?"}
     recorded = read_tensors(training.folder / "course.safetensors", axes, n=len(parts.train))
     return recipe, model, Course(**recorded) if recorded else None

@@ -49,11 +49,10 @@ class Loss(ABC):
     """A per-sample loss of the logits, twice differentiable.
 
     ``shift_invariant`` losses (softmax) ignore a constant added to all logits: one direction per
-    feature carries no information and is projected out.
-    ``separable`` losses do not couple the outputs: Lambda is diagonal and the Hessian falls into one
-    block per output. ``convex`` losses have a positive semi-definite Lambda. A loss that ``classifies``
-    takes classes for targets, others (regressions) take values; ``output_per_class`` says that a head
-    of it has one output a class.
+    feature carries no information and is projected out. ``separable`` losses do not couple the
+    outputs: Lambda is diagonal and the Hessian falls into one block per output. ``convex`` losses
+    have a positive semi-definite Lambda. A loss that ``classifies`` takes classes for targets, others
+    (regressions) take values; ``output_per_class`` says that a head of it has one output a class.
     """
 
     name: str
