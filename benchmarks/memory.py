@@ -23,7 +23,7 @@ def peak() -> float:
 
 
 def measure(task: str) -> None:
-    from swaypoint.models.networks import RECIPES, build
+    from swaypoint.models.recipes import RECIPES, build
     from swaypoint.scoring.risks.model import ModelRisk
 
     torch.manual_seed(0)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.machine import describe
-from swaypoint.models.networks import RECIPES, build
+from swaypoint.models.recipes import RECIPES, build
 from swaypoint.models.recording import InfluenceRecorder
 
 EPOCHS = 3
