@@ -14,7 +14,6 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
-from swaypoint.data.hardware import fast_bfloat16
 from swaypoint.folder.writing import replace_file
 from swaypoint.models.loop import (
     Batches,
@@ -22,6 +21,7 @@ from swaypoint.models.loop import (
     Progress,
     SplitData,
     Watch,
+    in_bfloat16,
     loss_of,
     optimiser,
     penalty,
@@ -146,7 +146,7 @@ def train_by_lightning(
             max_epochs=plan.epochs,
             accelerator=plan.device,
             devices=1,
-            precision="bf16-mixed" if recipe.mixed and fast_bfloat16(plan.device) else "32-true",
+            precision="bf16-mixed" if in_bfloat16(recipe, plan.device) else "32-true",
             callbacks=[*map(Watching, watches), *callbacks, KeepLast(checkpoint), *reports],
             logger=False,
             enable_checkpointing=False,

@@ -176,7 +176,7 @@ def optimiser(
     """The optimiser, and the schedule that is stepped after each of its steps."""
     found: torch.optim.Optimizer
     if recipe.optimizer == "muon":
-        dtype = torch.bfloat16 if fast_bfloat16(plan.device) else torch.float32
+        dtype = torch.bfloat16 if in_bfloat16(recipe, plan.device) else torch.float32
         found = Muon(model, recipe.rate, recipe.decay, dtype)
         return found, _schedule(found, recipe, steps_of(split, recipe, plan))
     if recipe.tuning is not None:
@@ -194,9 +194,14 @@ def optimiser(
     return found, _schedule(found, recipe, steps_of(split, recipe, plan))
 
 
+def in_bfloat16(recipe: Recipe, device: str) -> bool:
+    """Whether a training multiplies in bfloat16: the recipe allows that, and it is faster."""
+    return recipe.mixed and fast_bfloat16(device)
+
+
 def multiplied(recipe: Recipe, device: str) -> AbstractContextManager[Any]:
-    """Within it a training multiplies in bfloat16, where the recipe allows that and it is faster."""
-    if not (recipe.mixed and fast_bfloat16(device)):
+    """Within it, as often as one likes, a training multiplies as :func:`in_bfloat16` says."""
+    if not in_bfloat16(recipe, device):
         return nullcontext()
     return torch.autocast("cpu" if device == "cpu" else "cuda", torch.bfloat16)
 

@@ -57,15 +57,17 @@ class Muon(torch.optim.Optimizer):
 
     def _orthogonal(self, matrix: Tensor, gradient: Tensor, rate: float) -> None:
         state = self.state[matrix]
-        mean = state.setdefault("mean", torch.zeros_like(matrix)).lerp_(gradient, 1 - _MOMENTUM)
+        if not state:
+            state["mean"] = torch.zeros_like(matrix)
+        mean = state["mean"].lerp_(gradient, 1 - _MOMENTUM)
         direction = orthogonal(gradient.lerp(mean, _MOMENTUM).to(self._dtype))
         matrix.add_(direction.to(matrix), alpha=-rate * 0.2 * max(matrix.shape) ** 0.5)
 
     def _adam(self, parameter: Tensor, gradient: Tensor, rate: float) -> None:
         state = self.state[parameter]
-        for name in ("mean", "square"):
-            state.setdefault(name, torch.zeros_like(parameter))
-        state["step"] = state.get("step", 0) + 1
+        if not state:
+            state.update(mean=torch.zeros_like(parameter), square=torch.zeros_like(parameter), step=0)
+        state["step"] += 1
         (first, second), steps = _BETAS, state["step"]
         mean = state["mean"].lerp_(gradient, 1 - first) / (1 - first**steps)
         square = state["square"].lerp_(gradient.square(), 1 - second) / (1 - second**steps)

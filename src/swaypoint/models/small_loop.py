@@ -51,6 +51,7 @@ def train_small(
     steps = _steps(model, split, recipe, plan)
     state: dict[str, Any] = {"model": model, "steps": steps}
     state |= {f"watch {number}": watch for number, watch in enumerate(watches)}
+    halved = multiplied(recipe, device.type)
     first = _resumed(plan, state)
     for watch in watches:
         watch.start(model)
@@ -63,7 +64,7 @@ def train_small(
                 for watch in watches:
                     watch.before_step(steps.rate)
                 targets = targets.to(device)
-                with multiplied(recipe, device.type):
+                with halved:
                     output = model(inputs.to(device))
                 loss = loss_of(output.float(), targets, plan.loss)
                 steps.zero_grad()

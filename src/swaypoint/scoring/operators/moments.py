@@ -30,9 +30,9 @@ _STEP = {"cpu": 512, "cuda": 16384}
 _BAND = 5
 _BUFFER_ROWS = 640
 _FEW, _MOST = 12, 2**26
-"""Rows of coefficients up to which no products of features are formed (with one row that is 3 times, D = 17,
-to 19 times, D = 513, as fast on a CPU in float32, with ten 0.9 to 3 times), as long as their sums, which
-are held twice over, have no more entries than this."""
+"""Rows of coefficients up to which no products of features are formed (``python -m benchmarks.contraction
+--few`` has what that is worth), as long as their sums, which are held twice over, have no more entries than
+this."""
 
 
 class FeaturePairs:
