@@ -324,6 +324,25 @@ def test_other_settings_train_anew(table: Table, tmp_path: Path) -> None:
     assert told == [1, 2]
 
 
+def test_a_training_goes_on_from_anothers_weights(table: Table, tmp_path: Path) -> None:
+    before = learn(table, Split(), SMALL, tmp_path / "first")
+    onward = replace(SMALL, start=tmp_path / "first/surrogate.safetensors", rate=0.0, epochs=1)
+    kept = learn(table, Split(), onward, tmp_path / "second")
+    for ours, theirs in zip(kept.surrogate.parameters(), before.surrogate.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    assert kept.curve == pytest.approx(before.curve[-1:])
+
+
+def test_weights_to_go_on_from_that_are_not_there_or_do_not_fit(table: Table, tmp_path: Path) -> None:
+    absent = replace(SMALL, start=tmp_path / "absent.safetensors")
+    with pytest.raises(InputError, match=r"absent\.safetensors does not exist; name the surrogate"):
+        learn(table, Split(), absent, tmp_path / "out")
+    learn(table, Split(), SMALL, tmp_path / "first")
+    narrower = replace(SMALL, width=SMALL.width - 1, start=tmp_path / "first/surrogate.safetensors")
+    with pytest.raises(InputError, match="same --width"):
+        learn(table, Split(), narrower, tmp_path / "out")
+
+
 def test_a_sample_is_distinct_and_all_of_a_small_table(table: Table) -> None:
     assert np.array_equal(draw(table, 10**9, 0), np.arange(table.size))
     sample = draw(table, 500, 0)

@@ -77,6 +77,12 @@ def acas(  # long: an option a parameter
         Literal["adam", "muon"],
         typer.Option(help="Which one trains it; muon learns more from each point, the wider the more."),
     ] = "adam",
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            help="Go on from another training's surrogate.safetensors, of this width.", metavar="FILE"
+        ),
+    ] = None,
     top: Annotated[int, typer.Option(help="Most influential points to keep.")] = 10_000,
     propose: Annotated[int, typer.Option(help="New inputs to propose for a region.", metavar="K")] = 10,
     gather: Annotated[
@@ -107,7 +113,7 @@ def acas(  # long: an option a parameter
     from swaypoint.studies.acas.study import AcasOptions, study
     from swaypoint.studies.acas.summary import claims, gains
 
-    learning = Learning(width, sample, epochs, batch, rate, seed, device_of(device), optimizer)
+    learning = Learning(width, sample, epochs, batch, rate, seed, device_of(device), optimizer, start)
     options = AcasOptions(table, networks, learning, top, propose)
     console = screen()
     with progress() as listener, using_threads(threads):

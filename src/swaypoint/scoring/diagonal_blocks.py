@@ -8,6 +8,7 @@ is cheap and close: outputs interact little in what removing one point does.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -17,12 +18,16 @@ from swaypoint.scoring.risks.chunk import Chunk
 from swaypoint.scoring.risks.head import LinearHeadRisk
 from swaypoint.scoring.scores import kept, prediction
 
+Moments = Callable[[Iterator[Chunk], Tensor], Iterator[Chunk]]
+
 
 class DiagonalBlocks:
     """The diagonal blocks of the Hessian, inverted, and the sums that come with their pass.
 
     Args:
         risk: after :meth:`LinearHeadRisk.feature_map`.
+        moments: adds each class's sum of curvature times phi phi^T to the blocks given while it hands the
+            chunks on; default: of every class of every point.
 
     Attributes:
         inverses: (C, k, k) float32 in the risk's feature coordinates.
@@ -30,25 +35,29 @@ class DiagonalBlocks:
         saturated: share of points with p_y > 1 - 1e-6; None for other losses than a classifier's.
     """
 
-    def __init__(self, risk: LinearHeadRisk) -> None:
+    def __init__(self, risk: LinearHeadRisk, moments: Moments | None = None) -> None:
         self._risk, self._removes = risk, True
         blocks = torch.zeros(risk.head.outputs, *risk.range_penalty().shape, device=risk.device)
         gradient = torch.zeros_like(risk.matrix)
         saturated, self.points = 0.0, 0
-        for chunk in risk.chunks():
-            features = risk.features(chunk).float()
-            diagonal = chunk.terms.curvature.diagonal().float()
-            for a, block in enumerate(blocks):
-                block.addmm_(features * diagonal[:, a], features.T)
+        for chunk in (moments or self._moments)(risk.chunks(), blocks):
             gradient += (chunk.features @ chunk.terms.residual).T
             saturated += float(risk.saturated(chunk))
-            self.points += features.shape[1]
+            self.points += len(chunk)
         blocks /= self.points
         blocks += risk.range_penalty().float()
         self.inverses = invert(blocks)
         penalty = risk.head.penalty(0.0).to(risk.matrix)
         self.gradient = gradient / self.points + penalty * risk.matrix
         self.saturated = saturated / self.points if risk.head.loss.classifies else None
+
+    def _moments(self, chunks: Iterator[Chunk], blocks: Tensor) -> Iterator[Chunk]:
+        for chunk in chunks:
+            features = self._risk.features(chunk).float()
+            diagonal = chunk.terms.curvature.diagonal().float()
+            for a, block in enumerate(blocks):
+                block.addmm_(features * diagonal[:, a], features.T)
+            yield chunk
 
     def unseen(self, data: FeatureBatches) -> DiagonalBlocks:
         """The same for points that the head was not fitted to."""

@@ -10,13 +10,16 @@ Three ingredients, each cheap:
 3. The ratio q / q0 varies little between points. It is fitted on all of them by a few regressors, and
    each point's own estimate is shrunk towards the fit by what the noise is worth (Efron & Morris, 1973).
 
-The standard error that remains is reported.
+The standard error that remains is reported. Of a hundred classes and more, where each point's model gives
+next to nothing to most of them, these are taken together (``operators/leading.py``); what that may be off
+by is measured on some points, to first order, and is in the error.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,31 +28,25 @@ from torch import Tensor
 
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.errors import InputError
-from swaypoint.scoring.diagonal_blocks import DiagonalBlocks
 from swaypoint.scoring.head_solution import HeadSolution
-from swaypoint.scoring.risks.chunk import Chunk
-from swaypoint.scoring.risks.head import HeadWeights, LinearHeadRisk
+from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.scores import Expected, Facts, Removal, Scores, check_removal, collected
-from swaypoint.scoring.solvers.conjugate_gradient import block_conjugate_gradient
+from swaypoint.scoring.sketch_points import NOISE_BYTES, PROBES, Batch, points_of
+from swaypoint.scoring.solvers.conjugate_gradient import BlockSolution, block_conjugate_gradient
 
 DRAWS = 160
 ACCURACY = 0.1
 """Relative standard error that a sketch is held to: beyond it neighbours in the ranking are anyone's."""
-_COPIES = 32
-"""Bytes for each random number: in float32 and float64, beside its product and a part of it."""
 _VECTORS = 12
 """Blocks of vectors that are held at a time: sketch, control, and what conjugate gradients need."""
 _TOLERANCE = 3e-3
 _MAX_STEPS = 60
-_BLOCK = 1024
-_NOISE_BYTES = 256 << 20
-"""Of the random numbers of some points and their products, of which the points at a time follow."""
 
 
 def sketch_bytes(head: HeadWeights, draws: int = DRAWS) -> float:
     """Memory that a :class:`SketchedInfluence` takes at most, beside the features."""
     blocks = 2.0 * 4 * head.outputs * head.width**2
-    return blocks + _VECTORS * 4.0 * head.outputs * head.width * (draws + 1) + 2 * _NOISE_BYTES
+    return blocks + _VECTORS * 4.0 * head.outputs * head.width * (draws + 1 + PROBES) + 2 * NOISE_BYTES
 
 
 class SketchedInfluence(HeadSolution):
@@ -77,67 +74,49 @@ class SketchedInfluence(HeadSolution):
         if not head.loss.convex:
             raise InputError("a custom loss has no sketch; use solver='exact', or a named loss")
         self.head, self.draws = head, draws
-        block = max(1, min(_BLOCK, _NOISE_BYTES // (_COPIES * head.outputs * draws)))
-        self.risk = LinearHeadRisk(head, data, damping=damping, device=device, chunk=block)
-        self._map = self.risk.feature_map()
+        self._points = points_of(head, data, damping=damping, device=device, draws=draws)
+        self.risk, self.points = self._points.risk, self._points.blocks.points
         self._penalty = self.risk.range_penalty().float()
-        self._blocks = DiagonalBlocks(self.risk)
-        self.points = self._blocks.points
         sketch, control = self._draw(torch.Generator().manual_seed(seed))
         self._control = self._precondition(control)
-        gradient = self._mean_gradient()
-        solution = block_conjugate_gradient(
+        gradient, probes = self._mean_gradient(), self._points.probes()
+        solution = self._solve(torch.cat([sketch, gradient, probes], 1))
+        self._steps, self._residual = solution.steps, float(solution.residuals.max())
+        self._sketch, solved, probed = solution.value.split([draws, 1, probes.shape[1]], 1)
+        self._missing = self._points.missing(probed)
+        self._found: tuple[Scores, float] | None = None
+        self._shrinkage: Shrinkage | None = None
+        self._decrement = 0.5 * float((gradient.double() * solved.double()).sum())
+
+    # -- passes ---------------------------------------------------------------------------------
+
+    def _draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Sketch b and control b', (C, draws, k), over sqrt n."""
+        scale = self.points**-0.5
+        sketch, control = (part * scale for part in self._points.draw(self.draws, generator))
+        if bool(self._penalty.any()):
+            root = torch.linalg.cholesky_ex(self._penalty)[0]
+            extra = torch.randn(sketch.shape, generator=generator).to(sketch) @ root.T
+            control, sketch = control + extra, sketch + self._without_gauge(extra)
+        return sketch, control
+
+    def _solve(self, right: Tensor) -> BlockSolution:
+        return block_conjugate_gradient(
             self.hessian_product,
-            torch.cat([sketch, gradient], 1),
+            right,
             precondition=self._precondition,
             tolerance=_TOLERANCE,
             max_steps=_MAX_STEPS,
         )
-        solved, self._steps, self._residual = solution.value, solution.steps, float(solution.residuals.max())
-        self._sketch = solved[:, :-1]
-        self._found: tuple[Scores, float] | None = None
-        self._shrinkage: Shrinkage | None = None
-        self._decrement = 0.5 * float((gradient.double() * solved[:, -1:].double()).sum())
-
-    # -- passes ---------------------------------------------------------------------------------
-
-    def _chunks(self) -> Iterator[tuple[Chunk, Tensor]]:
-        for chunk in self.risk.chunks():
-            yield chunk, (self._map.T @ chunk.features).T.float().contiguous()
-
-    def _draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Sketch b and control b', (C, draws, k), over sqrt n."""
-        outputs, width, device = self.head.outputs, self._map.shape[1], self.risk.device
-        sketch = torch.zeros(outputs, self.draws, width, device=device)
-        control = torch.zeros_like(sketch)
-        for chunk, features in self._chunks():
-            noise = torch.randn(len(features), outputs, self.draws, generator=generator).to(device)
-            curvature = chunk.terms.curvature
-            _add_products(sketch, curvature.single().sqrt_matmul(noise), features)
-            diagonal = curvature.diagonal().float()
-            _add_products(control, noise.mul_(diagonal.sqrt().unsqueeze(2)), features)
-        scale = self.points**-0.5
-        sketch, control = sketch * scale, control * scale
-        if bool(self._penalty.any()):
-            root = torch.linalg.cholesky_ex(self._penalty)[0]
-            extra = torch.randn(sketch.shape, generator=generator).to(device) @ root.T
-            control, sketch = control + extra, sketch + self._without_gauge(extra)
-        return sketch, control
 
     def _precondition(self, vectors: Tensor) -> Tensor:
         """(C, k, D) through the inverse diagonal blocks."""
-        return vectors @ self._blocks.inverses
+        return vectors @ self._points.blocks.inverses
 
     def hessian_product(self, vectors: Tensor) -> Tensor:
         """H V for a block of vectors ``(C, k, D) -> (C, k, D)``, float32."""
-        outputs, k, width = vectors.shape
-        flat = vectors.reshape(outputs * k, width)
-        product = torch.zeros_like(flat)
-        for chunk, features in self._chunks():
-            logits = (features @ flat.T).view(-1, outputs, k)
-            curved = chunk.terms.curvature.single().matmul(logits)
-            product.addmm_(curved.reshape(len(features), -1).T, features)
-        return (product / self.points).view_as(vectors) + self._without_gauge(vectors) @ self._penalty
+        product = self._points.product(vectors) / self.points
+        return product + self._without_gauge(vectors) @ self._penalty
 
     def _without_gauge(self, vectors: Tensor) -> Tensor:
         """Softmax ignores a shift of all outputs: no gradient has one, and penalising it would only
@@ -146,7 +125,7 @@ class SketchedInfluence(HeadSolution):
 
     def _mean_gradient(self) -> Tensor:
         """Gradient of the mean loss and its ridge, (C, 1, k) float32."""
-        return self._without_gauge(self._blocks.gradient @ self._map).float().unsqueeze(1)
+        return self._without_gauge(self._points.blocks.gradient @ self._points.map).float().unsqueeze(1)
 
     # -- scores ---------------------------------------------------------------------------------
 
@@ -168,12 +147,13 @@ class SketchedInfluence(HeadSolution):
         """The scores, and the standard error of their ratio to q0; of one pass, whose answer is kept."""
         if self._found is None or (probabilities and self._found[0].probabilities is None):
             score = partial(self._score, probabilities=probabilities)
-            columns = collected((score(*part) for part in self._chunks()), on_chunk)
+            columns = collected(map(score, self._points.batches()), on_chunk)
             q0 = columns.pop("q0")
             halves, regressors = (torch.from_numpy(columns.pop(name)) for name in ("halves", "regressors"))
             if self._shrinkage is None:
                 self._shrinkage = shrinkage(halves, regressors)
-            ratio, error = self._shrinkage.applied(halves, regressors), self._shrinkage.error
+            ratio = self._shrinkage.applied(halves, regressors)
+            error = math.hypot(self._shrinkage.error, self._missing)
             cook = q0 * ratio.clamp_min(0.0).numpy()
             self._found = Scores(cook=cook, standard_error=q0 * error, **columns), error
         return self._found
@@ -183,53 +163,41 @@ class SketchedInfluence(HeadSolution):
         of the features that none of them has are projected out."""
         self._estimates()
         other = copy.copy(self)
-        other.risk, other._blocks, other._found = self.risk.of(data), self._blocks.unseen(data), None
+        other._points, other._found = self._points.unseen(data), None
+        other.risk = other._points.risk
         return other
 
-    def _score(self, chunk: Chunk, features: Tensor, *, probabilities: bool) -> dict[str, Tensor]:
-        leverages = self._blocks.leverages(features)
-        left_out = self._blocks.leave_out(chunk, leverages, probabilities=probabilities)
-        return self._sample(chunk, features, leverages) | left_out
+    def _score(self, batch: Batch, *, probabilities: bool) -> dict[str, Tensor]:
+        q0, leverages = self._points.leverages(batch)
+        left_out = self._points.blocks.leave_out(batch.chunk, leverages, probabilities=probabilities)
+        return self._sample(batch, q0, leverages) | left_out
 
     def factor(self) -> None:
         return None
 
     def facts(self) -> Facts:
-        error = self._estimates()[1]
+        error, parameters = self._estimates()[1], self.head.outputs * self._points.map.shape[1]
         return Facts(
-            solver=f"sketch of {self.draws} draws, {self.head.outputs * self._map.shape[1]:,} parameters",
+            solver=f"sketch of {self.draws} draws, {parameters:,} parameters",
             outcome=f"approximate: conjugate gradients to {self._residual:.1g} in {self._steps} steps,"
             f" relative standard error {error:.1%}",
             precision="float32",
             error=Expected(error, "standard error of the sketch, the same for every point", held_to=ACCURACY),
             decrement=self._decrement,
-            saturated=self._blocks.saturated,
+            saturated=self._points.blocks.saturated,
             dropped=self.risk.dropped,
         )
 
-    def _sample(self, chunk: Chunk, features: Tensor, leverages: Tensor) -> dict[str, Tensor]:
+    def _sample(self, batch: Batch, q0: Tensor, leverages: Tensor) -> dict[str, Tensor]:
         """Per point: q0, two independent estimates of q / q0, and its regressors."""
-        residual = chunk.terms.residual.float()
-        q0 = (residual.square() * leverages).sum(1)
-        sketch = self._project(self._sketch, residual, features).square()
-        control = self._project(self._control, residual, features).square() - q0.unsqueeze(1)
+        sketch = self._points.project(batch, self._sketch).square()
+        control = self._points.project(batch, self._control).square() - q0.unsqueeze(1)
         ratio = ((sketch - control) / q0.clamp_min(1e-30).unsqueeze(1)).double()
         return {
             "q0": q0.double(),
             "halves": torch.stack([half.mean(1) for half in ratio.chunk(2, 1)], 1),
-            "regressors": _regressors(residual, leverages).double(),
+            "regressors": _regressors(batch.chunk.terms.residual.float(), leverages).double(),
         }
-
-    def _project(self, vectors: Tensor, residual: Tensor, features: Tensor) -> Tensor:
-        """v^T g for each vector and point: (C, k, D), (b, C), (b, D) -> (b, k)."""
-        outputs, k, _ = vectors.shape
-        logits = (features @ vectors.reshape(outputs * k, -1).T).view(-1, outputs, k)
-        return torch.einsum("bck,bc->bk", logits, residual)
-
-
-def _add_products(total: Tensor, rows: Tensor, features: Tensor) -> None:
-    """Add sum_b rows_b (x) phi_b, of ``(b, C, k)`` and ``(b, D)``, to ``(C, k, D)``."""
-    total.view(-1, total.shape[2]).addmm_(rows.reshape(len(rows), -1).T, features)
 
 
 def _regressors(residual: Tensor, leverages: Tensor) -> Tensor:

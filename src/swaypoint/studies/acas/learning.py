@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 
 from swaypoint.data.splitting import Split
 from swaypoint.data.tensors import write_tensors
+from swaypoint.errors import InputError
 from swaypoint.folder.documents import read_json
 from swaypoint.folder.writing import write_json
 from swaypoint.models.loop import Plan, Progress, train
@@ -22,6 +24,8 @@ from swaypoint.studies.acas.surrogate import Surrogate
 from swaypoint.studies.acas.tables import Table
 
 _REMEDY = "remove it, and run the same command again"
+
+_START = "name the surrogate.safetensors of a study of the same --width and table"
 
 _HELD_OUT = 200_000
 
@@ -37,6 +41,8 @@ class Learning:
         rate: peak learning rate; products are in bfloat16 where that is faster.
         optimizer: ``"adam"``, or ``"muon"`` (Jordan et al., 2024), which learns more from each point, and
             whose steps are dear beside those of a narrow network.
+        start: another training's ``surrogate.safetensors`` of this width, to go on from; the split is that
+            of the seed and the table alone, so with the same seed no held-out point has been trained on.
         seed: of sample, weights and order.
     """
 
@@ -48,6 +54,19 @@ class Learning:
     seed: int = 0
     device: str = "cpu"
     optimizer: Literal["adam", "muon"] = "adam"
+    start: Path | None = None
+
+    def described(self) -> dict[str, Any]:
+        """As JSON; the weights to go on from by what they hold.
+
+        Raises:
+            InputError: there is no such file.
+        """
+        if self.start is None:
+            return asdict(self)
+        if not self.start.is_file():
+            raise InputError(f"weights file {self.start} does not exist; {_START}")
+        return asdict(self) | {"start": hashlib.sha256(self.start.read_bytes()).hexdigest()}
 
 
 @dataclass(frozen=True)
@@ -70,7 +89,7 @@ def learn(
     folder.mkdir(parents=True, exist_ok=True)
     surrogate = build(learning, len(table.actions))
     weights, record = folder / "surrogate.safetensors", folder / "training.json"
-    asked = {"table": table.name, "shape": list(table.shape), "split": asdict(split)} | asdict(learning)
+    asked = {"table": table.name, "shape": list(table.shape), "split": asdict(split)} | learning.described()
     shape = {"asked": {}, "curve": [float]}
     stored: dict[str, Any] = read_json(record, shape, _REMEDY) if record.is_file() else {}
     if stored.get("asked") != asked:
@@ -87,6 +106,8 @@ def learn(
             if report is not None:
                 report(epoch, epochs, loss, accuracy)
 
+        if learning.start is not None:
+            load_weights(surrogate, learning.start, remedy=_START)
         index = draw(table, learning.sample, learning.seed)
         train_on(surrogate, table, index, split.held_out(index), learning, folder, report=note)
         write_tensors(weights, surrogate.state_dict())

@@ -211,7 +211,7 @@ def _summary(result: AcasStudy, options: AcasOptions) -> dict[str, Any]:
     first = np.sort(scores.cut_sum)[::-1]
     return {
         "table": {"name": result.table.name, "shape": result.table.shape, "points": result.table.size},
-        "learning": asdict(options.learning),
+        "learning": options.learning.described(),
         "accuracy": {"train": scores.accuracy, "validation": result.learned.curve},
         "scored": scores.points,
         "solve": asdict(scores.facts),
