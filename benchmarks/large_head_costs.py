@@ -3,6 +3,10 @@
 The counts are checked against the clock on the scaled-down instance by ``benchmarks.large_head``: its seconds
 give the rate that the table assumes of two cores. Of a GPU nothing was measured: its rate is an assumption.
 
+How many classes lead at a point (``--share`` of them) depends on the model: at that of
+``benchmarks.many_classes`` one in twenty.
+
+
     python -m benchmarks.large_head_costs 1281167 2048 1000 --rate 60e9 --gpu-rate 30e12
 """
 
@@ -24,18 +28,24 @@ class Cost:
     held: float
 
 
-def costs(n: float, d: float, c: float, *, draws: int = DRAWS, steps: int = STEPS) -> list[Cost]:
+def costs(
+    n: float, d: float, c: float, *, share: float, draws: int = DRAWS, steps: int = STEPS
+) -> list[Cost]:
     """Each way's leading terms; a product of (a, b) and (b, c) counts 2abc."""
     p = c * d
     moments, factor, substitution = n * p**2 / 2, p**3 / 3, n * p**2
     blocks = n * c * d**2 * 2 + c * d**3 + n * c * d**2 * 2  # sums, inverses, leverages of every point
     product = 4 * n * p * draws  # of H with the sketch's columns: to logits, and back
-    sketch = blocks + (1 + steps + 1) * product  # drawing and scoring are a product each, of two sketches
+    products = 1 + steps + 1  # drawing and scoring are a product each, of two sketches
+    sketch = blocks + products * product
+    common = 2 * n * d**2 + c * d**3 + steps * 8 * c * d**2 * draws  # of all classes: rest, inverses, solves
+    leading = share * (4 * n * c * d**2 + products * product) + common + 3 * 2 * n * p
     kronecker = n * (2 * d**2 + 2 * c**2) + n * (2 * d**2 + 2 * c**2 + 3 * p)
     vectors = 6 * 4 * p * draws  # what conjugate gradients hold
     return [
         Cost("exact (tiled Cholesky)", moments + factor + substitution, 2 * p**2),
-        Cost("sketch", sketch, 8 * c * d**2 + vectors),
+        Cost("sketch, all classes", sketch, 8 * c * d**2 + vectors),
+        Cost("sketch, leading classes", leading, 8 * c * d**2 + vectors),
         Cost("EK-FAC", kronecker, 8 * (d**2 + c**2) + 8 * p),
     ]
 
@@ -56,10 +66,11 @@ def main() -> None:
         parser.add_argument(name, type=float)
     parser.add_argument("--rate", type=float, default=60e9, help="operations a second of two cores")
     parser.add_argument("--gpu-rate", type=float, default=30e12, help="of a GPU")
+    parser.add_argument("--share", type=float, default=0.05, help="of the classes that lead at a point")
     given = parser.parse_args()
     print("| way | operations | held | two cores | one GPU |")
     print("| --- | --- | --- | --- | --- |")
-    for cost in costs(given.points, given.features, given.classes):
+    for cost in costs(given.points, given.features, given.classes, share=given.share):
         times = (shown(cost.operations / rate) for rate in (given.rate, given.gpu_rate))
         print(f"| {cost.way} | {cost.operations:.1e} | {cost.held / 1e9:,.2g} GB | {' | '.join(times)} |")
 

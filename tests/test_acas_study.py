@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from swaypoint.auditing.run import Listener
 from swaypoint.data.folds import Durable, InProcess
 from swaypoint.data.splitting import Split
+from swaypoint.data.tensors import write_tensors
 from swaypoint.errors import InputError
 from swaypoint.studies.acas import scoring
 from swaypoint.studies.acas.findings import fast_aircraft, findings, surroundings
@@ -331,16 +332,23 @@ def test_a_training_goes_on_from_anothers_weights(table: Table, tmp_path: Path) 
     for ours, theirs in zip(kept.surrogate.parameters(), before.surrogate.parameters(), strict=True):
         assert torch.equal(ours, theirs)
     assert kept.curve == pytest.approx(before.curve[-1:])
+    assert kept.learning["start"] != before.learning.get("start")
 
 
-def test_weights_to_go_on_from_that_are_not_there_or_do_not_fit(table: Table, tmp_path: Path) -> None:
-    absent = replace(SMALL, start=tmp_path / "absent.safetensors")
-    with pytest.raises(InputError, match=r"absent\.safetensors does not exist; name the surrogate"):
-        learn(table, Split(), absent, tmp_path / "out")
-    learn(table, Split(), SMALL, tmp_path / "first")
-    narrower = replace(SMALL, width=SMALL.width - 1, start=tmp_path / "first/surrogate.safetensors")
-    with pytest.raises(InputError, match="same --width"):
-        learn(table, Split(), narrower, tmp_path / "out")
+def test_weights_to_go_on_from_that_cannot_be_used_change_nothing(table: Table, tmp_path: Path) -> None:
+    first = learn(table, Split(), SMALL, tmp_path)
+    own = tmp_path / "surrogate.safetensors"
+    narrow = tmp_path / "narrow.safetensors"
+    write_tensors(narrow, build(replace(SMALL, width=SMALL.width - 1), len(ACTIONS)).state_dict())
+    for start, message in (
+        (tmp_path / "absent.safetensors", r"absent\.safetensors does not exist; name the surrogate"),
+        (narrow, "same --width"),
+        (own, "what this study writes; give it another --out"),
+    ):
+        with pytest.raises(InputError, match=message):
+            learn(table, Split(), replace(SMALL, start=start), tmp_path)
+    again = learn(table, Split(), SMALL, tmp_path, report=lambda *_: pytest.fail("trained again"))
+    assert again.curve == first.curve
 
 
 def test_a_sample_is_distinct_and_all_of_a_small_table(table: Table) -> None:

@@ -243,7 +243,7 @@ def test_a_last_layer_that_is_too_wide_is_refused_before_its_network_is_trained(
     )
     stages = []
     with pytest.raises(
-        swaypoint.InputError, match=r"2,000 outputs on 65 features needs 1\.6 GB and 1\.1 may"
+        swaypoint.InputError, match=r"2,000 outputs on 65 features needs 1\.7 GB and 1\.1 may"
     ):
         swaypoint.audit(
             tmp_path / "wide.parquet",

@@ -29,12 +29,18 @@ def ordered_map(
     if device.type != "cpu" or threads == 1:
         yield from map(function, items)
         return
+    inference = torch.is_inference_mode_enabled()  # of this thread alone
+
+    def called(item: Item) -> Result:
+        with torch.inference_mode(inference):
+            return function(item)
+
     # Setting the number of threads inside a thread concerns that thread alone.
     pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
     pending: deque[Future[Result]] = deque()
     try:
         for item in items:
-            pending.append(pool.submit(function, item))
+            pending.append(pool.submit(called, item))
             if len(pending) > threads:
                 yield pending.popleft().result()
         while pending:

@@ -19,6 +19,7 @@ from swaypoint.scoring.risks.head import LinearHeadRisk
 from swaypoint.scoring.scores import kept, prediction
 
 Moments = Callable[[Iterator[Chunk], Tensor], Iterator[Chunk]]
+"""Adds to the blocks while it hands the chunks on, and once there are no more."""
 
 
 class DiagonalBlocks:
@@ -26,8 +27,7 @@ class DiagonalBlocks:
 
     Args:
         risk: after :meth:`LinearHeadRisk.feature_map`.
-        moments: adds each class's sum of curvature times phi phi^T to the blocks given while it hands the
-            chunks on; default: of every class of every point.
+        moments: adds each class's sum of curvature times phi phi^T; default: of every point.
 
     Attributes:
         inverses: (C, k, k) float32 in the risk's feature coordinates.

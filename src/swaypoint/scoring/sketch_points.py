@@ -6,14 +6,15 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from swaypoint.data.batches import ArrayBatches, FeatureBatches
+from swaypoint.errors import InputError
 from swaypoint.scoring.diagonal_blocks import DiagonalBlocks
-from swaypoint.scoring.operators.leading import Leading, fits
+from swaypoint.scoring.operators.leading import Leading
 from swaypoint.scoring.operators.logits import DiagonalMinusOuter
 from swaypoint.scoring.risks.chunk import Chunk, room
 from swaypoint.scoring.risks.head import HeadWeights, LinearHeadRisk
@@ -22,36 +23,48 @@ NOISE_BYTES = 256 << 20
 """Of the random numbers of some points and their products, of which the points at a time follow."""
 _COPIES = 32
 """Bytes for each random number: in float32 and float64, beside its product and a part of it."""
+_ENTRY_BYTES = 64
+"""Of a class of a point while the leading ones are found."""
 _BLOCK, _LARGE_BLOCK = 1024, 4096
 _MANY = 100
 _FEW = 0.25
 """Share of the classes of all points up to which it pays to take them one by one."""
 _SAMPLE, PROBES = 1024, 16
 """Points looked at to tell what is missing, and of these the ones whose distances are."""
-_LOOKED_AT = 256
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Some points, their features ``(b, k)`` float32 in full-rank coordinates, and their leading classes."""
+    """Some points, and their features ``(b, k)`` float32 in full-rank coordinates."""
 
     chunk: Chunk
     features: Tensor
-    leading: Leading | None = None
 
 
-class Points(ABC):
+@dataclass(frozen=True, eq=False)
+class LeadingBatch(Batch):
+    """And their leading classes."""
+
+    leading: Leading
+
+
+B = TypeVar("B", bound=Batch)
+
+
+class Points(ABC, Generic[B]):
     """What a sketch asks of all points together.
 
     Attributes:
         risk: their mean loss.
         map: of its features to full-rank coordinates, ``(D, k)``.
         blocks: the diagonal blocks of its Hessian.
+        told: which classes are taken, for people; empty for all.
     """
 
     risk: LinearHeadRisk
     map: Tensor
     blocks: DiagonalBlocks
+    told = ""
 
     @abstractmethod
     def draw(self, draws: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -63,22 +76,22 @@ class Points(ABC):
         """The sum over the points of (Lambda (x) phi phi^T) times ``vectors``, ``(C, K, k)``."""
 
     @abstractmethod
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[B]:
         """All points, in order."""
 
     @abstractmethod
-    def leverages(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def leverages(self, batch: B) -> tuple[Tensor, Tensor]:
         """sum_a r_a^2 phi^T M_a^-1 phi of each point, ``(b,)``, and its phi^T M_a^-1 phi, ``(b, C)``, or zero
         where that changes next to nothing: float32."""
 
     @abstractmethod
-    def project(self, batch: Batch, vectors: Tensor) -> Tensor:
+    def project(self, batch: B, vectors: Tensor) -> Tensor:
         """v^T g of each point and vector, ``(C, K, k) -> (b, K)``."""
 
     @abstractmethod
     def probes(self) -> Tensor:
-        """Gradients of some points, of which :meth:`missing` asks H^-1 g: ``(C, K, k)``, K = 0 where nothing
-        is missing."""
+        """Gradients of some points, to a scale of their own, of which :meth:`missing` asks H^-1 g:
+        ``(C, K, k)``; K = 0 where nothing is missing."""
 
     @abstractmethod
     def missing(self, solved: Tensor) -> float:
@@ -97,7 +110,7 @@ class Points(ABC):
 
 def points_of(
     head: HeadWeights, data: FeatureBatches, *, damping: float, device: torch.device | str, draws: int
-) -> Points:
+) -> Points[Any]:
     """The leading classes where there are many and few lead, by a sample; else all.
 
     Raises:
@@ -108,32 +121,34 @@ def points_of(
         return LinearHeadRisk(head, data, damping=damping, device=device, chunk=max(1, int(chunk)))
 
     every = risk(min(_BLOCK, NOISE_BYTES / (_COPIES * head.outputs * draws)))
-    share = _leading_share(every) if head.outputs >= _MANY else 1.0
-    if share > _FEW:
-        return EveryClass(every)
-    return LeadingClasses(risk(min(_LARGE_BLOCK, NOISE_BYTES / (4 * share * head.outputs * draws))))
+    if head.outputs >= _MANY and head.loss.shift_invariant and head.loss.classifies:
+        sample = ArrayBatches(*data.sample(_SAMPLE))
+        try:
+            share = _leading_share(every, sample)
+        except InputError:  # which the pass over all points says better, naming the row
+            share = 1.0
+        if share <= _FEW:
+            most = NOISE_BYTES / (max(4 * share * draws, _ENTRY_BYTES) * head.outputs)
+            return LeadingClasses(risk(min(_LARGE_BLOCK, most)), sample, share)
+    return EveryClass(every)
 
 
-def _leading_share(risk: LinearHeadRisk) -> float:
-    """Of all classes of a sample of the points; 1 where the loss has none to leave out."""
+def _leading_share(risk: LinearHeadRisk, sample: ArrayBatches) -> float:
+    """Of all classes of the points of a sample."""
     entries = points = 0
-    for chunk in risk.chunks(ArrayBatches(*risk.data.sample(_LOOKED_AT))):
-        leading = _leading(risk, chunk)
-        if leading is None:
-            return 1.0
-        entries, points = entries + len(leading.rows), points + len(chunk)
+    for chunk in risk.chunks(sample):
+        entries, points = entries + len(_leading(risk, chunk).rows), points + len(chunk)
     return entries / (points * risk.head.outputs)
 
 
-def _leading(risk: LinearHeadRisk, chunk: Chunk) -> Leading | None:
+def _leading(risk: LinearHeadRisk, chunk: Chunk) -> Leading:
     labels, curvature = risk.head.loss.labels(chunk.targets), chunk.terms.curvature
-    if labels is None or not fits(curvature, chunk.terms.residual, labels):
-        return None
+    assert labels is not None
     assert isinstance(curvature, DiagonalMinusOuter)
     return Leading.of(curvature, chunk.terms.residual, labels)
 
 
-class EveryClass(Points):
+class EveryClass(Points[Batch]):
     """With all classes of each point."""
 
     def __init__(self, risk: LinearHeadRisk) -> None:
@@ -178,155 +193,161 @@ class EveryClass(Points):
         return 0.0
 
 
-class LeadingClasses(Points):
-    """With the leading classes of each point, the others as they are on average: softmax with hard labels.
+class LeadingClasses(Points[LeadingBatch]):
+    """With the leading classes of each point, the tails as they are together: of a softmax.
 
     What is kept of the points is held where an eighth of the free memory holds it, else made anew in each
     pass. Leverages of the other classes are taken for zero.
+
+    Args:
+        sample: some of the points, of which ``share`` of the classes lead.
     """
 
-    def __init__(self, risk: LinearHeadRisk) -> None:
-        self.risk, self.map = risk, risk.feature_map()
+    def __init__(self, risk: LinearHeadRisk, sample: ArrayBatches, share: float) -> None:
+        self.risk, self.map, self._sampled = risk, risk.feature_map(), sample
+        self.told = f" with the {share:.1%} of the classes that lead at each point"
         outputs, width = risk.head.outputs, self.map.shape[1]
-        self._second = torch.zeros(width, width, device=risk.device)  # of the rest
+        self._second = torch.zeros(width, width, device=risk.device)  # of the tails
         self._tau = torch.zeros(outputs, device=risk.device)
         self._held: list[tuple[Tensor, Leading]] | None = []
         self.blocks = DiagonalBlocks(risk, self._moments)
-        tau = self._tau.square()
-        self._of_rest = torch.einsum("a,akl->kl", tau, self.blocks.inverses)
+        self._tail_form = torch.einsum("a,akl->kl", self._tau.square(), self.blocks.inverses)
 
     def _moments(self, chunks: Iterator[Chunk], blocks: Tensor) -> Iterator[Chunk]:
-        left, others = room(self.risk.device), torch.zeros_like(self._tau, dtype=torch.float64)
+        left, tails = room(self.risk.device), torch.zeros_like(self._tau, dtype=torch.float64)
         for chunk in chunks:
-            features, leading = self._features(chunk), self._of(chunk)
+            features, leading = self._features(chunk), _leading(self.risk, chunk)
             leading.moments(features, blocks)
-            self._second.addmm_((features * (leading.rest * leading.weights).unsqueeze(1)).T, features)
-            others += leading.others
+            self._second.addmm_((features * (leading.tail * leading.weights).unsqueeze(1)).T, features)
+            tails += leading.tails
             left -= features.nbytes + leading.nbytes
             if left < 0:
                 self._held = None
             if self._held is not None:
                 self._held.append((features, leading))
             yield chunk
-        self._tau = (others / others.sum().clamp_min(torch.finfo(others.dtype).tiny)).float()
+        self._tau = (tails / tails.sum().clamp_min(torch.finfo(tails.dtype).tiny)).float()
         for share, block in zip(self._tau.tolist(), blocks, strict=True):
             block.add_(self._second, alpha=share)
-
-    def _of(self, chunk: Chunk) -> Leading:
-        leading = _leading(self.risk, chunk)
-        assert leading is not None, "chosen for losses that it fits"
-        return leading
 
     def _sums(self) -> Iterator[tuple[Tensor, Leading]]:
         if self._held is not None:
             yield from self._held
             return
         for batch in self.batches():
-            assert batch.leading is not None
             yield batch.features, batch.leading
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[LeadingBatch]:
         held = iter(self._held or ())
         for chunk in self.risk.chunks():
             known = next(held, None)
-            features, leading = (self._features(chunk), self._of(chunk)) if known is None else known
-            yield Batch(chunk, features, leading)
+            features, leading = known or (self._features(chunk), _leading(self.risk, chunk))
+            yield LeadingBatch(chunk, features, leading)
 
     def unseen(self, data: FeatureBatches) -> Self:
         other = super().unseen(data)
         other._held = None
         return other
 
-    def _rest(self, vectors: Tensor) -> Tensor:
-        """Those of the rest as one class, ``(C, K, k) -> (K, k)``."""
+    def _of_tail(self, vectors: Tensor) -> Tensor:
+        """Those of the tail as one class, ``(C, K, k) -> (K, k)``."""
         return torch.einsum("a,aKk->Kk", self._tau, vectors)
 
     def draw(self, draws: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         width, device = self.map.shape[1], self.risk.device
         sketch = torch.zeros(len(self._tau), draws, width, device=device)
-        control, rest = torch.zeros_like(sketch), torch.zeros(draws, width, device=device)
+        control, tail = torch.zeros_like(sketch), torch.zeros(draws, width, device=device)
         for features, leading in self._sums():
             own, beside = (
                 torch.randn(count, draws, generator=generator).to(device)
-                for count in (len(leading.rows), len(leading.rest))
+                for count in (len(leading.rows), len(leading.tail))
             )
-            leading.add_draws(features, (own, beside), sketch, rest, control)
-        # Within the rest: t (diag(tau) - tau tau^T), the same for every point.
+            leading.add_draws(features, (own, beside), sketch, tail, control)
+        # Within the tails: t (diag(tau) - tau tau^T), the same for every point.
         noise = torch.randn(sketch.shape, generator=generator).to(device) @ _root(self._second).T
         noise.mul_(self._tau.sqrt()[:, None, None])
         control += noise
         sketch += noise
-        sketch += self._tau[:, None, None] * (rest - noise.sum(0))
+        sketch += self._tau[:, None, None] * (tail - noise.sum(0))
         return sketch, control
 
     def product(self, vectors: Tensor) -> Tensor:
-        total, of_rest = torch.zeros_like(vectors), self._rest(vectors)
-        rest = torch.zeros_like(of_rest)
+        total, of_tail = torch.zeros_like(vectors), self._of_tail(vectors)
+        tail = torch.zeros_like(of_tail)
         for features, leading in self._sums():
-            leading.add_product(features, vectors, of_rest, total, rest)
-        within = (vectors - of_rest) @ self._second
-        return total + self._tau[:, None, None] * (within + rest)
+            leading.add_product(features, vectors, of_tail, total, tail)
+        within = (vectors - of_tail) @ self._second
+        return total + self._tau[:, None, None] * (within + tail)
 
-    def leverages(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def leverages(self, batch: LeadingBatch) -> tuple[Tensor, Tensor]:
         leading, features = batch.leading, batch.features
-        assert leading is not None
         leverages = leading.spread(leading.quadratic(features, self.blocks.inverses))
-        rest = self._beside(leading)
-        residual = leading.spread(leading.residual, rest)
-        # Of the rest all classes count: those that lead are taken out of their sum.
-        own = ((residual.square() - rest.square()) * leverages).sum(1)
-        scale = (leading.rest * leading.weights).square()
-        return own + scale * ((features @ self._of_rest) * features).sum(1), leverages
+        tail = self._tail_residual(leading)
+        residual = leading.spread(leading.residual, tail)
+        # In the tail's form all classes count: those that lead are taken out of their sum.
+        own = ((residual.square() - tail.square()) * leverages).sum(1)
+        scale = (leading.tail * leading.weights).square()
+        return own + scale * ((features @ self._tail_form) * features).sum(1), leverages
 
-    def _beside(self, leading: Leading) -> Tensor:
-        """dl/dz of the rest, ``(b, C)``."""
-        return torch.outer(leading.rest * leading.weights, self._tau)
+    def _tail_residual(self, leading: Leading) -> Tensor:
+        """dl/dz of the tails, ``(b, C)``."""
+        return torch.outer(leading.tail * leading.weights, self._tau)
 
-    def project(self, batch: Batch, vectors: Tensor) -> Tensor:
-        assert batch.leading is not None
-        return batch.leading.project(batch.features, vectors, self._rest(vectors))
+    def project(self, batch: LeadingBatch, vectors: Tensor) -> Tensor:
+        return batch.leading.project(batch.features, vectors, self._of_tail(vectors))
 
     def probes(self) -> Tensor:
-        return self._gradients(exact=False)
+        return self._probed()[1]
 
     def missing(self, solved: Tensor) -> float:
-        """To first order, 2 x^T dg - x^T dH x with x = H^-1 g; dH, what is left out of the Hessian, as other
-        points of the sample have it."""
-        taken = self._gradients(exact=False)
-        left_out, points = torch.zeros(solved.shape[1], device=solved.device), 0
-        for batch, which in self._sample():
-            logits = _logits(batch.features[~which], solved)
-            for curvature, sign in ((batch.chunk.terms.curvature.single(), 1.0), (self._taken(batch), -1.0)):
-                left_out += sign * (logits * curvature.rows(~which).matmul(logits)).sum((0, 1))
-            points += len(logits)
-        apart = 2 * (solved * (self._gradients(exact=True) - taken)).sum((0, 2)) - left_out / max(points, 1)
-        return float((apart / (solved * taken).sum((0, 2))).square().mean().sqrt())
+        """To first order, 2 x^T dg - x^T dH x with x = H^-1 g; dH, what is left out of the Hessian: the
+        probe's own share, and the others' as those of the sample have it. The root mean square; 0 where no
+        point has a gradient."""
+        exact, taken = self._probed()
+        own, total = torch.zeros(2, solved.shape[1], device=solved.device)
+        points = at = 0
+        for batch, which in self._looked_at():
+            logits = _logits(batch.features, solved)
+            p = batch.leading.spread(batch.leading.p, torch.outer(batch.leading.tail, self._tau))
+            weights = batch.leading.weights.unsqueeze(1)
+            as_taken = DiagonalMinusOuter(weights * p, weights.sqrt() * p)
+            left_out, of_taken = (
+                (logits * curvature.matmul(logits)).sum(1)
+                for curvature in (batch.chunk.terms.curvature.single(), as_taken)
+            )
+            left_out -= of_taken
+            probes = slice(at, at + int(which.sum()))
+            own[probes] = left_out[which, probes].diagonal()
+            total += left_out.sum(0)
+            points, at = points + len(left_out), probes.stop
+        n = self.blocks.points
+        of_hessian = own / n + (n - 1) / n * (total - own) / max(points - 1, 1)
+        distances = (solved * taken).sum((0, 2))
+        apart = 2 * (solved * (exact - taken)).sum((0, 2)) - of_hessian
+        relative = (apart / distances)[distances > 0]
+        return float(relative.square().mean().sqrt()) if len(relative) else 0.0
 
-    def _sample(self) -> Iterator[tuple[Batch, Tensor]]:
-        """Some points, and which of them are asked for H^-1 g."""
+    def _looked_at(self) -> Iterator[tuple[LeadingBatch, Tensor]]:
+        """The sample, and which of it are probes."""
+        probes = torch.linspace(0, len(self._sampled) - 1, min(PROBES, len(self._sampled))).long()
         at = 0
-        for chunk in self.risk.chunks(ArrayBatches(*self.risk.data.sample(_SAMPLE))):
-            which = torch.arange(at, at + len(chunk)) % (_SAMPLE // PROBES) == 0
-            yield Batch(chunk, self._features(chunk), self._of(chunk)), which.to(self.risk.device)
+        for chunk in self.risk.chunks(self._sampled):
+            which = torch.isin(torch.arange(at, at + len(chunk)), probes).to(self.risk.device)
+            yield LeadingBatch(chunk, self._features(chunk), _leading(self.risk, chunk)), which
             at += len(chunk)
 
-    def _gradients(self, *, exact: bool) -> Tensor:
-        """Of the points asked for, as they are or as they are taken, ``(C, K, k)``."""
-        found = []
-        for batch, which in self._sample():
-            residual, leading = batch.chunk.terms.residual.float(), batch.leading
-            assert leading is not None
-            if not exact:
-                residual = leading.spread(leading.residual, self._beside(leading))
-            found.append(torch.einsum("bc,bk->cbk", residual[which], batch.features[which]))
-        return torch.cat(found, 1)
-
-    def _taken(self, batch: Batch) -> DiagonalMinusOuter:
-        """The curvature as it is taken."""
-        assert batch.leading is not None
-        rest, weights = torch.outer(batch.leading.rest, self._tau), batch.leading.weights.unsqueeze(1)
-        p = batch.leading.spread(batch.leading.p, rest)
-        return DiagonalMinusOuter(weights * p, weights.sqrt() * p)
+    def _probed(self) -> tuple[Tensor, Tensor]:
+        """The probes' gradients as they are and as they are taken, ``(C, K, k)``: in units of dl/dz, so that
+        float32 holds the square of the smallest."""
+        exact, taken = list[Tensor](), list[Tensor]()
+        for batch, which in self._looked_at():
+            residual, leading = batch.chunk.terms.residual, batch.leading
+            scale = residual.norm(dim=1, keepdim=True).clamp_min(torch.finfo(residual.dtype).tiny)
+            as_taken = leading.spread(leading.residual, self._tail_residual(leading))
+            for rows, found in ((residual, exact), (as_taken, taken)):
+                of = (rows / scale)[which].float()
+                found.append(torch.einsum("bc,bk->cbk", of, batch.features[which]))
+        return torch.cat(exact, 1), torch.cat(taken, 1)
 
 
 def _root(matrix: Tensor) -> Tensor:

@@ -178,7 +178,7 @@ class SketchedInfluence(HeadSolution):
     def facts(self) -> Facts:
         error, parameters = self._estimates()[1], self.head.outputs * self._points.map.shape[1]
         return Facts(
-            solver=f"sketch of {self.draws} draws, {parameters:,} parameters",
+            solver=f"sketch of {self.draws} draws, {parameters:,} parameters{self._points.told}",
             outcome=f"approximate: conjugate gradients to {self._residual:.1g} in {self._steps} steps,"
             f" relative standard error {error:.1%}",
             precision="float32",

@@ -1,12 +1,12 @@
 """Softmax curvature of very many classes, by those that each point's model has not all but ruled out.
 
-Of a thousand classes a trained model gives nearly all of a point's probability to a few. These are kept,
-and what the others share is spread as their average over all points has it: p_i ~ s_i + t_i tau, with s_i
-zero but for the leading classes of point i, t_i the rest of its mass and tau one distribution for all points.
-That is a softmax's p as well, so its curvature diag(p) - p p^T is positive semi-definite and blind to a
-shift of all logits, exactly; and by the law of total variance it falls into that of the leading classes with
-the rest as one class more, and t_i (diag(tau) - tau tau^T), of which the sum over the points is one product
-of Kronecker. Everything is taken class by class, of the points that lead in it: a few percent of what all
+Of a thousand classes a trained model gives nearly all of a point's probability to a few. These are kept, and
+the others, its tail, are spread as the tails of all points together are: p_i ~ s_i + t_i tau, with s_i zero
+but for the leading classes of point i, t_i the mass of its tail and tau one distribution for all points. That
+is a softmax's p as well, so its curvature diag(p) - p p^T is positive semi-definite and blind to a shift of
+all logits, exactly; and by the law of total variance it falls into that of the leading classes with the tail
+as one class more, and t_i (diag(tau) - tau tau^T), of which the sum over the points is one product of
+Kronecker. Everything is taken class by class, of the points that lead in it: a few percent of what all
 classes of all points cost.
 """
 
@@ -21,12 +21,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swaypoint.data.parallel import ordered_map
-from swaypoint.scoring.operators.logits import DiagonalMinusOuter, LogitCurvature
+from swaypoint.scoring.operators.logits import DiagonalMinusOuter
 
 LEFT = 0.03
 """Of the probability beside a point's first class, what the classes that are not kept may hold."""
-_LOOKED_AT = 4
-"""A part of the classes is put in order first, which takes a third of the time of all."""
+_ORDERED = 4
+"""The most probable of so many classes are put in order first, which takes a third of the time of all."""
+_ROUNDING = 1e-12
+"""Of dl/dz - w p beside the label, in units of w."""
 _TOGETHER = 16
 """Classes that a thread takes at a time."""
 
@@ -39,9 +41,9 @@ class Leading:
         rows: the entries' points, ``(e,)`` int64; ``bounds``: of each class among the entries, C + 1 of them.
         order: entries point by point, ``(e,)``; ``starts``: of each point among these, ``(b,)``.
         p, residual, variance: of the entries, ``(e,)`` float32: probability, dl/dz, w p (1 - p).
-        rest: probability of all other classes, ``(b,)`` float32.
+        tail: mass of the other classes, ``(b,)`` float32.
         weights: w of the points, ``(b,)`` float32.
-        others: w times the probability of each class where it does not lead, summed, ``(C,)`` float64.
+        tails: w times the probability of each class where it does not lead, summed, ``(C,)`` float64.
     """
 
     rows: Tensor
@@ -51,17 +53,23 @@ class Leading:
     p: Tensor
     residual: Tensor
     variance: Tensor
-    rest: Tensor
+    tail: Tensor
     weights: Tensor
-    others: Tensor
+    tails: Tensor
 
     @classmethod
     def of(cls, curvature: DiagonalMinusOuter, residual: Tensor, labels: Tensor) -> Leading:
-        """The classes that :func:`leads`, and the label's; of what :func:`fits`."""
-        weights = curvature.d.sum(1)
+        """The classes that :func:`leads`, and the label's; all of a point that has no one label, of which
+        dl/dz is not w p beside it.
+
+        Args:
+            curvature: of a softmax; residual: dl/dz, ``(b, C)``; labels: ``(b,)``.
+        """
+        weights, at = curvature.d.sum(1), labels.unsqueeze(1)
         p = curvature.d / weights.clamp_min(torch.finfo(weights.dtype).tiny).unsqueeze(1)
-        kept = leads(p).scatter_(1, labels.unsqueeze(1), True)
-        classes, rows = kept.T.nonzero().unbind(1)
+        apart = (residual - curvature.d).scatter_(1, at, 0.0).abs_().amax(1)
+        kept = leads(p).scatter_(1, at, True) | (apart > _ROUNDING * weights).unsqueeze(1)
+        classes, rows = (part.contiguous() for part in kept.T.nonzero().unbind(1))
         missed, counts = torch.where(kept, 0.0, p), kept.sum(1)
         return cls(
             rows=rows,
@@ -71,9 +79,9 @@ class Leading:
             p=p[rows, classes].float(),
             residual=residual[rows, classes].float(),
             variance=curvature.diagonal()[rows, classes].float(),
-            rest=missed.sum(1).float(),
+            tail=missed.sum(1).float(),
             weights=weights.float(),
-            others=missed.T @ weights,
+            tails=missed.T @ weights,
         )
 
     @property
@@ -131,12 +139,12 @@ class Leading:
         )
 
     def add_product(
-        self, features: Tensor, vectors: Tensor, of_rest: Tensor, total: Tensor, rest: Tensor
+        self, features: Tensor, vectors: Tensor, of_tail: Tensor, total: Tensor, tail: Tensor
     ) -> None:
-        """Add the curvature times ``vectors`` (C, K, k) to ``total``, that of the rest as one class, whose
-        vectors are ``of_rest`` (K, k), to ``rest`` (K, k)."""
-        values, beside = self.logits(features, vectors), features @ of_rest.T
-        mean = self.summed(values, self.p).addcmul_(self.rest.unsqueeze(1), beside)
+        """Add the curvature times ``vectors`` (C, K, k) to ``total``, and that of the tail as one class, of
+        the vectors ``of_tail`` (K, k), to ``tail`` (K, k)."""
+        values, beside = self.logits(features, vectors), features @ of_tail.T
+        mean = self.summed(values, self.p).addcmul_(self.tail.unsqueeze(1), beside)
         scale = self.p * self.weights[self.rows]
 
         def add(a: int, part: slice, rows: Tensor) -> None:
@@ -144,23 +152,23 @@ class Leading:
             total[a].addmm_(curved.T, features.index_select(0, rows))
 
         self.each(add)
-        rest.addmm_((beside - mean).mul_((self.rest * self.weights).unsqueeze(1)).T, features)
+        tail.addmm_((beside - mean).mul_((self.tail * self.weights).unsqueeze(1)).T, features)
 
     def add_draws(
         self,
         features: Tensor,
         noise: tuple[Tensor, Tensor],
         sketch: Tensor,
-        rest: Tensor,
+        tail: Tensor,
         control: Tensor,
     ) -> None:
-        """Add S w (x) phi with S S^T the curvature to ``sketch`` (C, K, k) and, of the rest, to ``rest``
-        (K, k); the same noise times the root of the diagonal to ``control``.
+        """Add S w (x) phi with S S^T the curvature to ``sketch`` (C, K, k) and, of the tail as one class, to
+        ``tail`` (K, k); the same noise times the root of the diagonal to ``control``.
 
         Args:
-            noise: w, of the entries (e, K) and of the rest (b, K).
+            noise: w, of the entries (e, K) and of the tail (b, K).
         """
-        own, other, root = self.p.sqrt(), self.rest.sqrt(), self.weights.sqrt()
+        own, other, root = self.p.sqrt(), self.tail.sqrt(), self.weights.sqrt()
         total = self.summed(noise[0], own).addcmul_(other.unsqueeze(1), noise[1])
         scale, deviation = root[self.rows], self.variance.sqrt()
 
@@ -171,20 +179,19 @@ class Leading:
             control[a].addmm_((drawn * deviation[part, None]).T, chosen)
 
         self.each(add)
-        beside = (noise[1] * other.unsqueeze(1)).sub_(total * self.rest.unsqueeze(1))
-        rest.addmm_(beside.mul_(root.unsqueeze(1)).T, features)
+        beside = (noise[1] * other.unsqueeze(1)).sub_(total * self.tail.unsqueeze(1))
+        tail.addmm_(beside.mul_(root.unsqueeze(1)).T, features)
 
-    def project(self, features: Tensor, vectors: Tensor, of_rest: Tensor) -> Tensor:
-        """v^T g of each point and vector, ``(C, K, k) -> (b, K)``."""
+    def project(self, features: Tensor, vectors: Tensor, of_tail: Tensor) -> Tensor:
+        """v^T g of each point and vector, ``(C, K, k) -> (b, K)``; of the tail as one class ``(K, k)``."""
         found = self.summed(self.logits(features, vectors), self.residual)
-        return found.addcmul_((self.rest * self.weights).unsqueeze(1), features @ of_rest.T)
+        return found.addcmul_((self.tail * self.weights).unsqueeze(1), features @ of_tail.T)
 
-    def spread(self, values: Tensor, rest: Tensor | None = None) -> Tensor:
-        """Values of the entries ``(e,)`` among those of the rest ``(b, C)``, to which they are added; None:
-        zeros."""
+    def spread(self, values: Tensor, beside: Tensor | None = None) -> Tensor:
+        """Values of the entries ``(e,)``, and ``beside`` (b, C) added to them: ``(b, C)``; None: zeros."""
         counts = torch.tensor([stop - start for start, stop in pairwise(self.bounds)])
         classes = torch.arange(len(counts)).repeat_interleave(counts).to(self.rows)
-        found = values.new_zeros(len(self.rest), len(counts)) if rest is None else rest
+        found = values.new_zeros(len(self.tail), len(counts)) if beside is None else beside
         return found.index_put((self.rows, classes), values, accumulate=True)
 
 
@@ -192,7 +199,7 @@ def leads(p: Tensor) -> Tensor:
     """Which classes are kept, ``(b, C)`` bool: the most probable until the others hold at most ``LEFT`` of
     what all but the first do."""
     kept = torch.zeros_like(p, dtype=torch.bool)
-    count = min(p.shape[1], max(2, p.shape[1] // _LOOKED_AT))
+    count = min(p.shape[1], max(2, p.shape[1] // _ORDERED))
     top, order = p.topk(count, 1)
     beside = p.scatter(1, order[:, :1], 0.0).sum(1, keepdim=True)
     left = torch.cat([beside, beside - top[:, 1:].cumsum(1)], 1)  # once so many are kept
@@ -202,12 +209,3 @@ def leads(p: Tensor) -> Tensor:
         ordered, order = p[more].sort(1)
         kept[more] = kept[more].scatter(1, order, ordered.cumsum(1) > LEFT * beside[more])
     return kept
-
-
-def fits(curvature: LogitCurvature, residual: Tensor, labels: Tensor | None) -> bool:
-    """Whether these are of a softmax with hard labels: beside the label dl/dz is w p."""
-    if labels is None or not isinstance(curvature, DiagonalMinusOuter) or curvature.u is None:
-        return False
-    at = labels.unsqueeze(1)
-    apart = (residual - curvature.d).scatter(1, at, 0.0).abs().max()
-    return float(apart) <= 1e-12 * float(curvature.d.max())

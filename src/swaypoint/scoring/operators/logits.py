@@ -90,7 +90,8 @@ class DiagonalMinusOuter(LogitCurvature):
         return packed
 
     def diagonal(self) -> Tensor:
-        return self.d if self.u is None else self.d - self.u.square()
+        # Of a sure point with a weight the difference may round to less than zero.
+        return self.d if self.u is None else (self.d - self.u.square()).clamp_min(0.0)
 
     def matmul(self, vectors: Tensor) -> Tensor:
         if vectors.ndim == 3:

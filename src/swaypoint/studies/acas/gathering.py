@@ -82,7 +82,8 @@ def gather(
     if gathering.seeds < 2:
         raise InputError(f"seeds is {gathering.seeds}; expected at least 2, for an interval")
     folder.mkdir(parents=True, exist_ok=True)
-    asked = json.loads(json.dumps({"table": table.name, "shape": table.shape} | asdict(gathering)))
+    settings = asdict(gathering) | {"learning": gathering.learning.described()}
+    asked = json.loads(json.dumps({"table": table.name, "shape": table.shape} | settings))
     measured: list[dict[str, dict[str, float]]] = []
     for seed in range(gathering.seeds):
         path = folder / f"seed-{seed}.json"

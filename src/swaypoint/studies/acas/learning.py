@@ -41,9 +41,9 @@ class Learning:
         rate: peak learning rate; products are in bfloat16 where that is faster.
         optimizer: ``"adam"``, or ``"muon"`` (Jordan et al., 2024), which learns more from each point, and
             whose steps are dear beside those of a narrow network.
+        seed: of sample, weights and order.
         start: another training's ``surrogate.safetensors`` of this width, to go on from; the split is that
             of the seed and the table alone, so with the same seed no held-out point has been trained on.
-        seed: of sample, weights and order.
     """
 
     width: int = 50
@@ -60,21 +60,25 @@ class Learning:
         """As JSON; the weights to go on from by what they hold.
 
         Raises:
-            InputError: there is no such file.
+            InputError: there are none.
         """
+        settings = asdict(self)
+        del settings["start"]  # which earlier trainings did not have
         if self.start is None:
-            return asdict(self)
+            return settings
         if not self.start.is_file():
             raise InputError(f"weights file {self.start} does not exist; {_START}")
-        return asdict(self) | {"start": hashlib.sha256(self.start.read_bytes()).hexdigest()}
+        return settings | {"start": hashlib.sha256(self.start.read_bytes()).hexdigest()}
 
 
 @dataclass(frozen=True)
 class Learned:
-    """A trained surrogate, and its accuracy on the held-out points after each epoch."""
+    """A trained surrogate, its accuracy on the held-out points after each epoch, and how it was trained, as
+    :meth:`Learning.described`."""
 
     surrogate: Surrogate
     curve: tuple[float, ...]
+    learning: dict[str, Any]
 
 
 def learn(
@@ -89,7 +93,14 @@ def learn(
     folder.mkdir(parents=True, exist_ok=True)
     surrogate = build(learning, len(table.actions))
     weights, record = folder / "surrogate.safetensors", folder / "training.json"
-    asked = {"table": table.name, "shape": list(table.shape), "split": asdict(split)} | learning.described()
+    described = learning.described()
+    if learning.start is not None:
+        if learning.start.resolve() == weights.resolve():
+            raise InputError(
+                f"{weights} is what this study writes; give it another --out, or leave out --start"
+            )
+        load_weights(surrogate, learning.start, remedy=_START)
+    asked = {"table": table.name, "shape": list(table.shape), "split": asdict(split)} | described
     shape = {"asked": {}, "curve": [float]}
     stored: dict[str, Any] = read_json(record, shape, _REMEDY) if record.is_file() else {}
     if stored.get("asked") != asked:
@@ -106,14 +117,12 @@ def learn(
             if report is not None:
                 report(epoch, epochs, loss, accuracy)
 
-        if learning.start is not None:
-            load_weights(surrogate, learning.start, remedy=_START)
         index = draw(table, learning.sample, learning.seed)
         train_on(surrogate, table, index, split.held_out(index), learning, folder, report=note)
         write_tensors(weights, surrogate.state_dict())
         (folder / "last.ckpt").unlink(missing_ok=True)
     load_weights(surrogate, weights, remedy=_REMEDY)
-    return Learned(surrogate.eval(), tuple(stored["curve"]))
+    return Learned(surrogate.eval(), tuple(stored["curve"]), described)
 
 
 def build(learning: Learning, outputs: int) -> Surrogate:

@@ -104,7 +104,7 @@ def study(options: AcasOptions, out: Path, listener: Listener | None = None) -> 
         # A table is right by definition: labels need no check, any region can be asked about.
         write_proposals(explored, out / "proposals.csv", k=options.propose, actions=get_args(Action))
     result = AcasStudy(table, learned, scores, found, explored, clock.seconds)
-    write_json(out / "findings.json", _summary(result, options))
+    write_json(out / "findings.json", _summary(result))
     return result
 
 
@@ -206,12 +206,12 @@ def _cuts_table(table: Table, scores: TableScores) -> pa.Table:
     return pa.table(columns)
 
 
-def _summary(result: AcasStudy, options: AcasOptions) -> dict[str, Any]:
+def _summary(result: AcasStudy) -> dict[str, Any]:
     scores = result.scores
     first = np.sort(scores.cut_sum)[::-1]
     return {
         "table": {"name": result.table.name, "shape": result.table.shape, "points": result.table.size},
-        "learning": options.learning.described(),
+        "learning": result.learned.learning,
         "accuracy": {"train": scores.accuracy, "validation": result.learned.curve},
         "scored": scores.points,
         "solve": asdict(scores.facts),
