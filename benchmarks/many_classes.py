@@ -3,7 +3,7 @@
 100,000 points of 256 features in 1,000 classes (257,000 parameters): time and memory of each way, in
 processes of their own, and both against the exact values of 200 points, half of them those of the largest
 loss. Exact: x by conjugate gradients on the whole Hessian H, preconditioned by solves with that of the
-leading classes, to a residual of 1e-3; then 2 x^T g - x^T H x, which is off by the square of that.
+leading classes, to a residual of 1e-2; then 2 x^T g - x^T H x, which is off by the square of that.
 
     python -m benchmarks.many_classes [--points 100000] [--threads 2] [--ways leading,every] [--out FILE]
 """
@@ -119,7 +119,7 @@ def exact(rows: Tensor, folder: Path, threads: int) -> None:
         whole.hessian_product,
         right,
         precondition=lambda v: near._solve(v.contiguous()).value,
-        tolerance=1e-3,
+        tolerance=1e-2,
         max_steps=20,
     )
     # Of second order in the error of x, whichever way x was found.

@@ -13,6 +13,7 @@ from swaypoint.data.batches import ArrayBatches
 from swaypoint.scoring.blank_head import blank_head, zero_head
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.risks import losses
+from swaypoint.scoring.risks.chunk import check_range
 from swaypoint.scoring.risks.coordinates import whitening
 from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.risks.losses import DiagonalMinusOuter, Loss, Terms, as_loss, regression
@@ -234,3 +235,17 @@ def test_points_are_read_once_where_memory_holds_what_is_made_of_them(monkeypatc
     assert len(read) == passes
     monkeypatch.undo()
     np.testing.assert_array_equal(found, Influence(weights, ArrayBatches(features, labels)).scores().cook)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e150, -1e153, 1e160])
+def test_features_beyond_the_range_of_squares_are_refused_by_row(value):
+    columns = torch.full(
+        (3, 5), 9e149, dtype=torch.float64
+    )  # allowed, though the sum of their squares is not
+    check_range(columns, 10)
+    columns[1, 2] = value
+    message = (
+        r"features of row 12 are NaN or infinite" if not np.isfinite(value) else r"feature 1 of row 12 is"
+    )
+    with pytest.raises(swaypoint.InputError, match=message):
+        check_range(columns, 10)

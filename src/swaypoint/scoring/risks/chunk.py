@@ -74,8 +74,22 @@ class Summary:
     dropped: int
 
 
-def refuse(columns: Tensor, offset: int) -> None:
-    """Say which row of the features ``(D, b)``, the first of which is ``offset``, cannot be used, and why."""
+def check_range(columns: Tensor, offset: int) -> None:
+    """That features ``(D, b)`` float64, the first of which is row ``offset``, can be used.
+
+    Raises:
+        InputError: they are not finite, or too large; the row is named.
+    """
+    flat = columns.view(-1)
+    if bool(torch.dot(flat, flat) < LARGEST**2):  # of most data, and in half the time of a maximum
+        return
+    low, high = torch.aminmax(columns)
+    if not bool(torch.maximum(-low, high) < LARGEST):  # a comparison that NaN fails as well
+        _refuse(columns, offset)
+
+
+def _refuse(columns: Tensor, offset: int) -> None:
+    """Say which row cannot be used, and why."""
     finite = torch.isfinite(columns)
     if not bool(finite.all()):
         row = int((~finite).any(0).nonzero()[0])

@@ -23,7 +23,7 @@ from swaypoint.scoring.operators import outer
 from swaypoint.scoring.operators.logits import DiagonalMinusOuter, LogitCurvature, pair_map
 from swaypoint.scoring.operators.moments import FeaturePairs, HeadCurvature
 from swaypoint.scoring.operators.packed import pair_count
-from swaypoint.scoring.risks.chunk import LARGEST, Chunk, Summary, refuse, room
+from swaypoint.scoring.risks.chunk import Chunk, Summary, check_range, room
 from swaypoint.scoring.risks.coordinates import (
     Conditioning,
     FeatureRange,
@@ -160,14 +160,13 @@ class LinearHeadRisk:
         if features.is_floating_point():
             self._resolution = max(self._resolution, torch.finfo(features.dtype).eps)
         columns = self._as_columns(features)
-        low, high = torch.aminmax(columns)
-        if not bool(torch.maximum(-low, high) < LARGEST):  # a comparison that NaN fails as well
-            refuse(columns, offset)
+        check_range(columns, offset)
         return columns, self.head.loss.check(targets.to(self.device), self.head.outputs, offset)
 
     def _as_columns(self, features: Tensor) -> Tensor:
-        columns = torch.ones(self.head.width, len(features), dtype=torch.float64, device=self.device)
+        columns = torch.empty(self.head.width, len(features), dtype=torch.float64, device=self.device)
         columns[: features.shape[1]] = features.to(self.device).T.contiguous()  # half the time of one step
+        columns[features.shape[1] :] = 1.0
         return columns
 
     def _chunk(self, features: Tensor, targets: Tensor, offset: int) -> Chunk:
