@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor
 from benchmarks.machine import describe
 from benchmarks.workloads import head_problem
 from swaypoint.data.batches import ArrayBatches
+from swaypoint.scoring import sketch_points
 from swaypoint.scoring.panels import TiledInfluence
 from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.risks.losses import CrossEntropy
@@ -58,15 +60,16 @@ def score(name: str, folder: Path) -> None:
 
 def references(rows: Tensor) -> Tensor:
     """g^T H^-1 g of ``rows`` by preconditioned conjugate gradients."""
-    influence = SketchedInfluence(*problem(), draws=2)
+    with mock.patch.object(sketch_points, "_FEW", 0.0):  # all classes
+        influence = SketchedInfluence(*problem(), draws=2)
     gradients, offset = [], 0
     wanted = torch.zeros(N, dtype=torch.bool)
     wanted[rows] = True
-    for chunk, features in influence._chunks():
-        keep = wanted[offset : offset + len(features)]
-        residual = chunk.terms.residual[keep].float()
-        gradients.append(torch.einsum("bc,bd->cbd", residual, features[keep]))
-        offset += len(features)
+    for batch in influence._points.batches():
+        keep = wanted[offset : offset + len(batch.features)]
+        residual = batch.chunk.terms.residual[keep].float()
+        gradients.append(torch.einsum("bc,bd->cbd", residual, batch.features[keep]))
+        offset += len(keep)
     right = torch.cat(gradients, 1)
     solution = block_conjugate_gradient(
         influence.hessian_product, right, precondition=influence._precondition, tolerance=1e-4, max_steps=60

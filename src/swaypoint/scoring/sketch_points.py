@@ -27,7 +27,7 @@ _ENTRY_BYTES = 64
 """Of a class of a point while the leading ones are found."""
 _BLOCK, _LARGE_BLOCK = 1024, 4096
 _MANY = 100
-_FEW = 0.25
+_FEW = 0.5
 """Share of the classes of all points up to which it pays to take them one by one."""
 _SAMPLE, PROBES = 1024, 16
 """Points looked at to tell what is missing, and of these the ones whose distances are."""
