@@ -6,7 +6,6 @@ give the rate that the table assumes of two cores. Of a GPU nothing was measured
 How many classes lead at a point (``--share`` of them) depends on the model: at that of
 ``benchmarks.many_classes`` one in twenty.
 
-
     python -m benchmarks.large_head_costs 1281167 2048 1000 --rate 60e9 --gpu-rate 30e12
 """
 
