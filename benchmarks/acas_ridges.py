@@ -4,7 +4,7 @@ Of training points of the decoded table at random: the head as it was trained (w
 optimum of each of some ridges, of which one predicts left-out points best. ``effective`` is
 (sum I)^2 / sum I^2.
 
-    python -m benchmarks.acas_ridges --networks DIR --surrogate FILE [--width 50] [--points 131072] [--ridges 1e-2,…]
+    python -m benchmarks.acas_ridges --networks DIR --surrogate FILE [--width 50] [--ridges 1e-2,1e-3]
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """(c) 20,000 points, 512 features, 100 classes: 50,787 parameters in full-rank coordinates.
 
-The exact factor in panels and the sketch, each in a process of its own for its peak memory. The exact
+The exact factor in panels, the sketch, and the sketch with all classes of each point, each in a process of
+its own for its peak memory; ``python -m benchmarks.large_head sketch FOLDER`` runs one of them. The exact
 values are checked by another route on random points: conjugate gradients to a residual of 1e-4, whose
 quadratic forms are then right to about 1e-8. The sketch is compared with the exact values on all points.
 """
@@ -26,11 +27,19 @@ from swaypoint.scoring import sketch_points
 from swaypoint.scoring.panels import TiledInfluence
 from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.risks.losses import CrossEntropy
-from swaypoint.scoring.sketched import SketchedInfluence
+from swaypoint.scoring.sketched import DRAWS, SketchedInfluence
 from swaypoint.scoring.solvers.conjugate_gradient import block_conjugate_gradient
 
 N, D, C, REFERENCES = 20_000, 512, 100, 200
-SOLVERS = {"exact": TiledInfluence, "sketch": SketchedInfluence}
+
+
+def every(head: HeadWeights, data: ArrayBatches, *, draws: int = DRAWS) -> SketchedInfluence:
+    """The sketch with all classes of each point."""
+    with mock.patch.object(sketch_points, "_FEW", 0.0):
+        return SketchedInfluence(head, data, draws=draws)
+
+
+SOLVERS = {"exact": TiledInfluence, "sketch": SketchedInfluence, "every": every}
 
 
 def problem() -> tuple[HeadWeights, ArrayBatches]:
@@ -60,8 +69,7 @@ def score(name: str, folder: Path) -> None:
 
 def references(rows: Tensor) -> Tensor:
     """g^T H^-1 g of ``rows`` by preconditioned conjugate gradients."""
-    with mock.patch.object(sketch_points, "_FEW", 0.0):  # all classes
-        influence = SketchedInfluence(*problem(), draws=2)
+    influence = every(*problem(), draws=2)
     gradients, offset = [], 0
     wanted = torch.zeros(N, dtype=torch.bool)
     wanted[rows] = True
@@ -83,20 +91,22 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         for solver in SOLVERS:
             subprocess.run([sys.executable, "-m", "benchmarks.large_head", solver, name], check=True)
-        exact, sketch = (np.load(Path(name) / f"{solver}.npz") for solver in SOLVERS)
-        truth, estimate, error = exact["cook"], sketch["cook"], sketch["error"]
+        found = {solver: dict(np.load(Path(name) / f"{solver}.npz")) for solver in SOLVERS}
+    truth = found["exact"]["cook"]
     rows = torch.randperm(N, generator=torch.Generator().manual_seed(1))[:REFERENCES]
     apart = np.abs(truth[rows] / references(rows).numpy() - 1)
     print(f"exact against {REFERENCES} solves: median {np.median(apart):.0e}, largest {apart.max():.0e}")
-    relative = np.abs(estimate / truth - 1)
-    print(
-        f"sketch against exact, all points: relative error median {np.median(relative):.2%},"
-        f" 90 % below {np.quantile(relative, 0.9):.2%}, largest {relative.max():.1%};"
-        f" in standard errors: {np.std((estimate - truth) / error):.2f}"
-    )
     first = N // 100
-    found = set(np.argsort(-truth)[:first]) & set(np.argsort(-estimate)[:first])
-    print(f"overlap of the top 1 %: {len(found) / first:.3f}")
+    for solver in ("sketch", "every"):
+        estimate, error = found[solver]["cook"], found[solver]["error"]
+        relative = np.abs(estimate / truth - 1)
+        print(
+            f"{solver} against exact, all points: relative error median {np.median(relative):.2%},"
+            f" 90 % below {np.quantile(relative, 0.9):.2%}, largest {relative.max():.1%};"
+            f" in standard errors: {np.std((estimate - truth) / error):.2f}"
+        )
+        both = set(np.argsort(-truth)[:first]) & set(np.argsort(-estimate)[:first])
+        print(f"overlap of the top 1 %: {len(both) / first:.3f}")
 
 
 if __name__ == "__main__":
