@@ -10,9 +10,10 @@ Three ingredients, each cheap:
 3. The ratio q / q0 varies little between points. It is fitted on all of them by a few regressors, and
    each point's own estimate is shrunk towards the fit by what the noise is worth (Efron & Morris, 1973).
 
-The standard error that remains is reported. Of a hundred classes and more, where each point's model gives
-next to nothing to most of them, these are taken together (``operators/leading.py``); what that may be off
-by is measured on some points, to first order, and is in the error.
+The standard error that remains is reported; the few points that are unlike all others, and are drawn towards
+the fit as well, may be off by more. Of a hundred classes and more, where each point's model gives next to
+nothing to most of them, these are taken together (``operators/leading.py``); what that may be off by is
+measured on some points, to first order, and is in the error.
 """
 
 from __future__ import annotations
@@ -182,7 +183,7 @@ class SketchedInfluence(HeadSolution):
             outcome=f"approximate: conjugate gradients to {self._residual:.1g} in {self._steps} steps,"
             f" relative standard error {error:.1%}",
             precision="float32",
-            error=Expected(error, "standard error of the sketch, the same for every point", held_to=ACCURACY),
+            error=Expected(error, "standard error of the sketch, that of most points", held_to=ACCURACY),
             decrement=self._decrement,
             saturated=self._points.blocks.saturated,
             dropped=self.risk.dropped,
