@@ -83,7 +83,7 @@ def score(way: str, folder: Path, threads: int) -> None:
     scores = influence.scores()
     seconds = time.perf_counter() - start
     facts, points = influence.facts(), influence._points
-    share = sketch_points._leading_share(influence.risk)
+    share = sketch_points._leading_share(influence.risk, ArrayBatches(*influence.risk.data.sample(1024)))
     assert isinstance(points, LeadingClasses) == (way == "leading")
     assert scores.standard_error is not None
     np.savez(folder / f"{way}.npz", cook=scores.cook, error=scores.standard_error)
