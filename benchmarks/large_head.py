@@ -67,23 +67,27 @@ def score(name: str, folder: Path) -> None:
     )
 
 
+def gradients(influence: SketchedInfluence, rows: Tensor) -> Tensor:
+    """Of the points ``rows``, in their order, ``(C, rows, k)`` float32."""
+    found, offset, first = [], 0, torch.sort(rows)
+    for batch in influence._points.batches():
+        chosen = (
+            first.values[(first.values >= offset) & (first.values < offset + len(batch.features))] - offset
+        )
+        residual = batch.chunk.terms.residual[chosen].float()
+        found.append(torch.einsum("bc,bd->cbd", residual, batch.features[chosen]))
+        offset += len(batch.features)
+    return torch.cat(found, 1)[:, torch.argsort(first.indices)]
+
+
 def references(rows: Tensor) -> Tensor:
     """g^T H^-1 g of ``rows`` by preconditioned conjugate gradients."""
     influence = every(*problem(), draws=2)
-    gradients, offset = [], 0
-    wanted = torch.zeros(N, dtype=torch.bool)
-    wanted[rows] = True
-    for batch in influence._points.batches():
-        keep = wanted[offset : offset + len(batch.features)]
-        residual = batch.chunk.terms.residual[keep].float()
-        gradients.append(torch.einsum("bc,bd->cbd", residual, batch.features[keep]))
-        offset += len(keep)
-    right = torch.cat(gradients, 1)
+    right = gradients(influence, rows)
     solution = block_conjugate_gradient(
         influence.hessian_product, right, precondition=influence._precondition, tolerance=1e-4, max_steps=60
     )
-    values = (solution.value.double() * right.double()).sum((0, 2))
-    return values[torch.argsort(torch.argsort(rows))]
+    return (solution.value.double() * right.double()).sum((0, 2))
 
 
 def main() -> None:

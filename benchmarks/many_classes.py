@@ -19,13 +19,13 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks.large_head import every, gradients
 from benchmarks.machine import describe, product_rate
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.scoring import sketch_points
@@ -70,8 +70,7 @@ def solved(folder: Path, *, leading: bool, draws: int = 160) -> SketchedInfluenc
     """The sketch of the problem in ``folder``; of the leading classes alone, or of all."""
     features, labels, weight, bias = torch.load(folder / "problem.pt", weights_only=True)
     head, data = HeadWeights(weight, bias, CrossEntropy(), RIDGE), ArrayBatches(features, labels)
-    with mock.patch.object(sketch_points, "_FEW", 1.0 if leading else 0.0):
-        return SketchedInfluence(head, data, draws=draws)
+    return (SketchedInfluence if leading else every)(head, data, draws=draws)
 
 
 def score(way: str, folder: Path, threads: int) -> None:
@@ -105,15 +104,7 @@ def exact(rows: Tensor, folder: Path, threads: int) -> None:
     """g^T H^-1 g of ``rows``, to ``folder``."""
     torch.set_num_threads(threads)
     near, whole = solved(folder, leading=True, draws=2), solved(folder, leading=False, draws=2)
-    wanted = torch.zeros(whole.points, dtype=torch.bool)
-    wanted[rows] = True
-    gradients, offset = [], 0
-    for batch in whole._points.batches():
-        keep = wanted[offset : offset + len(batch.features)]
-        residual = batch.chunk.terms.residual[keep].float()
-        gradients.append(torch.einsum("bc,bd->cbd", residual, batch.features[keep]))
-        offset += len(keep)
-    right = torch.cat(gradients, 1)
+    right = gradients(whole, rows)
     start = time.perf_counter()
     solution = block_conjugate_gradient(
         whole.hessian_product,
@@ -125,7 +116,6 @@ def exact(rows: Tensor, folder: Path, threads: int) -> None:
     # Of second order in the error of x, whichever way x was found.
     x = solution.value.double()
     values = ((2 * right - whole.hessian_product(solution.value)).double() * x).sum((0, 2))
-    values = values[torch.argsort(torch.argsort(rows))]
     assert solution.converged
     np.savez(folder / "exact.npz", cook=values.numpy(), seconds=time.perf_counter() - start)
     print(f"exact: {solution.outcome}, {time.perf_counter() - start:.0f} s", flush=True)

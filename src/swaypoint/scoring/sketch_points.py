@@ -6,6 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Generic, Self, TypeVar
 
 import torch
@@ -297,13 +298,13 @@ class LeadingClasses(Points[LeadingBatch]):
         return batch.leading.project(batch.features, vectors, self._of_tail(vectors))
 
     def probes(self) -> Tensor:
-        return self._probed()[1]
+        return self._probed[1]
 
     def missing(self, solved: Tensor) -> float:
         """To first order, 2 x^T dg - x^T dH x with x = H^-1 g; dH, what is left out of the Hessian: the
         probe's own share, and the others' as those of the sample have it. The root mean square; 0 where no
         point has a gradient."""
-        exact, taken = self._probed()
+        exact, taken = self._probed
         own, total = torch.zeros(2, solved.shape[1], device=solved.device)
         points = at = 0
         for batch, which in self._looked_at():
@@ -336,6 +337,7 @@ class LeadingClasses(Points[LeadingBatch]):
             yield LeadingBatch(chunk, self._features(chunk), _leading(self.risk, chunk)), which
             at += len(chunk)
 
+    @cached_property
     def _probed(self) -> tuple[Tensor, Tensor]:
         """The probes' gradients as they are and as they are taken, ``(C, K, k)``: in units of dl/dz, so that
         float32 holds the square of the smallest."""
