@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -33,13 +34,13 @@ from swaypoint.scoring.solvers.conjugate_gradient import block_conjugate_gradien
 N, D, C, REFERENCES = 20_000, 512, 100, 200
 
 
-def every(head: HeadWeights, data: ArrayBatches, *, draws: int = DRAWS) -> SketchedInfluence:
-    """The sketch with all classes of each point."""
-    with mock.patch.object(sketch_points, "_FEW", 0.0):
+def sketched(head: HeadWeights, data: ArrayBatches, *, few: float, draws: int = DRAWS) -> SketchedInfluence:
+    """The sketch with the leading classes where at most a share ``few`` of them leads; 0: with all."""
+    with mock.patch.object(sketch_points, "_FEW", few):
         return SketchedInfluence(head, data, draws=draws)
 
 
-SOLVERS = {"exact": TiledInfluence, "sketch": SketchedInfluence, "every": every}
+SOLVERS = {"exact": TiledInfluence, "sketch": SketchedInfluence, "every": partial(sketched, few=0.0)}
 
 
 def problem() -> tuple[HeadWeights, ArrayBatches]:
@@ -82,7 +83,7 @@ def gradients(influence: SketchedInfluence, rows: Tensor) -> Tensor:
 
 def references(rows: Tensor) -> Tensor:
     """g^T H^-1 g of ``rows`` by preconditioned conjugate gradients."""
-    influence = every(*problem(), draws=2)
+    influence = sketched(*problem(), few=0.0, draws=2)
     right = gradients(influence, rows)
     solution = block_conjugate_gradient(
         influence.hessian_product, right, precondition=influence._precondition, tolerance=1e-4, max_steps=60

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.large_head import every, gradients
+from benchmarks.large_head import gradients, sketched
 from benchmarks.machine import describe, product_rate
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.scoring import sketch_points
@@ -70,7 +70,7 @@ def solved(folder: Path, *, leading: bool, draws: int = 160) -> SketchedInfluenc
     """The sketch of the problem in ``folder``; of the leading classes alone, or of all."""
     features, labels, weight, bias = torch.load(folder / "problem.pt", weights_only=True)
     head, data = HeadWeights(weight, bias, CrossEntropy(), RIDGE), ArrayBatches(features, labels)
-    return (SketchedInfluence if leading else every)(head, data, draws=draws)
+    return sketched(head, data, few=1.0 if leading else 0.0, draws=draws)
 
 
 def score(way: str, folder: Path, threads: int) -> None:
