@@ -24,14 +24,17 @@ def require_fair(path: Path, metadata: pq.FileMetaData, remedy: str) -> None:
         InputError: it is such a file.
     """
     most = max(_FLOOR, _RATIO * path.stat().st_size)
-    texts, size = set[str](), 0
+    columns = [metadata.schema.column(place) for place in range(len(metadata.schema))]
+    texts, size = {column.path for column in columns if column.physical_type == "BYTE_ARRAY"}, 0
     for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        for place in range(group.num_columns):
-            chunk = group.column(place)
-            size += max(chunk.num_values * _BYTES.get(chunk.physical_type, 8), chunk.total_uncompressed_size)
-            if chunk.physical_type == "BYTE_ARRAY":
-                texts.add(chunk.path_in_schema)
+        group, values = metadata.row_group(number), 0
+        for place, column in enumerate(columns):
+            # How many values lists have is told by their chunk alone; of a damaged file pyarrow aborts the
+            # program there, so that columns of one value a row, as our own are, are not asked.
+            listed = column.max_repetition_level > 0
+            count = group.column(place).num_values if listed else group.num_rows
+            values += count * _BYTES.get(column.physical_type, 8)
+        size += max(values, group.total_byte_size)
     if size <= most and texts:
         with pq.ParquetFile(path, read_dictionary=sorted(texts)) as file:
             for batch in file.iter_batches(_BATCH, columns=sorted(texts), use_threads=False):
