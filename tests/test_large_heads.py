@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import swaypoint
-from swaypoint.data.batches import ArrayBatches
+from swaypoint.data.batches import ArrayBatches, WeightedBatches
 from swaypoint.scoring import panels, rank
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.fitness import Spread, diagnose, examine
@@ -15,7 +15,8 @@ from swaypoint.scoring.options import Solving
 from swaypoint.scoring.panels import TiledInfluence
 from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.scoring.risks.losses import BinaryCrossEntropy, CrossEntropy, SquaredError
-from swaypoint.scoring.sketched import SketchedInfluence, shrinkage
+from swaypoint.scoring.risks.weighted import Weighted
+from swaypoint.scoring.sketched import SketchedInfluence, log_ratios, shrinkage
 from swaypoint.scoring.solvers.conjugate_gradient import block_conjugate_gradient
 from swaypoint.scoring.solvers.panels import TiledCholesky
 
@@ -95,17 +96,94 @@ def test_conjugate_gradients_solve_each_column():
     assert float(solution.residuals.max()) <= 1e-12
 
 
-def test_shrinking_beats_both_the_estimates_and_the_fit():
+def estimates(points, outliers=0):
+    """Values around a line, some far from it, two estimates of each, their noise, and the regressors."""
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(5000, generator=generator).double()
-    truth = 1 + 0.1 * x + 0.05 * torch.randn(5000, generator=generator)
-    halves = truth.unsqueeze(1) + 0.05 * 2**0.5 * torch.randn(5000, 2, generator=generator)
-    regressors = torch.stack([torch.ones_like(x), x], 1)
-    found = shrinkage(halves, regressors)
-    value, error = found.applied(halves, regressors), found.error
+    x = torch.randn(points, generator=generator).double()
+    truth = 1 + 0.1 * x + 0.05 * torch.randn(points, generator=generator)
+    truth[:outliers] += 2.0
+    noise = 0.05**2 * (0.5 + torch.rand(points, generator=generator)).double()
+    off = (2 * noise).sqrt().unsqueeze(1) * torch.randn(points, 2, generator=generator)
+    return truth, truth.unsqueeze(1) + off, noise, torch.stack([torch.ones_like(x), x], 1)
+
+
+def test_shrinking_beats_both_the_estimates_and_the_fit():
+    truth, *given = estimates(5000)
+    value, error = shrinkage(*given).applied(*given)
     rms = (value - truth).square().mean().sqrt()
     assert rms < 0.8 * 0.05
-    assert error == pytest.approx(float(rms), rel=0.1)
+    assert error.square().mean().sqrt() == pytest.approx(float(rms), rel=0.1)
+
+
+def test_values_unlike_all_others_stay_where_they_are():
+    truth, *given = estimates(5000, outliers=100)
+    value, error = shrinkage(*given).applied(*given)
+    # Their own noise; moved as the others they would miss by nearly one.
+    rms = (value - truth)[:100].square().mean().sqrt()
+    assert rms < 1.1 * 0.05
+    assert error[:100].square().mean().sqrt() == pytest.approx(float(rms), rel=0.15)
+    assert (value - truth)[100:].square().mean().sqrt() < 0.8 * 0.05
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.9, 0.999])
+@pytest.mark.parametrize("ratio", [0.5, 1.0, 3.0])
+def test_a_ratio_by_its_control_is_unbiased_and_as_noisy_as_told(ratio, correlation):
+    points, draws, known = 4000, 160, 7e-9
+    generator = torch.Generator().manual_seed(1)
+    c, e = torch.randn(2, points, draws, generator=generator).double() * known**0.5
+    s = ratio**0.5 * (correlation * c + (1 - correlation**2) ** 0.5 * e)
+    halves, noise = log_ratios(s, c, torch.full((points,), known).double())
+    value = halves.mean(1)
+    expected = 2 * (1 - correlation**4) / draws  # of a normal pair, to first order (Anderson, 1957)
+    assert float(value.mean()) == pytest.approx(np.log(ratio), abs=4 * (expected / points) ** 0.5 + 2e-4)
+    assert float(value.var()) == pytest.approx(expected, rel=0.1)
+    assert float(noise.mean()) == pytest.approx(expected, rel=0.05)
+    apart = halves - np.log(ratio)
+    assert abs(float((apart[:, 0] * apart[:, 1]).mean())) < 0.2 * expected  # independent
+
+
+def test_ratios_where_the_control_says_all_and_where_there_is_nothing():
+    control = torch.randn(2, 20, generator=torch.Generator().manual_seed(2)).double()
+    control[1] = 0.0
+    halves, noise = log_ratios(3.0 * control, control, torch.tensor([1.3, 0.0]).double())
+    torch.testing.assert_close(halves, torch.tensor([[np.log(9.0)] * 2, [0.0, 0.0]]), rtol=1e-9, atol=1e-9)
+    assert float(noise[0]) < 1e-9
+    assert torch.isfinite(noise).all()
+
+
+def test_points_without_a_gradient_have_no_influence_and_do_not_disturb_the_others():
+    features, labels, weight, bias = problem(n=800)
+    head, weights = HeadWeights(weight, bias, Weighted(CrossEntropy())), torch.ones(800).double()
+    weights[200:] = 0.0
+    weighted = WeightedBatches(ArrayBatches(features, labels), weights)
+    scores = SketchedInfluence(head, weighted).scores()
+    exact = Influence(head, weighted, dtype=torch.float64).scores()
+    assert (scores.cook[200:] == 0).all()
+    assert np.median(np.abs(scores.cook[:200] / exact.cook[:200] - 1)) < 0.06
+
+
+def test_a_fit_without_errors_and_a_row_without_features():
+    features, _, weight, _ = problem(n=300)
+    features[0] = 0.0
+    head = HeadWeights(weight, None, SquaredError(), 1e-3)
+    perfect = SketchedInfluence(head, ArrayBatches(features, features @ weight.T))
+    assert (perfect.scores().cook <= 1e-9).all()
+    assert 0 <= perfect.facts().error.value < 1
+    labels = torch.zeros(300, dtype=torch.long)
+    scores = SketchedInfluence(
+        HeadWeights(weight, None, CrossEntropy(), 1e-3), ArrayBatches(features, labels)
+    ).scores()
+    assert scores.cook[0] == 0
+    assert np.isfinite(scores.cook).all()
+
+
+@pytest.mark.parametrize("draws", [2, 7])
+def test_a_number_of_draws_without_two_halves_is_refused(draws):
+    features, labels, weight, bias = problem(n=50)
+    with pytest.raises(swaypoint.InputError, match=f"draws is {draws}; expected an even number"):
+        SketchedInfluence(
+            HeadWeights(weight, bias, CrossEntropy()), ArrayBatches(features, labels), draws=draws
+        )
 
 
 def test_auto_sketches_what_is_too_large(monkeypatch):

@@ -182,10 +182,21 @@ def test_what_is_missing_is_measured(rough, monkeypatch):
     probes = found.probes()
     flat = probes.double().transpose(0, 1).flatten(1) @ inverse(p)
     told = found.missing(flat.view(-1, CLASSES, WIDTH + 1).transpose(0, 1).float())
-    sampled = found._sampled.sample(10**6)[0][torch.linspace(0, len(found._sampled) - 1, 16).long()]
+    sampled = found._sampled.sample(10**6)[0][found._probes]
     rows = (problem()[0].unsqueeze(0) == sampled.unsqueeze(1)).all(2).float().argmax(1)
     assert 0.5 < told / float(apart[rows].square().mean().sqrt()) < 2
     assert told > 1e-3
+
+
+def test_what_is_missing_is_looked_for_at_the_largest_losses_as_well(rough):
+    found = points(*rough)
+    features, targets = found._sampled.sample(10**6)
+    labels, weights = targets.double().unbind(1)
+    logits = features.double() @ problem()[2].double().T
+    loss = weights * torch.nn.functional.cross_entropy(logits, labels.long(), reduction="none")
+    spread = torch.linspace(0, len(loss) - 1, 8).long()
+    loss[spread] = 0.0
+    assert set(found._probes.tolist()) == {*spread.tolist(), *loss.topk(8).indices.tolist()}
 
 
 def test_points_that_do_not_fit_are_made_anew(sure, monkeypatch):

@@ -330,12 +330,20 @@ class LeadingClasses(Points[LeadingBatch]):
 
     def _looked_at(self) -> Iterator[tuple[LeadingBatch, Tensor]]:
         """The sample, and which of it are probes."""
-        probes = torch.linspace(0, len(self._sampled) - 1, min(PROBES, len(self._sampled))).long()
         at = 0
         for chunk in self.risk.chunks(self._sampled):
-            which = torch.isin(torch.arange(at, at + len(chunk)), probes).to(self.risk.device)
+            which = torch.isin(torch.arange(at, at + len(chunk)), self._probes).to(self.risk.device)
             yield LeadingBatch(chunk, self._features(chunk), _leading(self.risk, chunk)), which
             at += len(chunk)
+
+    @cached_property
+    def _probes(self) -> Tensor:
+        """Positions in the sample: spread over it, and those of the largest loss, which are what a ranking is
+        read for."""
+        points = len(self._sampled)
+        loss = torch.cat([chunk.terms.value for chunk in self.risk.chunks(self._sampled)]).cpu()
+        loss[torch.linspace(0, points - 1, min(PROBES // 2, points)).long()] = torch.inf
+        return loss.topk(min(PROBES, points)).indices
 
     @cached_property
     def _probed(self) -> tuple[Tensor, Tensor]:

@@ -3,27 +3,28 @@
 Three ingredients, each cheap:
 
 1. The diagonal blocks M_a of the Hessian, one per output, give q0 = sum_a r_a^2 phi^T M_a^-1 phi
-   exactly, which is close to g^T H^-1 g but ignores how outputs interact.
-2. A Gaussian sketch b = B^T w with H = B^T B gives (g^T H^-1 b)^2, whose mean over w is g^T H^-1 g
-   (Johnson & Lindenstrauss, 1984; Drineas et al., 2012). The same w through the diagonal blocks gives a
-   second variable with known mean q0: a control variate that takes most of the noise away.
-3. The ratio q / q0 varies little between points. It is fitted on all of them by a few regressors, and
-   each point's own estimate is shrunk towards the fit by what the noise is worth (Efron & Morris, 1973).
+   exactly, which is close to q = g^T H^-1 g but ignores how outputs interact.
+2. A Gaussian sketch b = B^T w with H = B^T B gives s = g^T H^-1 b, whose variance over w is q (Johnson &
+   Lindenstrauss, 1984; Drineas et al., 2012). The same w through the diagonal blocks gives a second
+   variable c of the known variance q0: the regression of s on c takes most of the noise away.
+3. log(q / q0) varies little between points. It is fitted on all of them by a few regressors, and each
+   point's own estimate is shrunk towards the fit by what its noise is worth (Efron & Morris, 1973), those
+   far from it the less: points that are unlike all others, which are those that a ranking is read for,
+   stay nearly where they are (as by the relevance functions of Efron & Morris, 1972).
 
-The standard error that remains is reported; the few points that are unlike all others, and are drawn towards
-the fit as well, may be off by more. Of a hundred classes and more, where each point's model gives next to
-nothing to most of them, these are taken together (``operators/leading.py``); what that may be off by is
-measured on some points, to first order, and is in the error.
+Each point is given its own standard error. Of a hundred classes and more, where each point's model gives
+next to nothing to most of them, these are taken together (``operators/leading.py``); what that may be off
+by is measured on some points, to first order, and is in the errors.
 """
 
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -40,6 +41,10 @@ ACCURACY = 0.1
 """Relative standard error that a sketch is held to: beyond it neighbours in the ranking are anyone's."""
 _VECTORS = 12
 """Blocks of vectors that are held at a time: sketch, control, and what conjugate gradients need."""
+_ALIKE = 2.0
+"""Standard deviations from the fit up to which a value is taken for one of those that were fitted."""
+_LEAST, _TINY = 1e-12, 1e-300
+"""Variance of an estimate, or share of q0, below which float32 tells nothing; and what keeps 0 / 0 at 0."""
 _TOLERANCE = 3e-3
 _MAX_STEPS = 60
 
@@ -55,7 +60,7 @@ class SketchedInfluence(HeadSolution):
 
     Args:
         head, data, damping, device: as for :class:`~swaypoint.scoring.risks.head.LinearHeadRisk`.
-        draws: columns of the sketch, even; the noise falls as 1 / sqrt(draws).
+        draws: columns of the sketch, even, at least 4; the noise falls as 1 / sqrt(draws).
         seed: of the draws.
 
     Raises:
@@ -72,6 +77,8 @@ class SketchedInfluence(HeadSolution):
         draws: int = DRAWS,
         seed: int = 0,
     ) -> None:
+        if draws < 4 or draws % 2:
+            raise InputError(f"draws is {draws}; expected an even number of at least 4")
         if not head.loss.convex:
             raise InputError("a custom loss has no sketch; use solver='exact', or a named loss")
         self.head, self.draws = head, draws
@@ -145,18 +152,20 @@ class SketchedInfluence(HeadSolution):
     def _estimates(
         self, on_chunk: Callable[[int], None] | None = None, *, probabilities: bool = False
     ) -> tuple[Scores, float]:
-        """The scores, and the standard error of their ratio to q0; of one pass, whose answer is kept."""
+        """The scores, and the root mean square of their relative standard errors; of one pass, whose answer
+        is kept."""
         if self._found is None or (probabilities and self._found[0].probabilities is None):
             score = partial(self._score, probabilities=probabilities)
             columns = collected(map(score, self._points.batches()), on_chunk)
             q0 = columns.pop("q0")
-            halves, regressors = (torch.from_numpy(columns.pop(name)) for name in ("halves", "regressors"))
+            found = [torch.from_numpy(columns.pop(name)) for name in ("halves", "noise", "regressors")]
+            some = q0 > 0.0  # of the others there is nothing to estimate
             if self._shrinkage is None:
-                self._shrinkage = shrinkage(halves, regressors)
-            ratio = self._shrinkage.applied(halves, regressors)
-            error = math.hypot(self._shrinkage.error, self._missing)
-            cook = q0 * ratio.clamp_min(0.0).numpy()
-            self._found = Scores(cook=cook, standard_error=q0 * error, **columns), error
+                self._shrinkage = shrinkage(*(column[some] for column in found))
+            ratio, own = (column.numpy() for column in self._shrinkage.applied(*found))
+            cook, error = q0 * np.exp(ratio), np.hypot(own, self._missing)
+            told = float(np.sqrt(np.mean(error[some] ** 2))) if some.any() else 0.0
+            self._found = Scores(cook=cook, standard_error=cook * error, **columns), told
         return self._found
 
     def unseen(self, data: FeatureBatches) -> SketchedInfluence:
@@ -183,22 +192,52 @@ class SketchedInfluence(HeadSolution):
             outcome=f"approximate: conjugate gradients to {self._residual:.1g} in {self._steps} steps,"
             f" relative standard error {error:.1%}",
             precision="float32",
-            error=Expected(error, "standard error of the sketch, that of most points", held_to=ACCURACY),
+            error=Expected(
+                error, "standard error of the sketch, root mean square over the points", held_to=ACCURACY
+            ),
             decrement=self._decrement,
             saturated=self._points.blocks.saturated,
             dropped=self.risk.dropped,
         )
 
     def _sample(self, batch: Batch, q0: Tensor, leverages: Tensor) -> dict[str, Tensor]:
-        """Per point: q0, two independent estimates of q / q0, and its regressors."""
-        sketch = self._points.project(batch, self._sketch).square()
-        control = self._points.project(batch, self._control).square() - q0.unsqueeze(1)
-        ratio = ((sketch - control) / q0.clamp_min(1e-30).unsqueeze(1)).double()
+        """Per point: q0, two independent estimates of log(q / q0), their noise, and its regressors."""
+        sketch, control = (self._points.project(batch, block) for block in (self._sketch, self._control))
+        q0 = q0.double().clamp_min(0.0)
+        halves, noise = log_ratios(sketch.double(), control.double(), q0)
         return {
-            "q0": q0.double(),
-            "halves": torch.stack([half.mean(1) for half in ratio.chunk(2, 1)], 1),
+            "q0": q0,
+            "halves": halves,
+            "noise": noise,
             "regressors": _regressors(batch.chunk.terms.residual.float(), leverages).double(),
         }
+
+
+def log_ratios(sketch: Tensor, control: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Two independent estimates of log(q / q0), ``(b, 2)``, of the halves of the draws; the variance of their
+    mean, ``(b,)``.
+
+    A draw is a pair (s, c) of normal variables of variances q, sought, and q0, known. Then q is beta^2 q0 +
+    sigma^2, of the regression of s on c (Anderson, 1957), here of their unbiased estimates; its relative
+    variance is 2 (1 - rho^4) / draws to first order, rho the correlation.
+
+    Args:
+        sketch, control: s and c, ``(b, draws)`` float64.
+        known: q0, ``(b,)`` float64.
+    """
+    draws = sketch.shape[1]
+    s, c = (variable.unflatten(1, (2, draws // 2)) for variable in (sketch, control))
+    ss, sc, cc = s.square().sum(2), (s * c).sum(2), c.square().sum(2).clamp_min(_TINY)
+    slope = sc / cc
+    apart = (ss - slope * sc).clamp_min(0.0) / (draws // 2 - 1)
+    # The square of an estimated slope is too large by the slope's variance.
+    ratio = slope.square() + apart * (1.0 / known.clamp_min(_TINY).unsqueeze(1) - 1.0 / cc)
+    unexplained = 1.0 - (sc.sum(1).square() / (cc.sum(1) * ss.sum(1)).clamp_min(_TINY)).clamp_max(1.0)
+    noise = (2.0 * unexplained * (2.0 - unexplained) / draws).clamp_min(_LEAST)
+    some = known > 0.0
+    # The logarithm of an estimate is too small by half of its variance, of a half twice that of both.
+    halves = torch.where(some.unsqueeze(1), ratio.clamp_min(_LEAST).log() + noise.unsqueeze(1), 0.0)
+    return halves, torch.where(some, noise, 1.0)
 
 
 def _regressors(residual: Tensor, leverages: Tensor) -> Tensor:
@@ -210,49 +249,61 @@ def _regressors(residual: Tensor, leverages: Tensor) -> Tensor:
     signed = residual.sum(1).abs()
     largest = residual.abs().amax(1)
     second = residual.abs().topk(min(2, residual.shape[1]), dim=1).values[:, -1]
-    total = leverages.mean(1)
+    total = leverages.mean(1).clamp_min(1e-30)  # 0: a point without features
     columns = [torch.ones_like(spread), spread, spread**2, largest, largest**2, second, signed, total.log()]
     return torch.cat([torch.stack(columns, 1), share], 1)
 
 
 @dataclass(frozen=True)
 class Shrinkage:
-    """Empirical Bayes: a fit on regressors, and each estimate moved towards it.
+    """Empirical Bayes: a fit on regressors, and each estimate moved towards it; those that are further from
+    it than :data:`_ALIKE` standard deviations, by a share that falls with the square of the distance.
 
     Attributes:
         coefficients: of the fit, one column a half, ``(p, 2)``.
-        weight: of a point's own estimate.
-        error: standard error of the shrunken values, one number for all.
+        spread: variance of the true values around the fit.
+        of_fit: variance of the fit itself.
     """
 
     coefficients: Tensor
-    weight: float
-    error: float
+    spread: float
+    of_fit: float
 
-    def applied(self, halves: Tensor, regressors: Tensor) -> Tensor:
-        """Shrunken values ``(n,)`` of the estimates ``(n, 2)`` with their regressors ``(n, p)``."""
-        fit = (regressors @ self.coefficients).mean(1)
-        return fit + self.weight * (halves.mean(1) - fit)
+    def applied(self, halves: Tensor, noise: Tensor, regressors: Tensor) -> tuple[Tensor, Tensor]:
+        """Shrunken values ``(n,)`` of the estimates ``(n, 2)``, whose means have the variances ``noise``
+        (n,), with their regressors ``(n, p)``; and their standard errors."""
+        own, fit = halves.mean(1), (regressors @ self.coefficients).mean(1)
+        variance = (self.spread + noise).clamp_min(_TINY)
+        weight = self.spread / variance
+        alike = (_ALIKE**2 * variance / (fit - own).square().clamp_min(_TINY)).clamp_max(1.0)
+        step = alike * (1.0 - weight) * (fit - own)
+        of_alike = weight * noise + (1.0 - weight).square() * self.of_fit
+        error = alike * of_alike + (1.0 - alike) * (noise + step.square())
+        return own + step, error.sqrt()
 
 
-def shrinkage(halves: Tensor, regressors: Tensor) -> Shrinkage:
+def shrinkage(halves: Tensor, noise: Tensor, regressors: Tensor) -> Shrinkage:
     """How estimates are to be moved towards a fit on ``regressors`` (n, p).
 
     Args:
         halves: two independent unbiased estimates of each value, ``(n, 2)``. Their product tells the
             spread of the true values around the fit apart from the noise.
+        noise: variance of the mean of the two, ``(n,)``.
     """
-    noise = float((0.5 * (halves[:, 0] - halves[:, 1])).square().median()) / 0.455  # median of chi^2_1
-    gram = regressors.T @ regressors
-    gram.diagonal().add_(1e-8 * gram.diagonal().mean())
+    if len(halves) == 0:
+        return Shrinkage(torch.zeros(regressors.shape[1], 2).to(halves), 0.0, 0.0)
     # Each half has its own fit: a common one would contain the noise that it is to be told from.
-    fits, target, coefficients = torch.zeros_like(halves), halves, torch.zeros_like(gram[:, :2])
+    fits, target, spread = torch.zeros_like(halves), halves, float(noise.median())
+    certain = 1.0 / (spread + 2.0 * noise)
+    gram = (regressors.T * certain) @ regressors
+    gram.diagonal().add_(1e-8 * gram.diagonal().mean())
+    coefficients = torch.zeros(regressors.shape[1], 2).to(halves)
     for _ in range(3):
-        coefficients = torch.linalg.solve(gram, regressors.T @ target)
+        coefficients = torch.linalg.solve(gram, (regressors.T * certain) @ target)
         fits = regressors @ coefficients
-        target = halves.clamp(fits - 6 * noise**0.5, fits + 6 * noise**0.5)  # against heavy tails
-    apart = target - fits
-    excess = max(float((apart[:, 0] * apart[:, 1]).mean()), 0.0)
-    weight = excess / max(excess + noise, torch.finfo(halves.dtype).tiny)
-    of_fit = float((0.5 * (fits[:, 0] - fits[:, 1])).square().mean())
-    return Shrinkage(coefficients, weight, (weight * noise + (1 - weight) ** 2 * of_fit) ** 0.5)
+        far = 6.0 * (spread + 2.0 * noise).sqrt().unsqueeze(1)
+        target = halves.clamp(fits - far, fits + far)  # against heavy tails
+        alike = certain * (target == halves).all(1)
+        apart = halves - fits
+        spread = max(float((alike * apart[:, 0] * apart[:, 1]).sum() / alike.sum().clamp_min(_TINY)), 0.0)
+    return Shrinkage(coefficients, spread, float((0.5 * (fits[:, 0] - fits[:, 1])).square().mean()))
