@@ -28,6 +28,18 @@ def case(request):
     return TrainedModel(model, (x, y), loss=loss, batch_size=25), model, x, y, logits
 
 
+@pytest.mark.parametrize("name", ["loss", "confidence", "logit_margin", "boundary_weights"])
+def test_a_logit_beyond_the_range_is_refused_by_all_that_look_at_it(name):
+    model = nn.Linear(2, 3, bias=False).double()
+    with torch.no_grad():
+        model.weight.fill_(1e200)
+    x = torch.ones(5, 2).double()
+    x[3] = 1e120
+    trained = TrainedModel(model, (x, torch.tensor([0, 1, 2, 0, 1])), loss="cross_entropy")
+    with pytest.raises(swaypoint.InputError, match="logit of row 3 is NaN or infinite"):
+        scores[name].score(trained)
+
+
 def test_loss_confidence_and_margin(case):
     trained_model, _, _, y, logits = case
     np.testing.assert_allclose(

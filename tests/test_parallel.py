@@ -7,7 +7,7 @@ import threading
 import pytest
 import torch
 
-from swaypoint.data.parallel import ordered_map
+from swaypoint.data.parallel import one_core, ordered_map
 
 CPU = torch.device("cpu")
 
@@ -25,6 +25,30 @@ def test_results_come_in_order_though_later_ones_finish_first():
     if torch.get_num_threads() == 1:
         pytest.skip("one thread computes one piece at a time")
     assert list(ordered_map(work, range(20), CPU)) == list(range(20))
+
+
+def test_workers_keep_to_one_core_when_the_caller_has_all_of_them_again():
+    before, left = torch.get_num_threads(), threading.Event()
+    torch.set_num_threads(3)
+    try:
+
+        def work(item):
+            if item > 0:
+                assert left.wait(10)
+            return torch.get_num_threads()
+
+        found = []
+        for threads in ordered_map(work, range(6), CPU):
+            with one_core():
+                found.append(threads)
+                assert torch.get_num_threads() == 1
+            left.set()
+        assert found == [1] * 6
+        with pytest.raises(ValueError, match="stop"), one_core():
+            raise ValueError("stop")
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_holds_few_items_however_many_there_are():

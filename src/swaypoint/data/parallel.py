@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -35,8 +36,7 @@ def ordered_map(
         with torch.inference_mode(inference):
             return function(item)
 
-    # Setting the number of threads inside a thread concerns that thread alone.
-    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    pool = ThreadPoolExecutor(threads, initializer=_alone)
     pending: deque[Future[Result]] = deque()
     try:
         for item in items:
@@ -47,3 +47,22 @@ def ordered_map(
             yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _alone() -> None:
+    """One core for this thread, and no other: it takes the number of the whole program over when it is first
+    asked for its own."""
+    torch.get_num_threads()
+    torch.set_num_threads(1)
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """For what is done between pieces of :func:`ordered_map`: a kernel that took all cores would keep them
+    from the pieces, and for some milliseconds after, in which its threads wait by spinning."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -12,6 +12,7 @@ from torch import Tensor
 from swaypoint.data.neighbours import neighbours
 from swaypoint.errors import InputError
 from swaypoint.scorers.base import Score, register
+from swaypoint.scoring.risks.chunk import Chunk
 from swaypoint.scoring.risks.losses import Loss
 from swaypoint.scoring.trained_model import TrainedModel
 
@@ -35,7 +36,7 @@ def class_logits(logits: Tensor, loss: Loss, name: str) -> Tensor:
 
 def losses(trained: TrainedModel) -> np.ndarray:
     """The point's loss, without the ridge, ``(n,)`` float64."""
-    return torch.cat([chunk.terms.value for chunk in trained.points()]).cpu().numpy()
+    return trained.of_points(lambda chunk: chunk.terms.value).cpu().numpy()
 
 
 def logit_margin(trained: TrainedModel) -> np.ndarray:
@@ -44,11 +45,13 @@ def logit_margin(trained: TrainedModel) -> np.ndarray:
     Raises:
         InputError: the loss has no classes.
     """
-    parts = []
-    for logits, labels in _labelled(trained, "logit_margin"):
+
+    def of(chunk: Chunk) -> Tensor:
+        logits, labels = _labelled(trained, chunk, "logit_margin")
         others = logits.T.scatter(0, labels.T, -torch.inf).amax(0)  # as they lie in memory
-        parts.append(others - logits.gather(1, labels).squeeze(1))
-    return torch.cat(parts).cpu().numpy()
+        return others - logits.gather(1, labels).squeeze(1)
+
+    return trained.of_points(of).cpu().numpy()
 
 
 def confidence(trained: TrainedModel) -> np.ndarray:
@@ -57,11 +60,13 @@ def confidence(trained: TrainedModel) -> np.ndarray:
     Raises:
         InputError: the loss has no classes.
     """
-    parts = []
-    for logits, labels in _labelled(trained, "confidence"):
+
+    def of(chunk: Chunk) -> Tensor:
+        logits, labels = _labelled(trained, chunk, "confidence")
         # The sum of the others: 1 - p_y has no digits left for a confident point.
-        parts.append(logits.softmax(1).scatter(1, labels, 0.0).sum(1))
-    return torch.cat(parts).cpu().numpy()
+        return logits.softmax(1).scatter(1, labels, 0.0).sum(1)
+
+    return trained.of_points(of).cpu().numpy()
 
 
 def knn(trained: TrainedModel) -> np.ndarray:
@@ -82,15 +87,12 @@ def knn(trained: TrainedModel) -> np.ndarray:
     return 1.0 - found.agreement
 
 
-def _labelled(trained: TrainedModel, name: str) -> list[tuple[Tensor, Tensor]]:
-    """Logits ``(b, classes)`` and labels ``(b, 1)`` of the training points, chunk by chunk."""
-    loss, parts = trained.head.weights.loss, []
-    for chunk in trained.points():
-        logits = class_logits(chunk.logits, loss, name)
-        labels = loss.labels(chunk.targets)
-        assert labels is not None  # class_logits has seen to it
-        parts.append((logits, labels.unsqueeze(1)))
-    return parts
+def _labelled(trained: TrainedModel, chunk: Chunk, name: str) -> tuple[Tensor, Tensor]:
+    """Logits ``(b, classes)`` and labels ``(b, 1)`` of some points; ``name`` is the score that asks."""
+    loss = trained.head.weights.loss
+    logits, labels = class_logits(chunk.logits, loss, name), loss.labels(chunk.targets)
+    assert labels is not None  # class_logits has seen to it
+    return logits, labels.unsqueeze(1)
 
 
 register(Score("loss", "none", "loss of the point", score=losses, pointwise=True))

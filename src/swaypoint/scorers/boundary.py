@@ -16,6 +16,7 @@ from torch import Tensor
 from swaypoint.errors import InputError
 from swaypoint.scorers.base import Score, register
 from swaypoint.scorers.baselines import class_logits
+from swaypoint.scoring.risks.chunk import Chunk
 from swaypoint.scoring.risks.model import ModelRisk
 from swaypoint.scoring.trained_model import TrainedModel
 
@@ -36,15 +37,17 @@ def boundary_weights(trained: TrainedModel) -> np.ndarray:
     Raises:
         InputError: the loss has no classes.
     """
-    loss, parts = trained.head.weights.loss, []
-    for chunk in trained.points():
+    loss = trained.head.weights.loss
+
+    def of(chunk: Chunk) -> Tensor:
         best = class_logits(chunk.logits, loss, "boundary_weights").topk(2).values
         gaps = best[:, 0] - best[:, 1]
         rows = min(2, chunk.logits.shape[1])  # of [W, b] that the change touches
         reach = rows**0.5 * chunk.features.norm(dim=0)
         # Without features all logits are 0, and tie.
-        parts.append(torch.where(gaps > 0, gaps / reach, 0.0))
-    return -torch.cat(parts).cpu().numpy()
+        return torch.where(gaps > 0, gaps / reach, 0.0)
+
+    return -trained.of_points(of).cpu().numpy()
 
 
 def boundary_inputs(trained: TrainedModel, *, steps: int = STEPS) -> np.ndarray:

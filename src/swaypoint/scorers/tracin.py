@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from swaypoint.scorers.base import Score, register
+from swaypoint.scoring.risks.chunk import Chunk
 from swaypoint.scoring.trained_model import TrainedModel
 
 
@@ -56,7 +57,7 @@ def _squared_norms(trained: TrainedModel) -> Tensor:
     """||g||^2 of every training point, ``(n,)`` float64."""
     if trained.params is not None:
         return torch.cat([rows.double().square().sum(1) for rows in trained.gradients()])
-    return torch.cat([chunk.squared_gradients() for chunk in trained.points()])
+    return trained.of_points(Chunk.squared_gradients)
 
 
 def _products(trained: TrainedModel, test: Any) -> Tensor:

@@ -147,6 +147,10 @@ class TrainedModel:
         risk = self.head_risk
         yield from risk.chunks(None if data is None else self.head.batches(data, self._batch_size))
 
+    def of_points(self, function: Callable[[Chunk], Tensor]) -> Tensor:
+        """What ``function`` says of the points as the last layer sees them, ``(n, ..)``; on all cores."""
+        return torch.cat(list(self.head_risk.map(function)))
+
     @cached_property
     def size(self) -> int:
         if self._seen is not None:

@@ -8,6 +8,8 @@ from typing import TypeVar
 
 from torch import Tensor
 
+from swaypoint.data.parallel import one_core
+
 Shard = TypeVar("Shard")
 Item = TypeVar("Item")
 Statistic = dict[str, Tensor]
@@ -51,7 +53,8 @@ def added(one: Statistic, other: Statistic) -> Statistic:
     """The sum by name of two; an empty one adds nothing."""
     if not one or not other:
         return one or other
-    return {name: value + other[name] for name, value in one.items()}
+    with one_core():  # others may still be at work
+        return {name: value + other[name] for name, value in one.items()}
 
 
 def pairwise(items: Iterable[Item], add: Callable[[Item, Item], Item]) -> Item | None:

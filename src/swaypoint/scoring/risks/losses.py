@@ -114,6 +114,14 @@ def _integer_labels(targets: Tensor, classes: int, offset: int) -> Tensor:
     return targets
 
 
+def _replaced(values: Tensor, index: Tensor, by: Tensor | float) -> Tensor:
+    """``values`` (b, C) with one entry of each row, ``index`` (b, 1), replaced; laid out as they are, which a
+    head's are output by output: to mix layouts takes three times as long with all that follows."""
+    if values.is_contiguous():
+        return values.scatter(1, index, by)
+    return values.T.scatter(0, index.T, by if isinstance(by, float) else by.T).T
+
+
 def _float_matrix(targets: Tensor, outputs: int, name: str, offset: int) -> Tensor:
     if targets.ndim == 1:
         targets = targets.unsqueeze(1)
@@ -183,7 +191,7 @@ class CrossEntropy(Loss):
         shifted = logits - logits.amax(1, keepdim=True)
         exponential = shifted.exp()
         total = exponential.sum(1, keepdim=True)
-        others = exponential.scatter(1, index, 0.0)
+        others = _replaced(exponential, index, 0.0)
         wrong = others.sum(1)
         own = shifted.gather(1, index).squeeze(1)
         # log1p keeps the digits of a confident point's loss. The factor is 1: at a tie for the largest
@@ -191,7 +199,7 @@ class CrossEntropy(Loss):
         factor = (-torch.where(own == 0.0, own, torch.zeros_like(own))).exp()
         value = torch.where(own == 0.0, (wrong * factor).log1p(), total.squeeze(1).log() - own)
         p = exponential / total
-        residual = p.scatter(1, index, -wrong.unsqueeze(1) / total)
+        residual = _replaced(p, index, -wrong.unsqueeze(1) / total)
         if self.weight is None:
             return Terms(value, residual, DiagonalMinusOuter(p, p), p)
         weight = self.weight.to(p)[targets].unsqueeze(1)
