@@ -1,7 +1,8 @@
 """(c) 20,000 points, 512 features, 100 classes: 50,787 parameters in full-rank coordinates.
 
 The exact factor in panels, the sketch, and the sketch with all classes of each point, each in a process of
-its own for its peak memory; ``python -m benchmarks.large_head sketch FOLDER`` runs one of them. The exact
+its own for its peak memory; ``python -m benchmarks.large_head sketch FOLDER`` runs one of them, and ``check
+FOLDER`` compares the sketches there with solves, in half a minute, without the exact factor. The exact
 values are checked by another route on random points: conjugate gradients to a residual of 1e-4, whose
 quadratic forms are then right to about 1e-8. The sketch is compared with the exact values on all points.
 """
@@ -32,6 +33,7 @@ from swaypoint.scoring.sketched import DRAWS, SketchedInfluence
 from swaypoint.scoring.solvers.conjugate_gradient import block_conjugate_gradient
 
 N, D, C, REFERENCES = 20_000, 512, 100, 200
+RANDOM, LARGEST = 60, 40
 
 
 def sketched(
@@ -60,7 +62,7 @@ def score(name: str, folder: Path) -> None:
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     error = np.zeros(N) if scores.standard_error is None else scores.standard_error
-    np.savez(folder / f"{name}.npz", cook=scores.cook, error=error)
+    np.savez(folder / f"{name}.npz", cook=scores.cook, error=error, loss=scores.loss)
     print(
         f"{name}: {seconds:.0f} s ({factored:.0f} before the first score), peak memory {peak:.1f} GB",
         flush=True,
@@ -93,6 +95,22 @@ def references(rows: Tensor) -> Tensor:
     return (solution.value.double() * right.double()).sum((0, 2))
 
 
+def check(folder: Path) -> None:
+    """What is in ``folder`` of the sketches against solves, at random and at the largest losses."""
+    for name in ("sketch", "every"):
+        if not (folder / f"{name}.npz").exists():
+            continue
+        found = np.load(folder / f"{name}.npz")
+        rows = torch.randperm(N, generator=torch.Generator().manual_seed(1))[:RANDOM]
+        rows = torch.cat([rows, torch.from_numpy(found["loss"]).topk(LARGEST).indices])
+        relative = np.abs(found["cook"][rows] / references(rows).numpy() - 1)
+        for what, part in (("at random", relative[:RANDOM]), ("of the largest loss", relative[RANDOM:])):
+            print(
+                f"{name}, {len(part)} points {what}: error median {np.median(part):.2%},"
+                f" 90 % below {np.quantile(part, 0.9):.2%}"
+            )
+
+
 def main() -> None:
     print(describe())
     with tempfile.TemporaryDirectory() as name:
@@ -117,7 +135,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 2:
+    if sys.argv[1:2] == ["check"]:
+        check(Path(sys.argv[2]))
+    elif len(sys.argv) > 2:
         score(sys.argv[1], Path(sys.argv[2]))
     else:
         main()
