@@ -6,7 +6,10 @@ import threading
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from swaypoint.data.batches import ArrayBatches, pieces
 from swaypoint.data.parallel import one_core, ordered_map
 
 CPU = torch.device("cpu")
@@ -74,3 +77,21 @@ def test_an_error_reaches_the_caller_and_the_number_of_threads_stays():
     with pytest.raises(ValueError, match="piece 0"):
         list(ordered_map(work, range(3), CPU))
     assert torch.get_num_threads() == threads
+
+
+@given(
+    points=st.integers(1, 40_000),
+    batch=st.integers(200, 80_000),
+    size=st.integers(200, 9_000),
+    threads=st.integers(1, 9),
+)
+def test_pieces_are_the_points_in_order_and_as_many_for_each_thread(points, batch, size, threads):
+    data = ArrayBatches(torch.arange(points).unsqueeze(1), torch.zeros(points), batch_size=batch)
+    cut = list(pieces(data, size, threads))
+    assert torch.cat([features for features, _, _ in cut]).flatten().tolist() == list(range(points))
+    assert [int(features[0]) for features, _, _ in cut] == [offset for _, _, offset in cut]
+    assert max(len(features) for features, _, _ in cut) <= size
+    if batch >= points >= 1024 * threads and threads > 1:  # one batch, and enough for all
+        lengths = [len(features) for features, _, _ in cut]
+        largest = max(sum(lengths[thread::threads]) for thread in range(threads))
+        assert largest <= points / threads + len(cut) / threads + 1  # but for a point a piece

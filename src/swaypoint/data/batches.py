@@ -13,6 +13,8 @@ from torch import Tensor
 from swaypoint.errors import InputError
 
 _TILE_BYTES = 64 << 20
+_LEAST = 1024
+"""Points that are worth a thread of their own."""
 
 
 class FeatureBatches(ABC):
@@ -166,13 +168,17 @@ class WeightedBatches(FeatureBatches):
         return _concatenated(held)
 
 
-def pieces(data: FeatureBatches, size: int) -> Iterator[tuple[Tensor, Tensor, int]]:
+def pieces(data: FeatureBatches, size: int, threads: int = 1) -> Iterator[tuple[Tensor, Tensor, int]]:
     """The points of ``data`` at most ``size`` at a time, with the position of the first: small batches are
-    joined until they hold as many, large ones cut."""
+    joined until they hold as many, large ones cut; for several ``threads`` so that each has as many."""
     offset = 0
     for features, targets in _joined(data, size):
-        for start in range(0, len(features), size):
-            rows = slice(start, start + size)
+        step = size
+        if (together := min(threads, len(features) // _LEAST)) > 1:
+            count = -(-len(features) // size)
+            step = -(-len(features) // (count + -count % together))
+        for start in range(0, len(features), step):
+            rows = slice(start, start + step)
             yield features[rows], targets[rows], offset + start
         offset += len(features)
 

@@ -187,10 +187,11 @@ class LinearHeadRisk:
             chunk = self._chunk(*piece)
             return chunk, function(chunk)
 
-        kept, left = list[Chunk](), room(self.device) if data is None else 0
-        for chunk, result in ordered_map(
-            evaluate, pieces(self.data if data is None else data, self._chunk_size), self.device
-        ):
+        kept, left, threads = list[Chunk](), 0, 1  # shards are cut alike, whoever works on them
+        if data is None:
+            left, threads = room(self.device), torch.get_num_threads() if self.device.type == "cpu" else 1
+        points = pieces(self.data if data is None else data, self._chunk_size, threads)
+        for chunk, result in ordered_map(evaluate, points, self.device):
             left -= chunk.release()
             kept = [] if left < 0 else kept
             kept.append(chunk)
