@@ -97,13 +97,13 @@ def references(rows: Tensor) -> Tensor:
 
 def check(folder: Path) -> None:
     """What is in ``folder`` of the sketches against solves, at random and at the largest losses."""
-    for name in ("sketch", "every"):
-        if not (folder / f"{name}.npz").exists():
-            continue
-        found = np.load(folder / f"{name}.npz")
-        rows = torch.randperm(N, generator=torch.Generator().manual_seed(1))[:RANDOM]
-        rows = torch.cat([rows, torch.from_numpy(found["loss"]).topk(LARGEST).indices])
-        relative = np.abs(found["cook"][rows] / references(rows).numpy() - 1)
+    found = {name: np.load(path) for name in ("sketch", "every") if (path := folder / f"{name}.npz").exists()}
+    loss = torch.from_numpy(next(iter(found.values()))["loss"])  # of the head: no sketch changes it
+    rows = torch.randperm(N, generator=torch.Generator().manual_seed(1))[:RANDOM]
+    rows = torch.cat([rows, loss.topk(LARGEST).indices])
+    truth = references(rows).numpy()
+    for name, arrays in found.items():
+        relative = np.abs(arrays["cook"][rows] / truth - 1)
         for what, part in (("at random", relative[:RANDOM]), ("of the largest loss", relative[RANDOM:])):
             print(
                 f"{name}, {len(part)} points {what}: error median {np.median(part):.2%},"

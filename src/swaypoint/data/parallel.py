@@ -58,8 +58,9 @@ def _alone() -> None:
 
 @contextmanager
 def one_core() -> Iterator[None]:
-    """For what is done between pieces of :func:`ordered_map`: a kernel that took all cores would keep them
-    from the pieces, and for some milliseconds after, in which its threads wait by spinning."""
+    """Within, kernels called from this thread take one core. Between pieces of :func:`ordered_map` a kernel
+    that took all would keep them from the pieces, and for some milliseconds after, in which its threads wait
+    by spinning."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -6,8 +6,6 @@ training), with the claims behind them counted over several seeds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from swaypoint.auditing.run import Listener
+from swaypoint.data.parallel import one_core
 from swaypoint.errors import InputError, require
 from swaypoint.folder.writing import write_json, write_table
 from swaypoint.studies.pieces import Cell, cell
@@ -56,7 +54,7 @@ def study(options: ToyOptions, out: Path, listener: Listener | None = None) -> d
     (out / "cells").mkdir(parents=True, exist_ok=True)
     problems: dict[str, list[Cell]] = {problem.name: [] for problem in PROBLEMS}
     flips: list[Cell] = []
-    with _one_thread():
+    with one_core():  # sums in one order: a seed gives the same numbers whatever the number of cores
         for seed in range(options.seed, options.seed + options.seeds):
             for problem in PROBLEMS:
                 listener.stage(f"{problem.name}, seed {seed}")
@@ -90,17 +88,6 @@ def _check(options: ToyOptions, out: Path) -> None:
             raise InputError(f"{name} is {value}; expected {least} or more")
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; name a folder to write to")
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Sums in one order: a seed gives the same numbers whatever the number of cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _pictured(problems: dict[str, list[Cell]], flip: Cell) -> pa.Table:
