@@ -9,7 +9,6 @@ agreement and a picture of one cut into a folder.
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import tempfile
 import time
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 
 from benchmarks.machine import describe, product_rate
+from benchmarks.peers.worker import peak
 from swaypoint.data.parallel import ordered_map
 from swaypoint.folder.writing import write_json
 from swaypoint.studies.acas import hcas
@@ -53,7 +53,7 @@ def decoding(folder: Path, whole: bool) -> None:
             path = Path(scratch) / "decoded.h5"
             seconds = elapsed(lambda: decode(folder, path))
             size = path.stat().st_size / 1e6
-        print(f"92.0 million points into a file of {size:.1f} MB: {seconds:.0f} s; {peak()}")
+        print(f"92.0 million points into a file of {size:.1f} MB: {seconds:.0f} s, {peak() / 1e9:.2f} GB")
 
 
 def solving(whole: bool) -> hcas.Solution:
@@ -63,7 +63,7 @@ def solving(whole: bool) -> hcas.Solution:
     if whole:
         with tempfile.TemporaryDirectory() as scratch:
             seconds = elapsed(lambda: hcas.solve_all(Path(scratch) / "hcas.h5", costs=True))
-        print(f"16 pairs of speeds into a file, with costs: {seconds:.0f} s; {peak()}")
+        print(f"16 pairs of speeds into a file, with costs: {seconds:.0f} s, {peak() / 1e9:.2f} GB")
     return hcas.solve(SPEED, SPEED)
 
 
@@ -129,10 +129,6 @@ def elapsed(task: Callable[[], object]) -> float:
     start = time.perf_counter()
     task()
     return time.perf_counter() - start
-
-
-def peak() -> str:
-    return f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB"
 
 
 def main() -> None:

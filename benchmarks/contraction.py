@@ -49,15 +49,15 @@ def both(pairs: FeaturePairs, form: Callable[[Tensor], Tensor], chunk: Chunk) ->
 
 
 def few(points: int = 8 * CHUNK) -> None:
-    """Both passes, of softmax of 2 to 6 classes: (classes choose 2) rows of coefficients."""
+    """Both passes, of softmax of few classes: (classes choose 2) rows of coefficients."""
     print("| classes | features | formed, ms | weighed, ms | times |\n| --- | --- | --- | --- | --- |")
     for width in (17, 65, 257, 513):
-        for classes in (2, 3, 4, 5, 6):
+        for classes in (2, 3, 4, 5, 6, 10):
             rows = pair_count(classes - 1)
             chunks = [(torch.randn(width, CHUNK), torch.randn(rows, CHUNK)) for _ in range(points // CHUNK)]
             spent: dict[int, list[float]] = {0: [], rows: []}
             for limit in [0, rows] * ROUNDS:
-                moments._FEW = limit
+                moments._FEW, moments._PART = limit, 1 << 30
                 pairs = FeaturePairs(width, torch.float32, CPU)
                 form = pairs.form(torch.randn(rows, width, width))
                 spent[limit].append(seconds(partial(both, pairs, form), chunks))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.peers.worker import peak
 from swaypoint.data.neighbours import EXACT, Space
 from swaypoint.findings.duplicates.contents import hashed
 from swaypoint.findings.duplicates.nearest import NEIGHBOURS, near_pairs
@@ -68,13 +68,13 @@ def measure(n: int, width: int) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         features, labels, alien = planted(Path(folder) / "features", n, width)
-        before = _peak()
+        before = peak() / 1e9
         timed("exact copies", lambda: hashed(row.tobytes() for row in features))
         index, distance = timed("neighbours", lambda: Space(features).others(NEIGHBOURS))
         pairs, _ = timed("near copies", lambda: near_pairs(index, distance))
         split = np.full(n, TRAIN)
         p = timed("outliers", lambda: foreign_p_values(features, labels, split))
-        peak = _peak()
+        most = peak() / 1e9
         named = benjamini_hochberg(p, LEVEL)
         sample = np.linspace(0, n - 1, _SAMPLE).astype(int)
         true, _ = Space(features).nearest(features[sample], NEIGHBOURS, itself=sample)
@@ -87,7 +87,7 @@ def measure(n: int, width: int) -> dict[str, Any]:
         "search": "among cells" if n > EXACT else "exact",
         "seconds": seconds | {"all": round(sum(seconds.values()), 1)},
         "seconds of a core": cpu | {"all": round(sum(cpu.values()), 1)},
-        "peak GB": round(peak, 2),
+        "peak GB": round(most, 2),
         "peak GB before": round(before, 2),
         "recall of the nearest": _recall(true[:, :1], index[sample]),
         "recall of the 16 nearest": _recall(true, index[sample]),
@@ -100,10 +100,6 @@ def measure(n: int, width: int) -> dict[str, Any]:
 
 def _recall(true: np.ndarray, found: np.ndarray) -> float:
     return float(np.mean([np.isin(one, other).mean() for one, other in zip(true, found, strict=True)]))
-
-
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def main() -> None:

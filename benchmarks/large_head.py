@@ -9,7 +9,6 @@ quadratic forms are then right to about 1e-8. The sketch is compared with the ex
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.machine import describe
+from benchmarks.peers.worker import peak
 from benchmarks.workloads import head_problem
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.scoring import sketch_points
@@ -60,11 +60,10 @@ def score(name: str, folder: Path) -> None:
     factored = time.perf_counter() - start
     scores = influence.scores()
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     error = np.zeros(N) if scores.standard_error is None else scores.standard_error
     np.savez(folder / f"{name}.npz", cook=scores.cook, error=error, loss=scores.loss)
     print(
-        f"{name}: {seconds:.0f} s ({factored:.0f} before the first score), peak memory {peak:.1f} GB",
+        f"{name}: {seconds:.0f} s ({factored:.0f} before the first score), peak memory {peak() / 1e9:.1f} GB",
         flush=True,
     )
     print(

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from torch.nn import functional as F
 
 from benchmarks.large_head import gradients, sketched
 from benchmarks.machine import describe, product_rate
+from benchmarks.peers.worker import peak
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.scoring import sketch_points
 from swaypoint.scoring.risks.head import HeadWeights
@@ -92,7 +92,7 @@ def score(way: str, folder: Path, threads: int) -> None:
         "threads": threads,
         "seconds": round(seconds, 1),
         "before the first score": round(factored, 1),
-        "peak GB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
+        "peak GB": round(peak() / 1e9, 2),
         "share of classes": round(share, 4),
         "told error": facts.estimated_error,
         "of which left out": influence._missing,

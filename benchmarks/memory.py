@@ -5,7 +5,6 @@ Each in a process of its own: the peak above what the imports and the model take
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 
@@ -13,13 +12,10 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.machine import describe
+from benchmarks.peers.worker import peak
 
 BATCH = 512
 TASKS = ("nothing", "training step", "hessian", "ggn")
-
-
-def peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
 def measure(task: str) -> None:
@@ -40,7 +36,7 @@ def measure(task: str) -> None:
     elif task in ("hessian", "ggn"):
         solution, residual = torch.zeros_like(vector), vector.clone()  # what CG holds beside the product
         residual = residual - risk.curvature(task) @ vector + solution  # type: ignore[arg-type]
-    print(f"{peak() - before:.0f}")
+    print(f"{(peak() - before) / 1e6:.0f}")
 
 
 def main() -> None:

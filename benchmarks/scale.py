@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from benchmarks.peers.worker import peak
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.data.folds import Durable, Fold, InProcess, Statistic
 from swaypoint.scoring.closed_form import Influence
@@ -120,11 +121,11 @@ def measure(points: int, engine: str, workers: int) -> None:
         total, index = score(points, Durable(Path(folder), "benchmark", inner=fold))
         seconds = time.perf_counter() - start
     stop.set()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    half = samples[len(samples) // 2 :] or [peak]
+    most = peak() / 1e6
+    half = samples[len(samples) // 2 :] or [most]
     print(
         f"{points:>11,} points, {engine}, {workers} workers: {seconds:8.1f} s, {points / seconds:9,.0f} a"
-        f" second; peak {peak:,.0f} MB, {min(half):,.0f} to {max(half):,.0f} MB in the second half;"
+        f" second; peak {most:,.0f} MB, {min(half):,.0f} to {max(half):,.0f} MB in the second half;"
         f" sum {total:.15g}, first {index[:3].tolist()}",
         flush=True,
     )

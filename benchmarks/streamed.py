@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 
 from benchmarks.machine import describe
+from benchmarks.peers.worker import peak
 from benchmarks.workloads import head_problem
 
 N, D, C = 1_000_000, 64, 10
@@ -40,16 +40,15 @@ def score(folder: Path) -> None:
     from swaypoint.scoring.risks.head import HeadWeights
     from swaypoint.scoring.risks.losses import CrossEntropy
 
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak()
     features = np.load(folder / "features.npy", mmap_mode="r")
     weight = torch.from_numpy(np.load(folder / "weight.npy"))
     head = swaypoint.LinearHead(HeadWeights(weight, torch.zeros(C), CrossEntropy()))
     start = time.perf_counter()
     ranking = swaypoint.cooks_distance(head, (features, np.load(folder / "labels.npy")), progress=False)
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"{len(ranking):,} points in {seconds:.1f} s; peak memory {peak / 1e6:.2f} GB")
-    print(f"(of which {before / 1e6:.2f} GB after importing, and {N * D * 4 / 1e9:.2f} GB pages of the map)")
+    print(f"{len(ranking):,} points in {seconds:.1f} s; peak memory {peak() / 1e9:.2f} GB")
+    print(f"(of which {before / 1e9:.2f} GB after importing, and {N * D * 4 / 1e9:.2f} GB pages of the map)")
 
 
 def main() -> None:

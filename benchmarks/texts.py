@@ -15,7 +15,6 @@ import argparse
 import csv
 import json
 import re
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +30,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 
 from benchmarks.machine import describe
+from benchmarks.peers.worker import peak
 from benchmarks.planted import planted
 from benchmarks.wrong_labels import average_precision
 from swaypoint import audit, wrong_labels
@@ -212,8 +212,7 @@ def many(folder: Path, name: str, count: int) -> None:
 
     with tempfile.TemporaryDirectory() as scratch:
         audit(source, Path(scratch) / "audit", read=ReadOptions(text="text"), listener=Listener(said))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{count:,} texts of {name}: {time.perf_counter() - start:.0f} s, at most {peak:.2f} GiB")
+    print(f"{count:,} texts of {name}: {time.perf_counter() - start:.0f} s, at most {peak() / 2**30:.2f} GiB")
 
 
 def main() -> None:

@@ -24,6 +24,16 @@ CLOSE = {torch.float32: 2e-5, torch.float64: 1e-12}
     seed=st.integers(0, 1000),
 )
 def test_moments_and_forms_are_those_of_plain_sums(rows, width, points, dtype, seed):
+    equal_plain_sums(rows, width, points, dtype, seed)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize(("rows", "width"), [(10, 51), (3, 52), (14, 121), (22, 170), (23, 170)])
+def test_of_many_features_some_are_taken_together(rows, width, dtype):
+    equal_plain_sums(rows, width, 700, dtype, seed=0)
+
+
+def equal_plain_sums(rows, width, points, dtype, seed):
     rng = np.random.default_rng(seed)
     coefficients, features = rng.normal(size=(rows, points)), rng.normal(size=(width, points))
     matrices = rng.normal(size=(rows, width, width))

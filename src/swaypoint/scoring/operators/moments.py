@@ -13,6 +13,7 @@ the loss couples (softmax: one group of C - 1 contrasts; separable losses: C gro
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from functools import cached_property, partial
@@ -29,10 +30,13 @@ _STEP = {"cpu": 512, "cuda": 16384}
 2,048 at D = 65)."""
 _BAND = 5
 _BUFFER_ROWS = 640
-_FEW, _MOST = 12, 2**26
-"""Rows of coefficients up to which no products of features are formed (``python -m benchmarks.contraction
---few`` has what that is worth), as long as their sums, which are held twice over, have no more entries than
-this."""
+_FEW, _PART, _MOST = 12, 8, 2**26
+"""Rows of coefficients up to which no products of features are formed, or so many parts of the width where
+that is more (``python -m benchmarks.contraction --few`` has what that is worth), as long as their sums, which
+are held twice over, have no more entries than this."""
+_HEIGHT = 34
+"""Rows of features, about, that are then taken together against all from their first on: the lower they are,
+the fewer products below the diagonal are made, and the slower."""
 
 
 class FeaturePairs:
@@ -48,6 +52,9 @@ class FeaturePairs:
     def __init__(self, width: int, dtype: torch.dtype, device: torch.device) -> None:
         self.width, self.dtype = width, dtype
         self.bands = [(d, min(d + _BAND, width)) for d in range(0, width, _BAND)]
+        count = max(1, round(width / _HEIGHT))
+        edges = [width * i // count for i in range(count + 1)]
+        self._high = list(itertools.pairwise(edges))
         left, right, scale = [], [], []
         for first, last in self.bands:
             d, e = torch.meshgrid(torch.arange(first, last), torch.arange(first, width), indexing="ij")
@@ -57,6 +64,13 @@ class FeaturePairs:
         self._left, self._right = torch.cat(left).to(device), torch.cat(right).to(device)
         self._scale = torch.cat(scale).double().to(device)
         self.pairs = len(self._left)
+        place, done = torch.empty(width, width, dtype=torch.long), 0
+        for first, last in self._high:
+            size = (last - first) * (width - first)
+            place[first:last, first:] = torch.arange(done, done + size).view(last - first, -1)
+            done += size
+        low, high = torch.minimum(self._left, self._right), torch.maximum(self._left, self._right)
+        self._place = place.to(device)[low, high]
         self._make = partial(_Products, self.bands, width, dtype, device)
         self._local = threading.local()
         self._arguments = (width, dtype, device)
@@ -77,13 +91,19 @@ class FeaturePairs:
         """phi^T K phi of each K of ``matrices`` (Q, D, D): a function of features (D, b) to (Q, b), both in
         :attr:`dtype`."""
         if self._few(len(matrices)):
-            return partial(self._forms, ((matrices + matrices.mT) / 2).to(self.dtype).flatten(0, 1))
+            both = matrices + matrices.mT
+            parts = []
+            for first, last in self._high:  # what is left out below the diagonal counts above it
+                part = both[:, first:last, first:].clone()
+                part[..., : last - first] /= 2
+                parts.append(part.to(self.dtype).flatten(0, 1))
+            return partial(self._forms, parts)
         left, right = self._left, self._right
         packed = (matrices[:, left, right] + matrices[:, right, left]) * self._scale
         return partial(self._contract, packed.to(self.dtype))
 
     def _few(self, rows: int) -> bool:
-        return rows <= _FEW and rows * self.width**2 <= _MOST
+        return rows <= max(_FEW, self.width // _PART) and rows * self.width**2 <= _MOST
 
     def _products(self) -> _Products:
         if not hasattr(self._local, "products"):
@@ -105,24 +125,28 @@ class FeaturePairs:
     def _weighed(self, coefficients: Tensor, features: Tensor) -> Tensor:
         """:meth:`accumulate`, of features that are weighed by each row of coefficients."""
         products, count = self._products(), len(coefficients)
-        total = torch.zeros(count * self.width, self.width).to(features)
+        totals = [
+            torch.zeros(count * (last - first), self.width - first).to(features) for first, last in self._high
+        ]
         for columns in products.steps(features.shape[1]):
-            part = features[:, columns]
-            weighed = products.rows(count * self.width, part.shape[1])
-            torch.mul(coefficients[:, None, columns], part, out=weighed.view(count, *part.shape))
-            total.addmm_(weighed, part.T)
-        return total.view(count, self.width, self.width)[:, self._left, self._right].double()
+            part, weights = features[:, columns], coefficients[:, None, columns]
+            for (first, last), total in zip(self._high, totals, strict=True):
+                weighed = products.rows(len(total), part.shape[1])
+                torch.mul(weights, part[first:last], out=weighed.view(count, last - first, part.shape[1]))
+                total.addmm_(weighed, part[first:].T)
+        return torch.cat([total.view(count, -1) for total in totals], 1)[:, self._place].double()
 
-    def _forms(self, matrices: Tensor, features: Tensor) -> Tensor:
-        """phi^T K phi of few matrices, one below the other (Q D, D). Always of as many columns, whatever they
-        are: a kernel of another shape would round a point's value otherwise."""
-        products, count = self._products(), len(matrices) // self.width
-        result = torch.empty(count, features.shape[1]).to(features)
+    def _forms(self, matrices: list[Tensor], features: Tensor) -> Tensor:
+        """phi^T K phi of few matrices, see :meth:`form`. Always of as many columns, whatever they are: a
+        kernel of another shape would round a point's value otherwise."""
+        products, count = self._products(), len(matrices[0]) // (self._high[0][1] - self._high[0][0])
+        result = torch.zeros(count, features.shape[1]).to(features)
         for columns in products.steps(features.shape[1]):
             part = products.filled(features[:, columns])
-            applied = torch.mm(matrices, part, out=products.rows(len(matrices), part.shape[1]))
-            values = applied.view(count, *part.shape).mul_(part).sum(1)
-            result[:, columns] = values[:, : columns.stop - columns.start]
+            for (first, last), rows in zip(self._high, matrices, strict=True):
+                applied = torch.mm(rows, part[first:], out=products.rows(len(rows), part.shape[1]))
+                values = applied.view(count, last - first, -1).mul_(part[first:last]).sum(1)
+                result[:, columns] += values[:, : columns.stop - columns.start]
         return result
 
     def _contract(self, coefficients: Tensor, features: Tensor) -> Tensor:

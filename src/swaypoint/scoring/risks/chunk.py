@@ -117,7 +117,7 @@ def check_range(columns: Tensor, offset: int) -> None:
     Raises:
         InputError: they are not finite, or too large; the row is named.
     """
-    flat = columns.T.flatten()  # as they lie in memory
+    flat = (columns if columns.is_contiguous() else columns.T).flatten()  # as they lie in memory
     if bool(torch.dot(flat, flat) < LARGEST**2):  # of most data, and in half the time of a maximum
         return
     low, high = torch.aminmax(columns)

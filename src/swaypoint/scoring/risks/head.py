@@ -164,10 +164,15 @@ class LinearHeadRisk:
         return columns, self.head.loss.check(targets.to(self.device), self.head.outputs, offset)
 
     def _as_columns(self, features: Tensor) -> Tensor:
-        rows = torch.empty(len(features), self.head.width, dtype=torch.float64, device=self.device)
-        rows[:, : features.shape[1]] = features.to(self.device)
-        rows[:, features.shape[1] :] = 1.0
-        return rows.T  # as they came: to turn them in memory takes twice as long as to make them
+        given = features.T.to(self.device)
+        size = self.head.width, len(features)
+        # As they came: to turn them in memory takes twice as long as to make them.
+        size = size if given.is_contiguous() else size[::-1]
+        columns = torch.empty(size, dtype=torch.float64, device=self.device)
+        columns = columns if given.is_contiguous() else columns.T
+        columns[: len(given)] = given
+        columns[len(given) :] = 1.0
+        return columns
 
     def _chunk(self, features: Tensor, targets: Tensor, offset: int) -> Chunk:
         columns, targets = self._columns(features, targets, offset)

@@ -25,7 +25,7 @@ from swaypoint.studies.acas.tables import Table
 
 CUT_AXES = ("tau", "v_own", "v_int", "psi")
 """Held fixed in a cut; theta and rho, the last two axes, span it."""
-_BATCH = 4096
+_BATCH = 8192
 
 
 class TablePoints(FeatureBatches):
@@ -71,8 +71,7 @@ class TablePoints(FeatureBatches):
         return self._features(rows), torch.from_numpy(self.table.decisions(rows)).long()
 
     def _features(self, rows: np.ndarray) -> Tensor:
-        with torch.no_grad():
-            return self.surrogate.features(torch.from_numpy(self.table.points(rows)))
+        return self.surrogate.columns(torch.from_numpy(self.table.points(rows))).T
 
 
 @dataclass(frozen=True)
