@@ -11,7 +11,7 @@ import oracles
 import swaypoint
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.scoring.blank_head import blank_head, zero_head
-from swaypoint.scoring.closed_form import Influence
+from swaypoint.scoring.closed_form import ACCURACY, Influence
 from swaypoint.scoring.risks import losses
 from swaypoint.scoring.risks.chunk import check_range
 from swaypoint.scoring.risks.coordinates import whitening
@@ -110,6 +110,32 @@ def test_equals_dense_autodiff(case, bias, l2, collinear, dtype):
     ).numpy()
     tolerance = 1e-5 if dtype == torch.float32 else 1e-10
     np.testing.assert_allclose(scores.cook, expected, rtol=tolerance, atol=1e-16)
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("collinear", [False, True], ids=["full rank", "nearly collinear"])
+@pytest.mark.parametrize(("classes", "width"), [(3, 8), (4, 20), (2, 40)])
+@pytest.mark.parametrize("sharpness", [1.0, 20.0, 60.0])
+def test_nearly_all_are_within_the_error_that_is_told(sharpness, classes, width, collinear, seed):
+    # Sharp logits leave few points that curve; wrong labels give them gradients where there is no curvature.
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randn(2000, width, generator=generator)
+    if collinear:
+        half = features[:, : width // 2]
+        features = torch.cat([half, half + 1e-3 * features[:, width // 2 :]], 1)
+    labels = torch.randint(0, classes, (len(features),), generator=generator)
+    weight = sharpness / width**0.5 * torch.randn(classes, width, generator=generator)
+    head, data = HeadWeights(weight, None, losses.CrossEntropy()), ArrayBatches(features, labels)
+    expected = oracles.cooks_distance(
+        *oracles.rows_and_hessian(F.cross_entropy, head.matrix, features, labels)
+    ).numpy()
+    single, chosen = Influence(head, data, dtype=torch.float32), Influence(head, data)
+    told = expected > 1e-10 * expected.mean()  # p - 1 of a sure point has no digits in the oracle
+    off, left = (abs(found.scores().cook / expected - 1.0)[told] for found in (single, chosen))
+    assert np.quantile(off, 0.99) <= single.estimated_error
+    assert sharpness > 1.0 or single.estimated_error < 10 * np.quantile(off, 0.99)
+    assert chosen.dtype == (torch.float32 if single.estimated_error <= ACCURACY else torch.float64)
+    assert np.quantile(left, 0.99) <= ACCURACY
 
 
 # -- coordinates ------------------------------------------------------------------------------------

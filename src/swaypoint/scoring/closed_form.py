@@ -35,6 +35,8 @@ from swaypoint.scoring.solvers.cholesky import Factorization, by_cholesky, chole
 
 ACCURACY = 1e-5
 """Relative error promised for float32; beyond it float64 takes over (``dtype=None``)."""
+_ROUNDINGS, _NEARLY_ALL = 3.0, 0.99
+"""Of its precision, by how much an entry of the Hessian may be off; of how many points an error is told."""
 
 _BLOCK_BYTES = 128 << 20
 _TOGETHER = 64  # points that take steps of conjugate gradients together, as many as the slowest needs
@@ -60,11 +62,13 @@ class Influence(HeadSolution):
     Args:
         head, data: as for :class:`~swaypoint.scoring.risks.head.LinearHeadRisk`.
         damping: added to the Hessian's diagonal.
-        dtype: of the large products. None takes float32, and repeats in float64 when the condition
-            number says that float32 could be off by more than ``ACCURACY``, or when it sees no curvature in
-            some directions.
+        dtype: of the large products. None takes float32, and repeats in float64 when that could be off by
+            more than ``ACCURACY``, or when it sees no curvature in some directions.
         device: where to compute.
         fold: where the shards of ``data`` are worked on; default: in this process.
+
+    Attributes:
+        estimated_error: relative error to expect of nearly all scores, from the precision of the products.
 
     Raises:
         InputError: the data or the head cannot be used.
@@ -93,11 +97,12 @@ class Influence(HeadSolution):
         if dtype is None and self.dtype != torch.float64:
             # Directions without curvature in float32 may well have some in float64: eigenvalues, which cost
             # ten factorisations, are for what float64 finds singular.
-            worst = ACCURACY / self._error(1.0)
-            regular = by_cholesky(self._curvature.dense(), noise=self._noise, worst=worst)
+            regular = by_cholesky(self._curvature.dense(), noise=self._noise)
             if regular is not None:
                 self._invert(regular)
-                return
+                if self.estimated_error <= ACCURACY:
+                    return
+                del self.inverse, self._known
             self.dtype = torch.float64
             del self._curvature, regular  # before as much is made again
             self._take(damping, device, fold)
@@ -117,6 +122,7 @@ class Influence(HeadSolution):
         # Blocks of many outputs on few features cost more than products with the inverse.
         self._narrow = self.risk.wide and self.risk.head.width <= outer.NARROW
         self._known = None if self._narrow else self._quadratic_form()
+        self.estimated_error = _ROUNDINGS * torch.finfo(self.dtype).eps * self._felt()
 
     def _quadratic_form(self) -> HeadForm:
         return self._curvature.quadratic_form(self.inverse.matrix, beside=self.risk.leverage_form)
@@ -155,14 +161,16 @@ class Influence(HeadSolution):
         other._beyond = Beyond(self.risk) if self.summary.dropped else None
         return other
 
-    @property
-    def estimated_error(self) -> float:
-        """Relative error to expect of the scores from the precision of the products. The condition number's
-        1-norm overstates by far what a score feels: a hundredth of it."""
-        return self._error(self.inverse.condition)
-
-    def _error(self, condition: float) -> float:
-        return torch.finfo(self.dtype).eps * condition * 0.01
+    def _felt(self) -> float:
+        """How much larger a relative error of the Hessian's entries is in the Cook's distance of nearly all
+        points: sum_j H_jj x_j^2 / x^T H x for x = H^-1 g, of a sample. A condition number of the equations
+        for the right-hand sides there are (Chan & Foulser, 1988); that of the matrix is for the worst there
+        could be."""
+        gradients = torch.cat([self._gradients(chunk) for chunk in self.risk.chunks(self.risk.few)])
+        steps = torch.einsum("gpq,bgq->bgp", self.inverse.matrix, gradients)
+        felt = (steps.square() * self._curvature.diagonal()).sum((1, 2)) / (steps * gradients).sum((1, 2))
+        felt = felt[felt.isfinite()].abs()
+        return float(felt.quantile(_NEARLY_ALL)) if len(felt) else 1.0
 
     @property
     def _noise(self) -> float:
@@ -177,8 +185,8 @@ class Influence(HeadSolution):
             precision=str(self.dtype).removeprefix("torch."),
             error=Expected(
                 self.estimated_error,
-                f"rounding of the products in {str(self.dtype).removeprefix('torch.')}, estimated from the"
-                " condition number",
+                f"rounding of the products in {str(self.dtype).removeprefix('torch.')}, estimated from a"
+                " sample of the points",
                 held_to=ACCURACY,
             ),
             decrement=self._newton_decrement(),

@@ -34,9 +34,9 @@ _FEW, _PART, _MOST = 12, 8, 2**26
 """Rows of coefficients up to which no products of features are formed, or so many parts of the width where
 that is more (``python -m benchmarks.contraction --few`` has what that is worth), as long as their sums, which
 are held twice over, have no more entries than this."""
-_HEIGHT = 34
-"""Rows of features, about, that are then taken together against all from their first on: the lower they are,
-the fewer products below the diagonal are made, and the slower."""
+_HEIGHT, _LEAST = 34, 100
+"""Features, about, that are then taken together against all from their first on, as long as that makes a
+product of so many rows: the fewer, the fewer products below the diagonal are made, and the slower."""
 
 
 class FeaturePairs:
@@ -52,9 +52,6 @@ class FeaturePairs:
     def __init__(self, width: int, dtype: torch.dtype, device: torch.device) -> None:
         self.width, self.dtype = width, dtype
         self.bands = [(d, min(d + _BAND, width)) for d in range(0, width, _BAND)]
-        count = max(1, round(width / _HEIGHT))
-        edges = [width * i // count for i in range(count + 1)]
-        self._high = list(itertools.pairwise(edges))
         left, right, scale = [], [], []
         for first, last in self.bands:
             d, e = torch.meshgrid(torch.arange(first, last), torch.arange(first, width), indexing="ij")
@@ -64,15 +61,9 @@ class FeaturePairs:
         self._left, self._right = torch.cat(left).to(device), torch.cat(right).to(device)
         self._scale = torch.cat(scale).double().to(device)
         self.pairs = len(self._left)
-        place, done = torch.empty(width, width, dtype=torch.long), 0
-        for first, last in self._high:
-            size = (last - first) * (width - first)
-            place[first:last, first:] = torch.arange(done, done + size).view(last - first, -1)
-            done += size
-        low, high = torch.minimum(self._left, self._right), torch.maximum(self._left, self._right)
-        self._place = place.to(device)[low, high]
         self._make = partial(_Products, self.bands, width, dtype, device)
         self._local = threading.local()
+        self._halves = dict[int, _Half]()
         self._arguments = (width, dtype, device)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -93,17 +84,25 @@ class FeaturePairs:
         if self._few(len(matrices)):
             both = matrices + matrices.mT
             parts = []
-            for first, last in self._high:  # what is left out below the diagonal counts above it
+            for first, last in self._half(
+                len(matrices)
+            ).bands:  # what they leave out counts above the diagonal
                 part = both[:, first:last, first:].clone()
                 part[..., : last - first] /= 2
-                parts.append(part.to(self.dtype).flatten(0, 1))
-            return partial(self._forms, parts)
+                parts.append((first, last, part.to(self.dtype).flatten(0, 1)))
+            return partial(self._forms, len(matrices), parts)
         left, right = self._left, self._right
         packed = (matrices[:, left, right] + matrices[:, right, left]) * self._scale
         return partial(self._contract, packed.to(self.dtype))
 
     def _few(self, rows: int) -> bool:
         return rows <= max(_FEW, self.width // _PART) and rows * self.width**2 <= _MOST
+
+    def _half(self, rows: int) -> _Half:
+        count = max(1, round(self.width / max(_HEIGHT, _LEAST / rows)))
+        if count not in self._halves:
+            self._halves[count] = _Half(self.width, count, self._left, self._right)
+        return self._halves[count]
 
     def _products(self) -> _Products:
         if not hasattr(self._local, "products"):
@@ -124,26 +123,24 @@ class FeaturePairs:
 
     def _weighed(self, coefficients: Tensor, features: Tensor) -> Tensor:
         """:meth:`accumulate`, of features that are weighed by each row of coefficients."""
-        products, count = self._products(), len(coefficients)
-        totals = [
-            torch.zeros(count * (last - first), self.width - first).to(features) for first, last in self._high
-        ]
+        products, count, half = self._products(), len(coefficients), self._half(len(coefficients))
+        totals = [torch.zeros(count * (b - a), self.width - a).to(features) for a, b in half.bands]
         for columns in products.steps(features.shape[1]):
             part, weights = features[:, columns], coefficients[:, None, columns]
-            for (first, last), total in zip(self._high, totals, strict=True):
+            for (first, last), total in zip(half.bands, totals, strict=True):
                 weighed = products.rows(len(total), part.shape[1])
                 torch.mul(weights, part[first:last], out=weighed.view(count, last - first, part.shape[1]))
                 total.addmm_(weighed, part[first:].T)
-        return torch.cat([total.view(count, -1) for total in totals], 1)[:, self._place].double()
+        return torch.cat([total.view(count, -1) for total in totals], 1)[:, half.place].double()
 
-    def _forms(self, matrices: list[Tensor], features: Tensor) -> Tensor:
+    def _forms(self, count: int, matrices: list[tuple[int, int, Tensor]], features: Tensor) -> Tensor:
         """phi^T K phi of few matrices, see :meth:`form`. Always of as many columns, whatever they are: a
         kernel of another shape would round a point's value otherwise."""
-        products, count = self._products(), len(matrices[0]) // (self._high[0][1] - self._high[0][0])
+        products = self._products()
         result = torch.zeros(count, features.shape[1]).to(features)
         for columns in products.steps(features.shape[1]):
             part = products.filled(features[:, columns])
-            for (first, last), rows in zip(self._high, matrices, strict=True):
+            for first, last, rows in matrices:
                 applied = torch.mm(rows, part[first:], out=products.rows(len(rows), part.shape[1]))
                 values = applied.view(count, last - first, -1).mul_(part[first:last]).sum(1)
                 result[:, columns] += values[:, : columns.stop - columns.start]
@@ -164,6 +161,21 @@ def _filled(rows: Tensor) -> Tensor:
     """With rows of zeros up to a multiple of four: the kernels' tiles are as high, and the product of a
     few rows takes a tenth to a third less time for it."""
     return F.pad(rows, (0, 0, 0, -len(rows) % 4))
+
+
+class _Half:
+    """The upper triangle of a (D, D) matrix, and what is below it in ``count`` blocks along the diagonal:
+    bands of rows ``(first, last)``, each from its first column on, and in them the ``place`` of the entries
+    (left, right) of :class:`FeaturePairs`."""
+
+    def __init__(self, width: int, count: int, left: Tensor, right: Tensor) -> None:
+        self.bands = list(itertools.pairwise(width * i // count for i in range(count + 1)))
+        places, done = left.new_empty(width, width), 0
+        for first, last in self.bands:
+            size = (last - first) * (width - first)
+            places[first:last, first:] = torch.arange(done, done + size).view(last - first, -1)
+            done += size
+        self.place = places[torch.minimum(left, right), torch.maximum(left, right)]
 
 
 class _Products:
@@ -261,6 +273,15 @@ class HeadCurvature:
                 row += outputs[:, i, :, None, None] * features
             full[:, i] = row.transpose(1, 2)
         return full.view(self.blocks, m * d, m * d)
+
+    def diagonal(self) -> Tensor:
+        """That of :meth:`dense`, ``(G, m D)``."""
+        own = torch.arange(self.outputs, device=self._moments.device)
+        rows = self._moments[:, unpack_index(self.outputs, own.device)[own, own]].diagonal(dim1=2, dim2=3)
+        if self._penalty is not None:
+            outputs, features = self._penalty
+            rows = rows + outputs[:, own, own].unsqueeze(2) * features.diagonal()
+        return rows.flatten(1)
 
     def quadratic_form(self, matrix: Tensor, *, beside: Tensor | None = None) -> HeadForm:
         """g^T K g for K in the layout of :meth:`dense`; ``beside`` (D, D), a form of the features alone,

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from swaypoint.data.batches import FeatureBatches, pieces
+from swaypoint.data.batches import ArrayBatches, FeatureBatches, pieces
 from swaypoint.data.folds import Fold, InProcess, Statistic, total
 from swaypoint.data.parallel import ordered_map
 from swaypoint.errors import InputError
@@ -35,7 +35,7 @@ from swaypoint.scoring.risks.coordinates import (
 from swaypoint.scoring.risks.losses import Loss
 
 Result = TypeVar("Result")
-_SAMPLE = 4096
+_SAMPLE, _FEW = 4096, 256
 _BATCH = 8192
 _CHUNK = 8192
 _CHUNK_BYTES = 8 << 20
@@ -164,12 +164,9 @@ class LinearHeadRisk:
         return columns, self.head.loss.check(targets.to(self.device), self.head.outputs, offset)
 
     def _as_columns(self, features: Tensor) -> Tensor:
-        given = features.T.to(self.device)
-        size = self.head.width, len(features)
-        # As they came: to turn them in memory takes twice as long as to make them.
-        size = size if given.is_contiguous() else size[::-1]
-        columns = torch.empty(size, dtype=torch.float64, device=self.device)
-        columns = columns if given.is_contiguous() else columns.T
+        given, size = features.T.to(self.device), (self.head.width, len(features))
+        columns = given.new_empty(size if given.is_contiguous() else size[::-1], dtype=torch.float64)
+        columns = columns if given.is_contiguous() else columns.T  # as they came: turning takes longer
         columns[: len(given)] = given
         columns[len(given) :] = 1.0
         return columns
@@ -221,6 +218,8 @@ class LinearHeadRisk:
         outputs = self.head.outputs
         entries = outputs if self.head.loss.convex else outputs**2  # of the curvature of a point
         sample = self.data.sample(max(64, min(_SAMPLE, _LEAST_BYTES // (8 * entries))))
+        few = (part[:: -(-len(part) // _FEW)].clone() for part in sample)
+        self.few = ArrayBatches(next(few), next(few))  # some that stand for all
         ridge = self.head.penalty(self.damping)
         return conditioning(self._chunk(*sample, 0), self._gauge, ridge, convex=self.head.loss.convex)
 
