@@ -82,11 +82,9 @@ class FeaturePairs:
         """phi^T K phi of each K of ``matrices`` (Q, D, D): a function of features (D, b) to (Q, b), both in
         :attr:`dtype`."""
         if self._few(len(matrices)):
-            both = matrices + matrices.mT
-            parts = []
-            for first, last in self._half(
-                len(matrices)
-            ).bands:  # what they leave out counts above the diagonal
+            both, parts = matrices + matrices.mT, []
+            # What the bands leave out below the diagonal counts above it.
+            for first, last in self._half(len(matrices)).bands:
                 part = both[:, first:last, first:].clone()
                 part[..., : last - first] /= 2
                 parts.append((first, last, part.to(self.dtype).flatten(0, 1)))
