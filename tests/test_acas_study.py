@@ -105,21 +105,6 @@ def scored(table: Table, surrogate: Surrogate) -> tuple[scoring.TableScores, obj
 # -- the split ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("states", [1, 2048, 5000])
-def test_columns_are_features_layer_by_layer(states):
-    torch.manual_seed(0)
-    surrogate = Surrogate(width=13, outputs=5)
-    points = torch.rand(states, 6) * torch.tensor([100.0, 1200.0, 1200.0, 3.0, 3.0, 60000.0])
-    shown = surrogate.encounter(points).double()
-    for layer in surrogate.hidden:
-        if isinstance(layer, torch.nn.Linear):
-            shown = (shown @ layer.weight.double().T + layer.bias.double()).clamp_min(0)
-    found = surrogate.columns(points)
-    assert found.shape == (13, states)
-    assert not found.requires_grad
-    torch.testing.assert_close(found.T.double(), shown.detach(), rtol=1e-4, atol=1e-5)
-
-
 def split_mix(x: int) -> int:
     """SplitMix64's output function on Python integers."""
     mask = 2**64 - 1
@@ -161,6 +146,21 @@ def test_the_closest_point_of_approach_is_that_of_flying_on() -> None:
         if 0 < nearest < len(time_) - 1:
             assert abs(columns[18]) * RANGE == pytest.approx(distance[nearest], abs=0.02 * SPEED)
             assert columns[21] * RANGE / SPEED == pytest.approx(time_[nearest], abs=0.02)
+
+
+@pytest.mark.parametrize("states", [1, 2048, 5000])
+def test_columns_are_features_layer_by_layer(states):
+    torch.manual_seed(0)
+    surrogate = Surrogate(width=13, outputs=5)
+    points = torch.rand(states, 6) * torch.tensor([100.0, 1200.0, 1200.0, 3.0, 3.0, 60000.0])
+    shown = surrogate.encounter(points).double()
+    for layer in surrogate.hidden:
+        if isinstance(layer, torch.nn.Linear):
+            shown = (shown @ layer.weight.double().T + layer.bias.double()).clamp_min(0)
+    found = surrogate.columns(points)
+    assert found.shape == (13, states)
+    assert not found.requires_grad
+    torch.testing.assert_close(found.T.double(), shown.detach(), rtol=1e-4, atol=1e-5)
 
 
 def test_encounter_columns_are_finite_at_the_corners_and_of_order_one() -> None:

@@ -98,8 +98,8 @@ def test_the_norm_of_an_inverse_from_its_factor(condition, seed):
     assert (found <= true * (1 + 1e-6)).all()
     assert (found >= true / 3).all()
     worst = float(max(np.linalg.cond(block, 1) for block in blocks))
-    assert by_cholesky(dense, noise=1e-16, worst=0.99 * worst) is None
-    assert by_cholesky(dense, noise=1e-16, worst=1.01 * worst) is not None
+    assert by_cholesky(dense, noise=1 / (0.99 * worst * dense.shape[1])) is None
+    assert by_cholesky(dense, noise=1 / (1.01 * worst * dense.shape[1])) is not None
     assert cholesky_factor(dense, worst=worst / 4) is None
 
 

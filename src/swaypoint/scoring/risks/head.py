@@ -218,8 +218,8 @@ class LinearHeadRisk:
         outputs = self.head.outputs
         entries = outputs if self.head.loss.convex else outputs**2  # of the curvature of a point
         sample = self.data.sample(max(64, min(_SAMPLE, _LEAST_BYTES // (8 * entries))))
-        few = (part[:: len(part) // _FEW + 1].clone() for part in sample)
-        self.few = ArrayBatches(next(few), next(few))  # some that stand for all
+        thin = slice(None, None, len(sample[0]) // _FEW + 1)  # some that stand for all
+        self.few = ArrayBatches(sample[0][thin].clone(), sample[1][thin].clone())
         ridge = self.head.penalty(self.damping)
         return conditioning(self._chunk(*sample, 0), self._gauge, ridge, convex=self.head.loss.convex)
 

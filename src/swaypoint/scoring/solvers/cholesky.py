@@ -71,10 +71,10 @@ def factorize(dense: Tensor, *, noise: float = 1e-14) -> Factorization:
     )
 
 
-def by_cholesky(dense: Tensor, *, noise: float, worst: float = torch.inf) -> Factorization | None:
-    """:func:`factorize` where H is regular as far as the data can tell, and its condition number at most
-    ``worst``; None where it is not, mostly without the inverse, which costs twice the factor."""
-    worst = min(worst, 1.0 / (noise * dense.shape[1]))
+def by_cholesky(dense: Tensor, *, noise: float) -> Factorization | None:
+    """:func:`factorize` where H is regular as far as the data can tell; None where it is not, mostly without
+    the inverse, which costs twice the factor."""
+    worst = 1.0 / (noise * dense.shape[1])
     factor = cholesky_factor(dense, worst=worst)
     if factor is None:
         return None
