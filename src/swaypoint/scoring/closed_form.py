@@ -94,19 +94,16 @@ class Influence(HeadSolution):
         if dtype is None and len(data) < _side(head):  # it is the factor that takes the time
             self.dtype = torch.float64
         self._take(damping, device, fold)
-        if dtype is None and self.dtype != torch.float64:
-            # Directions without curvature in float32 may well have some in float64: eigenvalues, which cost
-            # ten factorisations, are for what float64 finds singular.
-            regular = by_cholesky(self._curvature.dense(), noise=self._noise)
-            if regular is not None:
-                self._invert(regular)
-                if self.estimated_error <= ACCURACY:
-                    return
-                del self.inverse, self._known
+        if dtype is not None or self.dtype == torch.float64:
+            self._invert()
+        elif not self._float32_suffices():
             self.dtype = torch.float64
-            del self._curvature, regular  # before as much is made again
+            del self._curvature  # before as much is made again
             self._take(damping, device, fold)
-        self._invert()
+            self._invert()
+        # Blocks of many outputs on few features cost more than products with the inverse.
+        self._narrow = self.risk.wide and self.risk.head.width <= outer.NARROW
+        self._known = None if self._narrow else self._quadratic_form()
 
     def _take(self, damping: float, device: torch.device | str, fold: Fold | None) -> None:
         """The Hessian."""
@@ -117,11 +114,21 @@ class Influence(HeadSolution):
         self.points = self.summary.points
         self._expected: int | None = self.points
 
+    def _float32_suffices(self) -> bool:
+        """Whether it has digits enough for this Hessian, whose inverse is then made. Directions without
+        curvature in float32 may well have some in float64: eigenvalues, which cost ten factorisations, are
+        for what float64 finds singular."""
+        regular = by_cholesky(self._curvature.dense(), noise=self._noise)
+        if regular is None:
+            return False
+        self._invert(regular)
+        if self.estimated_error > ACCURACY:
+            del self.inverse
+            return False
+        return True
+
     def _invert(self, known: Factorization | None = None) -> None:
         self.inverse = known or factorize(self._curvature.dense(), noise=self._noise)
-        # Blocks of many outputs on few features cost more than products with the inverse.
-        self._narrow = self.risk.wide and self.risk.head.width <= outer.NARROW
-        self._known = None if self._narrow else self._quadratic_form()
         self.estimated_error = _ROUNDINGS * torch.finfo(self.dtype).eps * self._felt()
 
     def _quadratic_form(self) -> HeadForm:
