@@ -53,7 +53,7 @@ def decoding(folder: Path, whole: bool) -> None:
             path = Path(scratch) / "decoded.h5"
             seconds = elapsed(lambda: decode(folder, path))
             size = path.stat().st_size / 1e6
-        print(f"92.0 million points into a file of {size:.1f} MB: {seconds:.0f} s, {peak() / 1e9:.2f} GB")
+        print(f"92.0 million points into a file of {size:.1f} MB: {seconds:.0f} s;", memory())
 
 
 def solving(whole: bool) -> hcas.Solution:
@@ -63,7 +63,7 @@ def solving(whole: bool) -> hcas.Solution:
     if whole:
         with tempfile.TemporaryDirectory() as scratch:
             seconds = elapsed(lambda: hcas.solve_all(Path(scratch) / "hcas.h5", costs=True))
-        print(f"16 pairs of speeds into a file, with costs: {seconds:.0f} s, {peak() / 1e9:.2f} GB")
+        print(f"16 pairs of speeds into a file, with costs: {seconds:.0f} s;", memory())
     return hcas.solve(SPEED, SPEED)
 
 
@@ -123,6 +123,10 @@ def draw(table: np.ndarray, network: np.ndarray, path: Path) -> None:
 
 def cell_edges(axis: np.ndarray) -> np.ndarray:
     return np.concatenate([axis[:1], (axis[1:] + axis[:-1]) / 2, axis[-1:]])
+
+
+def memory() -> str:
+    return f"peak memory {peak() / 1e9:.2f} GB"
 
 
 def elapsed(task: Callable[[], object]) -> float:

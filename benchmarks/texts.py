@@ -86,7 +86,7 @@ def _sets(sources: list[Path]) -> Iterator[tuple[str, list[tuple[str, str, str]]
 def _orange(file: Path) -> Iterator[tuple[str, str, str]]:
     with file.open(encoding="utf-8", newline="") as lines:
         for row in list(csv.reader(lines, delimiter="\t"))[3:]:  # names, types, roles
-            if len(row) == 2:
+            if len(row) == 2 and row[0]:
                 yield row[1], row[0], "test" if "-test" in file.name else "train"
 
 

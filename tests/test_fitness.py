@@ -120,9 +120,11 @@ def exact(weights, features, labels, ridge):
 
 @pytest.mark.parametrize("damping", [0.0, 0.3])
 @pytest.mark.parametrize("factor", [0.1, 1.0, 10.0])
-def test_damped_cook_scales_ridge_and_damping(points, damping, factor):
+@pytest.mark.parametrize("loss", ["cross_entropy", torch.nn.functional.cross_entropy])
+def test_damped_cook_scales_ridge_and_damping(points, damping, factor, loss):
+    """Of the callable nothing is known: without damping a shift of the biases has no curvature."""
     rng, features, labels = points
-    weights, data = head(rng), ArrayBatches(features, labels)
+    weights, data = head(rng, loss=loss), ArrayBatches(features, labels)
     influence = Influence(weights, data, damping=damping, dtype=torch.float64)
     cook = influence.damped_cook(factor, data)
     expected = exact(weights, features, labels, factor * weights.penalty(damping))

@@ -31,7 +31,7 @@ from swaypoint.scoring.scores import (
     prediction,
 )
 from swaypoint.scoring.solvers.base import Inverse, Solution
-from swaypoint.scoring.solvers.cholesky import Factorization, by_cholesky, cholesky_factor, factorize
+from swaypoint.scoring.solvers.cholesky import Factorization, by_cholesky, factorize
 
 ACCURACY = 1e-5
 """Relative error promised for float32; beyond it float64 takes over (``dtype=None``)."""
@@ -142,15 +142,20 @@ class Influence(HeadSolution):
         """Cook's distances ``(b,)`` float64 of the points of ``data``, were the ridge and damping ``factor``
         times what they are; without a pass over the points of the fit, and without an inverse."""
         dense = self._curvature.penalized(self.risk.penalty(factor)).dense()
-        lower = cholesky_factor(dense, worst=1.0 / (self._noise * dense.shape[1]))
-        inverse = factorize(dense, noise=self._noise).matrix if lower is None else None
+        # Of a convex loss it lies between H and factor x H: so much larger can its condition number be.
+        worst = max(factor, 1.0 / factor) * self.inverse.condition
+        regular = self.head.loss.convex and not self.inverse.cut
+        regular = regular and worst * self._noise * dense.shape[1] < 1.0
+        lower, failed = torch.linalg.cholesky_ex(dense)
+        regular = regular and not bool(failed.any())
+        inverse = None if regular else factorize(dense, noise=self._noise).matrix
         del dense
 
         def cook(chunk: Chunk) -> Tensor:
             rows = self._gradients(chunk).transpose(0, 1)  # (G, b, P / G)
-            if lower is not None:
-                rows = torch.linalg.solve_triangular(lower.mT, rows, upper=True, left=False)
-            return (rows * (rows if inverse is None else rows @ inverse)).sum((0, 2))
+            if inverse is not None:
+                return (rows * (rows @ inverse)).sum((0, 2))
+            return torch.linalg.solve_triangular(lower.mT, rows, upper=True, left=False).square().sum((0, 2))
 
         return torch.cat([cook(chunk) for chunk in self.risk.chunks(data)])
 

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from swaypoint.scoring.operators.spectrum import eigh
 
-_NORM_STEPS = 4
 _NORM_ENTRIES = 1 << 22
 
 
@@ -75,48 +74,17 @@ def by_cholesky(dense: Tensor, *, noise: float) -> Factorization | None:
     """:func:`factorize` where H is regular as far as the data can tell; None where it is not, mostly without
     the inverse, which costs twice the factor."""
     worst = 1.0 / (noise * dense.shape[1])
-    factor = cholesky_factor(dense, worst=worst)
-    if factor is None:
+    factor, info = torch.linalg.cholesky_ex(dense)
+    pivots = factor.diagonal(dim1=1, dim2=2)
+    # Of its squares the largest is at most the largest eigenvalue, the smallest at least the smallest.
+    if bool(info.any()) or bool(((pivots.amax(1) / pivots.amin(1)).square() >= worst).any()):
         return None
     matrix = torch.cholesky_inverse(factor)
     condition = float((_norm(dense) * _norm(matrix)).max())
     return Factorization(matrix, condition) if condition < worst else None
 
 
-def cholesky_factor(dense: Tensor, *, worst: float) -> Tensor | None:
-    """The lower factors L, ``(G, k, k)``; None where one does not exist or a condition number is seen to be
-    above ``worst``."""
-    factor, info = torch.linalg.cholesky_ex(dense)
-    if bool(info.any()) or float((_norm(dense) * inverse_norm(factor)).max()) >= worst:
-        return None
-    return factor
-
-
 def _norm(matrices: Tensor) -> Tensor:
     """1-norms of symmetric matrices: ``(G, k, k) -> (G,)``, a block of rows at a time."""
     step = max(1, _NORM_ENTRIES // (matrices.shape[0] * matrices.shape[2]))
     return torch.stack([rows.abs().sum(2).amax(1) for rows in matrices.split(step, 1)]).amax(0)
-
-
-def inverse_norm(factor: Tensor) -> Tensor:
-    """A lower bound of the 1-norms of (L L^T)^-1, seldom below a third of them, from a few solves with L:
-    ``(G, k, k) -> (G,)`` (Hager, 1984, as revised by Higham, 1988: LAPACK's)."""
-    groups, k, _ = factor.shape
-
-    def solved(vectors: Tensor) -> Tensor:
-        return torch.cholesky_solve(vectors.unsqueeze(2), factor).squeeze(2)
-
-    # Against the cases in which signs alone mislead.
-    signs = torch.where(torch.arange(k, device=factor.device) % 2 == 0, 1.0, -1.0).to(factor)
-    alternating = signs * torch.linspace(1.0, 2.0, k).to(factor)
-    least = 2.0 / (3.0 * k) * solved(alternating.expand(groups, k)).abs().sum(1)
-    found, vectors = torch.zeros_like(least), factor.new_full((groups, k), 1.0 / k)
-    for _ in range(_NORM_STEPS):
-        image = solved(vectors)
-        norms = image.abs().sum(1)
-        if not bool((norms > found).any()):
-            break
-        found = torch.maximum(found, norms)
-        slope = solved(torch.where(image >= 0, 1.0, -1.0).to(image))
-        vectors = torch.nn.functional.one_hot(slope.abs().argmax(1), k).to(factor)
-    return torch.maximum(found, least)
