@@ -77,6 +77,10 @@ def surrogate(table: Table) -> Surrogate:
 
 @pytest.fixture(scope="module")
 def dense(table: Table, surrogate: Surrogate) -> np.ndarray:
+    return densely(table, surrogate)
+
+
+def densely(table: Table, surrogate: Surrogate, damping: float = 0.0) -> np.ndarray:
     """Cook's distance of every point, NaN of those held out: float64 autodiff, pseudo-inverse."""
     split = Split(3)
     index = np.arange(table.size)
@@ -91,6 +95,7 @@ def dense(table: Table, surrogate: Surrogate) -> np.ndarray:
 
     hessian = torch.func.hessian(lambda flat: losses(flat)[train].mean())(weights.flatten())
     gradients = torch.func.jacrev(losses)(weights.flatten())
+    hessian += damping * torch.eye(len(hessian))
     inverse = torch.linalg.pinv(hessian, hermitian=True, rtol=1e-12)
     cook = torch.einsum("np,pq,nq->n", gradients, inverse, gradients)
     return torch.where(train, cook, torch.nan).numpy()
@@ -186,6 +191,19 @@ def test_the_top_is_that_of_the_dense_computation(
     assert scores.points == np.isfinite(dense).sum()
 
 
+def test_another_damping_of_the_same_first_pass(
+    table: Table, surrogate: Surrogate, tmp_path: Path, dense: np.ndarray
+) -> None:
+    fold = Durable(tmp_path, "key")
+    influence = scoring.factorize(table, surrogate, Split(3), fold)
+    for damping in (1e-3, 0.0, 1e-3):  # each finds what was kept of its own
+        scores = scoring.score(influence.damped(damping), fold, top=40)
+        expected = densely(table, surrogate, damping) if damping else dense
+        assert scores.damping == damping
+        assert scores.total == pytest.approx(np.nansum(expected), rel=1e-5)
+        np.testing.assert_allclose(expected[scores.index], scores.cook, rtol=1e-5)
+
+
 def test_sums_over_cuts_are_those_of_the_dense_computation(
     scored: tuple[scoring.TableScores, object], dense: np.ndarray, table: Table
 ) -> None:
@@ -223,7 +241,7 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("stop", [("curvature-pairs-float64", 2), ("scores", 3)])
+@pytest.mark.parametrize("stop", [("curvature-pairs-float64", 2), ("scores-0.0", 3)])
 def test_an_interrupted_scoring_gives_the_same_bits(
     table: Table, surrogate: Surrogate, tmp_path: Path, stop: tuple[str, int]
 ) -> None:
@@ -445,8 +463,13 @@ def test_the_study_of_a_users_table(table: Table, tmp_path: Path) -> None:
     for axis in table.axes:
         distance = np.abs(np.subtract.outer(proposals_[axis.name], axis.values)).min(1)
         assert distance.max() < 1e-5  # on the grid
+    kept = {file: file.stat().st_mtime_ns for file in (out / "shards").iterdir()}
+    damped = study(replace(options, damping=1e-2), out)
+    assert json.loads((out / "findings.json").read_text())["damping"] == 1e-2
+    assert damped.scores.total < result.scores.total
     again = study(options, out)
     assert np.array_equal(again.scores.cook, result.scores.cook)
+    assert all(file.stat().st_mtime_ns == time for file, time in kept.items())
 
 
 def test_pictured_cuts_are_apart(table: Table) -> None:

@@ -134,6 +134,20 @@ def test_damped_cook_scales_ridge_and_damping(points, damping, factor, loss):
     torch.testing.assert_close(again, expected, rtol=1e-8, atol=0.0)
 
 
+@pytest.mark.parametrize("damping", [0.0, 1e-3, 2.0])
+def test_a_factorised_head_takes_another_damping(points, damping):
+    rng, features, labels = points
+    weights, data = head(rng), ArrayBatches(features, labels)
+    influence = Influence(weights, data, damping=0.3, dtype=torch.float64)
+    before = influence.scores().cook
+    found = influence.damped(damping)
+    expected = exact(weights, features, labels, weights.penalty(damping))
+    torch.testing.assert_close(torch.from_numpy(found.scores().cook), expected, rtol=1e-8, atol=0.0)
+    assert np.array_equal(influence.scores().cook, before)
+    with pytest.raises(InputError, match=r"damping is -1\.0; expected 0 or more"):
+        influence.damped(-1.0)
+
+
 def test_sensitivity_is_the_least_rank_correlation(points):
     rng, features, labels = points
     weights = head(rng)

@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 import swaypoint
 from swaypoint.data.batches import ArrayBatches
 from swaypoint.scoring import refit
+from swaypoint.scoring.diagonal_blocks import invert
 from swaypoint.scoring.refit import refit_head, refit_ridge
 from swaypoint.scoring.risks.head import HeadWeights, LinearHeadRisk
 from swaypoint.scoring.risks.losses import CrossEntropy
@@ -150,6 +151,15 @@ def test_the_loss_of_left_out_points_is_that_of_refits(large, monkeypatch):
         found = refit.left_out_loss(head, data)
         assert abs(found - expected) < (0.5 if large else 0.1) * abs(plain - expected)
         np.testing.assert_allclose(found, expected, rtol=0.03 if large else 0.01)
+
+
+def test_blocks_are_inverted_where_rounding_leaves_them_no_curvature():
+    rng = np.random.default_rng(0)
+    basis, _ = np.linalg.qr(rng.normal(size=(40, 40)))
+    curvature = np.concatenate([[1.0, 0.5, 0.01], np.full(37, -3e-8)])  # none, as float32 sums it up
+    block = torch.from_numpy((basis * curvature) @ basis.T).float()
+    found = invert(block.unsqueeze(0).clone())[0].double().numpy()
+    np.testing.assert_allclose(found, (basis[:, :3] / curvature[:3]) @ basis[:, :3].T, rtol=0, atol=1e-2)
 
 
 def test_the_ridges_that_are_tried_follow_the_unit_of_the_features():

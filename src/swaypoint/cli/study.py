@@ -83,6 +83,10 @@ def acas(  # long: an option a parameter
             help="Go on from another training's surrogate.safetensors, of this width.", metavar="FILE"
         ),
     ] = None,
+    damping: Annotated[
+        float,
+        typer.Option(help="Added to the Hessian's diagonal; another one costs the second pass alone."),
+    ] = 0.0,
     top: Annotated[int, typer.Option(help="Most influential points to keep.")] = 10_000,
     propose: Annotated[int, typer.Option(help="New inputs to propose for a region.", metavar="K")] = 10,
     gather: Annotated[
@@ -114,7 +118,7 @@ def acas(  # long: an option a parameter
     from swaypoint.studies.acas.summary import claims, gains
 
     learning = Learning(width, sample, epochs, batch, rate, seed, device_of(device), optimizer, start)
-    options = AcasOptions(table, networks, learning, top, propose)
+    options = AcasOptions(table, networks, learning, damping, top, propose)
     console = screen()
     with progress() as listener, using_threads(threads):
         result = study(options, out, listener)

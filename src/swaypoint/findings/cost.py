@@ -24,7 +24,8 @@ from torch import Tensor
 
 from swaypoint.data.batches import ArrayBatches, FeatureBatches
 from swaypoint.errors import InputError
-from swaypoint.scoring.closed_form import HeadInverse, Influence
+from swaypoint.scoring.closed_form import Influence
+from swaypoint.scoring.head_inverse import HeadInverse
 from swaypoint.scoring.refit import refit_head
 from swaypoint.scoring.risks.head import HeadWeights, LinearHeadRisk
 

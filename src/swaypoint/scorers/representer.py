@@ -18,7 +18,7 @@ from torch import Tensor
 
 from swaypoint.errors import InputError
 from swaypoint.scorers.base import Score, register
-from swaypoint.scoring.closed_form import HeadInverse
+from swaypoint.scoring.head_inverse import HeadInverse
 from swaypoint.scoring.refit import refit_head
 from swaypoint.scoring.risks.chunk import Chunk
 from swaypoint.scoring.risks.head import LinearHeadRisk

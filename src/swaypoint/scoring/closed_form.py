@@ -30,7 +30,6 @@ from swaypoint.scoring.scores import (
     kept,
     prediction,
 )
-from swaypoint.scoring.solvers.base import Inverse, Solution
 from swaypoint.scoring.solvers.cholesky import Factorization, by_cholesky, factorize
 
 ACCURACY = 1e-5
@@ -101,9 +100,7 @@ class Influence(HeadSolution):
             del self._curvature  # before as much is made again
             self._take(damping, device, fold)
             self._invert()
-        # Blocks of many outputs on few features cost more than products with the inverse.
-        self._narrow = self.risk.wide and self.risk.head.width <= outer.NARROW
-        self._known = None if self._narrow else self._quadratic_form()
+        self._ready()
 
     def _take(self, damping: float, device: torch.device | str, fold: Fold | None) -> None:
         """The Hessian."""
@@ -130,6 +127,27 @@ class Influence(HeadSolution):
     def _invert(self, known: Factorization | None = None) -> None:
         self.inverse = known or factorize(self._curvature.dense(), noise=self._noise)
         self.estimated_error = _ROUNDINGS * torch.finfo(self.dtype).eps * self._felt()
+
+    def _ready(self) -> None:
+        # Blocks of many outputs on few features cost more than products with the inverse.
+        self._narrow = self.risk.wide and self.risk.head.width <= outer.NARROW
+        self._known = None if self._narrow else self._quadratic_form()
+
+    def damped(self, damping: float) -> Influence:
+        """The same points and head with another ``damping``, without a pass over the points.
+
+        Raises:
+            InputError: it is negative.
+        """
+        if damping < 0:
+            raise InputError(f"damping is {damping}; expected 0 or more")
+        other = copy.copy(self)
+        other.risk = copy.copy(self.risk)
+        other.risk.damping = damping
+        other._curvature = self._curvature.penalized(other.risk.penalty())
+        other._invert()
+        other._ready()
+        return other
 
     def _quadratic_form(self) -> HeadForm:
         return self._curvature.quadratic_form(self.inverse.matrix, beside=self.risk.leverage_form)
@@ -425,23 +443,3 @@ class Influence(HeadSolution):
 
     def __repr__(self) -> str:
         return f"Influence(n={self.summary.points}, dtype={self.dtype}, {self.inverse.outcome})"
-
-
-class HeadInverse(Inverse):
-    """The inverse of a factorised head on its parameters themselves, row-major in (C, D [+ 1]) with the
-    bias as last column: the gradients' side of the interface that whole models have.
-
-    Directions that no gradient has (the softmax gauge, dead features) are sent to zero.
-    """
-
-    def __init__(self, influence: Influence) -> None:
-        self._influence = influence
-
-    def solve(self, vectors: Tensor) -> Solution:
-        risk, inverse = self._influence.risk, self._influence.inverse.matrix
-        maps, blocks = risk.coordinates(), vectors.T.to(inverse).unflatten(1, risk.matrix.shape)
-        reduced = torch.einsum("gcm,kcd,de->gkme", maps["outputs"], blocks, maps["features"])
-        steps = (reduced.flatten(2) @ inverse).view_as(reduced)
-        full = torch.einsum("gcm,gkme,de->kcd", maps["outputs"], steps, maps["features"])
-        outcome = f"closed form: {self._influence.inverse.outcome}"
-        return Solution(full.flatten(1).T.to(vectors), outcome, error=0.0)

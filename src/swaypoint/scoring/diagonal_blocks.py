@@ -17,6 +17,7 @@ from swaypoint.data.batches import FeatureBatches
 from swaypoint.scoring.risks.chunk import Chunk
 from swaypoint.scoring.risks.head import LinearHeadRisk
 from swaypoint.scoring.scores import kept, prediction
+from swaypoint.scoring.solvers.cholesky import factorize
 
 Moments = Callable[[Iterator[Chunk], Tensor], Iterator[Chunk]]
 """Adds to the blocks while it hands the chunks on, and once there are no more."""
@@ -112,4 +113,8 @@ def invert(blocks: Tensor) -> Tensor:
 def _inverse(block: Tensor) -> Tensor:
     # Classes that the model all but rules out leave almost no curvature: keep Cholesky alive.
     block.diagonal().add_(1e-7 * block.diagonal().mean().clamp_min(1e-30))
-    return torch.cholesky_inverse(torch.linalg.cholesky(block)).float()
+    factor, failed = torch.linalg.cholesky_ex(block)
+    if bool(failed):  # sums in float32: a direction may have less curvature than their rounding
+        noise = torch.finfo(torch.float32).eps
+        return factorize(block.unsqueeze(0), noise=noise).matrix[0].float()
+    return torch.cholesky_inverse(factor).float()

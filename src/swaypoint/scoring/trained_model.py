@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.errors import InputError
 from swaypoint.folder.documents import free_memory
-from swaypoint.scoring.closed_form import HeadInverse, Influence, closed_form_bytes
+from swaypoint.scoring.closed_form import Influence, closed_form_bytes
 from swaypoint.scoring.fitness import accuracy_of, by_heart
+from swaypoint.scoring.head_inverse import HeadInverse
 from swaypoint.scoring.last_layer import LinearHead
 from swaypoint.scoring.options import Solving
 from swaypoint.scoring.risks.chunk import Chunk

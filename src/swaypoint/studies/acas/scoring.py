@@ -83,7 +83,7 @@ class TableScores:
         total, effective: sum of Cook's distances; (sum I)^2 / sum I^2.
         index, cook, predicted: the most influential points, ``(k,)`` each, the first first.
         cut_sum, cut_max, cut_points: per cut in the table's order, ``(cuts,)``.
-        facts: of the solve.
+        damping: of the Hessian; ``facts`` of the solve.
     """
 
     points: int
@@ -96,6 +96,7 @@ class TableScores:
     cut_sum: np.ndarray
     cut_max: np.ndarray
     cut_points: np.ndarray
+    damping: float
     facts: Facts
 
 
@@ -122,14 +123,15 @@ def score(influence: Influence, fold: Fold, *, top: int = 10_000) -> TableScores
     """The second pass: every training point's Cook's distance; the ``top`` largest are kept.
 
     Args:
-        influence: of :func:`factorize`.
+        influence: of :func:`factorize`, or :meth:`~Influence.damped`.
     """
     points = influence.data
     assert isinstance(points, TablePoints)
     sums: dict[str, float] = {"points": 0.0, "right": 0.0, "cook": 0.0, "square": 0.0}
     cuts: dict[str, list[np.ndarray]] = {"cut_sum": [], "cut_max": [], "cut_points": []}
     best: dict[str, np.ndarray] = {}
-    for statistic in fold.map("scores", partial(_scores, influence, top), points.shards()):
+    name = f"scores-{influence.risk.damping!r}"  # what a fold keeps of one damping is none of another's
+    for statistic in fold.map(name, partial(_scores, influence, top), points.shards()):
         part = {name: value.numpy() for name, value in statistic.items()}
         for name in sums:
             sums[name] += float(part[name])
@@ -151,6 +153,7 @@ def score(influence: Influence, fold: Fold, *, top: int = 10_000) -> TableScores
         cut_sum=np.concatenate(cuts["cut_sum"]),
         cut_max=np.concatenate(cuts["cut_max"]),
         cut_points=np.concatenate(cuts["cut_points"]),
+        damping=influence.risk.damping,
         facts=influence.facts(),
     )
 

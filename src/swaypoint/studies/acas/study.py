@@ -42,6 +42,7 @@ class AcasOptions:
         table: ``"hcas"`` (solved here), ``"decoded"`` (of the published networks), or an HDF5 file.
         networks: folder of the published ``.nnet`` files, for ``"decoded"``.
         learning: of the surrogate.
+        damping: added to the Hessian's diagonal; another one costs the second pass alone.
         top: how many of the most influential points are kept.
         propose: new inputs to propose for each region.
     """
@@ -49,6 +50,7 @@ class AcasOptions:
     table: str = "hcas"
     networks: Path | None = None
     learning: Learning = field(default_factory=Learning)
+    damping: float = 0.0
     top: int = 10_000
     propose: int = 10
 
@@ -73,7 +75,8 @@ def study(options: AcasOptions, out: Path, listener: Listener | None = None) -> 
     summed influence), ``cuts.png``, ``regions.json``, ``proposals.csv`` and ``findings.json``.
 
     Raises:
-        InputError: no such table or networks, or a table without the axes of an encounter.
+        InputError: no such table or networks, a table without the axes of an encounter, or a damping that
+            is negative.
         MissingExtra: h5py, matplotlib or scikit-learn is not installed.
     """
     listener = listener or Listener()
@@ -92,6 +95,7 @@ def study(options: AcasOptions, out: Path, listener: Listener | None = None) -> 
     with clock.stage("curvature"):
         influence = scoring.factorize(table, learned.surrogate, split, fold)
     with clock.stage("scores"):
+        influence = influence.damped(options.damping) if options.damping else influence
         scores = scoring.score(influence, fold, top=options.top)
     with clock.stage("explaining"):
         found = tuple(findings(table, split, scores))
@@ -214,6 +218,7 @@ def _summary(result: AcasStudy) -> dict[str, Any]:
         "learning": result.learned.learning,
         "accuracy": {"train": scores.accuracy, "validation": result.learned.curve},
         "scored": scores.points,
+        "damping": scores.damping,
         "solve": asdict(scores.facts),
         "influence": {
             "total": scores.total,
