@@ -480,6 +480,12 @@ def test_pictured_cuts_are_apart(table: Table) -> None:
     assert all(np.abs(a - b).max() > 1 for i, a in enumerate(places) for b in places[:i])
 
 
+def test_a_negative_damping_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"damping is -1\.0; expected 0 or more"):
+        study(AcasOptions(damping=-1.0), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_decoded_table_says_where_its_networks_are(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"--networks DIR .* Reluplex"):
         open_table(AcasOptions("decoded"), tmp_path, Listener())

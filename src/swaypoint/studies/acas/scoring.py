@@ -130,8 +130,8 @@ def score(influence: Influence, fold: Fold, *, top: int = 10_000) -> TableScores
     sums: dict[str, float] = {"points": 0.0, "right": 0.0, "cook": 0.0, "square": 0.0}
     cuts: dict[str, list[np.ndarray]] = {"cut_sum": [], "cut_max": [], "cut_points": []}
     best: dict[str, np.ndarray] = {}
-    name = f"scores-{influence.risk.damping!r}"  # what a fold keeps of one damping is none of another's
-    for statistic in fold.map(name, partial(_scores, influence, top), points.shards()):
+    kept = f"scores-{influence.risk.damping!r}"  # of one damping they are none of another's
+    for statistic in fold.map(kept, partial(_scores, influence, top), points.shards()):
         part = {name: value.numpy() for name, value in statistic.items()}
         for name in sums:
             sums[name] += float(part[name])
