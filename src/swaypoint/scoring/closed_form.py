@@ -134,7 +134,8 @@ class Influence(HeadSolution):
         self._known = None if self._narrow else self._quadratic_form()
 
     def damped(self, damping: float) -> Influence:
-        """The same points and head with another ``damping``, without a pass over the points.
+        """The same points and head with another ``damping``, in the precision of these, without a pass over
+        the points.
 
         Raises:
             InputError: it is negative.
