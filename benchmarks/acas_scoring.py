@@ -18,8 +18,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from benchmarks.machine import describe, product_rate
-from benchmarks.peers.worker import peak
+from benchmarks.machine import describe, memory, product_rate
 from swaypoint.data.folds import Durable
 from swaypoint.data.splitting import Split
 from swaypoint.studies.acas import scoring
@@ -65,7 +64,7 @@ def run(networks: Path, surrogate_file: Path | None, width: int, count: int | No
     print(f"  {scores.facts.solver}, {scores.facts.precision}, {scores.facts.outcome}")
     throughput = scores.points / both / 1e6
     print(f"decoding and both passes: {decoded + both:.0f} s; {throughput:.2f} million points a second")
-    print(f"peak memory {peak() / 1e9:.2f} GB")
+    print(memory())
     seconds = ideal(cells, scores.points, width)
     print(f"at the matrix-product rate alone: {seconds:.0f} s, {seconds / (decoded + both):.0%} of the time")
 

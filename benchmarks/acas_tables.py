@@ -18,8 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.machine import describe, product_rate
-from benchmarks.peers.worker import peak
+from benchmarks.machine import describe, memory, product_rate
 from swaypoint.data.parallel import ordered_map
 from swaypoint.folder.writing import write_json
 from swaypoint.studies.acas import hcas
@@ -123,10 +122,6 @@ def draw(table: np.ndarray, network: np.ndarray, path: Path) -> None:
 
 def cell_edges(axis: np.ndarray) -> np.ndarray:
     return np.concatenate([axis[:1], (axis[1:] + axis[:-1]) / 2, axis[-1:]])
-
-
-def memory() -> str:
-    return f"peak memory {peak() / 1e9:.2f} GB"
 
 
 def elapsed(task: Callable[[], object]) -> float:

@@ -11,6 +11,13 @@ from typing import Self
 
 import torch
 
+from benchmarks.peers.worker import peak
+
+
+def memory() -> str:
+    """The most that this process has held."""
+    return f"peak memory {peak() / 1e9:.2f} GB"
+
 
 def median_seconds(task: Callable[[], object], repeats: int = 5) -> float:
     """Median wall time after one warm-up."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.machine import describe
+from benchmarks.machine import describe, memory
 from benchmarks.peers.worker import peak
 from benchmarks.workloads import head_problem
 
@@ -47,7 +47,7 @@ def score(folder: Path) -> None:
     start = time.perf_counter()
     ranking = swaypoint.cooks_distance(head, (features, np.load(folder / "labels.npy")), progress=False)
     seconds = time.perf_counter() - start
-    print(f"{len(ranking):,} points in {seconds:.1f} s; peak memory {peak() / 1e9:.2f} GB")
+    print(f"{len(ranking):,} points in {seconds:.1f} s; {memory()}")
     print(f"(of which {before / 1e9:.2f} GB after importing, and {N * D * 4 / 1e9:.2f} GB pages of the map)")
 
 

@@ -480,9 +480,10 @@ def test_pictured_cuts_are_apart(table: Table) -> None:
     assert all(np.abs(a - b).max() > 1 for i, a in enumerate(places) for b in places[:i])
 
 
-def test_a_negative_damping_is_refused_before_anything_is_made(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"damping is -1\.0; expected 0 or more"):
-        study(AcasOptions(damping=-1.0), tmp_path / "out")
+@pytest.mark.parametrize("damping", [-1.0, float("nan")])
+def test_a_damping_that_is_none_is_refused_before_anything_is_made(tmp_path: Path, damping: float) -> None:
+    with pytest.raises(InputError, match=rf"damping is {damping}; expected 0 or more"):
+        study(AcasOptions(damping=damping), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

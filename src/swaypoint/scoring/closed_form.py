@@ -140,7 +140,7 @@ class Influence(HeadSolution):
         Raises:
             InputError: it is negative.
         """
-        if damping < 0:
+        if not damping >= 0:
             raise InputError(f"damping is {damping}; expected 0 or more")
         other = copy.copy(self)
         other.risk = copy.copy(self.risk)
@@ -162,11 +162,10 @@ class Influence(HeadSolution):
         times what they are; without a pass over the points of the fit, and without an inverse."""
         dense = self._curvature.penalized(self.risk.penalty(factor)).dense()
         # Of a convex loss it lies between H and factor x H: so much larger can its condition number be.
-        worst = max(factor, 1.0 / factor) * self.inverse.condition
-        regular = self.head.loss.convex and not self.inverse.cut
-        regular = regular and worst * self._noise * dense.shape[1] < 1.0
+        condition = max(factor, 1.0 / factor) * self.inverse.condition
+        known = self.head.loss.convex and not self.inverse.cut
         lower, failed = torch.linalg.cholesky_ex(dense)
-        regular = regular and not bool(failed.any())
+        regular = known and condition * self._noise * dense.shape[1] < 1.0 and not bool(failed.any())
         inverse = None if regular else factorize(dense, noise=self._noise).matrix
         del dense
 

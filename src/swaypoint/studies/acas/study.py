@@ -79,7 +79,7 @@ def study(options: AcasOptions, out: Path, listener: Listener | None = None) -> 
             is negative.
         MissingExtra: h5py, matplotlib or scikit-learn is not installed.
     """
-    if options.damping < 0:
+    if not options.damping >= 0:
         raise InputError(f"damping is {options.damping}; expected 0 or more")
     listener = listener or Listener()
     out.mkdir(parents=True, exist_ok=True)
