@@ -94,12 +94,15 @@ reproduce-toy: $(VENV)/.installed
 	$(BIN)/swaypoint study toy --out toy
 	cp toy/toy.json toy/toy-points.parquet toy/toy-problems.png toy/toy-flip.png toy/toy-flip.webp docs
 
-# The ACAS Xu study, for docs/acas.md: NETWORKS is a folder with the published ACASXU_run2a_*.nnet. Half an hour.
+# The ACAS Xu study, for docs/acas.md: NETWORKS is a folder with the published ACASXU_run2a_*.nnet. Three quarters of an hour.
 reproduce-acas: $(VENV)/.installed
 	$(BIN)/swaypoint study acas --table decoded --networks $(NETWORKS) --out acas --gather 5
 	cp acas/cuts.png docs/acas-cuts.png
 	cp acas/findings.json docs/acas-findings.json
 	cp acas/gathering.json docs/acas-gathering.json
+	$(BIN)/swaypoint study acas --table decoded --networks $(NETWORKS) --out acas --ridge 1e-8
+	cp acas/cuts.png docs/acas-cuts-optimum.png
+	cp acas/findings.json docs/acas-findings-optimum.json
 
 # Wrong labels in CIFAR-10, for docs/cifar10.md: DATA is a folder with train.parquet and test.parquet as on the
 # Hugging Face hub. Half a day on two cores without bfloat16; interrupted, the same command goes on.

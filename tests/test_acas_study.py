@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from pyarrow import csv
+from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from swaypoint.auditing.run import Listener
@@ -23,16 +25,20 @@ from swaypoint.data.folds import Durable, InProcess
 from swaypoint.data.splitting import Split
 from swaypoint.data.tensors import write_tensors
 from swaypoint.errors import InputError
+from swaypoint.scoring.closed_form import Influence
+from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.studies.acas import scoring
 from swaypoint.studies.acas.findings import fast_aircraft, findings, surroundings
 from swaypoint.studies.acas.gathering import Gathering, gather, place, proposals
 from swaypoint.studies.acas.learning import Learning, build, draw, learn
+from swaypoint.studies.acas.optimum import TOLERANCE, at_optimum
 from swaypoint.studies.acas.scoring import TablePoints
 from swaypoint.studies.acas.study import AcasOptions, apart, open_table, study
 from swaypoint.studies.acas.surrogate import RANGE, SPEED, Encounter, Surrogate
 from swaypoint.studies.acas.tables import Axis, Table
 
 ACTIONS = ("COC", "WL", "WR", "L", "R")
+Losses = Callable[[torch.Tensor], torch.Tensor]
 SMALL = Learning(width=8, sample=2_000, epochs=3, batch=256)
 
 
@@ -80,11 +86,9 @@ def dense(table: Table, surrogate: Surrogate) -> np.ndarray:
     return densely(table, surrogate)
 
 
-def densely(table: Table, surrogate: Surrogate, damping: float = 0.0) -> np.ndarray:
-    """Cook's distance of every point, NaN of those held out: float64 autodiff, pseudo-inverse."""
-    split = Split(3)
+def problem(table: Table, surrogate: Surrogate) -> tuple[Losses, torch.Tensor, torch.Tensor]:
+    """Every point's loss by the head's flat matrix, in float64; that matrix; which points train."""
     index = np.arange(table.size)
-    train = torch.from_numpy(~split.held_out(index))
     states = torch.from_numpy(table.points(index))
     labels = torch.from_numpy(table.decisions(index)).long()
     features = torch.cat([surrogate.features(states), torch.ones(len(states), 1)], 1).double()
@@ -93,8 +97,17 @@ def densely(table: Table, surrogate: Surrogate, damping: float = 0.0) -> np.ndar
     def losses(flat: torch.Tensor) -> torch.Tensor:
         return F.cross_entropy(features @ flat.view_as(weights).T, labels, reduction="none")
 
-    hessian = torch.func.hessian(lambda flat: losses(flat)[train].mean())(weights.flatten())
-    gradients = torch.func.jacrev(losses)(weights.flatten())
+    return losses, weights.flatten(), torch.from_numpy(~Split(3).held_out(index))
+
+
+def densely(
+    table: Table, surrogate: Surrogate, damping: float = 0.0, matrix: torch.Tensor | None = None
+) -> np.ndarray:
+    """Cook's distance of every point, NaN of those held out: float64 autodiff, pseudo-inverse."""
+    losses, weights, train = problem(table, surrogate)
+    weights = weights if matrix is None else matrix.flatten()
+    hessian = torch.func.hessian(lambda flat: losses(flat)[train].mean())(weights)
+    gradients = torch.func.jacrev(losses)(weights)
     hessian += damping * torch.eye(len(hessian))
     inverse = torch.linalg.pinv(hessian, hermitian=True, rtol=1e-12)
     cook = torch.einsum("np,pq,nq->n", gradients, inverse, gradients)
@@ -204,6 +217,106 @@ def test_another_damping_of_the_same_first_pass(
         np.testing.assert_allclose(expected[scores.index], scores.cook, rtol=1e-5)
 
 
+def regularised(
+    table: Table, surrogate: Surrogate, ridge: float
+) -> tuple[Losses, torch.Tensor, torch.Tensor]:
+    """Mean loss of the training points plus ridge, as a function of the flat matrix; the surrogate's; a basis
+    of the directions that some point sees."""
+    losses, weights, train = problem(table, surrogate)
+    gradients = torch.func.jacrev(losses)(weights)[train]
+    _, singular, vectors = torch.linalg.svd(gradients, full_matrices=False)
+
+    def objective(flat: torch.Tensor) -> torch.Tensor:
+        return losses(flat)[train].mean() + 0.5 * ridge * flat.square().sum()
+
+    return objective, weights, vectors[singular > 1e-9 * singular[0]].T
+
+
+def optimum(
+    table: Table, surrogate: Surrogate, folder: Path, on_shard: object = None, ridge: float = 1e-2
+) -> tuple[Influence, Durable]:
+    """At the optimum, and where the second pass runs."""
+    folds: list[Durable] = []
+
+    def fold_of(head: HeadWeights, among: Split) -> Durable:
+        key = str((head.matrix.tolist(), among))
+        folds.append(Durable(folder, key, on_shard=on_shard))  # type: ignore[arg-type]
+        return folds[-1]
+
+    found = at_optimum(table, surrogate, Split(3), ridge, fold_of, folder / "head.safetensors")
+    return found, folds[-1]
+
+
+@pytest.mark.parametrize("sample", [40, 10**6])  # of the start; whole steps from a few points' go astray
+def test_the_optimum_has_no_gradient_and_its_own_distances(
+    table: Table, surrogate: Surrogate, tmp_path: Path, sample: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("swaypoint.studies.acas.optimum._SAMPLE", sample)
+    influence, fold = optimum(table, surrogate, tmp_path)
+    objective, weights, seen = regularised(table, surrogate, 1e-2)
+    found = influence.head.matrix
+    slope = torch.func.grad(objective)
+    assert (seen.T @ slope(found.flatten())).norm() < 1e-4 * (seen.T @ slope(weights)).norm()
+    scores = scoring.score(influence, fold, top=40)
+    expected = densely(table, surrogate, 1e-2, found)
+    assert scores.ridge == 1e-2
+    assert scores.total == pytest.approx(np.nansum(expected), rel=1e-5)
+    np.testing.assert_allclose(expected[scores.index], scores.cook, rtol=1e-5)
+
+
+@pytest.mark.parametrize("last", [False, True])  # of a tenth, of all
+def test_an_interrupted_walk_to_the_optimum_gives_the_same_bits(
+    table: Table, surrogate: Surrogate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: bool
+) -> None:
+    monkeypatch.setattr("swaypoint.studies.acas.optimum._SAMPLE", 40)
+    whole: list[int] = []
+    rest: list[int] = []
+    straight, _ = optimum(table, surrogate, tmp_path / "whole", lambda _, done, of: whole.append(done))
+    passes = whole.count(1) - 1 if last else 1
+
+    def kill(name: str, done: int, of: int) -> None:
+        rest.append(done)
+        if len(rest) == passes * of + 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        optimum(table, surrogate, tmp_path / "killed", kill)
+    rest.clear()
+    resumed, _ = optimum(table, surrogate, tmp_path / "killed", lambda _, done, of: rest.append(done))
+    assert torch.equal(resumed.head.matrix, straight.head.matrix)
+    assert torch.equal(resumed.inverse.matrix, straight.inverse.matrix)
+    assert rest.count(1) == whole.count(1) - passes
+
+
+@pytest.mark.parametrize(("sample", "ridge"), [(40, 1e-6), (10**6, 1e-8)])
+def test_steps_that_go_too_far_are_shortened(
+    table: Table,
+    surrogate: Surrogate,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sample: int,
+    ridge: float,
+) -> None:
+    monkeypatch.setattr("swaypoint.studies.acas.optimum._SAMPLE", sample)
+    influence, _ = optimum(table, surrogate, tmp_path, ridge=ridge)
+    objective, weights, seen = regularised(table, surrogate, ridge)
+    slope = torch.func.grad(objective)
+    found = seen.T @ slope(influence.head.matrix.flatten())
+    assert found.norm() < 1e-4 * (seen.T @ slope(weights)).norm()
+
+
+def test_an_optimum_that_is_not_found_is_said(
+    table: Table, surrogate: Surrogate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("swaypoint.studies.acas.optimum._SAMPLE", 40)
+    monkeypatch.setattr("swaypoint.studies.acas.optimum._STEPS", 2)
+    for _ in range(2):  # however often it is asked
+        with pytest.raises(
+            InputError, match=r"ridge is 1e-06: no optimum .* after 2 Newton .* larger --ridge"
+        ):
+            optimum(table, surrogate, tmp_path, ridge=1e-6)
+
+
 def test_sums_over_cuts_are_those_of_the_dense_computation(
     scored: tuple[scoring.TableScores, object], dense: np.ndarray, table: Table
 ) -> None:
@@ -241,7 +354,7 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("stop", [("curvature-pairs-float64", 2), ("scores-0.0", 3)])
+@pytest.mark.parametrize("stop", [("curvature-loss-float64", 2), ("scores-0.0", 3)])
 def test_an_interrupted_scoring_gives_the_same_bits(
     table: Table, surrogate: Surrogate, tmp_path: Path, stop: tuple[str, int]
 ) -> None:
@@ -470,6 +583,12 @@ def test_the_study_of_a_users_table(table: Table, tmp_path: Path) -> None:
     again = study(options, out)
     assert np.array_equal(again.scores.cook, result.scores.cook)
     assert all(file.stat().st_mtime_ns == time for file, time in kept.items())
+    settled = study(replace(options, ridge=1e-2), out)
+    assert settled.scores.facts.decrement <= TOLERANCE
+    assert json.loads((out / "findings.json").read_text())["ridge"] == 1e-2
+    head = load_file(out / "optimum" / "head.safetensors")
+    assert (head["weight"].shape, head["bias"].shape) == ((5, 8), (5,))
+    assert study(replace(options, ridge=1e-2), out).scores.total == settled.scores.total
 
 
 def test_pictured_cuts_are_apart(table: Table) -> None:
@@ -480,10 +599,21 @@ def test_pictured_cuts_are_apart(table: Table) -> None:
     assert all(np.abs(a - b).max() > 1 for i, a in enumerate(places) for b in places[:i])
 
 
-@pytest.mark.parametrize("damping", [-1.0, float("nan")])
-def test_a_damping_that_is_none_is_refused_before_anything_is_made(tmp_path: Path, damping: float) -> None:
-    with pytest.raises(InputError, match=rf"damping is {damping}; expected 0 or more"):
-        study(AcasOptions(damping=damping), tmp_path / "out")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (AcasOptions(damping=-1.0), r"damping is -1\.0; expected 0 or more"),
+        (AcasOptions(damping=float("nan")), "damping is nan; expected 0 or more"),
+        (AcasOptions(ridge=0.0), r"ridge is 0\.0; expected more than 0"),
+        (AcasOptions(ridge=float("nan")), "ridge is nan; expected more than 0"),
+        (AcasOptions(ridge=float("inf")), "ridge is inf; expected more than 0"),
+    ],
+)
+def test_numbers_that_are_none_are_refused_before_anything_is_made(
+    tmp_path: Path, options: AcasOptions, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        study(options, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -504,24 +634,28 @@ from pathlib import Path
 from swaypoint.studies.acas.study import AcasOptions, study
 from swaypoint.studies.acas.learning import Learning
 learning = Learning(width=8, sample=2_000, epochs=3, batch=256)
-study(AcasOptions(sys.argv[1], learning=learning, top=50), Path(sys.argv[2]))
+ridge = float(sys.argv[3]) or None
+study(AcasOptions(sys.argv[1], learning=learning, ridge=ridge, top=50), Path(sys.argv[2]))
 """
 
 
 @pytest.mark.slow
-def test_a_study_killed_at_any_moment_resumes_to_the_same_scores(table: Table, tmp_path: Path) -> None:
-    source = write(table, tmp_path / "mine.h5")
-    command = [sys.executable, "-W", "ignore", "-c", KILLED, str(source), str(tmp_path / "killed")]
+@pytest.mark.parametrize(("ridge", "folder"), [(0.0, "shards"), (1e-3, "optimum")])
+def test_a_study_killed_at_any_moment_resumes_to_the_same_scores(
+    table: Table, tmp_path: Path, ridge: float, folder: str
+) -> None:
+    source, killed = write(table, tmp_path / "mine.h5"), tmp_path / "killed"
+    command = [sys.executable, "-W", "ignore", "-c", KILLED, str(source), str(killed), str(ridge)]
     process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    shards = tmp_path / "killed" / "shards"
+    shards = killed / folder
     deadline = time.monotonic() + 120
-    while not list(shards.glob("[a-z]*.safetensors")) and time.monotonic() < deadline:
+    while not list(shards.glob("curvature-*.safetensors")) and time.monotonic() < deadline:
         assert process.poll() is None, "it ended before it could be killed"
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    assert not (tmp_path / "killed" / "findings.json").exists()
-    options = AcasOptions(str(source), learning=SMALL, top=50)
-    resumed, whole = study(options, tmp_path / "killed"), study(options, tmp_path / "whole")
+    assert not (killed / "findings.json").exists()
+    options = AcasOptions(str(source), learning=SMALL, ridge=ridge or None, top=50)
+    resumed, whole = study(options, killed), study(options, tmp_path / "whole")
     assert np.array_equal(resumed.scores.index, whole.scores.index)
     np.testing.assert_array_equal(resumed.scores.cook, whole.scores.cook)

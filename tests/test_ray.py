@@ -143,7 +143,7 @@ def test_a_shard_that_kills_every_worker_is_given_up_with_one_sentence(nodes, mo
 def test_durable_around_ray_keeps_what_the_workers_made(ray_fold, tmp_path):
     folder = tmp_path / "kept"
     first = scores(Durable(folder, "key", inner=ray_fold))
-    assert len(list(folder.glob("curvature-pairs-float64-*.safetensors"))) == 12
+    assert len(list(folder.glob("curvature-loss-float64-*.safetensors"))) == 12
     dates = {file: file.stat().st_mtime_ns for file in folder.iterdir()}
     again = scores(Durable(folder, "key", inner=InProcess()))
     assert np.array_equal(first, again)

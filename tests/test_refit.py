@@ -73,6 +73,23 @@ def test_collinear_and_dead_features_have_scikit_learns_optimum():
     np.testing.assert_allclose(fitted.bias - fitted.bias.mean(), expected.intercept_, atol=1e-6)
 
 
+def test_of_many_points_a_sample_saves_most_products(products, monkeypatch):
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(6000, 8)) @ generator.normal(size=(8, 8))
+    features[:, 6], features[:, 7] = features[:, 0] + features[:, 1], 0.0  # collinear, dead
+    labels = (features @ generator.normal(size=(8, 4)) + 6 * generator.normal(size=(6000, 4))).argmax(1)
+    data, start = ArrayBatches(features, labels), blank(8, 1e-3, 4)
+    fitted, few = refit_head(start, data).head, products[0]
+    monkeypatch.setattr(refit, "_MOST", 0)
+    again, many = refit_head(start, data).head, products[0] - few
+    assert few <= 0.5 * many
+    expected = LogisticRegression(C=1e3 / 6000, tol=1e-10, max_iter=200, solver="newton-cholesky")
+    expected.fit(features, labels)
+    for head in (fitted, again):
+        np.testing.assert_allclose(head.weight, expected.coef_, atol=1e-6)
+        np.testing.assert_allclose(head.bias - head.bias.mean(), expected.intercept_, atol=1e-6)
+
+
 @pytest.mark.parametrize("scale", [1e-4, 1e4])
 def test_units_of_a_feature_do_not_matter_without_a_ridge_on_it(scale, products):
     generator = np.random.default_rng(0)

@@ -87,6 +87,14 @@ def acas(  # long: an option a parameter
         float,
         typer.Option(help="Added to the Hessian's diagonal; another one costs the second pass alone."),
     ] = 0.0,
+    ridge: Annotated[
+        float | None,
+        typer.Option(
+            help="Take the last layer to its optimum on all training points, with this ridge, by some passes"
+            " more.",
+            show_default="as it was trained, without one",
+        ),
+    ] = None,
     top: Annotated[int, typer.Option(help="Most influential points to keep.")] = 10_000,
     propose: Annotated[int, typer.Option(help="New inputs to propose for a region.", metavar="K")] = 10,
     gather: Annotated[
@@ -118,7 +126,7 @@ def acas(  # long: an option a parameter
     from swaypoint.studies.acas.summary import claims, gains
 
     learning = Learning(width, sample, epochs, batch, rate, seed, device_of(device), optimizer, start)
-    options = AcasOptions(table, networks, learning, damping, top, propose)
+    options = AcasOptions(table, networks, learning, damping=damping, ridge=ridge, top=top, propose=propose)
     console = screen()
     with progress() as listener, using_threads(threads):
         result = study(options, out, listener)

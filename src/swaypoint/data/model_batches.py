@@ -48,6 +48,12 @@ class ModelBatches(FeatureBatches):
         self._loader = as_loader(data, batch_size)
         self._own_index = own_index(data)
         self._kept: list[tuple[Tensor, Tensor]] | None = None
+        self._points: int | None = None
+
+    def __len__(self) -> int:
+        if self._points is None:
+            self._points = super().__len__()
+        return self._points
 
     @property
     def own_index(self) -> np.ndarray | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -15,3 +16,16 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], *, key: str | None = N
     owned = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     metadata = None if key is None else {"key": key}
     replace_file(path, lambda temporary: save_file(owned, temporary, metadata))
+
+
+def read_tensors(path: Path, key: str) -> dict[str, Tensor] | None:
+    """What :func:`write_tensors` wrote with this key; None where there is no such file, or another one."""
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            if (file.metadata() or {}).get("key") != key:
+                return None
+            return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    except SafetensorError:  # not ours: ours are whole or not there
+        return None

@@ -13,6 +13,7 @@ from swaypoint.data.batches import FeatureBatches
 from swaypoint.data.folds import Fold
 from swaypoint.errors import InputError
 from swaypoint.scoring.head_solution import HeadSolution
+from swaypoint.scoring.newton_step import NewtonStep, newton_step
 from swaypoint.scoring.operators import outer
 from swaypoint.scoring.operators.moments import HeadForm
 from swaypoint.scoring.operators.packed import unpack_index
@@ -219,7 +220,7 @@ class Influence(HeadSolution):
                 " sample of the points",
                 held_to=ACCURACY,
             ),
-            decrement=self._newton_decrement(),
+            decrement=self.newton_step().decrement,
             saturated=self.summary.saturated,
             dropped=self.summary.dropped,
             condition=self.inverse.condition,
@@ -227,10 +228,9 @@ class Influence(HeadSolution):
             negative=self.inverse.negative,
         )
 
-    def _newton_decrement(self) -> float:
-        penalty = self.head.penalty(0.0).to(self.risk.matrix)
-        gradient = self.risk.gradient_coordinates(self.summary.gradient + penalty * self.risk.matrix)
-        return 0.5 * float(torch.einsum("gp,gpq,gq->", gradient, self.inverse.matrix, gradient))
+    def newton_step(self) -> NewtonStep:
+        """From the head towards the minimum of mean loss and ridge."""
+        return newton_step(self.risk, self.summary, self.inverse.matrix)
 
     def scores(
         self,

@@ -15,6 +15,8 @@ from torch import Tensor
 from swaypoint.data.batches import FeatureBatches
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.diagonal_blocks import DiagonalBlocks
+from swaypoint.scoring.operators.logits import LogitCurvature
+from swaypoint.scoring.operators.moments import FeaturePairs, HeadCurvature
 from swaypoint.scoring.operators.spectrum import eigh
 from swaypoint.scoring.risks.head import HeadWeights, LinearHeadRisk
 from swaypoint.scoring.solvers.conjugate_gradient import block_conjugate_gradient
@@ -31,6 +33,9 @@ SHARES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 _EXACT_WORK = 5e11
 """n P^2 up to which left-out points are predicted by the whole Hessian."""
 _CHUNK, _SAMPLE = 2048, 16_384
+_LEAST, _ROWS, _WORTH, _MOST, _COUPLED = 4096, 8, 16, 2048, 32
+"""Points of the sample that coordinates are taken from; as many for each parameter where its whole Hessian is
+factorised: of so many times its points, up to so many parameters, and classes of a softmax."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,7 @@ def refit_head(
             -reduced.unsqueeze(1),
             tolerance=max(1e-6, min(0.25, relative**0.5)),
             max_steps=min(200, reduced.numel()),
+            precondition=here.precondition,
         )
         # Without positive curvature even along the gradient: a step down it.
         step = here.expand(solution.value[:, 0] if solution.steps else -reduced)
@@ -94,9 +100,7 @@ def refit_head(
             break
         matrix, value, gradient = found
         steps += 1
-    weight = matrix[:, : head.weight.shape[1]].clone()
-    bias = matrix[:, -1].clone() if head.bias is not None else None
-    return Refit(replace(head, weight=weight, bias=bias), steps, relative, relative <= 1e3 * tolerance)
+    return Refit(head.at(matrix), steps, relative, relative <= 1e3 * tolerance)
 
 
 @dataclass(frozen=True)
@@ -113,11 +117,14 @@ class _Coordinates:
         features: W, ``(D, D)``.
         scale: (lambda_c s + 1)^-1/2, ``(C, D)``.
         centred: the loss ignores a shift of all logits; without this direction.
+        factor: Cholesky factor of a sample's whole Hessian and ridge in these coordinates, ``(P, P)``; None
+            where it costs more than the products that it saves, or is none.
     """
 
     features: Tensor
     scale: Tensor
     centred: bool
+    factor: Tensor | None
 
     def reduce(self, gradient: Tensor) -> Tensor:
         """A ``(C, D)`` gradient in these coordinates, flat; the adjoint of :meth:`expand`."""
@@ -127,19 +134,43 @@ class _Coordinates:
         """The step in C x D of one in these coordinates."""
         return self._without_shift(step.view_as(self.scale) * self.scale @ self.features.T)
 
+    def precondition(self, vectors: Tensor) -> Tensor:
+        """Roughly the inverse of the Hessian in these coordinates times ``vectors`` (P, k)."""
+        return vectors if self.factor is None else torch.cholesky_solve(vectors, self.factor)
+
     def _without_shift(self, matrix: Tensor) -> Tensor:
         return matrix - matrix.mean(0) if self.centred else matrix
 
 
 def _coordinates(risk: LinearHeadRisk, matrix: Tensor) -> _Coordinates:
-    curvature, moment = risk.curvature_moments(matrix)
+    size, softmax = _ROWS * matrix.numel(), risk.head.loss.shift_invariant
+    coupled = softmax and len(matrix) <= _COUPLED and matrix.numel() <= _MOST
+    whole = coupled and len(risk.data) >= _WORTH * size
+    features, targets = risk.sampled(max(_LEAST, size) if whole else _LEAST)
+    form = risk.head.loss.terms((matrix @ features).T, targets).curvature
+    diagonal = form.diagonal().abs()
+    mean = diagonal.mean(0).clamp_min(torch.finfo(diagonal.dtype).tiny)
+    moment = (features * (diagonal / mean).mean(1)) @ features.T / len(diagonal)
     seen = moment.diagonal()
     seen = torch.where(seen > 0, seen, 1.0)
-    ridge = risk.head.penalty(0.0).to(seen) + _FLOOR * len(seen) * curvature.mean() * seen
+    ridge = risk.head.penalty(0.0).to(seen) + _FLOOR * len(seen) * mean.mean() * seen
     root = ridge.rsqrt()
     values, vectors = eigh(root.unsqueeze(1) * moment * root)
-    scale = (curvature.unsqueeze(1) * values.clamp_min(0.0) + 1.0).rsqrt()
-    return _Coordinates(root.unsqueeze(1) * vectors, scale, risk.head.loss.shift_invariant)
+    white = root.unsqueeze(1) * vectors
+    scale = (mean.unsqueeze(1) * values.clamp_min(0.0) + 1.0).rsqrt()
+    factor = _factor(form, white.T @ features, scale) if whole else None
+    return _Coordinates(white, scale, softmax, factor)
+
+
+def _factor(form: LogitCurvature, features: Tensor, scale: Tensor) -> Tensor | None:
+    """See :class:`_Coordinates`; of ``features`` (D, b) in its coordinates."""
+    pairs = FeaturePairs(len(features), features.dtype, features.device)
+    packed = form.project(torch.eye(len(scale)).to(scale))
+    moments = pairs.unpack(pairs.accumulate(packed, features) / features.shape[1])
+    hessian = HeadCurvature(moments.unsqueeze(0), None, dtype=scale.dtype).dense()[0]
+    hessian.diagonal().add_(1.0)  # the ridge, in these coordinates before their scale
+    factor, failed = torch.linalg.cholesky_ex(scale.flatten().unsqueeze(1) * hessian * scale.flatten())
+    return None if bool(failed) else factor
 
 
 def _hessian(risk: LinearHeadRisk, matrix: Tensor, here: _Coordinates) -> Callable[[Tensor], Tensor]:

@@ -9,7 +9,7 @@ from typing import Generic
 
 from swaypoint.data.folds.base import Fold, Shard, Statistic
 from swaypoint.data.folds.in_process import InProcess
-from swaypoint.data.tensors import write_tensors
+from swaypoint.data.tensors import read_tensors, write_tensors
 
 
 class Durable(Fold):
@@ -79,24 +79,12 @@ class _Kept(Generic[Shard]):
     def __call__(self, numbered: tuple[int, Shard]) -> Statistic:
         number, shard = numbered
         path = self.folder / f"{self.name}-{number:05d}.safetensors"
-        statistic = self._read(path)
+        statistic = read_tensors(path, self.key)
         if statistic is None:
             statistic = self.function(shard)
             path.parent.mkdir(parents=True, exist_ok=True)  # of a machine that does not share the folder
-            # As it will be read: those of a GPU and those from the disk are added up.
-            statistic = {name: value.cpu() for name, value in statistic.items()}
+            # As it will be read: those of a GPU and those from the disk are added up, and products round as
+            # their factors lie in memory.
+            statistic = {name: value.cpu().contiguous() for name, value in statistic.items()}
             write_tensors(path, statistic, key=self.key)
         return statistic
-
-    def _read(self, path: Path) -> Statistic | None:
-        from safetensors import SafetensorError, safe_open
-
-        if not path.is_file():
-            return None
-        try:
-            with safe_open(path, "pt") as file:
-                if (file.metadata() or {}).get("key") != self.key:
-                    return None
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except SafetensorError:  # not ours: ours are whole or not there
-            return None

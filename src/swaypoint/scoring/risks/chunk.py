@@ -101,11 +101,12 @@ def room(device: torch.device) -> int:
 class Summary:
     """What pass one learned beside the curvature.
 
-    ``gradient`` is the mean gradient of the loss ``(C, D)``; ``saturated`` the share of points with
+    ``loss`` is the mean loss, ``gradient`` its gradient ``(C, D)``; ``saturated`` the share of points with
     p_y > 1 - 1e-6.
     """
 
     points: int
+    loss: float
     gradient: Tensor
     saturated: float | None
     dropped: int

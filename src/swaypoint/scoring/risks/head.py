@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
@@ -79,6 +79,11 @@ class HeadWeights:
             return weight
         return torch.cat([weight, self.bias.detach().double().unsqueeze(1)], 1)
 
+    def at(self, matrix: Tensor) -> HeadWeights:
+        """The same objective at another :attr:`matrix`."""
+        weight, bias = matrix[:, : self.weight.shape[1]], None if self.bias is None else matrix[:, -1]
+        return replace(self, weight=weight, bias=bias)
+
     def penalty(self, damping: float) -> Tensor:
         """Diagonal of ridge plus damping over the columns of :attr:`matrix`."""
         ridge = torch.full((self.width,), self.l2, dtype=torch.float64)
@@ -115,8 +120,7 @@ class LinearHeadRisk:
         if damping < 0 or head.l2 < 0:
             raise InputError(f"l2 is {head.l2} and damping is {damping}; both must be >= 0")
         self.head, self.data, self.dtype = head, data, dtype
-        self.device = torch.device(device)
-        self.damping = damping
+        self.device, self.damping = torch.device(device), damping
         self._matrix = head.matrix.to(self.device)
         if not bool(torch.isfinite(self._matrix).all()):
             raise InputError("the head's weights are NaN or infinite; the training has diverged")
@@ -292,15 +296,11 @@ class LinearHeadRisk:
         """W and b side by side, ``(C, D [+ 1])`` float64, where the risk is taken."""
         return self._matrix
 
-    def curvature_moments(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean curvature of each logit at ``matrix``, ``(C,)``, and the second moment of the features
-        weighted by the points' curvature relative to it, ``(D, D)``; of a sample, the same each time."""
+    def sampled(self, size: int) -> tuple[Tensor, Tensor]:
+        """Checked columns ``(D, b)`` and targets of about ``size`` points, the same each time."""
         if self._sampled is None:
-            self._sampled = self._columns(*self.data.sample(_SAMPLE), 0)
-        features, targets = self._sampled
-        diagonal = self.head.loss.terms((matrix @ features).T, targets).curvature.diagonal().abs()
-        mean = diagonal.mean(0).clamp_min(torch.finfo(diagonal.dtype).tiny)
-        return mean, (features * (diagonal / mean).mean(1)) @ features.T / len(diagonal)
+            self._sampled = self._columns(*self.data.sample(size), 0)
+        return self._sampled
 
     def _points(self) -> Iterable[tuple[Tensor, Tensor]]:
         """Checked columns and targets, in large batches; kept when they fit in ``_KEPT_BYTES``."""
@@ -371,10 +371,8 @@ class LinearHeadRisk:
         _ = self._conditioning  # once, not by each thread
         self.range = None
         pairs = FeaturePairs(self.head.width, self.dtype, self.device)
-        moments = partial(self._moments, pairs)
-        # "pairs": shards that an earlier version left undone have sums of another kind.
-        name = f"curvature-pairs-{str(self.dtype).removeprefix('torch.')}"
-        sums = (fold or InProcess(self.device)).total(name, moments, self.data.shards())
+        name = f"curvature-loss-{str(self.dtype).removeprefix('torch.')}"  # earlier sums had no loss
+        sums = (fold or InProcess(self.device)).total(name, partial(self._moments, pairs), self.data.shards())
         if sums is None:
             raise InputError("the data is empty; expected at least one row")
         second, n = sums["second"].to(self.device), int(sums["points"])
@@ -390,8 +388,9 @@ class LinearHeadRisk:
             unpacked = project.T @ unpacked @ project
         curvature = HeadCurvature(unpacked, self.penalty(), dtype=self.dtype)
         self.leverage_form = inverse_form(self.range.map.T @ second @ self.range.map)
-        share = float(sums["saturated"]) / n if self.head.loss.classifies else None
-        return curvature, Summary(n, sums["gradient"].to(self.device) / n, share, self.range.dropped)
+        loss, gradient, share = (sums[name].to(self.device) / n for name in ("loss", "gradient", "saturated"))
+        known = float(share) if self.head.loss.classifies else None
+        return curvature, Summary(n, float(loss), gradient, known, self.range.dropped)
 
     def penalty(self, factor: float = 1.0) -> tuple[Tensor, Tensor] | None:
         """``factor`` times ridge plus damping in the reduced coordinates, as :class:`HeadCurvature` adds it;
@@ -404,13 +403,14 @@ class LinearHeadRisk:
         return outputs, self.range.penalty(diagonal)
 
     def _moments(self, pairs: FeaturePairs, shard: FeatureBatches) -> Statistic:
-        """Of one shard: the second moments behind the curvature, feature moment (D, D), gradient (C, D), the
-        number of saturated points and of all."""
+        """Of one shard: the second moments behind the curvature, feature moment (D, D), loss, its gradient
+        (C, D), the number of saturated points and of all."""
 
         def of(chunk: Chunk) -> Statistic:
             return {
                 **self._second_moments(pairs, chunk),
                 "second": chunk.terms.weighed(chunk.features) @ chunk.features.T,
+                "loss": chunk.terms.value.sum(),
                 "gradient": (chunk.features @ chunk.terms.residual).T,
                 "saturated": self.saturated(chunk),
                 "points": torch.tensor(len(chunk)),

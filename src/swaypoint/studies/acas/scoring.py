@@ -83,7 +83,7 @@ class TableScores:
         total, effective: sum of Cook's distances; (sum I)^2 / sum I^2.
         index, cook, predicted: the most influential points, ``(k,)`` each, the first first.
         cut_sum, cut_max, cut_points: per cut in the table's order, ``(cuts,)``.
-        damping: of the Hessian; ``facts`` of the solve.
+        ridge, damping: of the head and of the Hessian; ``facts`` of the solve.
     """
 
     points: int
@@ -96,6 +96,7 @@ class TableScores:
     cut_sum: np.ndarray
     cut_max: np.ndarray
     cut_points: np.ndarray
+    ridge: float
     damping: float
     facts: Facts
 
@@ -110,20 +111,24 @@ def shards_of(table: Table) -> list[slice]:
     return [slice(start, start + size) for start in range(0, table.size, size)]
 
 
-def factorize(table: Table, surrogate: Surrogate, split: Split, fold: Fold) -> Influence:
-    """The first pass: the Hessian of the last layer's loss on all training points, inverted.
+def factorize(
+    table: Table, surrogate: Surrogate, split: Split, fold: Fold, *, head: HeadWeights | None = None
+) -> Influence:
+    """The first pass: the Hessian of the last layer's loss on all training points, inverted; of the
+    surrogate's own ``head``, or of another one.
 
     In float64: the surrogates' features are too collinear for float32, and a pass is long.
     """
     points = TablePoints(table, surrogate, split, shards_of(table))
-    return Influence(head_of(surrogate), points, dtype=torch.float64, fold=fold)
+    return Influence(head or head_of(surrogate), points, dtype=torch.float64, fold=fold)
 
 
 def score(influence: Influence, fold: Fold, *, top: int = 10_000) -> TableScores:
     """The second pass: every training point's Cook's distance; the ``top`` largest are kept.
 
     Args:
-        influence: of :func:`factorize`, or :meth:`~Influence.damped`.
+        influence: of :func:`factorize`,
+            :func:`~swaypoint.studies.acas.optimum.at_optimum`, or :meth:`~Influence.damped`.
     """
     points = influence.data
     assert isinstance(points, TablePoints)
@@ -153,6 +158,7 @@ def score(influence: Influence, fold: Fold, *, top: int = 10_000) -> TableScores
         cut_sum=np.concatenate(cuts["cut_sum"]),
         cut_max=np.concatenate(cuts["cut_max"]),
         cut_points=np.concatenate(cuts["cut_points"]),
+        ridge=influence.head.l2,
         damping=influence.risk.damping,
         facts=influence.facts(),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,20 +15,24 @@ import numpy as np
 import pyarrow as pa
 
 from swaypoint.auditing.run import Listener
-from swaypoint.data.folds import Durable
+from swaypoint.data.folds import Durable, Fold
 from swaypoint.data.splitting import Split
 from swaypoint.errors import InputError
 from swaypoint.findings.regions import Exploration, Points, described, regions, write_proposals
 from swaypoint.findings.regions.finding import Action
 from swaypoint.folder.writing import write_json, write_table
+from swaypoint.scoring.closed_form import Influence
+from swaypoint.scoring.risks.head import HeadWeights
 from swaypoint.studies.acas import scoring
 from swaypoint.studies.acas.decoded import decode
 from swaypoint.studies.acas.findings import Finding, findings, surroundings
 from swaypoint.studies.acas.gathering import rows_of
 from swaypoint.studies.acas.hcas import solve_all
 from swaypoint.studies.acas.learning import Learned, Learning, draw, learn
+from swaypoint.studies.acas.optimum import at_optimum
 from swaypoint.studies.acas.pictures import draw_cuts
 from swaypoint.studies.acas.scoring import CUT_AXES, TableScores, cut_size
+from swaypoint.studies.acas.surrogate import Surrogate
 from swaypoint.studies.acas.tables import Table
 
 _AXES = (*CUT_AXES, "theta", "rho")
@@ -43,6 +49,8 @@ class AcasOptions:
         networks: folder of the published ``.nnet`` files, for ``"decoded"``.
         learning: of the surrogate.
         damping: added to the Hessian's diagonal; another one costs the second pass alone.
+        ridge: at whose optimum on all training points the last layer is taken, by some passes more; None:
+            as it was trained, without one.
         top: how many of the most influential points are kept.
         propose: new inputs to propose for each region.
     """
@@ -51,6 +59,7 @@ class AcasOptions:
     networks: Path | None = None
     learning: Learning = field(default_factory=Learning)
     damping: float = 0.0
+    ridge: float | None = None
     top: int = 10_000
     propose: int = 10
 
@@ -72,15 +81,20 @@ def study(options: AcasOptions, out: Path, listener: Listener | None = None) -> 
 
     A run that was interrupted goes on where it was. ``out`` gets ``table.h5``, ``surrogate.safetensors``,
     ``training.json``, ``top.parquet`` (the most influential points), ``cuts.parquet`` (every cut and its
-    summed influence), ``cuts.png``, ``regions.json``, ``proposals.csv`` and ``findings.json``.
+    summed influence), ``cuts.png``, ``regions.json``, ``proposals.csv`` and ``findings.json``; with a ridge
+    also ``optimum/head.safetensors``.
 
     Raises:
-        InputError: no such table or networks, a table without the axes of an encounter, or a damping that
-            is negative.
+        InputError: no such table or networks, a table without the axes of an encounter, a damping that
+            is negative, or a ridge that is not more than 0 or so small that no optimum was found.
         MissingExtra: h5py, matplotlib or scikit-learn is not installed.
     """
     if not options.damping >= 0:
         raise InputError(f"damping is {options.damping}; expected 0 or more")
+    if options.ridge is not None and not 0 < options.ridge < math.inf:
+        raise InputError(
+            f"ridge is {options.ridge}; expected more than 0, without which there may be no optimum"
+        )
     listener = listener or Listener()
     out.mkdir(parents=True, exist_ok=True)
     clock = _Clock(listener)
@@ -89,13 +103,8 @@ def study(options: AcasOptions, out: Path, listener: Listener | None = None) -> 
         table = open_table(options, out, listener)
     with clock.stage("surrogate"):
         learned = learn(table, split, options.learning, out, report=listener.epoch)
-    fold = Durable(
-        out / "shards",
-        scoring.key_of(table, learned.surrogate, split, options.top),
-        on_shard=lambda _, done, shards: listener.records and listener.records(done, shards),
-    )
     with clock.stage("curvature"):
-        influence = scoring.factorize(table, learned.surrogate, split, fold)
+        influence, fold = _first_pass(options, table, learned.surrogate, split, out, listener)
     with clock.stage("scores"):
         influence = influence.damped(options.damping) if options.damping else influence
         scores = scoring.score(influence, fold, top=options.top)
@@ -112,6 +121,29 @@ def study(options: AcasOptions, out: Path, listener: Listener | None = None) -> 
     result = AcasStudy(table, learned, scores, found, explored, clock.seconds)
     write_json(out / "findings.json", _summary(result))
     return result
+
+
+def _first_pass(
+    options: AcasOptions, table: Table, surrogate: Surrogate, split: Split, out: Path, listener: Listener
+) -> tuple[Influence, Fold]:
+    """The Hessian of the last layer as it was trained, or at its optimum; and where the second pass runs."""
+
+    def fold(folder: str, among: Split, *further: float | str) -> Fold:
+        return Durable(
+            out / folder,
+            scoring.key_of(table, surrogate, among, options.top, *further),
+            on_shard=lambda _, done, shards: listener.records and listener.records(done, shards),
+        )
+
+    def fold_of(head: HeadWeights, among: Split) -> Fold:
+        return fold("optimum", among, head.l2, hashlib.sha256(head.matrix.numpy().tobytes()).hexdigest())
+
+    if options.ridge is None:
+        own = fold("shards", split)
+        return scoring.factorize(table, surrogate, split, own), own
+    kept = out / "optimum" / "head.safetensors"
+    influence = at_optimum(table, surrogate, split, options.ridge, fold_of, kept)
+    return influence, fold_of(influence.head, split)
 
 
 class _Clock:
@@ -220,6 +252,7 @@ def _summary(result: AcasStudy) -> dict[str, Any]:
         "learning": result.learned.learning,
         "accuracy": {"train": scores.accuracy, "validation": result.learned.curve},
         "scored": scores.points,
+        "ridge": scores.ridge,
         "damping": scores.damping,
         "solve": asdict(scores.facts),
         "influence": {

@@ -13,6 +13,8 @@ def claims(result: AcasStudy) -> str:
     scores, facts = result.scores, result.scores.facts
     validation = result.learned.curve[-1]
     solve = f"{facts.solver}, {facts.precision}: {facts.outcome}."
+    head = "as it was trained" if not scores.ridge else f"at its optimum with the ridge {scores.ridge:g}"
+    damped = f", the Hessian damped by {scores.damping:g}" if scores.damping else ""
     rows = [
         f"| {finding.claim} | {finding.measure} | {finding.influential:.1%} | {finding.base:.1%}"
         f" | {finding.ratio:.2f} × |"
@@ -21,8 +23,9 @@ def claims(result: AcasStudy) -> str:
     return "\n".join(
         [
             f"{result.table.name}: {result.table.size:,} points, {scores.points:,} of them scored. Surrogate:"
-            f" {scores.accuracy:.2%} right on those, {validation:.2%} on held-out points. {solve} As if"
-            f" {scores.effective:,.0f} points had all the influence.",
+            f" {validation:.2%} right on held-out points after its training; the last layer {head}{damped},"
+            f" {scores.accuracy:.2%} on those scored. {solve} As if {scores.effective:,.0f} points had all"
+            " the influence.",
             "",
             "| influence lies | measured on | influential | all | ratio |",
             "| --- | --- | ---: | ---: | ---: |",
