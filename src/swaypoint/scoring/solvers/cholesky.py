@@ -10,14 +10,17 @@ from torch import Tensor
 from swaypoint.scoring.operators.spectrum import eigh
 
 _NORM_ENTRIES = 1 << 22
+_STEPS, _SHORT = 20, 2.0
+"""Of the power method, and by how much its eigenvalue is too small at most: of k = 10,000 by 0.44 in the mean
+of all starts (Kuczynski & Wozniakowski, 1992, 0.871 ln k / (steps - 1))."""
 
 
 @dataclass(frozen=True)
 class Factorization:
     """Inverse of a curvature, block by block, and what it took to get it.
 
-    ``matrix`` is K, ``(G, k, k)`` float64; ``condition`` the 1-norm condition number of the worst block;
-    ``cut`` how many eigen-directions were dropped as numerically zero; ``negative`` the most negative
+    ``matrix`` is K, ``(G, k, k)`` float64; ``condition`` an upper bound of the condition number of the worst
+    block; ``cut`` how many eigen-directions were dropped as numerically zero; ``negative`` the most negative
     eigenvalue found (0 if none), which only a non-convex loss gives.
     """
 
@@ -81,6 +84,8 @@ def by_cholesky(dense: Tensor, *, noise: float) -> Factorization | None:
         return None
     matrix = torch.cholesky_inverse(factor)
     condition = float((_norm(dense) * _norm(matrix)).max())
+    if condition >= worst:  # by norms, which may be k times as much; eigenvalues take ten factorisations
+        condition = min(condition, _SHORT**2 * float((_largest(dense) * _largest(matrix)).max()))
     return Factorization(matrix, condition) if condition < worst else None
 
 
@@ -88,3 +93,14 @@ def _norm(matrices: Tensor) -> Tensor:
     """1-norms of symmetric matrices: ``(G, k, k) -> (G,)``, a block of rows at a time."""
     step = max(1, _NORM_ENTRIES // (matrices.shape[0] * matrices.shape[2]))
     return torch.stack([rows.abs().sum(2).amax(1) for rows in matrices.split(step, 1)]).amax(0)
+
+
+def _largest(matrices: Tensor) -> Tensor:
+    """The largest eigenvalues of positive matrices, by the power method: ``(G, k, k) -> (G,)``."""
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(*matrices.shape[:2], 1, generator=generator, dtype=torch.float64)
+    vectors, sizes = start.to(matrices), matrices.new_ones(len(matrices))
+    for _ in range(_STEPS):
+        vectors = matrices @ (vectors / vectors.norm(dim=1, keepdim=True))
+        sizes = vectors.norm(dim=1)[:, 0]
+    return sizes
