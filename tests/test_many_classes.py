@@ -96,6 +96,9 @@ def test_a_hessian_is_regular_up_to_the_condition_number_that_its_accuracy_allow
     by_norms = float(max(np.linalg.cond(block, 1) for block in blocks))
     assert by_cholesky(dense, noise=1 / (0.99 * condition * dense.shape[1])) is None
     identity = torch.eye(40).double().expand(2, -1, -1)
+    assert by_cholesky(dense, noise=1 / (1.01 * by_norms * dense.shape[1])).condition == pytest.approx(
+        by_norms, rel=1e-6
+    )
     # Where it is known not to be larger: by norms, or by eigenvalues that are too small by half at most.
     for known in (1.01 * by_norms, min(1.01 * by_norms, 4.04 * condition)):
         found = by_cholesky(dense, noise=1 / (known * dense.shape[1]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -203,3 +204,8 @@ def describe_model(predictor: Predictor, scored: Scored, options: AuditOptions) 
 def head_tensors(head: HeadWeights) -> dict[str, Tensor]:
     """As ``head.safetensors`` has them."""
     return {"weight": head.weight.detach(), **({} if head.bias is None else {"bias": head.bias.detach()})}
+
+
+def head_key(head: HeadWeights) -> str:
+    """Of its weights."""
+    return hashlib.sha256(head.matrix.numpy().tobytes()).hexdigest()

@@ -5,7 +5,6 @@ What is held is a batch of rows for each worker, the curvature, and the top of t
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ import torch
 
 from swaypoint.auditing.options import BYTES_HELD, AuditOptions, Scale
 from swaypoint.auditing.records import Records, Shown
-from swaypoint.auditing.run import VERSION, AuditRun, head_tensors
+from swaypoint.auditing.run import VERSION, AuditRun, head_key, head_tensors
 from swaypoint.auditing.scored import Columns, Scored, lead
 from swaypoint.auditing.shards import ScoreShards, score_shards
 from swaypoint.data.batches import ArrayBatches
@@ -153,7 +152,7 @@ class StreamedRecords(Records):
         options, head = self.options, predictor.head.weights
         fold = Durable(
             _partial(run),
-            f"{VERSION}-{run.key}-{hashlib.sha256(head.matrix.numpy().tobytes()).hexdigest()}",
+            f"{VERSION}-{run.key}-{head_key(head)}",
             inner=self._inner,
             on_shard=lambda name, done, of: run.listener.records and run.listener.records(done, of),
         )

@@ -18,7 +18,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], *, key: str | None = N
     replace_file(path, lambda temporary: save_file(owned, temporary, metadata))
 
 
-def read_tensors(path: Path, key: str) -> dict[str, Tensor] | None:
+def read_kept(path: Path, key: str) -> dict[str, Tensor] | None:
     """What :func:`write_tensors` wrote with this key; None where there is no such file, or another one."""
     if not path.is_file():
         return None

@@ -9,7 +9,7 @@ from typing import Generic
 
 from swaypoint.data.folds.base import Fold, Shard, Statistic
 from swaypoint.data.folds.in_process import InProcess
-from swaypoint.data.tensors import read_tensors, write_tensors
+from swaypoint.data.tensors import read_kept, write_tensors
 
 
 class Durable(Fold):
@@ -79,7 +79,7 @@ class _Kept(Generic[Shard]):
     def __call__(self, numbered: tuple[int, Shard]) -> Statistic:
         number, shard = numbered
         path = self.folder / f"{self.name}-{number:05d}.safetensors"
-        statistic = read_tensors(path, self.key)
+        statistic = read_kept(path, self.key)
         if statistic is None:
             statistic = self.function(shard)
             path.parent.mkdir(parents=True, exist_ok=True)  # of a machine that does not share the folder

@@ -10,15 +10,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from swaypoint.auditing.run import head_tensors
 from swaypoint.data.batches import ArrayBatches
-from swaypoint.data.folds import Fold, InProcess, Statistic
+from swaypoint.data.folds import Fold, InProcess, Statistic, total
 from swaypoint.data.splitting import Split
-from swaypoint.data.tensors import read_tensors, write_tensors
+from swaypoint.data.tensors import read_kept, write_tensors
 from swaypoint.errors import InputError
 from swaypoint.scoring.closed_form import Influence
 from swaypoint.scoring.newton_step import NewtonStep
 from swaypoint.scoring.refit import refit_head
-from swaypoint.scoring.risks.head import HeadWeights
+from swaypoint.scoring.risks.chunk import Chunk
+from swaypoint.scoring.risks.head import HeadWeights, LinearHeadRisk
 from swaypoint.studies.acas.learning import draw
 from swaypoint.studies.acas.scoring import TablePoints, factorize, head_of, key_of, shards_of
 from swaypoint.studies.acas.surrogate import Surrogate
@@ -59,7 +61,8 @@ def at_optimum(
 
     def settled(among: Split, start: Callable[[], Tensor]) -> Influence:
         key = key_of(table, surrogate, among, ridge)
-        walk = _Walk.of(read_tensors(kept, key)) or _Walk.begun(start())
+        known = read_kept(kept, key)
+        walk = _Walk.begun(start()) if known is None else _Walk.of(known, trained)
         while walk.steps < _STEPS:
             write_tensors(kept, walk.tensors(trained), key=key)
             head = trained.at(walk.trial)
@@ -106,16 +109,16 @@ def _of_sample(head: HeadWeights, table: Table, surrogate: Surrogate, split: Spl
 def _least(points: TablePoints, head: HeadWeights, matrix: Tensor, change: Tensor) -> float:
     """Which of ``_LENGTHS`` times the ``change`` of ``matrix`` has the least objective."""
 
+    risk = LinearHeadRisk(head.at(matrix), points, dtype=torch.float64)
+
     def losses(shard: TablePoints) -> Statistic:
-        sums, count = torch.zeros_like(_LENGTHS), 0
-        for features, labels in shard:
-            ones = torch.ones(len(features), 1, dtype=torch.float64)
-            seen = torch.cat([features.double(), ones], 1)
-            here, there = seen @ matrix.T, seen @ change.T
-            for i, length in enumerate(_LENGTHS.tolist()):
-                sums[i] += head.loss.terms(here + length * there, labels).value.sum()
-            count += len(labels)
-        return {"losses": sums, "points": torch.tensor(count)}
+        def of(chunk: Chunk) -> Statistic:
+            moved = (change @ chunk.features).T
+            trials = [chunk.logits + length * moved for length in _LENGTHS]
+            sums = [head.loss.terms(trial, chunk.targets).value.sum() for trial in trials]
+            return {"losses": torch.stack(sums), "points": torch.tensor(len(chunk))}
+
+        return total(risk.map(of, shard)) or {}
 
     found = InProcess().total("losses", losses, points.shards())
     assert found is not None
@@ -148,32 +151,22 @@ class _Walk:
 
     def onward(self, step: NewtonStep) -> _Walk:
         """After ``step`` was found at the trial."""
-        change = step.change
-        return _Walk(
-            self.trial + change, change, step.objective, step.decrement, self.steps + 1, shortened=False
-        )
+        trial, steps = self.trial + step.change, self.steps + 1
+        return _Walk(trial, step.change, step.objective, step.decrement, steps, shortened=False)
 
     def shorter(self, length: float) -> _Walk:
         """Only ``length`` times the change."""
         return replace(self, trial=self.trial - (1.0 - length) * self.change, shortened=True)
 
     def tensors(self, head: HeadWeights) -> dict[str, Tensor]:
-        """``weight`` and ``bias`` as in ``head``, and all else there is to know."""
-        at = head.at(self.trial)
-        assert at.bias is not None
+        """Of ``head`` at the trial, and all else there is to know."""
         known = [self.objective, self.decrement, self.steps, self.shortened]
-        return {
-            "weight": at.weight,
-            "bias": at.bias,
-            "change": self.change,
-            "known": torch.tensor(known, dtype=torch.float64),
-        }
+        beside = {"change": self.change, "known": torch.tensor(known, dtype=torch.float64)}
+        return head_tensors(head.at(self.trial)) | beside
 
     @staticmethod
-    def of(tensors: dict[str, Tensor] | None) -> _Walk | None:
+    def of(tensors: dict[str, Tensor], head: HeadWeights) -> _Walk:
         """That of :meth:`tensors`."""
-        if tensors is None:
-            return None
-        trial = torch.cat([tensors["weight"], tensors["bias"].unsqueeze(1)], 1)
+        trial = replace(head, weight=tensors["weight"], bias=tensors["bias"]).matrix
         objective, decrement, steps, shortened = tensors["known"].tolist()
         return _Walk(trial, tensors["change"], objective, decrement, int(steps), shortened=bool(shortened))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from typing import Any, get_args
 import numpy as np
 import pyarrow as pa
 
-from swaypoint.auditing.run import Listener
+from swaypoint.auditing.run import Listener, head_key
 from swaypoint.data.folds import Durable, Fold
 from swaypoint.data.splitting import Split
 from swaypoint.errors import InputError
@@ -136,7 +135,7 @@ def _first_pass(
         )
 
     def fold_of(head: HeadWeights, among: Split) -> Fold:
-        return fold("optimum", among, head.l2, hashlib.sha256(head.matrix.numpy().tobytes()).hexdigest())
+        return fold("optimum", among, head.l2, head_key(head))
 
     if options.ridge is None:
         own = fold("shards", split)
